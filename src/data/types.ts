@@ -1,0 +1,62 @@
+import type { DType, TypedArray } from '../graph/dtype.ts';
+
+/** A dense tensor as onnxruntime-node takes it. `float16` data is a Uint16Array of bit patterns, int64 a BigInt64Array. */
+export interface Tensor {
+  readonly type: DType;
+  readonly dims: readonly number[];
+  readonly data: TypedArray | readonly string[];
+}
+
+/** Input or output tensors by value name. */
+export type Feeds = Readonly<Record<string, Tensor>>;
+
+/**
+ * What the right answer is. `label`: one class index a position (one position for plain classification; -1 = not counted, as
+ * padding of a sequence is). `expected`: output tensors to compare with (ONNX test data, user modules).
+ */
+export interface Target {
+  readonly label?: Int32Array;
+  readonly expected?: Feeds;
+}
+
+/** One sample: tensors with a leading batch axis of 1, what the answer is, and a name to report it by. */
+export interface Sample {
+  readonly id: string;
+  readonly feeds: Feeds;
+  readonly target?: Target;
+}
+
+/**
+ * Samples joined along axis 0. `count` is the number of real samples: a model of fixed batch gets the last batch padded by
+ * repeating its last sample, and outputs beyond `count` are to be ignored.
+ */
+export interface Batch {
+  readonly ids: readonly string[];
+  readonly feeds: Feeds;
+  readonly targets: readonly (Target | undefined)[];
+  readonly count: number;
+  readonly size: number;
+}
+
+/** What a dataset is, for the report. */
+export interface DatasetInfo {
+  readonly kind: 'image-folder' | 'manifest' | 'idx' | 'npy' | 'parquet' | 'onnx' | 'module' | 'random';
+  readonly source: string;
+  readonly samples: number;
+  readonly labelled: boolean;
+  /** What the user should know: that one set was split, that the input is random … */
+  readonly notes: readonly string[];
+}
+
+/** A dataset streams its samples in a fixed order; `limit` takes the first ones only. Nothing is kept. */
+export interface Dataset {
+  readonly info: DatasetInfo;
+  samples(limit?: number): AsyncIterable<Sample>;
+}
+
+/** The two disjoint sets of a run. */
+export interface RunData {
+  readonly calibration: Dataset;
+  readonly validation: Dataset;
+  readonly notes: readonly string[];
+}

@@ -1,0 +1,28 @@
+/** How one number is held. `int` covers every integer width 2 to 16; what stores it in a file is decided by `encode/`. */
+export type NumberFormat =
+  | {
+      readonly kind: 'int';
+      readonly bits: number;
+      readonly signed: boolean;
+      readonly symmetric: boolean;
+      readonly narrow?: boolean;
+    }
+  | { readonly kind: 'pow2'; readonly bits: number; readonly signed: boolean }
+  | { readonly kind: 'ternary' }
+  | { readonly kind: 'binary' }
+  | { readonly kind: 'codebook'; readonly bits: number }
+  | { readonly kind: 'float'; readonly bits: 16 | 32 };
+
+/** Which elements of a tensor share one scale. `axis` counts from 0 and is never negative. */
+export type Granularity =
+  | { readonly per: 'tensor' }
+  | { readonly per: 'channel'; readonly axis: number }
+  | { readonly per: 'group'; readonly axis: number; readonly size: number };
+
+/** Scale and zero point: real = scale * (code - zeroPoint). One entry a channel or group, in the tensor's row-major order of groups. */
+export interface QuantParams {
+  readonly format: Extract<NumberFormat, { kind: 'int' | 'pow2' }>;
+  readonly granularity: Granularity;
+  readonly scale: Float32Array;
+  readonly zeroPoint: Int32Array;
+}

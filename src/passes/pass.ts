@@ -1,0 +1,112 @@
+import type * as z from 'zod';
+import type { Feeds, Tensor } from '../data/types.ts';
+import type { Model } from '../graph/model.ts';
+import type { Shapes } from '../graph/shapes.ts';
+import type { MetricResult } from '../metrics/metric.ts';
+import type { AnyFold } from '../numerics/fold.ts';
+import type { NumberFormat } from '../numerics/format.ts';
+
+/** The sections of a schedule file; the policy key of a section is its singular (`pruners` → `pruner`). */
+export type Section = 'pruners' | 'quantizers' | 'allocators' | 'extensions';
+
+/** One sentence about one layer: what was done, or why it was left alone. */
+export interface Note {
+  /** Node name (or weight / value name where no node is meant). */
+  readonly layer: string;
+  readonly text: string;
+}
+
+/** How `allocate/` hands bit-widths to `quantize/`: node name → formats. Precedence: schedule overrides > plan > pass default. */
+export type Plan = ReadonlyMap<string, { readonly weights?: NumberFormat; readonly activations?: NumberFormat }>;
+
+/** Where in its policy a stage stands: epochs `start` (inclusive) to `end` (exclusive), this one being `epoch`. */
+export interface Clock {
+  readonly epoch: number;
+  readonly start: number;
+  readonly end: number;
+  readonly frequency: number;
+}
+
+/** What measuring a model on the validation data gave. */
+export interface MetricMeasure {
+  readonly metrics: readonly MetricResult[];
+}
+
+/** What a pass may ask of the runtime, handed in by the runner: passes import no runtime. */
+export interface PassContext {
+  readonly plan: Plan;
+  readonly clock: Clock;
+  /** The float model the run began with, for passes that compare (bias correction, reconstruction). */
+  readonly reference: Model;
+  /** Memory of a pass instance between its epochs (masks, thresholds); plain data, keyed by what the pass likes. */
+  readonly memory: Map<string, unknown>;
+  readonly signal: AbortSignal;
+  /** Shapes and types of all values of the model, from one run in onnxruntime on a calibration batch. */
+  shapes(model: Model): Promise<Shapes>;
+  /**
+   * Runs the calibration data once through the model and folds every wanted value: value name → folds. The result has, for
+   * each value, the folds' results in the same order.
+   */
+  collect<R>(
+    model: Model,
+    wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>,
+    samples?: number,
+  ): Promise<Map<string, R[]>>;
+  /** Streams the named values batch by batch, for at most `samples` calibration samples. */
+  capture(model: Model, values: readonly string[], samples?: number): AsyncIterable<Feeds>;
+  /** Runs a graph that a pass made for its arithmetic. Sessions of the same Model value are reused. */
+  compute(graph: Model, feeds: Feeds): Promise<Feeds>;
+  /** Measures a candidate on the validation data against the float model. */
+  measure(model: Model): Promise<MetricMeasure>;
+  /** Progress of this pass, 0 to 1, with what is being done. */
+  progress(done: number, doing?: string): void;
+}
+
+/** What a pass did. The report shows every entry of `changed` and `skipped`. */
+export interface PassResult {
+  readonly model: Model;
+  readonly plan?: Plan;
+  readonly changed: readonly Note[];
+  readonly skipped: readonly Note[];
+  /** Remarks that belong to no layer. */
+  readonly notes?: readonly string[];
+}
+
+/**
+ * How `on_fail: retry` weakens a pass. `at(options, t)` gives the options at strength t (1 = as asked, towards 0 = weaker);
+ * `describe` prints them (`sparsity 0.74`). The runner bisects t until the gate holds. `levels` lists the strengths of a
+ * discrete scale (bits), strongest first, instead of a continuous one.
+ */
+export interface Strength<O> {
+  at(options: O, t: number): O;
+  describe(options: O): string;
+  levels?(options: O): readonly number[];
+}
+
+/** One algorithm, one file; its path below src/passes is its name. */
+export interface Pass<O = unknown> {
+  /** The path below src/passes: `prune/level`. */
+  readonly name: string;
+  readonly section: Section;
+  /** The class names a schedule may write; the first is the one qtool prints, the others are Distiller's. */
+  readonly classes: readonly string[];
+  readonly summary: string;
+  /** Paper, specification or system the method is from. */
+  readonly source: string;
+  readonly options: z.ZodType<O>;
+  readonly strength?: Strength<O>;
+  /** Patterns in the options that must match something: selector → where it stands below the instance (`['weights', 0]`). */
+  selectors?(
+    options: O,
+  ): readonly {
+    readonly pattern: string;
+    readonly path: readonly (string | number)[];
+    readonly over: 'weights' | 'layers';
+  }[];
+  apply(model: Model, options: O, ctx: PassContext): Promise<PassResult>;
+}
+
+/** Hides a pass's option type, so that passes of different options can stand in one list. */
+export function anyPass<O>(pass: Pass<O>): Pass {
+  return pass as unknown as Pass;
+}

@@ -1,0 +1,110 @@
+import type { DatasetInfo } from '../data/types.ts';
+import type { MetricResult } from '../metrics/metric.ts';
+import type { Note } from '../passes/pass.ts';
+import type { OnFail } from '../schedule/types.ts';
+
+/** Median latency of interleaved runs against the float model at one batch size; ratio = float / this (above 1 = faster). */
+export interface Latency {
+  readonly batch: number;
+  readonly milliseconds: number;
+  readonly floatMilliseconds: number;
+  readonly ratio: number;
+  /** Interquartile range of the paired ratios. */
+  readonly ratioLow: number;
+  readonly ratioHigh: number;
+  readonly rounds: number;
+}
+
+/** What is measured of a model after every stage. */
+export interface Measurement {
+  readonly metrics: readonly MetricResult[];
+  readonly bytes: number;
+  /** Share of zero elements over all weights (initializers of at least rank 2), 0 to 1. */
+  readonly zeros: number;
+  readonly latency: readonly Latency[];
+}
+
+export type Verdict = 'kept' | 'undone' | 'retried' | 'stopped' | 'warned';
+
+/** One attempt of a stage: the strength tried, what it gave, whether the gate held. */
+export interface Attempt {
+  readonly strength: string;
+  readonly measurement: Measurement | undefined;
+  readonly passed: boolean;
+}
+
+export interface StageReport {
+  readonly index: number;
+  readonly instance: string;
+  readonly pass: string;
+  readonly class: string;
+  readonly epoch: number;
+  readonly at: string;
+  readonly options: unknown;
+  readonly gate:
+    | { readonly metric: string; readonly maxDrop: number; readonly relative: boolean; readonly onFail: OnFail }
+    | undefined;
+  readonly attempts: readonly Attempt[];
+  /** Of the model that goes on after this stage. */
+  readonly measurement: Measurement | undefined;
+  readonly verdict: Verdict;
+  readonly why: string;
+  readonly changed: readonly Note[];
+  readonly skipped: readonly Note[];
+  readonly notes: readonly string[];
+  readonly seconds: number;
+}
+
+/** One layer of the final model: what it runs as and how far its output is from float. */
+export interface LayerReport {
+  readonly layer: string;
+  readonly op: string;
+  readonly weights: string;
+  readonly activations: string;
+  /** Signal-to-quantization-noise ratio of the layer's output against the float model, dB; undefined where not comparable. */
+  readonly sqnr: number | undefined;
+  /** What the optimized graph runs for it: `integer`, `float`, `gone` (folded away). */
+  readonly kernel: 'integer' | 'float' | 'gone' | 'unknown';
+  readonly why: string;
+}
+
+/** Everything a run found out: plain data, the source of the terminal text, the JSON and the HTML. */
+export interface RunReport {
+  readonly format: 1;
+  readonly tool: {
+    readonly qtool: string;
+    readonly onnxruntime: string;
+    readonly node: string;
+    readonly platform: string;
+    readonly cpu: string;
+  };
+  readonly started: string;
+  readonly seconds: number;
+  readonly model: {
+    readonly path: string;
+    readonly bytes: number;
+    readonly sha256: string;
+    readonly opset: number;
+    readonly parameters: number;
+  };
+  readonly schedule: string;
+  readonly data: {
+    readonly calibration: DatasetInfo;
+    readonly validation: DatasetInfo;
+    readonly notes: readonly string[];
+  };
+  readonly baseline: Measurement;
+  readonly stages: readonly StageReport[];
+  readonly layers: readonly LayerReport[];
+  readonly result: {
+    readonly path: string;
+    readonly measurement: Measurement;
+    /** Bytes of the file under gzip -9 and brotli 11: what a web page downloads. */
+    readonly gzip: number;
+    readonly brotli: number;
+    /** The stages whose effect the model carries. */
+    readonly stages: readonly number[];
+    readonly status: 'finished' | 'stopped' | 'cancelled';
+  };
+  readonly notes: readonly string[];
+}
