@@ -15,5 +15,5 @@ export type AnyFold<I, R> = Fold<I, unknown, R>;
 
 /** Hides a fold's state type, so that folds of different state can stand in one list. */
 export function sealed<I, S, R>(fold: Fold<I, S, R>): AnyFold<I, R> {
-  return fold as unknown as AnyFold<I, R>;
+  return fold;
 }

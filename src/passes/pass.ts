@@ -96,9 +96,7 @@ export interface Pass<O = unknown> {
   readonly options: z.ZodType<O>;
   readonly strength?: Strength<O>;
   /** Patterns in the options that must match something: selector → where it stands below the instance (`['weights', 0]`). */
-  selectors?(
-    options: O,
-  ): readonly {
+  selectors?(options: O): readonly {
     readonly pattern: string;
     readonly path: readonly (string | number)[];
     readonly over: 'weights' | 'layers';
@@ -108,5 +106,5 @@ export interface Pass<O = unknown> {
 
 /** Hides a pass's option type, so that passes of different options can stand in one list. */
 export function anyPass<O>(pass: Pass<O>): Pass {
-  return pass as unknown as Pass;
+  return pass;
 }
