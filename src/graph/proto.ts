@@ -199,6 +199,8 @@ interface Codec<T> {
   decode(bytes: Uint8Array): T;
   encode(message: T): Uint8Array;
   create(fields: Partial<T>): T;
+  /** A copy with other values in some fields. Unknown fields go along, which a spread would lose. */
+  amend(message: Readonly<T>, fields: Partial<T>): T;
 }
 
 function codec<T>(name: string): Codec<T> {
@@ -207,6 +209,12 @@ function codec<T>(name: string): Codec<T> {
     decode: (bytes) => type.decode(bytes) as unknown as T,
     encode: (message) => type.encode(message as protobuf.Message).finish(),
     create: (fields) => type.create(fields) as unknown as T,
+    amend(message, fields) {
+      const copy = type.create({ ...message, ...fields });
+      const unknowns = Object.getOwnPropertyDescriptor(message, '$unknowns');
+      if (unknowns) Object.defineProperty(copy, '$unknowns', unknowns);
+      return copy as unknown as T;
+    },
   };
 }
 

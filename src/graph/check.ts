@@ -1,0 +1,58 @@
+import { QtoolError } from '../util/error.ts';
+import type { Model } from './model.ts';
+import { toNumber, type NodeProto } from './proto.ts';
+import { layerName, subgraphs } from './query.ts';
+
+/** What onnxruntime 1.30 accepts: operator sets to 26, IR to 13; below opset 7 operators had other semantics. */
+export const supported = { opset: [7, 26], ir: 13 } as const;
+
+/** Operator domains that stock onnxruntime carries kernels for. */
+const knownDomains = new Set([
+  '',
+  'ai.onnx',
+  'ai.onnx.ml',
+  'ai.onnx.preview.training',
+  'com.microsoft',
+  'com.microsoft.nchwc',
+  'com.ms.internal.nhwc',
+]);
+
+/**
+ * Refuses, before any work, models that qtool or a stock onnxruntime cannot handle.
+ * @throws QtoolError('model') naming the version or the first node of an unknown operator domain.
+ */
+export function checkModel(model: Model): void {
+  const at = model.path;
+  const ir = toNumber(model.proto.ir_version);
+  if (ir > supported.ir)
+    throw new QtoolError('model', `IR version ${ir} is newer than onnxruntime 1.30 reads (${supported.ir})`, {
+      at,
+      hint: 'export with an older onnx package',
+    });
+  const entry = model.proto.opset_import.find((o) => o.domain === '' || o.domain === 'ai.onnx');
+  const version = entry ? toNumber(entry.version) : 0;
+  const [low, high] = supported.opset;
+  if (entry && (version < low || version > high))
+    throw new QtoolError('model', `opset ${version} is outside what qtool handles (${low} to ${high})`, {
+      at,
+      hint: `export with opset ${version < low ? 13 : high}`,
+    });
+  const own = new Set(model.proto.functions.map((f) => `${f.domain}:${f.name}`));
+  for (const node of everyNode(model.graph.node))
+    if (!knownDomains.has(node.domain) && !own.has(`${node.domain}:${node.op_type}`))
+      throw new QtoolError(
+        'model',
+        `node "${layerName(node)}" is ${node.domain}::${node.op_type}, of an operator domain that stock onnxruntime does not know`,
+        {
+          at,
+          hint: 'export without custom operators, or with them as local functions',
+        },
+      );
+}
+
+function* everyNode(nodes: readonly NodeProto[]): Generator<NodeProto> {
+  for (const node of nodes) {
+    yield node;
+    for (const graph of subgraphs(node)) yield* everyNode(graph.node);
+  }
+}
