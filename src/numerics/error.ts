@@ -1,0 +1,80 @@
+import { QtoolError } from '../util/error.ts';
+
+const { abs, log10, pow, sqrt } = Math;
+
+type Floats = Float32Array | Float64Array;
+
+/** What the error measures are made of; sums of disjoint parts add up. */
+export interface ErrorSums {
+  readonly count: number;
+  /** Σ x² of the reference. */
+  readonly signal: number;
+  /** Σ (x − y)². */
+  readonly noise: number;
+  /** Σ x·y and Σ y². */
+  readonly dot: number;
+  readonly power: number;
+  /** max |x − y|. */
+  readonly worst: number;
+}
+
+/** @throws QtoolError `data` if the lengths differ. */
+export function errorSums(reference: Floats, approximation: Floats): ErrorSums {
+  sameLength(reference, approximation);
+  let signal = 0;
+  let noise = 0;
+  let dot = 0;
+  let power = 0;
+  let worst = 0;
+  for (let i = 0; i < reference.length; i++) {
+    const x = reference[i] as number;
+    const y = approximation[i] as number;
+    const e = x - y;
+    signal += x * x;
+    noise += e * e;
+    dot += x * y;
+    power += y * y;
+    if (e > worst) worst = e;
+    else if (-e > worst) worst = -e;
+  }
+  return { count: reference.length, signal, noise, dot, power, worst };
+}
+
+/** 10·log10(signal / noise) in dB. No noise at all gives +∞, noise without a signal −∞. */
+export function decibels(signal: number, noise: number): number {
+  if (noise === 0) return Infinity;
+  return 10 * log10(signal / noise);
+}
+
+/** Signal-to-quantization-noise ratio in dB: 10·log10(Σx² / Σ(x−y)²). */
+export function sqnr(reference: Floats, approximation: Floats): number {
+  const { signal, noise } = errorSums(reference, approximation);
+  return decibels(signal, noise);
+}
+
+/** Mean squared error. 0 for empty tensors. */
+export function mse(reference: Floats, approximation: Floats): number {
+  const { count, noise } = errorSums(reference, approximation);
+  return count === 0 ? 0 : noise / count;
+}
+
+/** Mean of |x − y|^p. 0 for empty tensors. */
+export function lpError(reference: Floats, approximation: Floats, p: number): number {
+  sameLength(reference, approximation);
+  let sum = 0;
+  for (let i = 0; i < reference.length; i++) {
+    sum += pow(abs((reference[i] as number) - (approximation[i] as number)), p);
+  }
+  return reference.length === 0 ? 0 : sum / reference.length;
+}
+
+/** x·y / (|x||y|). Two zero vectors count as alike (1); one zero vector gives 0. */
+export function cosine(reference: Floats, approximation: Floats): number {
+  const { signal, power, dot } = errorSums(reference, approximation);
+  if (signal === 0 || power === 0) return signal === power ? 1 : 0;
+  return dot / sqrt(signal * power);
+}
+
+function sameLength(a: Floats, b: Floats): void {
+  if (a.length !== b.length) throw new QtoolError('data', `${a.length} values cannot be compared with ${b.length}`);
+}

@@ -1,0 +1,17 @@
+import { QtoolError } from '../util/error.ts';
+
+/**
+ * Nothing if every element is finite. One multiply-add an element: v·0 is NaN for NaN and ±∞ alone.
+ *
+ * @throws QtoolError `data` naming `at`, the first bad element and its position.
+ */
+export function checkFinite(data: Float32Array | Float64Array, at?: string): void {
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += (data[i] as number) * 0;
+  if (sum === 0) return;
+  const first = data.findIndex((v) => !Number.isFinite(v));
+  throw new QtoolError('data', `${String(data[first])} at element ${first} of ${data.length}`, {
+    at,
+    hint: 'statistics need finite numbers: find the layer that makes NaN or infinity, or the broken sample',
+  });
+}

@@ -1,0 +1,198 @@
+import { QtoolError } from '../util/error.ts';
+import { codeArray, codeRange, type AffineFormat, type Codes } from './affine.ts';
+import { paramsOfRanges } from './affine.ts';
+import { checkFinite } from './finite.ts';
+import type { Granularity, QuantParams } from './format.ts';
+import { forEachRun, layoutOf, type Layout } from './layout.ts';
+import { roundingMagic } from './rounding.ts';
+
+const { fround } = Math;
+
+/**
+ * saturate(roundHalfEven(x / scale) + zeroPoint), bit for bit what ONNX's QuantizeLinear gives: the quotient is rounded to
+ * float32 before it is rounded to an integer. NaN gives 0. `dims` are the tensor's, row-major.
+ */
+export function quantize(data: Float32Array, dims: readonly number[], params: QuantParams): Codes {
+  const layout = checkedLayout(data.length, dims, params);
+  const out = codeArray(params.format, data.length);
+  const { qmin, qmax } = codeRange(params.format);
+  const { scale, zeroPoint } = params;
+  forEachRun(layout, (start, count, param, step) => {
+    if (step === 0) {
+      quantizeRun(data, out, start, start + count, scale[param] as number, zeroPoint[param] as number, qmin, qmax);
+      return;
+    }
+    for (let j = 0, p = param; j < count; j++, p++) {
+      const z = zeroPoint[p] as number;
+      let v = fround((data[start + j] as number) / (scale[p] as number));
+      // The ends are integers, so clamping first is the same as clamping last and keeps the rounding trick in its range.
+      if (v < qmin - z) v = qmin - z;
+      else if (v > qmax - z) v = qmax - z;
+      out[start + j] = v + roundingMagic - roundingMagic + z;
+    }
+  });
+  return out;
+}
+
+/** One stretch with one scale and zero point. */
+function quantizeRun(
+  data: Float32Array,
+  out: Codes,
+  start: number,
+  end: number,
+  scale: number,
+  zero: number,
+  qmin: number,
+  qmax: number,
+): void {
+  const lo = qmin - zero;
+  const hi = qmax - zero;
+  for (let i = start; i < end; i++) {
+    let v = fround((data[i] as number) / scale);
+    if (v < lo) v = lo;
+    else if (v > hi) v = hi;
+    out[i] = v + roundingMagic - roundingMagic + zero;
+  }
+}
+
+/** (code − zeroPoint) · scale in float32, bit for bit ONNX's DequantizeLinear. */
+export function dequantize(codes: Codes, dims: readonly number[], params: QuantParams): Float32Array {
+  const layout = checkedLayout(codes.length, dims, params);
+  const out = new Float32Array(codes.length);
+  const { scale, zeroPoint } = params;
+  forEachRun(layout, (start, count, param, step) => {
+    for (let j = 0, p = param; j < count; j++, p += step) {
+      out[start + j] = ((codes[start + j] as number) - (zeroPoint[p] as number)) * (scale[p] as number);
+    }
+  });
+  return out;
+}
+
+/** dequantize(quantize(data)) without the codes. `out` may be `data` itself. */
+export function fakeQuantize(
+  data: Float32Array,
+  dims: readonly number[],
+  params: QuantParams,
+  out: Float32Array = new Float32Array(data.length),
+): Float32Array {
+  const layout = checkedLayout(data.length, dims, params);
+  const { qmin, qmax } = codeRange(params.format);
+  const { scale, zeroPoint } = params;
+  forEachRun(layout, (start, count, param, step) => {
+    if (step === 0) {
+      const z = zeroPoint[param] as number;
+      fakeRun(data, out, start, start + count, scale[param] as number, qmin - z, qmax - z);
+      return;
+    }
+    for (let j = 0, p = param; j < count; j++, p++) {
+      const s = scale[p] as number;
+      const z = zeroPoint[p] as number;
+      let v = fround((data[start + j] as number) / s);
+      if (v < qmin - z) v = qmin - z;
+      else if (v > qmax - z) v = qmax - z;
+      out[start + j] = (v + roundingMagic - roundingMagic) * s;
+    }
+  });
+  return out;
+}
+
+/** One stretch with one scale; `lo` and `hi` are the code range less the zero point. */
+function fakeRun(
+  data: Float32Array,
+  out: Float32Array,
+  start: number,
+  end: number,
+  scale: number,
+  lo: number,
+  hi: number,
+): void {
+  for (let i = start; i < end; i++) {
+    let v = fround((data[i] as number) / scale);
+    if (v < lo) v = lo;
+    else if (v > hi) v = hi;
+    out[i] = (v + roundingMagic - roundingMagic) * scale;
+  }
+}
+
+/**
+ * Smallest and largest element of each parameter's share of the tensor (0 to 0 for an empty share), in the order of the
+ * parameters. @throws QtoolError `data` naming `at` if an element is NaN or infinite.
+ */
+export function groupRanges(
+  data: Float32Array,
+  dims: readonly number[],
+  granularity: Granularity,
+  at?: string,
+): { readonly lo: Float32Array; readonly hi: Float32Array } {
+  checkFinite(data, at);
+  const layout = layoutOf(dims, granularity);
+  const lo = new Float32Array(layout.params).fill(Infinity);
+  const hi = new Float32Array(layout.params).fill(-Infinity);
+  forEachRun(layout, (start, count, param, step) => {
+    if (step === 0) {
+      let low = lo[param] as number;
+      let high = hi[param] as number;
+      for (let i = start; i < start + count; i++) {
+        const v = data[i] as number;
+        if (v < low) low = v;
+        if (v > high) high = v;
+      }
+      lo[param] = low;
+      hi[param] = high;
+      return;
+    }
+    for (let j = 0, p = param; j < count; j++, p++) {
+      const v = data[start + j] as number;
+      if (v < (lo[p] as number)) lo[p] = v;
+      if (v > (hi[p] as number)) hi[p] = v;
+    }
+  });
+  for (let p = 0; p < lo.length; p++) if ((lo[p] as number) > (hi[p] as number)) lo[p] = hi[p] = 0;
+  return { lo, hi };
+}
+
+/** Parameters from the tensor's own extremes: plain round-to-nearest quantization. `at` names the tensor in errors. */
+export function minMaxParams(
+  data: Float32Array,
+  dims: readonly number[],
+  format: AffineFormat,
+  granularity: Granularity,
+  at?: string,
+): QuantParams {
+  const { lo, hi } = groupRanges(data, dims, granularity, at);
+  return paramsOfRanges(lo, hi, format, granularity, at);
+}
+
+/**
+ * A bias as int32 with zero point 0 and scale inputScale · weightScale (per output channel, or one for all), as QLinearConv and
+ * QGemm add it to their accumulator; saturating, ties to even.
+ */
+export function quantizeBias(
+  bias: Float32Array,
+  inputScale: number,
+  weightScale: Float32Array,
+): { readonly codes: Int32Array; readonly scale: Float32Array } {
+  const scale = weightScale.map((s) => inputScale * s);
+  const codes = new Int32Array(bias.length);
+  for (let i = 0; i < bias.length; i++) {
+    let v = (bias[i] as number) / (scale[scale.length === 1 ? 0 : i] as number);
+    if (v < -2147483648) v = -2147483648;
+    else if (v > 2147483647) v = 2147483647;
+    codes[i] = v + roundingMagic - roundingMagic;
+  }
+  return { codes, scale };
+}
+
+function checkedLayout(length: number, dims: readonly number[], params: QuantParams): Layout {
+  const layout = layoutOf(dims, params.granularity);
+  if (layout.elements !== length) {
+    throw new QtoolError('graph', `${length} elements cannot have dims [${dims.join(', ')}]`);
+  }
+  if (layout.params !== params.scale.length || layout.params !== params.zeroPoint.length) {
+    throw new QtoolError(
+      'graph',
+      `dims [${dims.join(', ')}] need ${layout.params} scales and zero points, not ${params.scale.length} and ${params.zeroPoint.length}`,
+    );
+  }
+  return layout;
+}
