@@ -1,0 +1,112 @@
+import type { Batch, Tensor } from '../data/types.ts';
+import { dtypes } from '../graph/dtype.ts';
+import type { Shapes } from '../graph/shapes.ts';
+import { elementCount } from '../graph/tensor.ts';
+
+/** How the values of a collection are taken: `passes` lists the values read in each pass over the data. */
+export interface CollectPlan {
+  readonly passes: readonly (readonly string[])[];
+  /** Samples of the first one's shape that one run may take; batches above it are cut. */
+  readonly rows: number;
+  /** Whether batches can be cut: not those of a model with a fixed batch. */
+  readonly divisible: boolean;
+  /** Bytes that the largest run returns, by the shapes of the first sample. */
+  readonly bytes: number;
+  /** Elements of the inputs of one sample, as the plan saw them. */
+  readonly probeElements: number;
+}
+
+/**
+ * Fits a collection into `memoryLimit` bytes returned by one run. Fewer samples a run cost little, more passes cost a whole
+ * run of the data each: so the rows go down to one sample first (where the model allows it), then the values are taken in
+ * groups, in graph order. A single value over the limit has a pass of its own.
+ *
+ * @param probe the samples that `shapes` were seen on.
+ * @param rows the samples a run would like to take; `divisible` says whether it may take fewer.
+ */
+export function planCollect(
+  values: readonly string[],
+  shapes: Shapes,
+  probe: Batch,
+  { rows, divisible, memoryLimit }: { rows: number; divisible: boolean; memoryLimit: number },
+): CollectPlan {
+  const sizes = values.map((name) => bytesOf(shapes, name) / probe.size);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  const fitting = Math.max(1, Math.floor(memoryLimit / Math.max(total, 1)));
+  const taken = divisible ? Math.min(rows, fitting) : rows;
+  let pass: string[] = [];
+  const passes = [pass];
+  let room = memoryLimit;
+  let largest = 0;
+  values.forEach((name, i) => {
+    const bytes = (sizes[i] as number) * taken;
+    if (bytes > room && pass.length > 0) {
+      passes.push((pass = []));
+      room = memoryLimit;
+    }
+    pass.push(name);
+    room -= bytes;
+    largest = Math.max(largest, memoryLimit - room);
+  });
+  return {
+    passes,
+    rows: divisible ? fitting : rows,
+    divisible,
+    bytes: largest,
+    probeElements: elementsPerSample(probe),
+  };
+}
+
+function bytesOf(shapes: Shapes, name: string): number {
+  const shape = shapes.get(name);
+  // A string's length is unknown before it is there; 64 bytes is what a short one costs in V8.
+  return shape === undefined ? 0 : elementCount(shape.dims) * ((dtypes[shape.type].bits || 512) / 8);
+}
+
+/** Whether a batch can be cut along axis 0: every feed has one row, or a whole number of rows, a sample. */
+export function divisible(batch: Batch): boolean {
+  return Object.values(batch.feeds).every(
+    (tensor) => (tensor.dims[0] ?? 0) % batch.size === 0 && tensor.dims.length > 0,
+  );
+}
+
+/**
+ * Samples one run may take of this batch: fewer than planned where its samples are larger than the first one was (mixed
+ * image sizes), taking the collected values to grow as the inputs do.
+ */
+export function rowsFor(batch: Batch, plan: CollectPlan): number {
+  if (!plan.divisible) return batch.size;
+  const growth = elementsPerSample(batch) / plan.probeElements;
+  return growth > 1 ? Math.max(1, Math.floor(plan.rows / growth)) : plan.rows;
+}
+
+export function elementsPerSample(batch: Batch): number {
+  return Object.values(batch.feeds).reduce((sum, tensor) => sum + tensor.data.length, 0) / batch.size;
+}
+
+/** The batch in pieces of at most `rows` samples. Data are views, not copies. */
+export function* pieces(batch: Batch, rows: number): Generator<Batch> {
+  if (batch.size <= rows) {
+    yield batch;
+    return;
+  }
+  // Padding is there for models of fixed batch only, and those are not cut.
+  for (let from = 0; from < batch.count; from += rows) {
+    const to = Math.min(from + rows, batch.count);
+    const feeds: Record<string, Tensor> = {};
+    for (const [name, tensor] of Object.entries(batch.feeds)) feeds[name] = sliceRows(tensor, batch.size, from, to);
+    const [ids, targets] = [batch.ids.slice(from, to), batch.targets.slice(from, to)];
+    yield { ids, feeds, targets, count: to - from, size: to - from };
+  }
+}
+
+/** Samples `from` to `to` of a tensor that holds `size` samples along axis 0, a whole number of rows each. */
+export function sliceRows(tensor: Tensor, size: number, from: number, to: number): Tensor {
+  const rows = (tensor.dims[0] ?? 0) / size;
+  const width = tensor.data.length / size;
+  const [start, end] = [from * width, to * width];
+  const data = Array.isArray(tensor.data)
+    ? (tensor.data as string[]).slice(start, end)
+    : (tensor.data as Float32Array).subarray(start, end);
+  return { type: tensor.type, dims: [rows * (to - from), ...tensor.dims.slice(1)], data };
+}

@@ -1,0 +1,254 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type * as Ort from 'onnxruntime-node';
+import type { Feeds, Tensor } from '../data/types.ts';
+import type { DType } from '../graph/dtype.ts';
+import type { Model } from '../graph/model.ts';
+import { writeModel } from '../graph/file.ts';
+import { decodeModel } from '../graph/model.ts';
+import { ModelCodec } from '../graph/proto.ts';
+import { tensorBytes } from '../graph/tensor.ts';
+import { QtoolError } from '../util/error.ts';
+import { explainLoad, explainRun } from './explain.ts';
+
+/** How a session runs. What is not given is chosen for measuring many models in one process. */
+export interface SessionOptions {
+  /** Threads of one operator; default: one a physical core, onnxruntime's own choice. */
+  readonly threads?: number;
+  /** Default `all`, what a user of the model gets. */
+  readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all';
+  /**
+   * What DequantizeLinear → MatMul computes in once fused to MatMulNBits: 0 = float, 4 (onnxruntime's default) = activations
+   * rounded to int8 on the way, which adds a relative error of 5e-3 that the file does not ask for.
+   */
+  readonly matMulNBitsAccuracy?: 0 | 1 | 2 | 3 | 4;
+  /** Writes the graph that onnxruntime made of the model to this file. */
+  readonly optimizedModelPath?: string;
+  /** Models with more bytes of weights are loaded from a temporary file; default 1 GiB. */
+  readonly fileAbove?: number;
+  /** Further session configuration entries under onnxruntime's names (`session.qdqisint8allowed`: `1`). */
+  readonly config?: Readonly<Record<string, string>>;
+}
+
+/** An input or output: a number is a fixed dimension, a string a free one (empty where the file names none). */
+export interface ValueFacts {
+  readonly name: string;
+  readonly type: DType;
+  readonly dims: readonly (number | string)[];
+}
+
+/** A model loaded in onnxruntime. `close()` frees its memory; it may be called twice. */
+export interface Session {
+  readonly inputs: readonly ValueFacts[];
+  /** Tensor outputs only; sequences, maps and optionals are in `opaque`. */
+  readonly outputs: readonly ValueFacts[];
+  /** Outputs that are no tensors: they are computed but cannot be read from JavaScript. */
+  readonly opaque: readonly string[];
+  /** Runs once. `outputs` names those wanted (default: all tensor outputs). */
+  run(feeds: Feeds, outputs?: readonly string[]): Promise<Feeds>;
+  close(): Promise<void>;
+}
+
+/** protobuf ends at 2 GiB, and onnxruntime copies a buffer once more. */
+const inMemoryLimit = 2 ** 30;
+
+/**
+ * Loads a model (or the file at a path) in onnxruntime. Idle threads do not spin: with spinning, two sessions in one process
+ * slow each other down twofold.
+ *
+ * @throws QtoolError `runtime`: one line saying what onnxruntime refuses and how to mend it.
+ */
+export async function openSession(model: Model | string, options: SessionOptions = {}): Promise<Session> {
+  const ort = await import('onnxruntime-node');
+  const at = typeof model === 'string' ? model : model.path;
+  const loaded = await load(ort, model, options, at);
+  const { session, dispose } = loaded;
+  const inputs = session.inputMetadata.map((facts) => {
+    if (facts.isTensor) return valueFacts(facts);
+    throw new QtoolError('runtime', `input "${facts.name}" is not a tensor`, { at, hint: 'qtool feeds tensors only' });
+  });
+  const tensors = session.outputMetadata.filter((facts) => facts.isTensor);
+  const outputs = tensors.map(valueFacts);
+  const everything = outputs.map((facts) => facts.name);
+
+  return {
+    inputs,
+    outputs,
+    opaque: session.outputMetadata.filter((facts) => !facts.isTensor).map((facts) => facts.name),
+    async run(feeds, wanted = everything) {
+      checkFeeds(inputs, feeds);
+      const missing = wanted.find((name) => !everything.includes(name));
+      if (missing !== undefined) throw new QtoolError('runtime', `the model has no tensor output "${missing}"`, { at });
+      const given: Record<string, Ort.Tensor> = {};
+      for (const [name, tensor] of Object.entries(feeds)) given[name] = toOrt(ort, tensor);
+      let results: Ort.InferenceSession.OnnxValueMapType;
+      try {
+        results = await session.run(given, wanted);
+      } catch (error) {
+        throw explainRun(error, at);
+      }
+      const out: Record<string, Tensor> = {};
+      for (const name of wanted) out[name] = fromOrt(results[name] as Ort.Tensor);
+      return out;
+    },
+    close: dispose,
+  };
+}
+
+/** Runs `use` with a session that is closed afterwards, whatever happens. */
+export async function withSession<T>(
+  model: Model | string,
+  options: SessionOptions,
+  use: (session: Session) => Promise<T>,
+): Promise<T> {
+  const session = await openSession(model, options);
+  try {
+    return await use(session);
+  } finally {
+    await session.close();
+  }
+}
+
+/** The batch size that a model insists on: the fixed leading dimension of its inputs; undefined where it is free. */
+export function fixedBatch(inputs: readonly ValueFacts[]): number | undefined {
+  const leading = inputs.map((facts) => facts.dims[0]).filter((dim) => dim !== undefined);
+  const fixed = leading.filter((dim) => typeof dim === 'number');
+  return leading.length > 0 && fixed.length === leading.length ? fixed[0] : undefined;
+}
+
+/** The version of the onnxruntime that runs the models. */
+export async function onnxruntimeVersion(): Promise<string> {
+  const ort = await import('onnxruntime-node');
+  return ort.env.versions.node ?? ort.env.versions.common;
+}
+
+function sessionOptions(options: SessionOptions): Ort.InferenceSession.SessionOptions {
+  const { threads, optimization, matMulNBitsAccuracy, optimizedModelPath, config } = options;
+  return {
+    executionProviders: ['cpu'],
+    graphOptimizationLevel: optimization ?? 'all',
+    // What goes wrong is thrown; onnxruntime's own log lines would spoil the terminal.
+    logSeverityLevel: 4,
+    ...(threads === undefined ? {} : { intraOpNumThreads: threads }),
+    ...(optimizedModelPath === undefined ? {} : { optimizedModelFilePath: optimizedModelPath }),
+    extra: {
+      'session.intra_op.allow_spinning': '0',
+      'session.inter_op.allow_spinning': '0',
+      ...(matMulNBitsAccuracy === undefined
+        ? {}
+        : { 'session.qdq_matmulnbits_accuracy_level': String(matMulNBitsAccuracy) }),
+      ...config,
+    },
+  };
+}
+
+interface Loaded {
+  readonly session: Ort.InferenceSession;
+  readonly dispose: () => Promise<void>;
+}
+
+async function load(
+  ort: typeof Ort,
+  model: Model | string,
+  asked: SessionOptions,
+  at: string | undefined,
+): Promise<Loaded> {
+  const options = sessionOptions(asked);
+  let folder: string | undefined;
+  let session: Ort.InferenceSession | undefined;
+  const dispose = async (): Promise<void> => {
+    const [open, files] = [session, folder];
+    session = folder = undefined;
+    await open?.release();
+    // The weights may be mapped from the file while the session lives.
+    if (files !== undefined) await rm(files, { recursive: true, force: true });
+  };
+  try {
+    if (typeof model === 'string') session = await create(ort, model, options, at);
+    else if (weightBytes(model) <= (asked.fileAbove ?? inMemoryLimit))
+      session = await create(ort, wholeBytes(model), options, at);
+    else {
+      folder = await mkdtemp(join(tmpdir(), 'qtool-model-'));
+      const path = join(folder, 'model.onnx');
+      await writeModel(model, path);
+      session = await create(ort, path, options, at);
+    }
+    return { session, dispose };
+  } catch (error) {
+    await dispose();
+    throw error;
+  }
+}
+
+async function create(
+  ort: typeof Ort,
+  source: string | Uint8Array,
+  options: Ort.InferenceSession.SessionOptions,
+  at: string | undefined,
+): Promise<Ort.InferenceSession> {
+  try {
+    return typeof source === 'string'
+      ? await ort.InferenceSession.create(source, options)
+      : await ort.InferenceSession.create(source, options);
+  } catch (error) {
+    throw explainLoad(error, at);
+  }
+}
+
+/** An unedited model's own bytes, unless they point to external data, which is part of the decoded message already. */
+function wholeBytes(model: Model): Uint8Array {
+  const { source } = model;
+  const whole = source !== undefined && !decodeModel(source).graph.initializer.some((t) => t.data_location === 1);
+  return whole ? source : ModelCodec.encode(model.proto);
+}
+
+function weightBytes(model: Model): number {
+  return model.graph.initializer.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+}
+
+function valueFacts(facts: Ort.InferenceSession.ValueMetadata & { readonly isTensor: true }): ValueFacts {
+  return { name: facts.name, type: facts.type, dims: facts.shape };
+}
+
+function checkFeeds(inputs: readonly ValueFacts[], feeds: Feeds): void {
+  const extra = Object.keys(feeds).find((name) => !inputs.some((facts) => facts.name === name));
+  if (extra !== undefined) {
+    const names = inputs.map((facts) => `"${facts.name}"`).join(', ');
+    throw new QtoolError('data', `the model has no input "${extra}"`, { at: extra, hint: `its inputs are ${names}` });
+  }
+  for (const { name, type, dims } of inputs) {
+    const tensor = feeds[name];
+    if (tensor === undefined) throw new QtoolError('data', `no data for the model's input "${name}"`, { at: name });
+    const fits =
+      tensor.dims.length === dims.length && dims.every((dim, i) => typeof dim === 'string' || dim === tensor.dims[i]);
+    if (tensor.type === type && fits) continue;
+    const wants = `${type}[${dims.map((dim) => (dim === '' ? '?' : dim)).join(', ')}]`;
+    throw new QtoolError(
+      'data',
+      `input "${name}" wants ${wants}, the data is ${tensor.type}[${tensor.dims.join(', ')}]`,
+      { at: name, hint: 'change the transforms or the element type in the data config' },
+    );
+  }
+}
+
+/** Float16Array is missing up to Node 23; onnxruntime-common then takes and gives Uint16Array, as qtool does everywhere. */
+type HalfConstructor = new (buffer: ArrayBufferLike, offset: number, length: number) => ArrayBufferView;
+const Half = (globalThis as { Float16Array?: HalfConstructor }).Float16Array;
+
+function toOrt(ort: typeof Ort, tensor: Tensor): Ort.Tensor {
+  let data: unknown = tensor.data;
+  if (tensor.type === 'float16' && Half !== undefined && data instanceof Uint16Array) {
+    data = new Half(data.buffer, data.byteOffset, data.length);
+  }
+  return new ort.Tensor(tensor.type as 'float32', data as Float32Array, tensor.dims);
+}
+
+function fromOrt(tensor: Ort.Tensor): Tensor {
+  let data: unknown = tensor.data;
+  if (tensor.type === 'float16' && !(data instanceof Uint16Array)) {
+    const view = data as ArrayBufferView;
+    data = new Uint16Array(view.buffer, view.byteOffset, view.byteLength / 2);
+  }
+  return { type: tensor.type, dims: tensor.dims, data: data as Tensor['data'] };
+}
