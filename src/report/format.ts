@@ -1,0 +1,105 @@
+import type { MetricResult } from '../metrics/metric.ts';
+
+/** Numbers and texts as people read them; the same words in the terminal and in the HTML. */
+
+const units = ['B', 'kB', 'MB', 'GB'] as const;
+
+/** `845 B`, `44.9 kB`, `1.73 MB`: three significant digits, powers of 1000 as disks are sold. */
+export function bytes(count: number): string {
+  let value = count;
+  let unit = 0;
+  // 999.5 would print as `1000`: the next unit begins where three digits end.
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit += 1;
+  }
+  return unit === 0 ? `${count} B` : `${value.toPrecision(3)} ${units[unit]}`;
+}
+
+/** `431,080`. */
+export function grouped(count: number): string {
+  return count.toLocaleString('en-US', { maximumFractionDigits: 0 });
+}
+
+/** A share of 1 as `26.0 %`. */
+export function percent(share: number, digits = 1): string {
+  return `${(share * 100).toFixed(digits)} %`;
+}
+
+/** `91.56` for percentages, `38.4` for dB, four significant digits otherwise; `∞` for what no error was found in. */
+export function number(value: number, unit: MetricResult['unit']): string {
+  if (value === Infinity) return '∞';
+  if (value === -Infinity) return '-∞';
+  if (Number.isNaN(value)) return 'n/a';
+  if (unit === '%') return withoutMinusZero(value.toFixed(2));
+  if (unit === 'dB') return withoutMinusZero(value.toFixed(1));
+  return value === 0 ? '0' : Number(value.toPrecision(4)).toString();
+}
+
+function withoutMinusZero(text: string): string {
+  return /^-0\.?0*$/.test(text) ? text.slice(1) : text;
+}
+
+/** `91.56 ±0.77`, or the value alone where no interval is known. */
+export function withInterval(value: number, interval: number | undefined, unit: MetricResult['unit']): string {
+  const text = number(value, unit);
+  return interval === undefined || !Number.isFinite(interval) ? text : `${text} ±${number(interval, unit)}`;
+}
+
+/** What a difference of a metric is counted in. */
+export function pointsOf(unit: MetricResult['unit']): string {
+  return unit === '%' ? ' points' : unit === 'dB' ? ' dB' : '';
+}
+
+/** `top1 %`, `sqnr dB`, `cosine`. */
+export function titleOf(metric: MetricResult): string {
+  return metric.unit === '' ? metric.name : `${metric.name} ${metric.unit}`;
+}
+
+/** `0.4 s`, `12 s`, `3 min 20 s`, `2 h 5 min`. */
+export function duration(seconds: number): string {
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 60) return `${whole} s`;
+  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
+  const minutes = Math.round(seconds / 60);
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}
+
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${grouped(count)} ${count === 1 ? one : many}`;
+}
+
+/** Breaks text at spaces into lines of at most `width` characters; a longer word is cut. */
+export function wrap(text: string, width: number): string[] {
+  const room = Math.max(1, width);
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(/\s+/).filter((part) => part !== '')) {
+    let rest = word;
+    if (line !== '' && line.length + 1 + rest.length <= room) {
+      line += ` ${rest}`;
+      continue;
+    }
+    if (line !== '') lines.push(line);
+    for (; rest.length > room; rest = rest.slice(room)) lines.push(rest.slice(0, room));
+    line = rest;
+  }
+  if (line !== '' || lines.length === 0) lines.push(line);
+  return lines;
+}
+
+/** Wraps with a first prefix and an indent of the same width on the following lines. */
+export function hanging(prefix: string, text: string, width: number): string {
+  const indent = ' '.repeat(prefix.length);
+  return wrap(text, width - prefix.length)
+    .map((line, i) => (i === 0 ? prefix : indent) + line)
+    .join('\n');
+}
+
+/** Cuts the middle out of a long name: both ends of a node's path tell it from its neighbours. */
+export function shorten(text: string, width: number): string {
+  if (text.length <= width) return text;
+  const tail = Math.ceil((width - 1) / 2);
+  return `${text.slice(0, width - 1 - tail)}…${text.slice(text.length - tail)}`;
+}

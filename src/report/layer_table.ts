@@ -1,0 +1,48 @@
+import type { LayerReport } from '../run/report.ts';
+import { number, shorten, wrap } from './format.ts';
+import type { Paint } from './paint.ts';
+import { gap, table } from './table.ts';
+
+/** Least room for a layer's name and for the reason beside it. */
+const least = { name: 16, why: 24 };
+
+/** One row a layer: what it runs as and how far its output is from float. Names are shortened and reasons wrapped to fit. */
+export function layerTable(layers: readonly LayerReport[], paint: Paint, width: number): string {
+  const cells = layers.map((layer) => [
+    shorten(layer.op, 18),
+    shorten(layer.weights, 18),
+    shorten(layer.activations, 11),
+    layer.sqnr === undefined ? '' : number(layer.sqnr, 'dB'),
+    layer.kernel,
+  ]);
+  const titles = ['op', 'weights', 'activations', 'SQNR dB', 'kernel'];
+  const used = titles.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i]?.length ?? 0)) + gap);
+  const free = width - used.reduce((a, b) => a + b, 0) - gap;
+  const explained = layers.some((layer) => layer.why !== '');
+  const longest = Math.max('layer'.length, ...layers.map((layer) => layer.layer.length));
+  const nameWidth = Math.min(longest, 40, Math.max(least.name, explained ? free - least.why : free));
+  const whyWidth = Math.max(least.why, free - nameWidth);
+  const rows = layers.map((layer, i) => [
+    shorten(layer.layer, nameWidth),
+    ...(cells[i] ?? []).slice(0, -1),
+    paintKernel(layer.kernel, paint),
+    ...(explained ? [whyCell(layer.why, whyWidth, paint)] : []),
+  ]);
+  const columns = ['layer', ...titles, ...(explained ? ['why'] : [])].map((title) => ({
+    title,
+    align: title === 'SQNR dB' ? ('right' as const) : ('left' as const),
+  }));
+  return table(columns, rows, paint);
+}
+
+function whyCell(why: string, width: number, paint: Paint): string {
+  if (why === '') return '';
+  return wrap(why, width)
+    .map((line) => paint.dim(line))
+    .join('\n');
+}
+
+function paintKernel(kernel: LayerReport['kernel'], paint: Paint): string {
+  if (kernel === 'integer') return paint.green(kernel);
+  return kernel === 'float' ? paint.yellow(kernel) : paint.dim(kernel);
+}

@@ -1,0 +1,91 @@
+import type { MetricResult } from '../metrics/metric.ts';
+import type { Measurement, RunReport, StageReport, Verdict } from '../run/report.ts';
+import { bytes, number, percent, titleOf, withInterval, wrap } from './format.ts';
+import type { Paint } from './paint.ts';
+import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf } from './summary.ts';
+import { gap, table, visibleWidth, type Column } from './table.ts';
+
+/** One row a stage, the float model first. The pass column takes what room the numbers leave and wraps. */
+export function stageTable(report: RunReport, paint: Paint, width: number): string {
+  const metrics = shownMetrics(report);
+  const batches = batchesOf(report);
+  const right = (title: string): Column => ({ title, align: 'right' });
+  const columns: Column[] = [
+    right('#'),
+    { title: 'pass' },
+    ...metrics.flatMap((metric) => [right(titleOf(metric)), right('drop')]),
+    right('bytes'),
+    right('of float'),
+    right('zeros'),
+    ...batches.map((batch) => right(`batch ${batch}`)),
+    { title: 'verdict' },
+  ];
+  const numbers = (measurement: Measurement | undefined) => [
+    ...metrics.flatMap((metric) => metricCells(metricNamed(measurement, metric.name), paint)),
+    ...sizeCells(measurement, report.model.bytes),
+    ...batches.map((batch) => latencyCell(measurement, batch, paint)),
+  ];
+  const rows = [
+    ['', 'float model', ...numbers(report.baseline), ''],
+    ...report.stages.map((stage) => [
+      String(stage.index),
+      passText(stage),
+      ...numbers(measurementShown(stage)),
+      paintVerdict(stage.verdict, paint),
+    ]),
+  ];
+  return [table(columns, wrapColumn(columns, rows, 1, width), paint), ...legend(report, batches, paint)].join('\n');
+}
+
+function passText(stage: StageReport): string {
+  const strength = strengthOf(stage);
+  return strength === '' ? `${stage.pass} (${stage.instance})` : `${stage.pass} ${strength}`;
+}
+
+function metricCells(metric: MetricResult | undefined, paint: Paint): [string, string] {
+  if (!metric) return ['', ''];
+  const value = withInterval(metric.value, metric.interval, metric.unit);
+  if (metric.drop === undefined) return [value, ''];
+  const drop = withInterval(metric.drop, metric.dropInterval, metric.unit);
+  return [value, isNoise(metric) ? paint.dim(drop) : metric.drop > 0 ? paint.yellow(drop) : paint.green(drop)];
+}
+
+function sizeCells(measurement: Measurement | undefined, floatBytes: number): [string, string, string] {
+  if (!measurement) return ['', '', ''];
+  return [bytes(measurement.bytes), percent(measurement.bytes / floatBytes), percent(measurement.zeros)];
+}
+
+function latencyCell(measurement: Measurement | undefined, batch: number, paint: Paint): string {
+  const latency = measurement?.latency.find((one) => one.batch === batch);
+  if (!latency) return '';
+  const text = `${number(latency.ratio, '%')}×`;
+  // Only a whole interquartile range on one side of 1 is called faster or slower.
+  return latency.ratioLow > 1 ? paint.green(text) : latency.ratioHigh < 1 ? paint.yellow(text) : text;
+}
+
+/** How each verdict is coloured. */
+export function paintVerdict(verdict: Verdict, paint: Paint): string {
+  if (verdict === 'kept') return paint.green(verdict);
+  return verdict === 'undone' || verdict === 'stopped' ? paint.red(verdict) : paint.yellow(verdict);
+}
+
+/** Wraps one column so that the table fits the width; numbers are never cut. */
+function wrapColumn(columns: readonly Column[], rows: readonly string[][], wrapped: number, width: number): string[][] {
+  const widths = columns.map((column, i) =>
+    Math.max(column.title.length, ...rows.map((row) => visibleWidth(row[i] ?? ''))),
+  );
+  const others = widths.reduce((sum, one, i) => (i === wrapped ? sum : sum + one + gap), 0);
+  const room = Math.max(16, width - others);
+  return rows.map((row) => row.map((cell, i) => (i === wrapped ? wrap(cell, room).join('\n') : cell)));
+}
+
+function legend(report: RunReport, batches: readonly number[], paint: Paint): string[] {
+  const measured = [report.baseline, ...report.stages.map(measurementShown)].flatMap((one) => one?.metrics ?? []);
+  const intervals = measured.some((metric) => metric.interval !== undefined || metric.dropInterval !== undefined);
+  const lines: string[] = [];
+  if (intervals)
+    lines.push('±: 95 % interval; of a drop, paired on the same samples. A drop below its own ± may be none.');
+  if (batches.length > 0)
+    lines.push('×: speed against the float model, median of interleaved runs (above 1 is faster).');
+  return lines.map((line) => paint.dim(line));
+}

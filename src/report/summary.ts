@@ -1,0 +1,80 @@
+import type { MetricResult } from '../metrics/metric.ts';
+import type { Note } from '../passes/pass.ts';
+import type { Attempt, Measurement, RunReport, StageReport } from '../run/report.ts';
+import { number, pointsOf } from './format.ts';
+
+/** What the terminal and the HTML both show of a report, picked out once. */
+
+/** The metrics worth a column: those a gate stands on, else the first one measured. */
+export function shownMetrics(report: RunReport): readonly MetricResult[] {
+  const gated = new Set(report.stages.flatMap((stage) => (stage.gate ? [stage.gate.metric] : [])));
+  const metrics = report.baseline.metrics;
+  const shown = metrics.filter((metric) => gated.has(metric.name));
+  return shown.length > 0 ? shown : metrics.slice(0, 1);
+}
+
+export function metricNamed(measurement: Measurement | undefined, name: string): MetricResult | undefined {
+  return measurement?.metrics.find((metric) => metric.name === name);
+}
+
+/** The batch sizes that were timed, in order. */
+export function batchesOf(report: RunReport): readonly number[] {
+  const all = [report.baseline, report.result.measurement, ...report.stages.map((stage) => stage.measurement)];
+  const batches = new Set(all.flatMap((one) => (one?.latency ?? []).map((latency) => latency.batch)));
+  return [...batches].sort((a, b) => a - b);
+}
+
+/** The attempt a stage ended with. */
+export function lastAttempt(stage: StageReport): Attempt | undefined {
+  return stage.attempts.at(-1);
+}
+
+/**
+ * What to show in a stage's row. A stage that was undone or stopped shows what it had cost, not the model that went on
+ * without it: the row would otherwise repeat the one above it.
+ */
+export function measurementShown(stage: StageReport): Measurement | undefined {
+  const rejected = stage.verdict === 'undone' || stage.verdict === 'stopped';
+  return (rejected ? lastAttempt(stage)?.measurement : undefined) ?? stage.measurement;
+}
+
+/** The strength that went on, or that was tried last: `sparsity 0.74`. */
+export function strengthOf(stage: StageReport): string {
+  const held = stage.attempts.filter((attempt) => attempt.passed).at(-1);
+  return (held ?? lastAttempt(stage))?.strength ?? '';
+}
+
+/** `top1 may drop 0.5 points`, `sqnr may drop 10 % of float`. */
+export function gateText(gate: NonNullable<StageReport['gate']>, unit: MetricResult['unit']): string {
+  const allowed = gate.relative
+    ? `${number(gate.maxDrop * 100, '')} % of float`
+    : `${number(gate.maxDrop, '')}${pointsOf(unit)}`;
+  return `${gate.metric} may drop ${allowed}, else ${gate.onFail}`;
+}
+
+/** A drop that its own interval covers could as well be none. */
+export function isNoise(metric: MetricResult): boolean {
+  return metric.drop !== undefined && metric.dropInterval !== undefined && Math.abs(metric.drop) <= metric.dropInterval;
+}
+
+/** Layers by reason, in order of first appearance: one sentence stands once, however many layers it is said of. */
+export function byReason(
+  notes: readonly Note[],
+): readonly { readonly reason: string; readonly layers: readonly string[] }[] {
+  const groups = new Map<string, string[]>();
+  for (const { layer, text } of notes) {
+    const group = groups.get(text);
+    if (group) group.push(layer);
+    else groups.set(text, [layer]);
+  }
+  return [...groups].map(([reason, layers]) => ({ reason, layers }));
+}
+
+/** Every remark that belongs to no layer, once each, in the order data, run, stages. */
+export function remarks(report: RunReport): readonly string[] {
+  const { calibration, validation, notes } = report.data;
+  const stages = report.stages.flatMap((stage) =>
+    stage.notes.map((note) => `${stage.index} ${stage.instance}: ${note}`),
+  );
+  return [...new Set([...notes, ...calibration.notes, ...validation.notes, ...report.notes, ...stages])];
+}

@@ -1,0 +1,36 @@
+import Table from 'cli-table3';
+import type { Paint } from './paint.ts';
+
+export interface Column {
+  readonly title: string;
+  readonly align?: 'left' | 'right';
+}
+
+const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '' };
+const bottom = { bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '' };
+const sides = { left: '', 'left-mid': '', right: '', 'right-mid': '', mid: '', 'mid-mid': '', middle: '  ' };
+
+/** A table without frames: a head, a rule, rows. Cells may hold several lines and colours. No line ends in spaces. */
+export function table(columns: readonly Column[], rows: readonly (readonly string[])[], paint: Paint): string {
+  const out = new Table({
+    chars: { ...none, ...bottom, ...sides },
+    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+    colAligns: columns.map((column) => column.align ?? 'left'),
+  });
+  out.push(
+    columns.map((column) => paint.bold(column.title)),
+    ...rows.map((row) => [...row]),
+  );
+  const lines = out.toString().split('\n');
+  const rule = paint.dim('─'.repeat(Math.max(...lines.map((line) => visibleWidth(line)))));
+  return [lines[0] ?? '', rule, ...lines.slice(1)].map((line) => line.trimEnd()).join('\n');
+}
+
+/** The gap between two columns, for those who plan widths. */
+export const gap = 2;
+
+const colours = /\u001b\[[0-9;]*m/g;
+
+export function visibleWidth(text: string): number {
+  return text.replace(colours, '').length;
+}

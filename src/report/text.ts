@@ -1,0 +1,158 @@
+import type { LayerReport, RunReport, StageReport } from '../run/report.ts';
+import {
+  bytes,
+  duration,
+  grouped,
+  hanging,
+  number,
+  percent,
+  plural,
+  shorten,
+  titleOf,
+  withInterval,
+} from './format.ts';
+import type { Paint } from './paint.ts';
+import { layerTable } from './layer_table.ts';
+import { paintVerdict, stageTable } from './stage_table.ts';
+import { byReason, gateText, metricNamed, remarks } from './summary.ts';
+import { table } from './table.ts';
+
+export interface TextOptions {
+  readonly paint: Paint;
+  /** Columns of the terminal. */
+  readonly width: number;
+}
+
+/** Layers printed before the rest is left to the HTML report. */
+const maxLayers = 40;
+/** Layer names printed for one reason. */
+const maxNames = 6;
+
+/** The whole report as terminal text, without a trailing newline. Pure: the same report gives the same text. */
+export function textReport(report: RunReport, { paint, width }: TextOptions): string {
+  const parts = [
+    heading(report, paint, width),
+    stageTable(report, paint, width),
+    verdicts(report, paint, width),
+    metrics(report, paint),
+    layers(report.layers, paint, width),
+    skipped(report, paint, width),
+    notes(remarks(report), paint, width),
+    resultLine(report, paint),
+  ];
+  return parts.filter((part) => part !== '').join('\n\n');
+}
+
+function heading(report: RunReport, paint: Paint, width: number): string {
+  const { model, tool, data } = report;
+  const lines = [
+    hanging(
+      'model        ',
+      `${model.path}: ${bytes(model.bytes)}, ${grouped(model.parameters)} parameters, opset ${model.opset}`,
+      width,
+    ),
+    hanging('schedule     ', report.schedule, width),
+    hanging('calibration  ', datasetText(data.calibration), width),
+    hanging('validation   ', datasetText(data.validation), width),
+    hanging(
+      'measured on  ',
+      `onnxruntime ${tool.onnxruntime}, Node ${tool.node}, ${tool.platform}, ${tool.cpu}; the run took ${duration(report.seconds)}`,
+      width,
+    ),
+  ];
+  return lines.map((line) => paint.dim(line)).join('\n');
+}
+
+function datasetText(info: RunReport['data']['validation']): string {
+  const what = info.kind === 'random' ? 'random input' : info.source;
+  return `${what}: ${plural(info.samples, 'sample')}${info.labelled ? '' : ', no labels'}`;
+}
+
+/** Stages that did not simply pass: why, and what was tried. */
+function verdicts(report: RunReport, paint: Paint, width: number): string {
+  const blocks = report.stages
+    .filter((stage) => stage.verdict !== 'kept' || stage.attempts.length > 1)
+    .map((stage) => {
+      const head = hanging(`${stage.index} ${stage.instance} ${stage.verdict}: `, stage.why, width);
+      return [paintFirst(head, stage, paint), ...attemptLines(report, stage, paint)].join('\n');
+    });
+  return blocks.join('\n');
+}
+
+function paintFirst(text: string, stage: StageReport, paint: Paint): string {
+  const label = `${stage.index} ${stage.instance} ${stage.verdict}`;
+  return `${stage.index} ${stage.instance} ${paintVerdict(stage.verdict, paint)}${text.slice(label.length)}`;
+}
+
+function attemptLines(report: RunReport, stage: StageReport, paint: Paint): string[] {
+  const gate = stage.gate;
+  if (!gate) return [];
+  const unit = metricNamed(report.baseline, gate.metric)?.unit ?? '';
+  const rule = paint.dim(`    gate: ${gateText(gate, unit)} (${stage.at})`);
+  const tries = stage.attempts.map((attempt) => {
+    const metric = metricNamed(attempt.measurement, gate.metric);
+    const drop =
+      metric?.drop === undefined ? 'not measured' : withInterval(metric.drop, metric.dropInterval, metric.unit);
+    const held = attempt.passed ? paint.green('held') : paint.red('failed');
+    return `    tried ${attempt.strength === '' ? 'as asked' : attempt.strength}: drop ${drop}, ${held}`;
+  });
+  return [rule, ...tries];
+}
+
+/** All metrics of the result beside the float model's: the stage table has room for the gated ones only. */
+function metrics(report: RunReport, paint: Paint): string {
+  const final = report.result.measurement.metrics;
+  if (final.length < 2) return '';
+  const rows = final.map((metric) => {
+    const float = metric.reference ?? metricNamed(report.baseline, metric.name)?.value;
+    return [
+      titleOf(metric),
+      float === undefined ? '' : number(float, metric.unit),
+      withInterval(metric.value, metric.interval, metric.unit),
+      metric.drop === undefined ? '' : withInterval(metric.drop, metric.dropInterval, metric.unit),
+      grouped(metric.samples),
+    ];
+  });
+  const columns = ['float', 'result', 'drop', 'samples'].map((title) => ({ title, align: 'right' as const }));
+  return table([{ title: 'metric' }, ...columns], rows, paint);
+}
+
+function layers(all: readonly LayerReport[], paint: Paint, width: number): string {
+  if (all.length === 0) return '';
+  const worst = [...all].sort((a, b) => (a.sqnr ?? Infinity) - (b.sqnr ?? Infinity)).slice(0, maxLayers);
+  const shown = all.length <= maxLayers ? all : worst;
+  const body = layerTable(shown, paint, width);
+  if (shown.length === all.length) return body;
+  const rest = `the ${shown.length} layers of lowest SQNR; all ${all.length} stand in report.html and report.json`;
+  return `${body}\n${paint.dim(rest)}`;
+}
+
+function skipped(report: RunReport, paint: Paint, width: number): string {
+  const blocks = report.stages
+    .filter((stage) => stage.skipped.length > 0)
+    .map((stage) => {
+      const title = paint.bold(
+        `left alone by ${stage.index} ${stage.instance} (${plural(stage.skipped.length, 'layer')})`,
+      );
+      const lines = byReason(stage.skipped).map(({ reason, layers }) => {
+        const names = layers.slice(0, maxNames).map((name) => shorten(name, 48));
+        const more = layers.length > maxNames ? ` and ${grouped(layers.length - maxNames)} more` : '';
+        return hanging('  - ', `${reason}: ${names.join(', ')}${more}`, width);
+      });
+      return [title, ...lines].join('\n');
+    });
+  return blocks.join('\n\n');
+}
+
+function notes(all: readonly string[], paint: Paint, width: number): string {
+  if (all.length === 0) return '';
+  return [paint.bold('notes'), ...all.map((note) => hanging('  - ', note, width))].join('\n');
+}
+
+function resultLine(report: RunReport, paint: Paint): string {
+  const { result, model } = report;
+  const size = result.measurement.bytes;
+  const status = result.status === 'finished' ? '' : ` ${paint.red(`(${result.status}; the best model so far)`)}`;
+  const packed = `gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)}`;
+  return `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float (${packed})${status}`;
+}

@@ -1,0 +1,103 @@
+import { plain, type Paint } from '../../src/report/paint.ts';
+import { visibleWidth } from '../../src/report/table.ts';
+import { textReport } from '../../src/report/text.ts';
+import { layers, report, stages, top1 } from './sample.ts';
+
+const ansi = (code: number) => (text: string) => `\u001b[${code}m${text}\u001b[0m`;
+const colourful: Paint = { bold: ansi(1), dim: ansi(2), red: ansi(31), green: ansi(32), yellow: ansi(33) };
+
+const strip = (text: string) => text.replace(/\u001b\[[0-9;]*m/g, '');
+
+const text = (width: number) => textReport(report, { paint: plain, width });
+const rowOf = (all: string, start: RegExp) => all.split('\n').find((line) => start.test(line)) ?? '';
+
+describe('textReport', () => {
+  it('reads as it did when it was last looked at', () => {
+    expect(text(120)).toMatchSnapshot();
+  });
+
+  it.each([100, 120, 160])('has no line wider than %i columns and none that ends in spaces', (width) => {
+    const lines = text(width).split('\n');
+    expect(lines.filter((line) => line.length > width)).toEqual([]);
+    expect(lines.filter((line) => line !== line.trimEnd())).toEqual([]);
+  });
+
+  it('says the same with colours and without', () => {
+    const coloured = textReport(report, { paint: colourful, width: 110 });
+    expect(coloured).not.toBe(strip(coloured));
+    expect(strip(coloured)).toBe(text(110));
+  });
+
+  it('shows in the row of an undone stage what that stage had cost', () => {
+    const row = rowOf(text(140), /^ *2 +prune/);
+    expect(row).toMatch(/11\.35 ±0\.19 +87\.72 ±0\.66 .* 99\.0 % .* undone$/);
+  });
+
+  it('shows in the row of a retried stage the strength that held', () => {
+    expect(rowOf(text(140), /^ *3 +prune/)).toMatch(/level 0\.74 .* 98\.80 ±0\.19 +0\.27 ±0\.12 .* retried$/);
+  });
+
+  it('lists every attempt of a retried stage with its verdict', () => {
+    const block = text(120).slice(text(120).indexOf('3 bisected retried'));
+    expect(block).toMatch(
+      /tried level 0\.99: drop 87\.72 ±0\.66, failed\n.*tried level 0\.74: drop 0\.27 ±0\.12, held/,
+    );
+  });
+
+  it('names each reason once and counts the layers it does not name', () => {
+    const reasons = text(120)
+      .split('\n')
+      .filter((line) => line.includes('moves data only'));
+    expect(reasons).toHaveLength(1);
+    expect(reasons[0]).toContain('flatten, reshape_0');
+    expect(text(120)).toContain('and 4 more');
+    expect(text(120)).toContain('left alone by 4 ptq (11 layers)');
+  });
+
+  it('ends with path, exact bytes, share of float and packed sizes', () => {
+    expect(text(120).split('\n').at(-1)).toBe(
+      'runs/lenet5/model.onnx  446,301 bytes, 25.9 % of float (gzip 231 kB, brotli 210 kB)',
+    );
+  });
+
+  it('says that a stopped run is not the whole schedule', () => {
+    const stopped = { ...report, result: { ...report.result, status: 'stopped' as const } };
+    expect(textReport(stopped, { paint: plain, width: 120 })).toMatch(/stopped; the best model so far\)$/);
+  });
+
+  it('keeps only the layers of lowest SQNR where there are many, and says so', () => {
+    const many = Array.from({ length: 60 }, (_, i) => ({ ...layers[0]!, layer: `layer${i}.`, sqnr: 100 - i }));
+    const out = textReport({ ...report, layers: many }, { paint: plain, width: 120 });
+    expect(out).toContain('layer59.');
+    expect(out).toContain('layer20.');
+    expect(out).not.toContain('layer19.');
+    expect(out).toContain('all 60 stand in report.html');
+  });
+
+  it('prints a run without metrics, latency, stages or layers', () => {
+    const bare = { metrics: [], bytes: 100, zeros: 0, latency: [] };
+    const empty = {
+      ...report,
+      baseline: bare,
+      stages: [],
+      layers: [],
+      result: { ...report.result, measurement: bare },
+    };
+    const out = textReport(empty, { paint: plain, width: 100 });
+    expect(out).toContain('float model');
+    expect(out).not.toMatch(/undefined|NaN|±|×:/);
+  });
+
+  it('marks a drop below its own interval as possible noise by dimming it', () => {
+    const real = { ...stages[0]!, measurement: { ...report.baseline, metrics: [top1(98, 1.07)] } };
+    const out = textReport({ ...report, stages: [stages[0]!, real] }, { paint: colourful, width: 140 });
+    expect(out).toContain(colourful.dim('0.02 ±0.12'));
+    expect(out).toContain(colourful.yellow('1.07 ±0.12'));
+  });
+});
+
+describe('visibleWidth', () => {
+  it('counts characters, not colours', () => {
+    expect(visibleWidth(colourful.red(colourful.bold('abc')))).toBe(3);
+  });
+});
