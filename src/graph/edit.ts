@@ -22,6 +22,9 @@ import { captured, consumers, initializers, isOp, layerName, opset, reads, subgr
 export interface Draft {
   /** The nodes as they stand now, in graph order, added ones last. */
   nodes(): NodeProto[];
+  /** The latest version of a node, and its first: as it stood in the model, or as it was added. */
+  current(node: NodeProto): NodeProto;
+  origin(node: NodeProto): NodeProto;
   addNode(node: NodeProto): void;
   removeNode(node: NodeProto): void;
   /** Replaces fields of a node (inputs, outputs, op_type …); returns its new version. */
@@ -62,6 +65,7 @@ export function edit(model: Model, change: (draft: Draft) => void): Model {
 }
 
 interface Entry {
+  readonly origin: NodeProto;
   node: NodeProto;
   removed: boolean;
 }
@@ -78,7 +82,7 @@ interface State {
 }
 
 function open(model: Model): State {
-  const entries = model.graph.node.map((node) => ({ node, removed: false }));
+  const entries = model.graph.node.map((node) => ({ origin: node, node, removed: false }));
   return {
     entries,
     entryOf: new Map(entries.map((entry) => [entry.node, entry])),
@@ -109,8 +113,10 @@ function draftOf(model: Model, state: State): Draft {
   };
   return {
     nodes: () => state.entries.filter((e) => !e.removed).map((e) => e.node),
+    current: (node) => entry(node).node,
+    origin: (node) => entry(node).origin,
     addNode(node) {
-      const added = { node, removed: false };
+      const added = { origin: node, node, removed: false };
       state.entries.push(added);
       state.entryOf.set(node, added);
       for (const name of [node.name, ...node.output]) state.names?.add(name);

@@ -38,6 +38,11 @@ export interface PassContext {
   readonly clock: Clock;
   /** The float model the run began with, for passes that compare (bias correction, reconstruction). */
   readonly reference: Model;
+  /**
+   * The float model that the current quantized model was made from, its values under the same names; undefined while nothing
+   * is quantized. Recovery passes (bias correction, AdaRound) compare with it.
+   */
+  readonly twin: Model | undefined;
   /** Memory of a pass instance between its epochs (masks, thresholds); plain data, keyed by what the pass likes. */
   readonly memory: Map<string, unknown>;
   readonly signal: AbortSignal;
@@ -66,6 +71,8 @@ export interface PassContext {
 export interface PassResult {
   readonly model: Model;
   readonly plan?: Plan;
+  /** Set by quantizers: the float model they quantized. */
+  readonly twin?: Model;
   readonly changed: readonly Note[];
   readonly skipped: readonly Note[];
   /** Remarks that belong to no layer. */

@@ -67,6 +67,7 @@ export function testContext(
     get reference(): Model {
       throw new Error('this test gave testContext() no reference model');
     },
+    twin: undefined,
     memory: new Map(),
     signal: new AbortController().signal,
     shapes: (model) => shapesOf(model, calibration[0]),
