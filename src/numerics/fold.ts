@@ -4,6 +4,11 @@
  */
 export interface Fold<I, S, R> {
   readonly name: string;
+  /**
+   * `extremes`: of each input the fold only looks at the smallest and the largest element, so it may be given a tensor of
+   * just these two. The runtime then has them computed inside the model's graph, and nothing else leaves it.
+   */
+  readonly reads?: 'extremes';
   start(): S;
   add(state: S, input: I): S;
   merge(a: S, b: S): S;

@@ -1,19 +1,10 @@
 import type { DatasetInfo } from '../data/types.ts';
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Note } from '../passes/pass.ts';
+import type { Latency } from '../runtime/time.ts';
 import type { OnFail } from '../schedule/types.ts';
 
-/** Median latency of interleaved runs against the float model at one batch size; ratio = float / this (above 1 = faster). */
-export interface Latency {
-  readonly batch: number;
-  readonly milliseconds: number;
-  readonly floatMilliseconds: number;
-  readonly ratio: number;
-  /** Interquartile range of the paired ratios. */
-  readonly ratioLow: number;
-  readonly ratioHigh: number;
-  readonly rounds: number;
-}
+export type { Latency };
 
 /** What is measured of a model after every stage. */
 export interface Measurement {
