@@ -1,5 +1,4 @@
 import type { Batch, Feeds, Tensor } from '../data/types.ts';
-import type { TypedArray } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { QtoolError } from '../util/error.ts';
