@@ -1,0 +1,44 @@
+import { Presets, SingleBar } from 'cli-progress';
+import { shorten } from '../report/format.ts';
+import { eventLine, type Progress } from './event_line.ts';
+import type { Io } from './io.ts';
+
+/**
+ * A bar with the time left, on a terminal only: without one cli-progress prints nothing or garbage. Lines are printed above
+ * the bar; there is one bar at a time, begun anew with each phase, because the time left is guessed from the speed so far.
+ */
+export function barProgress(io: Pick<Io, 'stderr'>, stream: NodeJS.WritableStream = process.stderr): Progress {
+  let bar: SingleBar | undefined;
+  const stop = () => {
+    bar?.stop();
+    bar = undefined;
+  };
+  return {
+    show(event) {
+      if (event.kind !== 'progress') {
+        stop();
+        io.stderr(`${eventLine(event)}\n`);
+        return;
+      }
+      const text = shorten(event.text, 40);
+      if (bar) return bar.update(event.done, { text });
+      bar = new SingleBar(
+        {
+          stream,
+          format: '  {bar} {percentage} %  {eta_formatted} left  {text}',
+          barsize: 24,
+          hideCursor: true,
+          clearOnComplete: true,
+          stopOnComplete: false,
+          fps: 8,
+          etaBuffer: 20,
+          // The bar stays where it is when the process is interrupted: the command closes it itself.
+          gracefulExit: false,
+        },
+        Presets.shades_classic,
+      );
+      bar.start(1, event.done, { text });
+    },
+    close: stop,
+  };
+}

@@ -1,0 +1,16 @@
+import type { RunEvent } from '../run/event.ts';
+
+/** Shows a run while it goes. */
+export interface Progress {
+  show(event: RunEvent): void;
+  /** Takes a bar off the terminal. May be called twice. */
+  close(): void;
+}
+
+/** One line for an event that is not mere progress. */
+export function eventLine(event: Exclude<RunEvent, { kind: 'progress' }>): string {
+  if (event.kind === 'phase') return event.text;
+  if (event.kind === 'note') return `  note: ${event.text}`;
+  const { index, instance, verdict, why, seconds } = event.report;
+  return `  ${index} ${instance}: ${verdict}, ${why} (${seconds.toFixed(1)} s)`;
+}

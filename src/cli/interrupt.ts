@@ -1,0 +1,20 @@
+import type { Io } from './io.ts';
+import { exit } from './errors.ts';
+
+/**
+ * Runs work that Ctrl-C ends gently: the first one aborts the signal, the second ends the process at once. onnxruntime holds
+ * the event loop while it runs, so either is seen at the end of the batch at work.
+ */
+export async function interruptible<T>(io: Io, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  const controller = new AbortController();
+  const stop = io.onInterrupt(() => {
+    if (controller.signal.aborted) return io.exit(exit.interrupted);
+    io.stderr('qtool: stopping after this step, the best model so far is kept; Ctrl-C again ends at once\n');
+    controller.abort();
+  });
+  try {
+    return await work(controller.signal);
+  } finally {
+    stop();
+  }
+}
