@@ -1,4 +1,5 @@
 import type { Clock, Pass } from '../passes/pass.ts';
+import type { YamlDoc } from '../util/yaml.ts';
 
 /** What happens when a stage costs too much. */
 export type OnFail = 'undo' | 'retry' | 'stop' | 'warn';
@@ -17,6 +18,8 @@ export interface Stage {
   readonly index: number;
   /** The instance name of the schedule. */
   readonly instance: string;
+  /** The class name as the schedule writes it. */
+  readonly class: string;
   readonly pass: Pass;
   /** Checked options with defaults filled in. */
   readonly options: unknown;
@@ -26,10 +29,41 @@ export interface Stage {
   readonly at: string;
 }
 
+/** Something read and understood that cannot run here (Distiller's training classes), with its reason. */
+export interface Waiting {
+  /** `lr_schedulers.decay (ExponentialLR)` */
+  readonly name: string;
+  readonly at: string;
+  readonly reason: string;
+}
+
 /** A checked schedule. */
 export interface Schedule {
   readonly file: string;
   readonly stages: readonly Stage[];
-  /** Things read and understood that cannot run here (Distiller's training classes), each with its reason. */
-  readonly waiting: readonly { readonly name: string; readonly at: string; readonly reason: string }[];
+  readonly waiting: readonly Waiting[];
+  /** What the user should know: how a policy was read, which node a PyTorch name turned out to be. */
+  readonly notes: readonly string[];
+}
+
+/** A selector of a pass: where it stands in the file, and where below the options. */
+export interface Selector {
+  readonly pattern: string;
+  readonly over: 'weights' | 'layers';
+  readonly path: readonly (string | number)[];
+  readonly below: readonly (string | number)[];
+}
+
+/** The selectors of one set of checked options. */
+export interface SelectorGroup {
+  readonly options: unknown;
+  readonly selectors: readonly Selector[];
+}
+
+/** A schedule that is right in itself; what depends on a model is checked by `bindSchedule`. */
+export interface ParsedSchedule extends Schedule {
+  readonly doc: YamlDoc;
+  readonly groups: readonly SelectorGroup[];
+  /** The file's `names:` table: PyTorch name → what the model calls it, or all layers with weights in order. */
+  readonly names: Readonly<Record<string, string>> | readonly string[];
 }

@@ -23,7 +23,15 @@ export function valueAt(value: unknown, path: Path): unknown {
 
 /** zod's issues as sentences for the person who wrote the file, with the nearest known key or value where a name is unknown. */
 export function schemaProblems(schema: z.ZodType, input: unknown, issues: readonly z.core.$ZodIssue[]): Problem[] {
-  return issues.flatMap((issue) => problemsOf(schema, input, issue, []));
+  const problems = issues.flatMap((issue) => problemsOf(schema, input, issue, []));
+  // A misspelt key is one mistake: that the right one is missing goes without saying.
+  const meant = new Set(
+    problems.flatMap(({ path, message }) => {
+      const name = /^unknown key \(did you mean "(.+)"\?\)$/.exec(message)?.[1];
+      return name === undefined ? [] : [JSON.stringify([...path.slice(0, -1), name])];
+    }),
+  );
+  return problems.filter(({ path, message }) => !message.startsWith('is missing') || !meant.has(JSON.stringify(path)));
 }
 
 function problemsOf(schema: Schema, input: unknown, issue: z.core.$ZodIssue, base: Path): Problem[] {

@@ -145,8 +145,7 @@ describe('checkYaml', () => {
       'steps:\n  q: { class: Quantizer, bits: 1 }\n  p: { class: Pruner, sparsity: 2, weights: [a] }\nverson: 1\n';
     expect(line(failure(() => check(text)))).toBe(
       [
-        '4 problems in s.yaml:',
-        '  s.yaml:1:1 version: is missing: 1',
+        '3 problems in s.yaml:',
         '  s.yaml:2:32 steps.q.bits: must be at least 2, is 1',
         '  s.yaml:3:33 steps.p.sparsity: must be less than 1, is 2',
         '  s.yaml:4:1 verson: unknown key (did you mean "version"?)',

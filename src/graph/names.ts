@@ -1,0 +1,253 @@
+import type { Model } from './model.ts';
+import type { NodeProto } from './proto.ts';
+import { toNumber } from './proto.ts';
+import { layerName, producers } from './query.ts';
+import { parsePattern } from '../util/pattern.ts';
+import { didYouMean } from '../util/suggest.ts';
+
+/** A node as selectors see it: plain data. */
+export interface LayerFact {
+  /** The node's name, or its first output where the exporter gave none. */
+  readonly node: string;
+  readonly opType: string;
+  /** The initializers that are its weights, in input order; empty for nodes without any. */
+  readonly weights: readonly string[];
+  /** The PyTorch module it was exported from (`layer1.0.conv1`), as far as names tell. */
+  readonly module?: string | undefined;
+  /** Place in the graph's list of nodes. */
+  readonly index: number;
+}
+
+/** One node that a selector means; `weights` are those of its weights that are meant (all, unless the selector names one). */
+export interface Match {
+  readonly layer: LayerFact;
+  readonly weights: readonly string[];
+}
+
+/** Selector → what it matches, in graph order; the notes tell where a name had to be translated. */
+export interface Resolution {
+  readonly matches: ReadonlyMap<string, readonly Match[]>;
+  readonly notes: readonly string[];
+}
+
+/** Which inputs of an operator are weights. https://onnx.ai/onnx/operators/ and onnxruntime's ContribOperators.md */
+const weightInputs: Readonly<Record<string, readonly number[]>> = {
+  Conv: [1],
+  ConvTranspose: [1],
+  FusedConv: [1],
+  ConvInteger: [1],
+  QLinearConv: [3],
+  Gemm: [0, 1],
+  MatMul: [0, 1],
+  FusedMatMul: [0, 1],
+  MatMulInteger: [0, 1],
+  QLinearMatMul: [3],
+  MatMulNBits: [1],
+  Gather: [0],
+  GRU: [1, 2],
+  LSTM: [1, 2],
+  RNN: [1, 2],
+};
+// What a weight may pass through on its way from the initializer.
+const carriers = new Set([
+  'Identity',
+  'DequantizeLinear',
+  'QuantizeLinear',
+  'Reshape',
+  'Transpose',
+  'Cast',
+  'Squeeze',
+  'Unsqueeze',
+  'Flatten',
+]);
+// float, uint8, int8, float16, double, bfloat16, 4 and 2 bit: what weights are stored as. An int64 table is no weight.
+const weightTypes = new Set([1, 2, 3, 10, 11, 16, 21, 22, 25, 26]);
+
+/** What selectors can name in a model: its top-level nodes, without those that only make constants. */
+export function layerFacts(model: Model): LayerFact[] {
+  const { graph } = model;
+  const stored = new Set(
+    graph.initializer.filter((t) => t.dims.length >= 2 && weightTypes.has(t.data_type)).map((t) => t.name),
+  );
+  for (const node of graph.node) {
+    const t = node.op_type === 'Constant' ? node.attribute.find((a) => a.name === 'value')?.t : undefined;
+    if (t && t.dims.length >= 2 && weightTypes.has(t.data_type) && t.dims.every((d) => toNumber(d) > 0))
+      stored.add(node.output[0] ?? '');
+  }
+  const made = producers(graph);
+  const origin = (value: string): string | undefined => {
+    for (let name = value; ;) {
+      if (stored.has(name)) return name;
+      const node = made.get(name);
+      if (node === undefined || !carriers.has(node.op_type)) return undefined;
+      name = node.input[0] ?? '';
+    }
+  };
+  return graph.node.flatMap((node, index) => {
+    if (node.op_type === 'Constant') return [];
+    const inputs = (weightInputs[node.op_type] ?? []).map((i) => origin(node.input[i] ?? ''));
+    const weights = inputs.filter((name) => name !== undefined);
+    return [{ node: layerName(node), opType: node.op_type, weights, module: moduleOf(node, weights), index }];
+  });
+}
+
+/**
+ * The module path in a node name as PyTorch's exporter writes it: `/layer1/layer1.0/conv1/Conv` → `layer1.0.conv1`. A scope
+ * whose name begins with the one before it (children of Sequential and ModuleList) replaces it. Undefined for other names.
+ */
+export function modulePath(node: string): string | undefined {
+  const scopes = node.split('/').slice(1, -1);
+  if (!node.startsWith('/') || scopes.length === 0) return undefined;
+  const path: string[] = [];
+  for (const scope of scopes) {
+    const last = path.at(-1);
+    if (last !== undefined && (scope === last || scope.startsWith(`${last}.`))) path.pop();
+    path.push(scope);
+  }
+  return path.join('.');
+}
+
+function moduleOf(node: NodeProto, weights: readonly string[]): string | undefined {
+  // torch.onnx.export(dynamo=True) writes "['', 'layer1', 'layer1.0', 'conv2d_3']": the last is the node itself.
+  const scopes = node.metadata_props.find((entry) => entry.key === 'pkg.torch.onnx.name_scopes')?.value;
+  const scope = scopes === undefined ? undefined : [...scopes.matchAll(/'([^']*)'/g)].at(-2)?.[1];
+  const named = weights.find((name) => name.endsWith('.weight'))?.slice(0, -'.weight'.length);
+  return scope || modulePath(node.name) || named;
+}
+
+// GRU, LSTM and RNN have two weights, named by nn.GRU and its kin; everything else one.
+const suffixes = (layer: LayerFact): readonly string[] =>
+  layer.weights.length === 2 ? ['weight_ih_l0', 'weight_hh_l0'] : ['weight'];
+
+/** The readings of a selector, the likeliest first: later ones are tried where the earlier match nothing. */
+function readings(text: string): { readonly text: string; readonly why: string | undefined }[] {
+  const bare = text.replace(/(^|[./^(|])module\\?\./g, '$1');
+  const found: { text: string; why: string | undefined }[] = [{ text, why: undefined }];
+  if (bare !== text && bare !== '') found.push({ text: bare, why: undefined });
+  // Distiller's overrides are regular expressions that must match the whole name.
+  const { kind } = parsePattern(text);
+  if (kind !== 'regex' && /[*+?()|^$\\[\]]/.test(bare) && isRegExp(bare))
+    found.push({
+      text: `/^(?:${bare})$/`,
+      why: `"${text}" matches nothing as a glob; read as the regular expression it is`,
+    });
+  return found;
+}
+
+function isRegExp(source: string): boolean {
+  try {
+    return new RegExp(source) instanceof RegExp;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Finds the nodes that selectors mean, by the node's name, its weights' names, or the names both have in PyTorch
+ * (`layer1.0.conv1`, `layer1.0.conv1.weight`, with or without `module.`). Selectors are names, globs and /regex/
+ * (`parsePattern`). `over: 'weights'` leaves out nodes without weights. A selector that matches nothing has an empty list.
+ */
+export function resolveNames(
+  selectors: Iterable<string>,
+  layers: readonly LayerFact[],
+  over: 'weights' | 'layers' = 'weights',
+): Resolution {
+  const candidates = over === 'weights' ? layers.filter((layer) => layer.weights.length > 0) : layers;
+  const inner = containers(layers);
+  const notes: string[] = [];
+  const matches = new Map<string, readonly Match[]>();
+  for (const selector of selectors) {
+    let found: readonly Match[] = [];
+    for (const { text, why } of readings(selector)) {
+      const { matches: test, kind } = parsePattern(text);
+      found = candidates.flatMap((layer) => matchLayer(test, layer, inner));
+      if (found.length === 0) continue;
+      if (why !== undefined) notes.push(why);
+      if (kind === 'name') notes.push(...translated(selector, found));
+      break;
+    }
+    matches.set(selector, found);
+  }
+  return { matches, notes };
+}
+
+/** Which selector has the say over each node and each weight. */
+export interface Assignment {
+  /** Node name → selector. */
+  readonly nodes: ReadonlyMap<string, string>;
+  /** Weight name → selector. */
+  readonly weights: ReadonlyMap<string, string>;
+  readonly notes: readonly string[];
+}
+
+/**
+ * Ordered selectors, the first that matches wins; a bare `'*'` is asked last wherever it stands, as in Distiller's
+ * `levels: {'*': 0.5, fc: 0.7}`. Nodes and weights that none matches are not in the result.
+ */
+export function assignNames(
+  selectors: readonly string[],
+  layers: readonly LayerFact[],
+  over: 'weights' | 'layers' = 'weights',
+): Assignment {
+  const { matches, notes } = resolveNames(selectors, layers, over);
+  const order = [...selectors.filter((s) => s !== '*'), ...selectors.filter((s) => s === '*')];
+  const nodes = new Map<string, string>();
+  const weights = new Map<string, string>();
+  for (const selector of order)
+    for (const { layer, weights: meant } of matches.get(selector) ?? []) {
+      if (!nodes.has(layer.node)) nodes.set(layer.node, selector);
+      for (const weight of meant) if (!weights.has(weight)) weights.set(weight, selector);
+    }
+  return { nodes, weights, notes };
+}
+
+// Functional calls (F.relu) stand directly in a module that has modules of its own: that module's name does not mean them.
+function containers(layers: readonly LayerFact[]): Set<string> {
+  const found = new Set<string>();
+  for (const { module } of layers)
+    for (let dot = module?.lastIndexOf('.') ?? -1; dot > 0; dot = module!.lastIndexOf('.', dot - 1))
+      found.add(module!.slice(0, dot));
+  return found;
+}
+
+function matchLayer(test: (name: string) => boolean, layer: LayerFact, inner: ReadonlySet<string>): Match[] {
+  const { node, module, weights } = layer;
+  const named = module !== undefined && (weights.length > 0 || !inner.has(module));
+  if (test(node) || (named && test(module))) return [{ layer, weights }];
+  const ends = suffixes(layer);
+  const meant = weights.filter((name, i) => test(name) || (named && test(`${module}.${ends[i] ?? 'weight'}`)));
+  return meant.length > 0 ? [{ layer, weights: meant }] : [];
+}
+
+function translated(selector: string, found: readonly Match[]): string[] {
+  return found
+    .filter(({ layer, weights }) => selector !== layer.node && !weights.includes(selector))
+    .map(
+      ({ layer, weights }) => `${selector} is ${weights.length > 0 ? `${weights.join(', ')} of ` : ''}${layer.node}`,
+    );
+}
+
+/** Everything a selector can name, for suggestions: PyTorch's names first, as they are the ones people write. */
+export function selectableNames(layers: readonly LayerFact[], over: 'weights' | 'layers' = 'weights'): string[] {
+  const candidates = over === 'weights' ? layers.filter((layer) => layer.weights.length > 0) : layers;
+  const inner = containers(layers);
+  const modules = candidates.flatMap(({ module, weights }) =>
+    module !== undefined && (weights.length > 0 || !inner.has(module)) ? [module] : [],
+  );
+  const dotted = over === 'weights' ? modules.map((module) => `${module}.weight`) : [];
+  return [...new Set([...modules, ...dotted, ...candidates.flatMap(({ node, weights }) => [...weights, node])])];
+}
+
+/** What to try instead of a selector that matches nothing: a sentence, or nothing where nothing is near. */
+export function suggestSelector(selector: string, layers: readonly LayerFact[], over: 'weights' | 'layers'): string {
+  const bare = selector.replace(/(^|\.)module\./g, '$1');
+  const names = selectableNames(layers, over);
+  if (parsePattern(selector).kind === 'name') {
+    if (names.some((name) => name.startsWith(`${bare}.`))) return ` (did you mean "${bare}.*"?)`;
+    const near = didYouMean(bare, names);
+    if (near !== '') return near;
+  }
+  return names.length === 0
+    ? ' (there are none)'
+    : ` (there are: ${names.slice(0, 3).join(', ')}${names.length > 3 ? ', ...' : ''})`;
+}

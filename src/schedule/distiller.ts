@@ -1,0 +1,159 @@
+import * as z from 'zod';
+import type { AnySection } from './language.ts';
+
+/** A class of Distiller that only means something while training: its arguments are checked, then it waits. */
+export interface TrainingClass {
+  readonly section: AnySection;
+  readonly options: z.ZodType;
+  readonly reason: string;
+}
+
+const learningRate = 'a learning-rate schedule acts on training steps, and without training there are none';
+const regularizer = 'a regularizer changes the training loss, and without training there is none';
+const aware = 'this quantizer learns its ranges while training; PostTrainLinearQuantizer needs only calibration data';
+
+const number = z.number();
+const count = z.int().min(0);
+const flag = z.boolean();
+const last = { last_epoch: z.int().optional(), verbose: flag.optional() };
+const list = z.array(number).min(1);
+
+function rate(shape: z.ZodRawShape): TrainingClass {
+  return { section: 'lr_schedulers', options: z.strictObject({ ...shape, ...last }), reason: learningRate };
+}
+
+const groups = z.enum(['2D', '3D', '4D', 'Filters', 'Channels', 'Cols', 'Rows', 'Block']);
+const threshold = { threshold_criteria: z.enum(['Max', 'Mean_Abs']).nullish() };
+const strength = { reg_regims: z.record(z.string(), number), ...threshold };
+const grouped = { reg_regims: z.record(z.string(), z.tuple([number, groups])), ...threshold };
+
+function regular(shape: z.ZodRawShape): TrainingClass {
+  return { section: 'regularizers', options: z.strictObject(shape), reason: regularizer };
+}
+
+const bits = z.int().min(1).max(32).nullish();
+const quantizer = {
+  bits_activations: bits,
+  bits_weights: bits,
+  bits_bias: bits,
+  overrides: z.record(z.string(), z.record(z.string(), z.unknown())).nullish(),
+};
+
+function trained(shape: z.ZodRawShape): TrainingClass {
+  return { section: 'quantizers', options: z.strictObject({ ...quantizer, ...shape }), reason: aware };
+}
+
+const share = number.min(0).max(1);
+
+function gradient(shape: z.ZodRawShape): TrainingClass {
+  return {
+    section: 'pruners',
+    options: z.strictObject({
+      ...shape,
+      group_type: z.string().optional(),
+      weights: z.array(z.string()),
+      group_dependency: z.string().nullish(),
+      group_size: z.int().min(1).optional(),
+    }),
+    reason: 'it ranks filters by the gradient of the training loss, and without training there is none',
+  };
+}
+
+/**
+ * Distiller's classes that need training, by name, with the arguments they take (facts read from Distiller's documentation;
+ * the learning-rate ones are torch.optim.lr_scheduler's). A pass of the same class name takes precedence.
+ */
+export const trainingClasses: Readonly<Record<string, TrainingClass>> = {
+  StepLR: rate({ step_size: z.int().min(1), gamma: number.optional() }),
+  MultiStepLR: rate({ milestones: z.array(count).min(1), gamma: number.optional() }),
+  ExponentialLR: rate({ gamma: number }),
+  CosineAnnealingLR: rate({ T_max: z.int().min(1), eta_min: number.optional() }),
+  CosineAnnealingWarmRestarts: rate({
+    T_0: z.int().min(1),
+    T_mult: z.int().min(1).optional(),
+    eta_min: number.optional(),
+  }),
+  CyclicLR: rate({
+    base_lr: z.union([number, list]),
+    max_lr: z.union([number, list]),
+    step_size_up: count.optional(),
+    step_size_down: count.nullish(),
+    mode: z.enum(['triangular', 'triangular2', 'exp_range']).optional(),
+    gamma: number.optional(),
+    scale_mode: z.enum(['cycle', 'iterations']).optional(),
+    cycle_momentum: flag.optional(),
+    base_momentum: z.union([number, list]).optional(),
+    max_momentum: z.union([number, list]).optional(),
+  }),
+  OneCycleLR: rate({
+    max_lr: z.union([number, list]),
+    total_steps: count.nullish(),
+    epochs: count.nullish(),
+    steps_per_epoch: count.nullish(),
+    pct_start: number.optional(),
+    anneal_strategy: z.enum(['cos', 'linear']).optional(),
+    div_factor: number.optional(),
+    final_div_factor: number.optional(),
+  }),
+  ReduceLROnPlateau: rate({
+    mode: z.enum(['min', 'max']).optional(),
+    factor: number.optional(),
+    patience: count.optional(),
+    threshold: number.optional(),
+    threshold_mode: z.enum(['rel', 'abs']).optional(),
+    cooldown: count.optional(),
+    min_lr: z.union([number, list]).optional(),
+    eps: number.optional(),
+  }),
+  PolynomialLR: rate({ T_max: z.int().min(1), power: number }),
+  MultiStepMultiGammaLR: rate({ milestones: z.array(count).min(1), gammas: list }),
+
+  L1Regularizer: regular(strength),
+  L2Regularizer: regular(strength),
+  GroupLassoRegularizer: regular(grouped),
+  GroupVarianceRegularizer: regular(grouped),
+  DropFilterRegularizer: regular(grouped),
+
+  QuantAwareTrainRangeLinearQuantizer: trained({
+    mode: z.union([z.string(), z.record(z.string(), z.string())]).optional(),
+    ema_decay: number.optional(),
+    per_channel_wts: flag.optional(),
+    quantize_inputs: flag.optional(),
+    num_bits_inputs: bits,
+  }),
+  DorefaQuantizer: trained({}),
+  WRPNQuantizer: trained({}),
+  PACTQuantizer: trained({ act_clip_init_val: number.optional(), act_clip_decay: number.optional() }),
+
+  GradientRankedFilterPruner: gradient({ desired_sparsity: share }),
+  GradientRankedFilterPruner_AGP: gradient({ initial_sparsity: share, final_sparsity: share }),
+};
+
+/** Distiller's other pruners and extensions, to tell a class that qtool does not have (yet) from a misspelt one. */
+export const distillerClasses: readonly string[] = [
+  'AutomatedGradualPruner',
+  'SparsityLevelParameterPruner',
+  'MagnitudeParameterPruner',
+  'SensitivityPruner',
+  'SplicingPruner',
+  'BaiduRNNPruner',
+  'L1RankedStructureParameterPruner',
+  'L1RankedStructureParameterPruner_AGP',
+  'L2RankedStructureParameterPruner',
+  'L2RankedStructureParameterPruner_AGP',
+  'ActivationAPoZRankedFilterPruner',
+  'ActivationAPoZRankedFilterPruner_AGP',
+  'ActivationMeanRankedFilterPruner',
+  'ActivationMeanRankedFilterPruner_AGP',
+  'RandomRankedFilterPruner',
+  'RandomRankedFilterPruner_AGP',
+  'BernoulliFilterPruner',
+  'BernoulliFilterPruner_AGP',
+  'RandomLevelStructureParameterPruner',
+  'FMReconstructionChannelPruner',
+  'FMReconstructionChannelPruner_AGP',
+  'FilterRemover',
+  'ChannelRemover',
+  'StructureRemover',
+  'PostTrainLinearQuantizer',
+];

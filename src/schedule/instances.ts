@@ -1,0 +1,114 @@
+import type * as z from 'zod';
+import type { Pass } from '../passes/pass.ts';
+import { schemaProblems } from '../util/problems.ts';
+import { didYouMean } from '../util/suggest.ts';
+import type { Path, Problem, YamlDoc } from '../util/yaml.ts';
+import { distillerClasses, trainingClasses } from './distiller.ts';
+import { isRunning, policyKeys, sections } from './language.ts';
+import type { AnySection } from './language.ts';
+
+/** A named object of a section. One that could not be read has `class: undefined`, so that its policies are still checked. */
+export interface Instance {
+  readonly section: AnySection;
+  readonly name: string;
+  readonly path: readonly [AnySection, string];
+  readonly class: string | undefined;
+  readonly pass: Pass | undefined;
+  /** Why it waits for training; undefined for what runs. */
+  readonly waits: string | undefined;
+  /** As written, without `class`. */
+  readonly written: Readonly<Record<string, unknown>>;
+  /** Checked, with defaults. */
+  readonly options: unknown;
+}
+
+export const isRecord = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+/** Reads all sections. What is wrong is added to `problems`. */
+export function readInstances(doc: YamlDoc, passes: readonly Pass[], problems: Problem[]): Instance[] {
+  const found: Instance[] = [];
+  const owner = new Map<string, AnySection>();
+  for (const section of sections) {
+    const part = (doc.value as Record<string, unknown>)[section];
+    if (part === undefined || part === null) continue;
+    if (!isRecord(part)) {
+      problems.push({ path: [section], message: 'expected a mapping of instance names to classes' });
+      continue;
+    }
+    // The file's own order: JavaScript would put names that look like numbers first.
+    for (const name of doc.keys([section])) {
+      const before = owner.get(name);
+      if (before !== undefined && isRunning(section))
+        problems.push({ path: [section, name], message: `${before} has an instance of this name too`, on: 'key' });
+      owner.set(name, section);
+      found.push(readInstance(section, name, part[name], passes, problems));
+    }
+  }
+  return found;
+}
+
+function readInstance(
+  section: AnySection,
+  name: string,
+  value: unknown,
+  passes: readonly Pass[],
+  problems: Problem[],
+): Instance {
+  const path = [section, name] as const;
+  const broken = { section, name, path, class: undefined, pass: undefined, waits: undefined, written: {}, options: {} };
+  if (!isRecord(value)) {
+    problems.push({ path, message: 'expected a mapping: class and its options' });
+    return broken;
+  }
+  const { class: className, ...written } = value;
+  const known = classesOf(section, passes);
+  if (typeof className !== 'string') {
+    const message = className === undefined ? `is missing: one of ${known.join(', ')}` : 'expected the name of a class';
+    problems.push({ path: [...path, 'class'], message });
+    return broken;
+  }
+  const pass = passes.find((p) => p.classes.includes(className));
+  const training = pass ? undefined : trainingClasses[className];
+  const home = pass?.section ?? training?.section;
+  if (home !== section) {
+    problems.push({ path: [...path, 'class'], message: misplaced(className, section, home, known) });
+    return broken;
+  }
+  const schema = pass?.options ?? training!.options;
+  const options = checkOptions(schema, written, path, problems);
+  return { ...broken, class: className, pass, waits: training?.reason, written, options };
+}
+
+function misplaced(name: string, section: AnySection, home: AnySection | undefined, known: readonly string[]): string {
+  if (home !== undefined) return `${name} is a class of ${home}, not of ${section}`;
+  if (distillerClasses.includes(name)) return `${name} is a class of Distiller that this version does not have`;
+  const near = didYouMean(name, known);
+  return `unknown class "${name}"${near || (known.length > 0 ? `; known: ${known.join(', ')}` : '')}`;
+}
+
+/** The class names a section may use. */
+export function classesOf(section: AnySection, passes: readonly Pass[]): string[] {
+  const running = passes.filter((pass) => pass.section === section).flatMap((pass) => pass.classes);
+  const training = Object.entries(trainingClasses).filter(([, entry]) => entry.section === section);
+  return [...new Set([...running, ...training.map(([name]) => name)])];
+}
+
+/** Checks the options of a class; problems are told below `path`, or where `place` says that they stand. */
+export function checkOptions(
+  schema: z.ZodType,
+  written: Readonly<Record<string, unknown>>,
+  path: Path,
+  problems: Problem[],
+  place: (below: Path) => Path = (below) => [...path, ...below],
+): unknown {
+  const result = schema.safeParse(written);
+  if (result.success) return result.data;
+  const found = schemaProblems(schema, written, result.error.issues);
+  problems.push(...found.map((problem) => ({ ...problem, path: place(problem.path) })));
+  return undefined;
+}
+
+/** What to write to use an instance. */
+export const policyFor = (instance: Instance): string =>
+  `- ${policyKeys[instance.section]}: { instance_name: ${instance.name} }`;

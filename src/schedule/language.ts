@@ -1,0 +1,100 @@
+import * as z from 'zod';
+import type { Section } from '../passes/pass.ts';
+import type { Gate } from './types.ts';
+
+/** Sections whose instances run, and Distiller's that only mean something while training. */
+export const runningSections = ['pruners', 'quantizers', 'allocators', 'extensions'] as const satisfies Section[];
+export const trainingSections = ['regularizers', 'lr_schedulers'] as const;
+export const sections = [...runningSections, ...trainingSections] as const;
+export type AnySection = (typeof sections)[number];
+
+/** The key by which a policy names an instance of a section. */
+export const policyKeys = {
+  pruners: 'pruner',
+  quantizers: 'quantizer',
+  allocators: 'allocator',
+  extensions: 'extension',
+  regularizers: 'regularizer',
+  lr_schedulers: 'lr_scheduler',
+} as const satisfies Record<AnySection, string>;
+
+export const isRunning = (section: AnySection): section is Section =>
+  (runningSections as readonly string[]).includes(section);
+
+const percent = /^\s*(\d+(?:\.\d+)?)\s*%\s*$/;
+
+export const gateSchema = z
+  .strictObject({
+    metric: z.string().min(1).describe('A metric of the run: top1, top5, agreement, sqnr, …'),
+    max_drop: z
+      .union([
+        z.number().min(0),
+        z.string().regex(percent, "must be a number in the metric's unit, or a share such as '1%'"),
+      ])
+      .describe("How much worse than the float model is allowed: in the metric's unit, or '1%' of the float value"),
+    on_fail: z
+      .enum(['undo', 'retry', 'stop', 'warn'])
+      .default('stop')
+      .describe('undo: go on without this stage; retry: weaken it until the gate holds; stop: end here; warn: go on'),
+  })
+  .describe('What a stage may cost');
+
+export const gateOrNone = z.union([gateSchema, z.literal('none')]).describe("A gate, or 'none'");
+
+/** The checked form of a gate; undefined for `none`. */
+export function toGate(gate: z.output<typeof gateOrNone>): Gate | undefined {
+  if (gate === 'none') return undefined;
+  const share = typeof gate.max_drop === 'string' ? Number(percent.exec(gate.max_drop)?.[1]) / 100 : undefined;
+  return {
+    metric: gate.metric,
+    maxDrop: share ?? (gate.max_drop as number),
+    relative: share !== undefined,
+    onFail: gate.on_fail,
+  };
+}
+
+const epoch = z.int().min(0);
+
+export const reference = z.strictObject({
+  instance_name: z.string().min(1).describe('The instance this policy applies'),
+  args: z
+    .record(z.string(), z.unknown())
+    .nullish()
+    .describe("Options that replace the instance's own in this policy, and Distiller's policy arguments"),
+});
+
+export const policySchema = z.strictObject({
+  pruner: reference.optional(),
+  quantizer: reference.optional(),
+  allocator: reference.optional(),
+  extension: reference.optional(),
+  regularizer: reference.optional(),
+  lr_scheduler: reference.optional(),
+  epochs: z.array(epoch).min(1).optional().describe('Exactly these epochs'),
+  starting_epoch: epoch.optional().describe('First epoch'),
+  ending_epoch: epoch.optional().describe('The epoch before which it ends (exclusive); starting_epoch + 1 if left out'),
+  frequency: z.int().min(1).optional().describe('Every how many epochs; 1 if left out'),
+  gate: gateOrNone.optional(),
+});
+export type Policy = z.output<typeof policySchema>;
+
+export const namesSchema = z
+  .union([z.record(z.string(), z.string().min(1)), z.array(z.string().min(1))])
+  .describe(
+    "For models whose exporter renamed the layers: PyTorch name → the model's name, or PyTorch's names of all layers with weights in the order of the model",
+  );
+
+/** All top-level keys. */
+export const topKeys = ['version', 'gate', 'names', ...sections, 'policies'] as const;
+
+/** Distiller's arguments of a pruning policy: they say when masks are applied between training steps. */
+export const trainingPolicyArgs: Readonly<Record<string, z.ZodType>> = {
+  keep_mask: z.boolean(),
+  mini_batch_pruning_frequency: z.int().min(0),
+  mask_on_forward_only: z.boolean(),
+  mask_gradients: z.boolean(),
+  use_double_copies: z.boolean(),
+  discard_masks_at_minibatch_end: z.boolean(),
+  skip_first_minibatch: z.boolean(),
+  fold_batchnorm: z.union([z.boolean(), z.string()]),
+};

@@ -1,0 +1,173 @@
+import type { Pass } from '../passes/pass.ts';
+import { QtoolError } from '../util/error.ts';
+import { parsePattern } from '../util/pattern.ts';
+import { didYouMean } from '../util/suggest.ts';
+import { inspectYaml, readYaml, yamlError } from '../util/yaml.ts';
+import type { Problem, YamlDoc } from '../util/yaml.ts';
+import { isRecord, policyFor, readInstances } from './instances.ts';
+import type { Instance } from './instances.ts';
+import { gateOrNone, isRunning, namesSchema, toGate, topKeys } from './language.ts';
+import { readPolicies } from './policies.ts';
+import type { Application } from './policies.ts';
+import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
+
+/** What a schedule is checked against before any model is there. */
+export interface ScheduleContext {
+  readonly passes: readonly Pass[];
+  /** Names of the metrics that a gate may name; not checked where left out. */
+  readonly metrics?: readonly string[] | undefined;
+}
+
+/**
+ * Reads a schedule and checks everything that needs no model: keys, types, classes, instances, epochs, gates, patterns.
+ * `bindSchedule` then checks it against a model.
+ *
+ * @param file the name that errors show
+ * @throws QtoolError('schedule') with `file:line:col key.path: message`; several problems are listed a line each
+ */
+export function parseSchedule(text: string, file: string, context: ScheduleContext): ParsedSchedule {
+  const doc = readYaml(text, file, 'schedule');
+  if (!isRecord(doc.value))
+    throw new QtoolError('schedule', 'a schedule is a mapping: version, pruners, quantizers, ..., policies', {
+      at: doc.at([]),
+    });
+  const problems: Problem[] = [...checkTop(doc, doc.value)];
+  const take = <T>(result: { value: T } | { problems: readonly Problem[] }): T | undefined => {
+    if ('value' in result) return result.value;
+    problems.push(...result.problems);
+    return undefined;
+  };
+
+  const gate = 'gate' in doc.value ? take(inspectYaml(doc, gateOrNone, ['gate'])) : undefined;
+  const names = 'names' in doc.value ? take(inspectYaml(doc, namesSchema, ['names'])) : undefined;
+  const instances = readInstances(doc, context.passes, problems);
+  const { applications, waiting, notes } = readPolicies(doc, instances, problems);
+  const used = new Set(applications.map(({ instance }) => instance));
+  const idle = instances.filter((instance) => !used.has(instance) && instance.class !== undefined);
+  const late = idle.filter((instance) => instance.pass?.section === 'quantizers');
+  // A policy that cannot be read may well be the one that uses it.
+  if (!problems.some(({ path }) => path[0] === 'policies'))
+    for (const instance of idle) if (!late.includes(instance) && !instance.waits) problems.push(unused(instance));
+
+  const all = [...applications, ...lateQuantizers(applications, late)];
+  for (const instance of late) notes.push(`no policy uses quantizers.${instance.name}: it runs last`);
+  const groups = groupSelectors(all, problems);
+  problems.push(...checkMetrics(doc, all, context.metrics));
+  if (problems.length === 0 && instances.length === 0)
+    problems.push({ path: [], message: 'the schedule does nothing: it has no instances and no policies' });
+  if (problems.length > 0) throw yamlError(doc, problems);
+
+  const stages = toStages(doc, all, gate === undefined ? undefined : toGate(gate));
+  if (stages.length === 0) notes.push('nothing in this schedule can run without training');
+  const waits = instances.filter((instance) => instance.waits !== undefined);
+  const own = waits.map((instance) => waitingOf(doc, instance, used.has(instance)));
+  return { file, stages, waiting: [...own, ...waiting], notes, doc, groups, names: names ?? {} };
+}
+
+function checkTop(doc: YamlDoc, value: Record<string, unknown>): Problem[] {
+  const problems: Problem[] = doc
+    .keys([])
+    .filter((key) => !(topKeys as readonly string[]).includes(key))
+    .map((key) => ({
+      path: [key],
+      message: `unknown key${didYouMean(key, topKeys) || `; known: ${topKeys.join(', ')}`}`,
+      on: 'key' as const,
+    }));
+  if ('version' in value && value['version'] !== 1)
+    problems.push({
+      path: ['version'],
+      message: `this qtool reads schedules of version 1, not ${String(value['version'])}`,
+    });
+  return problems;
+}
+
+function unused(instance: Instance): Problem {
+  return {
+    path: instance.path,
+    message: `no policy uses it; add "${policyFor(instance)}" and its epochs, or remove it`,
+    on: 'key',
+  };
+}
+
+function waitingOf(doc: YamlDoc, instance: Instance, used: boolean): Waiting {
+  return {
+    name: `${instance.path.join('.')} (${instance.class})`,
+    at: doc.at(instance.path, 'key'),
+    reason: `${instance.waits}${used ? '' : '; no policy uses it'}`,
+  };
+}
+
+// Post-training quantization needs no policy in Distiller: it happens when everything else is done.
+function lateQuantizers(before: readonly Application[], late: readonly Instance[]): Application[] {
+  const first = before.reduce((most, { when }) => Math.max(most, when.end), 0);
+  return late.map((instance, i) => {
+    const start = first + i;
+    const when = { epochs: [start], start, end: start + 1, frequency: 1 };
+    return { instance, when, gate: undefined, options: instance.options, args: {}, path: instance.path };
+  });
+}
+
+/** The selectors of every set of options once, their patterns checked. */
+function groupSelectors(applications: readonly Application[], problems: Problem[]): SelectorGroup[] {
+  const groups = new Map<unknown, SelectorGroup>();
+  for (const { instance, options, args, path } of applications) {
+    if (instance.pass?.selectors === undefined || options === undefined || groups.has(options)) continue;
+    const selectors = instance.pass.selectors(options).map(({ pattern, path: below, over }): Selector => {
+      const top = String(below[0]) in args ? [...path, 'args'] : instance.path;
+      return { pattern, over, path: [...top, ...below], below };
+    });
+    groups.set(options, { options, selectors });
+    for (const { pattern, path: place } of selectors) {
+      const message = patternProblem(pattern);
+      if (message !== undefined) problems.push({ path: place, message });
+    }
+  }
+  return [...groups.values()];
+}
+
+function patternProblem(pattern: string): string | undefined {
+  try {
+    parsePattern(pattern);
+    return undefined;
+  } catch (error) {
+    if (error instanceof QtoolError)
+      return error.hint === undefined ? error.message : `${error.message}; ${error.hint}`;
+    throw error;
+  }
+}
+
+function checkMetrics(
+  doc: YamlDoc,
+  applications: readonly Application[],
+  metrics: readonly string[] | undefined,
+): Problem[] {
+  if (metrics === undefined) return [];
+  const paths = [['gate'], ...new Set(applications.map(({ path }) => path))].map((path) =>
+    path[0] === 'gate' ? ['gate', 'metric'] : [path[0]!, path[1]!, 'gate', 'metric'],
+  );
+  return paths.flatMap((path) => {
+    const name = path.reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], doc.value);
+    if (typeof name !== 'string' || metrics.includes(name)) return [];
+    return [
+      { path, message: `unknown metric "${name}"${didYouMean(name, metrics) || `; known: ${metrics.join(', ')}`}` },
+    ];
+  });
+}
+
+/** Epoch by epoch, within an epoch in the order of the file. */
+function toStages(doc: YamlDoc, applications: readonly Application[], fallback: Gate | undefined): Stage[] {
+  const steps = applications
+    .filter(({ instance }) => isRunning(instance.section) && instance.pass !== undefined)
+    .flatMap((application) => application.when.epochs.map((epoch) => ({ application, epoch })));
+  steps.sort((a, b) => a.epoch - b.epoch); // stable
+  return steps.map(({ application: { instance, when, gate, options, path }, epoch }, i) => ({
+    index: i + 1,
+    instance: instance.name,
+    class: instance.class!,
+    pass: instance.pass!,
+    options,
+    clock: { epoch, start: when.start, end: when.end, frequency: when.frequency },
+    gate: gate === undefined ? fallback : gate === 'none' ? undefined : gate,
+    at: doc.at(path[0] === 'policies' ? path.slice(0, 2) : path, 'key'),
+  }));
+}

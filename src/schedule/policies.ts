@@ -1,0 +1,165 @@
+import { schemaProblems } from '../util/problems.ts';
+import { didYouMean } from '../util/suggest.ts';
+import { inspectYaml } from '../util/yaml.ts';
+import type { Path, Problem, YamlDoc } from '../util/yaml.ts';
+import { expandEpochs } from './epochs.ts';
+import type { When } from './epochs.ts';
+import { checkOptions } from './instances.ts';
+import type { Instance } from './instances.ts';
+import { policyKeys, policySchema, sections, toGate, trainingPolicyArgs } from './language.ts';
+import type { AnySection, Policy } from './language.ts';
+import type { Gate, Waiting } from './types.ts';
+
+/** One policy, read: which instance, when, with which options. */
+export interface Application {
+  readonly instance: Instance;
+  readonly when: When;
+  /** `none` where the policy turns the schedule's gate off; undefined where it says nothing. */
+  readonly gate: Gate | 'none' | undefined;
+  readonly options: unknown;
+  /** Options that the policy itself sets. */
+  readonly args: Readonly<Record<string, unknown>>;
+  /** Where it stands: `policies.<n>.<key>`, or the instance where no policy names it. */
+  readonly path: readonly (string | number)[];
+}
+
+export interface Policies {
+  readonly applications: readonly Application[];
+  readonly waiting: readonly Waiting[];
+  readonly notes: string[];
+}
+
+/** Reads `policies:`. What is wrong is added to `problems`. */
+export function readPolicies(doc: YamlDoc, instances: readonly Instance[], problems: Problem[]): Policies {
+  const applications: Application[] = [];
+  const waiting: Waiting[] = [];
+  const notes: string[] = [];
+  const policies = (doc.value as Record<string, unknown>)['policies'] ?? [];
+  if (!Array.isArray(policies)) problems.push({ path: ['policies'], message: 'expected a list of policies' });
+  else
+    for (const i of policies.keys()) {
+      const result = inspectYaml(doc, policySchema, ['policies', i]);
+      if (!('value' in result)) problems.push(...result.problems);
+      const policy = 'value' in result ? result.value : loosely(policies[i]);
+      const target = findInstance(policy, i, instances, problems);
+      if (target === undefined) continue;
+      const application = apply(doc, policy, i, target, problems, waiting, notes);
+      applications.push(application);
+    }
+  return { applications, waiting, notes };
+}
+
+// A policy with a mistake in it still uses its instance: no second complaint that nobody does.
+function loosely(policy: unknown): Policy {
+  const keys = Object.values(policyKeys);
+  const entries = Object.entries((policy ?? {}) as Record<string, unknown>);
+  const usable = entries.filter(
+    ([key, value]) =>
+      (keys as readonly string[]).includes(key) &&
+      typeof (value as { instance_name?: unknown } | null)?.instance_name === 'string',
+  );
+  return { ...Object.fromEntries(usable), epochs: [0] };
+}
+
+function findInstance(
+  policy: Policy,
+  index: number,
+  instances: readonly Instance[],
+  problems: Problem[],
+): { instance: Instance; section: AnySection } | undefined {
+  const path = ['policies', index];
+  const named = sections.filter((section) => policy[policyKeys[section]] !== undefined);
+  const [section, ...more] = named;
+  if (section === undefined) {
+    if (!problems.some((p) => p.path[0] === 'policies' && p.path[1] === index))
+      problems.push({ path, message: `names no instance: one of ${Object.values(policyKeys).join(', ')} is needed` });
+    return undefined;
+  }
+  for (const other of more)
+    problems.push({
+      path: [...path, policyKeys[other]],
+      message: `a policy applies one instance, and this one has ${policyKeys[section]} already`,
+      on: 'key',
+    });
+  const name = policy[policyKeys[section]]!.instance_name;
+  const instance = instances.find((other) => other.section === section && other.name === name);
+  if (instance !== undefined) return { instance, section };
+  const elsewhere = instances.find((other) => other.name === name);
+  const known = instances.filter((other) => other.section === section).map((other) => other.name);
+  problems.push({
+    path: [...path, policyKeys[section], 'instance_name'],
+    message: elsewhere
+      ? `${name} is an instance of ${elsewhere.section}: write "${policyKeys[elsewhere.section]}:"`
+      : `${section} has no instance "${name}"${didYouMean(name, known) || (known.length > 0 ? `; it has: ${known.join(', ')}` : '')}`,
+  });
+  return undefined;
+}
+
+function apply(
+  doc: YamlDoc,
+  policy: Policy,
+  index: number,
+  { instance, section }: { instance: Instance; section: AnySection },
+  problems: Problem[],
+  waiting: Waiting[],
+  notes: string[],
+): Application {
+  const here = ['policies', index] as const;
+  const path = [...here, policyKeys[section]];
+  const expanded = expandEpochs(policy);
+  if ('problems' in expanded) problems.push(...expanded.problems.map((p) => ({ ...p, path: [...here, ...p.path] })));
+  let when = 'when' in expanded ? expanded.when : { epochs: [0], start: 0, end: 1, frequency: 1 };
+  if (
+    section === 'quantizers' &&
+    instance.pass !== undefined &&
+    policy.epochs === undefined &&
+    when.epochs.length > 1
+  ) {
+    // Distiller's quantizers are installed once, at the start of their policy.
+    notes.push(
+      `${doc.at(path, 'key')}: post-training quantization happens once: ${instance.name} runs at epoch ${when.start}`,
+    );
+    when = { epochs: [when.start], start: when.start, end: when.start + 1, frequency: 1 };
+  }
+  if (policy.gate !== undefined && instance.pass === undefined && instance.waits !== undefined)
+    problems.push({
+      path: [...here, 'gate'],
+      message: `a gate judges a stage, and ${instance.class} makes none`,
+      on: 'key',
+    });
+  const gate = policy.gate === undefined ? undefined : (toGate(policy.gate) ?? 'none');
+  const args = policy[policyKeys[section]]?.args ?? {};
+  const own = checkArgs(doc, instance, args, [...path, 'args'], problems, waiting);
+  return { instance, when, gate, path, args: own.args, options: own.options };
+}
+
+/** Splits a policy's arguments into options of the class and Distiller's, which wait for training. */
+function checkArgs(
+  doc: YamlDoc,
+  instance: Instance,
+  given: Readonly<Record<string, unknown>>,
+  path: Path,
+  problems: Problem[],
+  waiting: Waiting[],
+): { options: unknown; args: Readonly<Record<string, unknown>> } {
+  const args: Record<string, unknown> = {};
+  for (const [key, value] of Object.entries(given)) {
+    const schema = instance.section === 'pruners' ? trainingPolicyArgs[key] : undefined;
+    if (schema === undefined) args[key] = value;
+    else {
+      const result = schema.safeParse(value);
+      const issues = result.success ? [] : schemaProblems(schema, value, result.error.issues);
+      problems.push(...issues.map((p) => ({ ...p, path: [...path, key, ...p.path] })));
+      waiting.push({
+        name: [...path, key].map(String).join('.'),
+        at: doc.at([...path, key], 'key'),
+        reason: 'it says how masks are used between training steps, and without training there are none',
+      });
+    }
+  }
+  if (instance.pass === undefined || instance.options === undefined || Object.keys(args).length === 0)
+    return { options: instance.options, args };
+  const merged = { ...instance.written, ...args };
+  const place = (below: Path): Path => (String(below[0]) in args ? [...path, ...below] : [...instance.path, ...below]);
+  return { options: checkOptions(instance.pass.options, merged, path, problems, place), args };
+}
