@@ -41,6 +41,7 @@ ${section('Metrics of the result', metricRows(report))}
 ${section('What each stage did', report.stages.map((stage) => stageDetail(report, stage)).join('\n'))}
 ${section('Layers of the result', report.layers.length === 0 ? '' : layerChart(report.layers) + layerRows(report))}
 ${section('Notes', list(remarks(report)))}
+${section('Schedule', report.schedule.includes('\n') ? `<pre>${e(report.schedule)}</pre>` : '')}
 </body>
 </html>
 `;
@@ -66,7 +67,7 @@ function facts(report: RunReport): string {
       'Model',
       `${bytes(model.bytes)}, ${grouped(model.parameters)} parameters, opset ${model.opset}, sha256 ${model.sha256}`,
     ],
-    ['Schedule', report.schedule],
+    ...(report.schedule.includes('\n') ? [] : [['Schedule', report.schedule] as const]),
     ['Calibration', dataset(data.calibration)],
     ['Validation', dataset(data.validation)],
     ['Measured on', `onnxruntime ${tool.onnxruntime}, Node ${tool.node}, ${tool.platform}, ${tool.cpu}`],

@@ -24,9 +24,15 @@ export function batchesOf(report: RunReport): readonly number[] {
   return [...batches].sort((a, b) => a - b);
 }
 
-/** The attempt a stage ended with. */
-export function lastAttempt(stage: StageReport): Attempt | undefined {
-  return stage.attempts.at(-1);
+/** Stages whose work was thrown away. */
+function rejected(stage: StageReport): boolean {
+  return stage.verdict === 'undone' || stage.verdict === 'stopped';
+}
+
+/** The attempt a stage's row is about: the strongest that held, or what was asked for where nothing did. */
+function attemptShown(stage: StageReport): Attempt | undefined {
+  if (rejected(stage)) return stage.attempts[0];
+  return stage.attempts.filter((attempt) => attempt.passed).at(-1) ?? stage.attempts[0];
 }
 
 /**
@@ -34,14 +40,12 @@ export function lastAttempt(stage: StageReport): Attempt | undefined {
  * without it: the row would otherwise repeat the one above it.
  */
 export function measurementShown(stage: StageReport): Measurement | undefined {
-  const rejected = stage.verdict === 'undone' || stage.verdict === 'stopped';
-  return (rejected ? lastAttempt(stage)?.measurement : undefined) ?? stage.measurement;
+  return rejected(stage) && stage.attempts.length > 0 ? attemptShown(stage)?.measurement : stage.measurement;
 }
 
-/** The strength that went on, or that was tried last: `sparsity 0.74`. */
+/** The strength of what is shown: `sparsity 0.74`. */
 export function strengthOf(stage: StageReport): string {
-  const held = stage.attempts.filter((attempt) => attempt.passed).at(-1);
-  return (held ?? lastAttempt(stage))?.strength ?? '';
+  return attemptShown(stage)?.strength ?? '';
 }
 
 /** `top1 may drop 0.5 points`, `sqnr may drop 10 % of float`. */

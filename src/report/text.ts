@@ -51,7 +51,8 @@ function heading(report: RunReport, paint: Paint, width: number): string {
       `${model.path}: ${bytes(model.bytes)}, ${grouped(model.parameters)} parameters, opset ${model.opset}`,
       width,
     ),
-    hanging('schedule     ', report.schedule, width),
+    // A report may carry the schedule's whole text: that is for the HTML.
+    ...(report.schedule.includes('\n') ? [] : [hanging('schedule     ', report.schedule, width)]),
     hanging('calibration  ', datasetText(data.calibration), width),
     hanging('validation   ', datasetText(data.validation), width),
     hanging(

@@ -63,6 +63,11 @@ describe('htmlReport', () => {
     expect(html).toContain('446,301 bytes');
   });
 
+  it("shows the schedule's own text where the report carries it", () => {
+    const html = htmlReport({ ...report, schedule: 'version: 1\npolicies: [] # <none>\n' });
+    expect(html).toContain('<pre>version: 1\npolicies: [] # &lt;none&gt;\n</pre>');
+  });
+
   it('leaves out what a run does not have', () => {
     const bare = { metrics: [], bytes: 100, zeros: 0, latency: [] };
     const html = htmlReport({

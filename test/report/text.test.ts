@@ -33,6 +33,23 @@ describe('textReport', () => {
     expect(row).toMatch(/11\.35 ±0\.19 +87\.72 ±0\.66 .* 99\.0 % .* undone$/);
   });
 
+  it('leaves the row of a stage empty whose model onnxruntime refused', () => {
+    const refused = { ...stages[1]!, attempts: [{ strength: 'level 0.99', measurement: undefined, passed: false }] };
+    const out = textReport({ ...report, stages: [refused] }, { paint: plain, width: 140 });
+    expect(rowOf(out, /^2 +prune/)).toMatch(/^2 +prune\/level level 0\.99 +undone$/);
+  });
+
+  it('shows of an undone retry what was asked for, not the weakest try', () => {
+    const { attempts } = stages[2]!;
+    const undone = {
+      ...stages[2]!,
+      attempts: attempts.map((one) => ({ ...one, passed: false })),
+      verdict: 'undone' as const,
+    };
+    const out = textReport({ ...report, stages: [undone] }, { paint: plain, width: 140 });
+    expect(rowOf(out, /^3 +prune/)).toMatch(/level 0\.99 +11\.35/);
+  });
+
   it('shows in the row of a retried stage the strength that held', () => {
     expect(rowOf(text(140), /^ *3 +prune/)).toMatch(/level 0\.74 .* 98\.80 ±0\.19 +0\.27 ±0\.12 .* retried$/);
   });
