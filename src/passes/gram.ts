@@ -1,0 +1,287 @@
+import { intAttribute, intsAttribute, stringAttribute } from '../graph/attribute.ts';
+import { makeModel, makeNode, makeValue } from '../graph/build.ts';
+import type { Feeds, Tensor } from '../data/types.ts';
+import type { Model } from '../graph/model.ts';
+import type { NodeProto, TensorProto } from '../graph/proto.ts';
+import { isOp, layerName } from '../graph/query.ts';
+import { makeTensor } from '../graph/tensor.ts';
+import { QtoolError } from '../util/error.ts';
+import type { PassContext } from './pass.ts';
+
+/**
+ * Second moments of what a layer multiplies its weights with: the columns x of the im2col matrix, in the order of the weight's
+ * own elements [in/group, kh, kw] (or the K of a Gemm or MatMul). Sums over all `count` columns. With them any quadratic error of
+ * the layer's output is a small matrix product: E‖(W − W̃)x‖² needs no data any more.
+ */
+export interface LayerGram {
+  readonly groups: number;
+  /** K: weights of one output. */
+  readonly size: number;
+  readonly count: number;
+  /** Σ x̂ x̂ᵀ, [groups, K, K] row-major. */
+  readonly gram: Float64Array;
+  /** Σ x x̂ᵀ where a reference input x was given, else the same array as `gram`. */
+  readonly cross: Float64Array;
+  /** Σ x̂ and Σ x, [groups, K]. */
+  readonly sum: Float64Array;
+  readonly crossSum: Float64Array;
+}
+
+/** A layer whose input is looked at; `reference` names the value that holds the float input in the reference model. */
+export interface GramRequest {
+  readonly node: NodeProto;
+  /** Dims of its weight. */
+  readonly dims: readonly number[];
+  readonly input: string;
+  readonly reference?: string;
+}
+
+/** Floats of one im2col matrix; larger batches are cut into rows. */
+const matrixLimit = 32 * 2 ** 20;
+
+/** Whether `layerGrams` knows the layer's operator. */
+export function hasGram(node: NodeProto): boolean {
+  return isOp(node, 'Conv', 'MatMul') || (isOp(node, 'Gemm') && intAttribute(node, 'transA', 0) === 0);
+}
+
+/**
+ * Collects second moments of the inputs of several layers in one stream over the calibration data; the products run as
+ * onnxruntime graphs. With `reference` the float model runs beside, for the cross moments.
+ * @returns per request, in order. @throws QtoolError for operators that `hasGram` does not know.
+ */
+export async function layerGrams(
+  ctx: PassContext,
+  model: Model,
+  requests: readonly GramRequest[],
+  options: { readonly samples?: number; readonly reference?: Model } = {},
+): Promise<LayerGram[]> {
+  const graphs = requests.map((request) => momentGraph(request.node, request.dims, options.reference !== undefined));
+  const sums = requests.map(({ node, dims }, i) =>
+    emptyGram(node, dims, graphs[i] !== undefined && options.reference !== undefined),
+  );
+  const main = ctx.capture(model, [...new Set(requests.map((r) => r.input))], options.samples);
+  const beside =
+    options.reference &&
+    ctx
+      .capture(options.reference, [...new Set(requests.map((r) => r.reference ?? r.input))], options.samples)
+      [Symbol.asyncIterator]();
+  for await (const values of main) {
+    const others = beside ? ((await beside.next()).value as Feeds) : values;
+    for (const [i, request] of requests.entries()) {
+      const hat = values[request.input] as Tensor;
+      const float = others[request.reference ?? request.input] as Tensor;
+      for (const [a, b] of slices(hat, float, request)) {
+        const graph = geometryGraph(graphs[i] as MomentGraph, a);
+        await addMoments(ctx, graph, sums[i] as MutableGram, a, beside ? b : undefined);
+      }
+    }
+  }
+  return sums;
+}
+
+interface MutableGram extends LayerGram {
+  count: number;
+}
+
+/** K, groups and how the input becomes columns. */
+interface MomentGraph {
+  readonly node: NodeProto;
+  readonly dims: readonly number[];
+  readonly crossed: boolean;
+  readonly cache: Map<string, Model>;
+}
+
+function momentGraph(node: NodeProto, dims: readonly number[], crossed: boolean): MomentGraph {
+  if (!hasGram(node))
+    throw new QtoolError('graph', `second moments are not known for ${node.op_type}`, { at: layerName(node) });
+  return { node, dims, crossed, cache: new Map() };
+}
+
+function emptyGram(node: NodeProto, dims: readonly number[], crossed: boolean): MutableGram {
+  const groups = isOp(node, 'Conv') ? intAttribute(node, 'group', 1) : 1;
+  const size = kernelSize(node, dims);
+  const gram = new Float64Array(groups * size * size);
+  const sum = new Float64Array(groups * size);
+  return {
+    groups,
+    size,
+    count: 0,
+    gram,
+    cross: crossed ? new Float64Array(gram.length) : gram,
+    sum,
+    crossSum: crossed ? new Float64Array(sum.length) : sum,
+  };
+}
+
+/** Weights of one output. */
+function kernelSize(node: NodeProto, dims: readonly number[]): number {
+  if (isOp(node, 'Conv')) return dims.slice(1).reduce((a, b) => a * b, 1);
+  if (isOp(node, 'Gemm')) return dims[intAttribute(node, 'transB', 0) === 1 ? 1 : 0] as number;
+  return dims.at(-2) as number;
+}
+
+/** Cuts a batch where its im2col matrix would be too large. */
+function* slices(hat: Tensor, float: Tensor, { node, dims }: GramRequest): Generator<[Tensor, Tensor]> {
+  const rows = hat.dims[0] ?? 1;
+  const taps = isOp(node, 'Conv') ? dims.slice(2).reduce((a, b) => a * b, 1) : 1;
+  const step = Math.max(1, Math.floor(matrixLimit / ((hat.data.length / rows) * taps)));
+  const cut = (t: Tensor, from: number, to: number): Tensor => {
+    const inner = t.data.length / rows;
+    return {
+      type: t.type,
+      dims: [to - from, ...t.dims.slice(1)],
+      data: (t.data as Float32Array).subarray(from * inner, to * inner),
+    };
+  };
+  for (let from = 0; from < rows; from += step) {
+    const to = Math.min(rows, from + step);
+    yield [cut(hat, from, to), cut(float, from, to)];
+  }
+}
+
+async function addMoments(
+  ctx: PassContext,
+  graph: Model,
+  into: MutableGram,
+  hat: Tensor,
+  float: Tensor | undefined,
+): Promise<void> {
+  const got = await ctx.compute(graph, float ? { hat, float } : { hat });
+  const add = (target: Float64Array, name: string): void => {
+    const data = got[name]?.data as Float32Array;
+    for (let i = 0; i < target.length; i++) target[i] = (target[i] as number) + (data[i] as number);
+  };
+  add(into.gram, 'gram');
+  add(into.sum, 'sum');
+  if (float) {
+    add(into.cross, 'cross');
+    add(into.crossSum, 'crossSum');
+  }
+  into.count += Number((got.count?.data as BigInt64Array)[0]);
+}
+
+/** The graph for one input shape; the batch axis is free. */
+function geometryGraph(moments: MomentGraph, input: Tensor): Model {
+  const key = input.dims.slice(1).join();
+  const known = moments.cache.get(key) ?? build(moments, input.dims);
+  moments.cache.set(key, known);
+  return known;
+}
+
+function build({ node, dims, crossed }: MomentGraph, shape: readonly number[]): Model {
+  const free = ['N', ...shape.slice(1)];
+  const names = crossed ? ['hat', 'float'] : ['hat'];
+  const size = kernelSize(node, dims);
+  const groups = isOp(node, 'Conv') ? intAttribute(node, 'group', 1) : 1;
+  const initializers: TensorProto[] = [];
+  const constant = (name: string, values: readonly number[]): string => {
+    initializers.push(makeTensor(name, 'int64', [values.length], BigInt64Array.from(values, BigInt)));
+    return name;
+  };
+  const nodes = names.flatMap((name) =>
+    isOp(node, 'Conv')
+      ? convColumns(node, dims, shape, name, [groups, size], constant)
+      : [
+          makeNode('Reshape', [name, constant(`${name}_flat`, [-1, size])], [`${name}_rows`]),
+          makeNode('Transpose', [`${name}_rows`], [`${name}_turned`], { perm: [1, 0] }),
+          makeNode('Reshape', [`${name}_turned`, constant(`${name}_shape`, [1, size, -1])], [`${name}_columns`]),
+        ],
+  );
+  const last = constant('last', [2]);
+  const product = (left: string, right: string, output: string): NodeProto[] => [
+    makeNode('Transpose', [`${right}_columns`], [`${output}_right`], { perm: [0, 2, 1] }),
+    makeNode('MatMul', [`${left}_columns`, `${output}_right`], [output]),
+  ];
+  nodes.push(...product('hat', 'hat', 'gram'), makeNode('ReduceSum', ['hat_columns', last], ['sum'], { keepdims: 0 }));
+  nodes.push(makeNode('Shape', ['hat_columns'], ['count'], { start: 2, end: 3 }));
+  if (crossed)
+    nodes.push(
+      ...product('float', 'hat', 'cross'),
+      makeNode('ReduceSum', ['float_columns', last], ['crossSum'], { keepdims: 0 }),
+    );
+  const outputs = [makeValue('gram', 'float32'), makeValue('sum', 'float32'), makeValue('count', 'int64')];
+  if (crossed) outputs.push(makeValue('cross', 'float32'), makeValue('crossSum', 'float32'));
+  return makeModel({
+    opset: 17,
+    ir: 8,
+    inputs: names.map((name) => makeValue(name, 'float32', free)),
+    outputs,
+    nodes,
+    initializers,
+  });
+}
+
+/** im2col by slices: [N, C, …] → [groups, C/groups · taps, N · positions]. */
+function convColumns(
+  node: NodeProto,
+  dims: readonly number[],
+  shape: readonly number[],
+  name: string,
+  [groups, size]: readonly [number, number],
+  constant: (name: string, values: readonly number[]) => string,
+): NodeProto[] {
+  const kernel = dims.slice(2);
+  const rank = kernel.length;
+  const strides = intsAttribute(node, 'strides') ?? kernel.map(() => 1);
+  const dilations = intsAttribute(node, 'dilations') ?? kernel.map(() => 1);
+  const { begin, end, out } = geometry(node, kernel, strides, dilations, shape.slice(2));
+  const nodes: NodeProto[] = [
+    makeNode('Pad', [name, constant(`${name}_pads`, [0, 0, ...begin, 0, 0, ...end])], [`${name}_padded`]),
+  ];
+  const axes = constant(
+    `${name}_axes`,
+    kernel.map((_, i) => i + 2),
+  );
+  const steps = constant(`${name}_steps`, strides);
+  const taps = kernel.reduce<number[][]>(
+    (all, k) => all.flatMap((tap) => [...Array(k).keys()].map((i) => [...tap, i])),
+    [[]],
+  );
+  const parts = taps.map((tap, t) => {
+    const from = tap.map((i, d) => i * (dilations[d] as number));
+    const to = from.map((f, d) => f + ((out[d] as number) - 1) * (strides[d] as number) + 1);
+    const part = `${name}_tap${t}`;
+    nodes.push(
+      makeNode(
+        'Slice',
+        [`${name}_padded`, constant(`${part}_from`, from), constant(`${part}_to`, to), axes, steps],
+        [`${part}_cut`],
+      ),
+    );
+    nodes.push(makeNode('Unsqueeze', [`${part}_cut`, constant(`${part}_axis`, [2])], [part]));
+    return part;
+  });
+  nodes.push(makeNode('Concat', parts, [`${name}_taps`], { axis: 2 }));
+  const positions = [...Array(rank).keys()].map((i) => i + 3);
+  nodes.push(makeNode('Transpose', [`${name}_taps`], [`${name}_order`], { perm: [1, 2, 0, ...positions] }));
+  nodes.push(
+    makeNode('Reshape', [`${name}_order`, constant(`${name}_shape`, [groups, size, -1])], [`${name}_columns`]),
+  );
+  return nodes;
+}
+
+/** Padding and output size of a Conv (https://onnx.ai/onnx/operators/onnx__Conv.html). */
+function geometry(
+  node: NodeProto,
+  kernel: readonly number[],
+  strides: readonly number[],
+  dilations: readonly number[],
+  input: readonly number[],
+): { begin: number[]; end: number[]; out: number[] } {
+  const auto = stringAttribute(node, 'auto_pad', 'NOTSET');
+  const pads = intsAttribute(node, 'pads') ?? [...kernel, ...kernel].map(() => 0);
+  const rank = kernel.length;
+  const begin: number[] = [];
+  const end: number[] = [];
+  const out = input.map((size, d) => {
+    const reach = ((kernel[d] as number) - 1) * (dilations[d] as number) + 1;
+    const stride = strides[d] as number;
+    const same = auto.startsWith('SAME');
+    const total = same ? Math.max(0, (Math.ceil(size / stride) - 1) * stride + reach - size) : 0;
+    const less = Math.floor(total / 2);
+    begin.push(same ? (auto === 'SAME_LOWER' ? total - less : less) : auto === 'VALID' ? 0 : (pads[d] as number));
+    end.push(same ? total - (begin[d] as number) : auto === 'VALID' ? 0 : (pads[d + rank] as number));
+    return Math.floor((size + (begin[d] as number) + (end[d] as number) - reach) / stride) + 1;
+  });
+  return { begin, end, out };
+}
