@@ -224,6 +224,7 @@ export const NodeCodec = codec<NodeProto>('Node');
 export const AttributeCodec = codec<AttributeProto>('Attribute');
 export const TensorCodec = codec<TensorProto>('Tensor');
 export const ValueInfoCodec = codec<ValueInfoProto>('ValueInfo');
+export const FunctionCodec = codec<FunctionProto>('Function');
 export const OperatorSetCodec = codec<OperatorSetId>('OperatorSetId');
 
 /** An int64 field of a message, from a number (safe integers only) or bigint. */
