@@ -54,9 +54,23 @@ export interface Dataset {
   samples(limit?: number): AsyncIterable<Sample>;
 }
 
-/** The two disjoint sets of a run. */
+/** One metric asked for: its name (or the path of a module) and its options. */
+export interface MetricConfig {
+  readonly name: string;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Where a key of it stands (`file:line:col`); undefined where no file asks for it. */
+  readonly at: (key?: string) => string | undefined;
+}
+
+/** The two disjoint sets of a run, and what the config says about measuring on them. */
 export interface RunData {
   readonly calibration: Dataset;
   readonly validation: Dataset;
   readonly notes: readonly string[];
+  /** What is to be measured; empty = what the data allows. */
+  readonly metrics: readonly MetricConfig[];
+  /** The folder that paths in the config start from (module metrics). */
+  readonly folder: string;
+  /** Samples a run of the model takes, where the config says so. */
+  readonly batchSize: number | undefined;
 }

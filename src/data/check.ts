@@ -1,0 +1,70 @@
+import type { ModelInput } from '../graph/query.ts';
+import { didYouMean } from '../util/suggest.ts';
+import { dataError } from './errors.ts';
+import type { Sample, Tensor } from './types.ts';
+
+const shape = (dims: readonly (number | string)[]): string => `[${dims.join(', ')}]`;
+
+/** Whether a sample's tensor can be fed. */
+function fits(tensor: Tensor, input: ModelInput): boolean {
+  if (tensor.dims.length !== input.dims.length) return false;
+  // Axis 0 is the batch, which is put together later.
+  return input.dims.every(
+    (dim, axis) => typeof dim === 'string' || dim === tensor.dims[axis] || (axis === 0 && tensor.dims[0] === 1),
+  );
+}
+
+/** @throws QtoolError `data` where a sample lacks an input, has one too many, or one of another type or shape. */
+export function checkSample(sample: Sample, inputs: readonly ModelInput[], classes: number | undefined): void {
+  for (const input of inputs) {
+    const tensor = sample.feeds[input.name];
+    if (tensor === undefined) {
+      const got = Object.keys(sample.feeds).join(', ');
+      throw dataError(
+        `the data has nothing for the model input "${input.name}" (it feeds ${got || 'nothing'})`,
+        sample.id,
+      );
+    }
+    if (tensor.type !== input.type)
+      throw dataError(`the data is ${tensor.type}, the model input "${input.name}" wants ${input.type}`, sample.id, 'Set transforms.dtype, or leave it out.'); // prettier-ignore
+    if (!fits(tensor, input))
+      throw dataError(`the data has the shape ${shape(tensor.dims)}, the model input "${input.name}" wants ${shape(input.dims)}`, sample.id, shapeHint(tensor, input)); // prettier-ignore
+  }
+  if (Object.keys(sample.feeds).length > inputs.length) {
+    const names = inputs.map((input) => input.name);
+    const extra = Object.keys(sample.feeds).find((name) => !names.includes(name))!;
+    throw dataError(
+      `the model has no input "${extra}"${didYouMean(extra, names)}; it has ${names.join(', ')}`,
+      sample.id,
+    );
+  }
+  const wrong =
+    classes === undefined ? undefined : sample.target?.label?.find((label) => label >= classes || label < -1);
+  if (wrong !== undefined) throw labelError(wrong, classes, sample.id);
+}
+
+export function labelError(label: number, classes: number | undefined, at: string): Error {
+  const range = classes === undefined ? 'labels start at 0' : `the model has the classes 0 to ${classes - 1}`;
+  return dataError(`label ${label} is out of range: ${range}`, at, 'A label of -1 is not counted.');
+}
+
+function shapeHint(tensor: Tensor, input: ModelInput): string | undefined {
+  const [, b, c, d] = input.dims;
+  const [, p, q, r] = tensor.dims;
+  if (input.dims.length !== 4 || tensor.dims.length !== 4) return undefined;
+  if (b === r && c === p && d === q) return 'Set transforms.layout: NCHW.';
+  if (d === p && b === q && c === r) return 'Set transforms.layout: NHWC.';
+  const [height, width] = typeof b === 'number' && b <= 4 ? [c, d] : [b, c];
+  return `Set transforms.resize or center_crop to [${height}, ${width}].`;
+}
+
+/** The input that a single stream of images or rows feeds. @throws QtoolError `data` where it is not clear which. */
+export function onlyInput(inputs: readonly ModelInput[], name: string | undefined, at: string | undefined): ModelInput {
+  const names = inputs.map((input) => input.name);
+  const found = name === undefined ? inputs[0] : inputs.find((input) => input.name === name);
+  if (found === undefined)
+    throw dataError(name === undefined ? 'the model has no inputs to feed' : `the model has no input "${name}"${didYouMean(name, names)}; it has ${names.join(', ')}`, at); // prettier-ignore
+  if (inputs.length > 1)
+    throw dataError(`the model has ${inputs.length} inputs (${names.join(', ')}), this data feeds one`, at, 'Use kind: npy, parquet or module, which feed several.'); // prettier-ignore
+  return found;
+}

@@ -1,0 +1,188 @@
+import { dirname } from 'node:path';
+import * as z from 'zod';
+import { checkYaml, readYaml, type Path } from '../util/yaml.ts';
+import { transformsSchema } from './transforms.ts';
+import type { MetricConfig } from './types.ts';
+
+const samples = z.int().min(1).describe('Take at most so many samples, chosen by the seed.');
+const shuffle = z.boolean().describe('Whether samples come in a seeded order (default) or in that of the files.');
+const input = z.string().min(1).describe("The model input that is fed. Default: the model's only one.");
+const transforms = transformsSchema.describe('Overrides the transforms of the file, field by field.');
+const common = { samples: samples.optional(), shuffle: shuffle.optional() };
+const image = { input: input.optional(), transforms: transforms.optional() };
+const path = z.string().min(1);
+
+const imageFolder = z.strictObject({
+  kind: z.literal('image-folder'),
+  path: path.describe('A folder with one sub-folder a class; their order by name is the label. A .tar of one will do.'),
+  classes: z
+    .array(z.string().min(1))
+    .min(1)
+    .describe('Names of the sub-folders in label order, where it is not theirs.')
+    .optional(),
+  ...image,
+  ...common,
+});
+
+const manifest = z.strictObject({
+  kind: z.literal('manifest'),
+  path: path.describe('A .csv, .tsv or .jsonl file, one image a line.'),
+  images: path
+    .describe('The folder (or .tar) that its file names start from. Default: the folder of the list.')
+    .optional(),
+  file_column: z.string().describe('Default: file.').optional(),
+  label_column: z.string().describe('Default: label, where there is one.').optional(),
+  classes: z.array(z.string().min(1)).min(1).describe('Class names in label order, where labels are names.').optional(),
+  ...image,
+  ...common,
+});
+
+const idx = z.strictObject({
+  kind: z.literal('idx'),
+  path: path.describe('An IDX file (.gz too); axis 0 is the sample.'),
+  labels: path.describe('An IDX file of labels.').optional(),
+  ...image,
+  ...common,
+});
+
+const arrayInput = z.union([path, z.strictObject({ array: path, transforms: transforms.optional() })]);
+const npy = z.strictObject({
+  kind: z.literal('npy'),
+  path: path.describe('A .npz archive or one .npy array; axis 0 is the sample.').optional(),
+  inputs: z
+    .record(z.string(), arrayInput)
+    .describe('Model input: array name in the .npz, or a .npy file. Default: arrays named like the inputs.')
+    .optional(),
+  labels: path
+    .describe('Array name in the .npz, or a .npy file: [samples] or [samples, positions], -1 = not counted.')
+    .optional(),
+  ...image,
+  ...common,
+});
+
+const parquet = z.strictObject({
+  kind: z.literal('parquet'),
+  path: path.describe('A .parquet file or a folder of them.'),
+  inputs: z
+    .record(z.string(), arrayInput)
+    .describe('Model input: column. Default: an image column, or columns named like the inputs.')
+    .optional(),
+  labels: z.string().min(1).describe('Column of labels. Default: label, where there is one.').optional(),
+  ...image,
+  ...common,
+});
+
+const onnx = z.strictObject({
+  kind: z.literal('onnx'),
+  path: path.describe('A folder with test_data_set_*/input_*.pb and output_*.pb, or one such set.'),
+  ...common,
+});
+
+const userModule = z.strictObject({
+  kind: z.literal('module'),
+  path: path.describe('A JavaScript module that exports an async iterable of samples, or a function that returns one.'),
+  export: z.string().min(1).describe('Default: default.').optional(),
+  options: z.unknown().describe('Handed to the function.').optional(),
+  ...common,
+});
+
+const random = z.strictObject({
+  kind: z.literal('random'),
+  samples: z.int().min(1).optional(),
+  distribution: z.enum(['normal', 'uniform']).describe('Of float inputs. Default normal.').optional(),
+  low: z.number().describe('Smallest value of uniform and integer inputs. Default 0.').optional(),
+  high: z.number().describe('Largest value of uniform (default 1) and integer inputs (default 1).').optional(),
+  dims: z.record(z.string(), z.int().min(1)).describe('Sizes of symbolic axes, by name.').optional(),
+});
+
+export const sourceSchema = z.discriminatedUnion('kind', [
+  imageFolder,
+  manifest,
+  idx,
+  npy,
+  parquet,
+  onnx,
+  userModule,
+  random,
+]);
+
+export type SourceConfig = z.infer<typeof sourceSchema>;
+export type SourceConfigOf<K extends SourceConfig['kind']> = Extract<SourceConfig, { kind: K }>;
+
+const metric = z.union([
+  z.string().min(1),
+  z.looseObject({ name: z.string().min(1).describe('A metric, or the path of a module.') }),
+]);
+
+/** A data config file (configs/*.yaml): what a model is calibrated on and judged by. */
+export const dataConfigSchema = z
+  .strictObject({
+    version: z.literal(1).optional(),
+    root: path
+      .describe('The folder that paths start from. Default: the folder of this file; --data-root goes before it.')
+      .optional(),
+    seed: z.int().min(0).max(0xffffffff).describe('Of every random choice. Default 0.').optional(),
+    data: sourceSchema.describe('One set, which is split into calibration and validation.').optional(),
+    split: z
+      .strictObject({
+        calibration: z
+          .number()
+          .positive()
+          .describe('Of `data`: a share below 1, or a number of samples. Default: a fifth, at most 512.'),
+      })
+      .optional(),
+    calibration: sourceSchema.describe('What ranges and statistics are collected on.').optional(),
+    validation: sourceSchema.describe('What the model is judged on.').optional(),
+    transforms: transformsSchema.describe('From decoded pixels to the model input.').optional(),
+    metric: z
+      .union([metric, z.array(metric).min(1)])
+      .describe('What is measured. Default: what the data allows.')
+      .optional(),
+    batch_size: z.int().min(1).describe('Samples a run of the model takes. Default 32.').optional(),
+  })
+  .superRefine((value, ctx) => {
+    const problem = (key: string, message: string): void => ctx.addIssue({ code: 'custom', path: [key], message });
+    const { data, split, calibration, validation } = value;
+    if (data && calibration)
+      problem('data', 'stands beside calibration: give `data` alone, or calibration and validation');
+    else if (data && validation)
+      problem('data', 'stands beside validation: give `data` alone, or calibration and validation');
+    else if (!data && !validation)
+      problem(calibration ? 'validation' : 'data', 'is missing: what is the model judged on?');
+    if (split && calibration) problem('split', 'is only for one set that is split; here calibration is given');
+    if (split && split.calibration >= 1 && !Number.isInteger(split.calibration)) problem('split', 'calibration must be a share below 1 or a whole number of samples'); // prettier-ignore
+  });
+
+export type DataConfigValue = z.infer<typeof dataConfigSchema>;
+
+/** A checked data config and where it was read. */
+export interface DataConfig {
+  readonly file: string;
+  /** The folder that the file's paths start from. */
+  readonly folder: string;
+  readonly value: DataConfigValue;
+  /** `file:line:col` of a key; undefined where no file describes the data. */
+  readonly at: (path: Path, on?: 'key' | 'value') => string | undefined;
+}
+
+/** The metrics that a config asks for, in one shape; none where it leaves the choice open. */
+export function metricConfigs({ value, at }: DataConfig): MetricConfig[] {
+  if (value.metric === undefined) return [];
+  const list = Array.isArray(value.metric) ? value.metric : [value.metric];
+  return list.map((entry, i) => {
+    const place: Path = Array.isArray(value.metric) ? ['metric', i] : ['metric'];
+    if (typeof entry === 'string') return { name: entry, options: {}, at: () => at(place) };
+    const { name, ...options } = entry;
+    return { name, options, at: (key) => (key === undefined ? at([...place, 'name']) : at([...place, key], 'key')) };
+  });
+}
+
+/**
+ * Reads a data config.
+ * @throws QtoolError `data` with `file:line:col`, key path and the nearest known name.
+ */
+export function parseDataConfig(text: string, file: string): DataConfig {
+  const doc = readYaml(text, file, 'data');
+  const value = checkYaml(doc, dataConfigSchema);
+  return { file, folder: dirname(file), value, at: (at, on) => doc.at(at, on) };
+}

@@ -1,0 +1,78 @@
+import { checkSample } from './check.ts';
+import type { IndexedSource, Opening, StreamSource } from './source.ts';
+import type { Dataset, DatasetInfo, Sample } from './types.ts';
+
+/** How many samples are read at once: enough to keep a decoder's threads busy, few enough not to matter in memory. */
+const ahead = 8;
+
+function info(
+  { kind, source, labelled, notes }: IndexedSource | StreamSource,
+  samples: number,
+  more: readonly string[],
+): DatasetInfo {
+  return { kind, source, samples, labelled, notes: [...notes, ...more] };
+}
+
+/** The samples of a source in a given order; several are read at once, and they come out in that order. */
+export function indexedDataset(
+  source: IndexedSource,
+  order: Uint32Array,
+  { inputs, classes }: Pick<Opening, 'inputs' | 'classes'>,
+  notes: readonly string[] = [],
+): Dataset {
+  return {
+    info: info(source, order.length, notes),
+    async *samples(limit = Infinity) {
+      const end = Math.min(order.length, limit);
+      const reader = await source.open();
+      const waiting: (Sample | Promise<Sample>)[] = [];
+      try {
+        for (let next = 0, given = 0; given < end; given++) {
+          while (next < end && waiting.length < ahead) {
+            const sample = reader.read(order[next++]!);
+            // A failure is thrown when its turn comes, not before.
+            if (sample instanceof Promise) sample.catch(() => undefined);
+            waiting.push(sample);
+          }
+          const first = waiting.shift()!;
+          const sample = first instanceof Promise ? await first : first;
+          checkSample(sample, inputs, classes);
+          yield sample;
+        }
+      } finally {
+        await Promise.allSettled(waiting.filter((sample) => sample instanceof Promise));
+        await reader.close();
+      }
+    },
+  };
+}
+
+/** The samples of a stream that `takes` their indexes, at most `samples` of them. */
+export function streamDataset(
+  source: StreamSource,
+  takes: (index: number) => boolean,
+  samples: number,
+  { inputs, classes }: Pick<Opening, 'inputs' | 'classes'>,
+  notes: readonly string[] = [],
+): Dataset {
+  return {
+    info: info(source, samples, notes),
+    async *samples(limit = Infinity) {
+      const end = Math.min(samples, limit);
+      let index = 0;
+      let given = 0;
+      if (end === 0) return;
+      for await (const sample of source.stream()) {
+        if (!takes(index++)) continue;
+        checkSample(sample, inputs, classes);
+        yield sample;
+        if (++given === end) return;
+      }
+    },
+  };
+}
+
+/** A dataset of no samples: what was not asked for. */
+export function noDataset({ kind, source, labelled }: DatasetInfo): Dataset {
+  return { info: { kind, source, labelled, samples: 0, notes: [] }, async *samples() {} };
+}

@@ -1,0 +1,46 @@
+import { isImage, imageTypes } from './image.ts';
+import { onlyInput } from './check.ts';
+import type { SourceConfigOf } from './config.ts';
+import { dataError } from './errors.ts';
+import { imageSource, type ImageEntry } from './image_source.ts';
+import type { IndexedSource, Opening } from './source.ts';
+import { byCodePoint, openTree } from './tree.ts';
+import { didYouMean } from '../util/suggest.ts';
+
+/**
+ * Images in class sub-folders: the label is the place of the sub-folder in alphabetical order (as torchvision's ImageFolder), or
+ * in the list `classes`. Images that lie in the folder itself have no label.
+ */
+export async function openImageFolder(
+  config: SourceConfigOf<'image-folder'>,
+  opening: Opening,
+): Promise<IndexedSource> {
+  const path = opening.find(config.path, 'path');
+  const tree = await openTree(path, true);
+  const images = tree.files.filter(isImage);
+  if (images.length === 0)
+    throw dataError(`holds no images (${imageTypes.join(', ')})`, path, tree.files.length > 0 ? `It holds ${tree.files.length} other files.` : undefined); // prettier-ignore
+  const notes: string[] = [];
+  const others = tree.files.length - images.length;
+  if (others > 0) notes.push(`${others} files of ${config.path} are no images and were left out`);
+
+  const loose = images.filter((file) => !file.includes('/'));
+  const labelled = loose.length === 0;
+  if (!labelled && loose.length < images.length)
+    throw dataError(`"${loose[0]}" lies beside class folders: does it have a class?`, path, 'Move it into a class folder, or all images out of them.'); // prettier-ignore
+  const classOf = (file: string): string => file.slice(0, file.indexOf('/'));
+  const found = labelled ? [...new Set(images.map(classOf))].sort(byCodePoint) : [];
+  const classes = labelled ? (config.classes ?? found) : [];
+  const unknown = found.find((name) => !classes.includes(name));
+  if (unknown !== undefined)
+    throw dataError(
+      `the folder "${unknown}" is not in \`classes\`${didYouMean(unknown, classes)}`,
+      opening.at('classes'),
+    );
+  if (opening.classes !== undefined && classes.length > opening.classes)
+    throw dataError(`has ${classes.length} class folders, the model tells ${opening.classes} classes apart`, path);
+  const label = new Map(classes.map((name, i) => [name, i]));
+  const entries = images.map((file): ImageEntry => (labelled ? { file, label: label.get(classOf(file))! } : { file }));
+  const input = onlyInput(opening.inputs, config.input, opening.at('input'));
+  return imageSource({ kind: 'image-folder', source: config.path, labelled, notes }, tree, entries, input, opening);
+}

@@ -1,0 +1,40 @@
+import type { ModelInput } from '../graph/query.ts';
+import { decodeImage } from './image.ts';
+import type { IndexedSource, Opening, Reader } from './source.ts';
+import { compileTransforms } from './transforms.ts';
+import type { Tree } from './tree.ts';
+
+export interface ImageEntry {
+  readonly file: string;
+  readonly label?: number;
+}
+
+/** A source over image files of a folder or archive, decoded and transformed when asked. */
+export function imageSource(
+  facts: Pick<IndexedSource, 'kind' | 'source' | 'labelled' | 'notes'>,
+  tree: Tree,
+  entries: readonly ImageEntry[],
+  input: ModelInput,
+  { transforms }: Opening,
+): IndexedSource {
+  const apply = compileTransforms(transforms, input);
+  return {
+    ...facts,
+    access: 'index',
+    length: entries.length,
+    identity: (index) => tree.identity(entries[index]!.file),
+    async open(): Promise<Reader> {
+      const reader = await tree.open();
+      return {
+        async read(index) {
+          const { file, label } = entries[index]!;
+          const id = tree.identity(file);
+          const tensor = apply(await decodeImage(await reader.read(file), id), id);
+          const feeds = { [input.name]: tensor };
+          return label === undefined ? { id, feeds } : { id, feeds, target: { label: Int32Array.of(label) } };
+        },
+        close: () => reader.close(),
+      };
+    },
+  };
+}

@@ -1,0 +1,70 @@
+import type { DType, TypedArray } from '../graph/dtype.ts';
+import type { ModelInput } from '../graph/query.ts';
+import type { Path } from '../util/yaml.ts';
+import type { Transforms } from './transforms.ts';
+import type { DatasetInfo, Sample } from './types.ts';
+
+/** What a kind of source hands on: its samples, in the order of the files. */
+export type Source = IndexedSource | StreamSource;
+
+interface SourceFacts {
+  readonly kind: DatasetInfo['kind'];
+  /** What was opened, for reports. */
+  readonly source: string;
+  readonly length: number;
+  readonly labelled: boolean;
+  readonly notes: readonly string[];
+}
+
+/** Samples that can be read in any order, so that splits and shuffles are lists of indexes. */
+export interface IndexedSource extends SourceFacts {
+  readonly access: 'index';
+  /** What a sample is, wherever it is listed: equal in two sources when both would read the same. */
+  identity(index: number): string;
+  /** Reading in another order costs much more (Parquet row groups). */
+  readonly sequential?: boolean;
+  /** Opens what the samples are read from, for one pass over them. */
+  open(): Promise<Reader>;
+}
+
+/** One pass over an indexed source. `read` may be called for several samples at once. */
+export interface Reader {
+  read(index: number): Sample | Promise<Sample>;
+  close(): void | Promise<void>;
+}
+
+/** Samples that only come one after the other (user modules). */
+export interface StreamSource extends SourceFacts {
+  readonly access: 'stream';
+  stream(): AsyncIterable<Sample>;
+}
+
+/** What the opener of a source may ask. */
+export interface Opening {
+  readonly inputs: readonly ModelInput[];
+  /** Number of classes the model tells apart, where known. */
+  readonly classes: number | undefined;
+  readonly seed: number;
+  /** The file's transforms with those of the source over them. */
+  readonly transforms: Transforms;
+  /** Where a key of the source stands (`file:line:col`); undefined for sources that no file describes. */
+  readonly at: (...key: Path) => string | undefined;
+  /** The absolute path of a file or folder named in the config. @throws QtoolError where it does not exist. */
+  find(path: string, ...key: Path): string;
+}
+
+/** A dense array of rows along axis 0, wherever it is held. */
+export interface Rows {
+  /** File, and the array in it. */
+  readonly name: string;
+  readonly type: DType;
+  /** Shape with the row axis first. */
+  readonly dims: readonly number[];
+  open(): RowReader;
+}
+
+export interface RowReader {
+  /** The elements of one row. The array is valid until the next call. */
+  row(index: number): TypedArray;
+  close(): void;
+}

@@ -1,0 +1,194 @@
+import * as z from 'zod';
+import type { DType } from '../graph/dtype.ts';
+import { dtypes } from '../graph/dtype.ts';
+import { elementCount } from '../graph/tensor.ts';
+import { cast } from './cast.ts';
+import { dataError } from './errors.ts';
+import { toGrey, type PixelData, type Pixels } from './image.ts';
+import { resizeHalfPixel, resizePillow } from './resize.ts';
+import type { Tensor } from './types.ts';
+
+const size = z.union([z.int().min(1), z.tuple([z.int().min(1), z.int().min(1)])]);
+const perChannel = z.union([z.number(), z.array(z.number()).min(1)]);
+export const resizeModes = ['bilinear', 'bicubic', 'lanczos', 'box', 'nearest', 'half_pixel'] as const;
+
+/** The steps from decoded pixels to a model's input. Their order is fixed: it is the order of the fields below. */
+export const transformsSchema = z
+  .strictObject({
+    stored: z.enum(['HWC', 'CHW', 'HW']).describe('How an image lies in an array. Guessed where it is clear.'),
+    color: z
+      .enum(['RGB', 'BGR', 'grey'])
+      .describe('Channels of the model. Default: RGB, or grey where it has one channel.'),
+    resize: size.describe('A number: the shorter side. [height, width]: exactly.'),
+    resize_mode: z.enum(resizeModes).describe('Default bilinear. All but half_pixel are Pillow, bit for bit.'),
+    center_crop: size.describe('A number (square) or [height, width].'),
+    scale: z
+      .union([
+        z.number(),
+        z.string().regex(/^\s*\d+(\.\d+)?\s*\/\s*\d+(\.\d+)?\s*$/, 'must be a number or a fraction such as 1/255'),
+      ])
+      .describe('Multiplies the values 0 to 255; a fraction (1/255) is taken exactly.'),
+    offset: perChannel.describe('Is added after the scale.'),
+    mean: perChannel.describe("Is subtracted after that, in the order of the model's channels."),
+    std: perChannel.describe('Divides at the end.'),
+    layout: z.enum(['NCHW', 'NHWC']).describe("Default: what the model's input shape says, else NCHW."),
+    dtype: z
+      .enum(['float32', 'float16', 'float64', 'uint8', 'int8', 'int32', 'int64'])
+      .describe("Default: the model input's type."),
+  })
+  .partial();
+
+export type Transforms = z.infer<typeof transformsSchema>;
+
+/** Turns one image into a tensor [1, channels, height, width] or [1, height, width, channels]. */
+export type ImageTransform = (pixels: Pixels, name: string) => Tensor;
+
+type Dims = readonly (number | string)[];
+const numberAt = (dims: Dims, axis: number): number | undefined => {
+  const dim = dims.at(axis);
+  return typeof dim === 'number' ? dim : undefined;
+};
+const isChannels = (dim: number | undefined): boolean => dim === 1 || dim === 3;
+
+function layoutOf(dims: Dims): 'NCHW' | 'NHWC' {
+  const last = dims.length === 4 && isChannels(numberAt(dims, 3));
+  return last && !isChannels(numberAt(dims, 1)) ? 'NHWC' : 'NCHW';
+}
+
+/** The number that a `scale` means. */
+export function scaleOf(scale: number | string | undefined): number {
+  if (typeof scale !== 'string') return scale ?? 1;
+  const [above, below] = scale.split('/').map(Number);
+  return above! / below!;
+}
+
+const perChannelOf = (values: number | readonly number[] | undefined, channel: number, none: number): number =>
+  Math.fround(typeof values === 'object' ? values[values.length === 1 ? 0 : channel]! : (values ?? none));
+
+/** One channel's arithmetic, in the float32 steps that numpy and torch take: ((v · scale + offset) − mean) / std. */
+function arithmetic(t: Transforms, channel: number): (value: number) => number {
+  const scale = scaleOf(t.scale);
+  const offset = perChannelOf(t.offset, channel, 0);
+  const mean = perChannelOf(t.mean, channel, 0);
+  const std = perChannelOf(t.std, channel, 1);
+  const { fround } = Math;
+  return (v) => fround(fround(fround(fround(v * scale) + offset) - mean) / std);
+}
+
+/** The pixel size that `resize` gives: both sides, or the shorter side with the longer one truncated, as torchvision does. */
+export function resizedSize(resize: Transforms['resize'], width: number, height: number): readonly [number, number] {
+  if (resize === undefined) return [width, height];
+  if (typeof resize === 'object') return [resize[1], resize[0]];
+  const long = Math.trunc((resize * Math.max(width, height)) / Math.min(width, height));
+  return width <= height ? [resize, long] : [long, resize];
+}
+
+// Python's round(): halves go to the even number.
+const roundEven = (x: number): number => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
+
+/**
+ * Compiles the steps for one model input. The returned function throws QtoolError `data` for an image smaller than the crop
+ * and for per-channel lists that do not fit the channels.
+ */
+export function compileTransforms(t: Transforms, input: { readonly type: DType; readonly dims: Dims }): ImageTransform {
+  const layout = t.layout ?? layoutOf(input.dims);
+  const modelChannels = input.dims.length === 4 ? numberAt(input.dims, layout === 'NCHW' ? 1 : 3) : undefined;
+  const color = t.color ?? (modelChannels === 1 ? 'grey' : 'RGB');
+  const type = t.dtype ?? input.type;
+  const finish = finisher(t, layout, color === 'BGR', type);
+  return (pixels, name) => {
+    let image = pixels;
+    const bytes = image.data instanceof Uint8Array;
+    if (color === 'grey' && image.channels !== 1) {
+      if (!bytes) throw dataError(`${image.channels} channels of numbers that are not 8 bits cannot become grey`, name);
+      image = toGrey(image as Pixels<Uint8Array>);
+    }
+    const [width, height] = resizedSize(t.resize, image.width, image.height);
+    if (t.resize_mode === 'half_pixel') {
+      if (width !== image.width || height !== image.height) image = resizeHalfPixel(image, width, height);
+    } else if (width !== image.width || height !== image.height) {
+      if (!bytes)
+        throw dataError('only 8-bit images can be resized the Pillow way', name, 'Use resize_mode: half_pixel.');
+      image = resizePillow(image as Pixels<Uint8Array>, width, height, t.resize_mode ?? 'bilinear');
+    }
+    return finish(image, name);
+  };
+}
+
+/** Crop, arithmetic, layout and element type in one loop; 8-bit values go through a table of 256 results a channel. */
+function finisher(t: Transforms, layout: 'NCHW' | 'NHWC', reversed: boolean, type: DType): ImageTransform {
+  const steps = [0, 1, 2, 3].map((channel) => arithmetic(t, channel));
+  const all = Float32Array.from({ length: 256 }, (_, v) => v);
+  let tables: readonly ArrayLike<number>[] | undefined;
+  const lists = ([t.offset, t.mean, t.std] as const).filter((v) => typeof v === 'object').map((v) => v.length);
+  return (image, name) => {
+    const { channels, data } = image;
+    const wrong = lists.find((n) => n !== 1 && n !== channels);
+    if (wrong !== undefined || channels > 4)
+      throw dataError(`${wrong ?? 4} values of mean, std or offset for an image of ${channels} channels`, name);
+    const [x0, y0, width, height] = cropBox(t.center_crop, image, name);
+    const count = width * height * channels;
+    const bytes = data instanceof Uint8Array;
+    if (bytes) tables ??= steps.map((step) => cast(all.map(step), 'float32', type, name) as Float32Array);
+    const out = bytes ? (new dtypes[type].array!(count) as Float32Array) : new Float32Array(count);
+    for (let c = 0; c < channels; c++) {
+      const table = tables?.[c];
+      const step = steps[c]!;
+      let o = layout === 'NCHW' ? c * width * height : c;
+      const stride = layout === 'NCHW' ? 1 : channels;
+      const from = reversed ? channels - 1 - c : c;
+      for (let y = 0; y < height; y++) {
+        let s = ((y0 + y) * image.width + x0) * channels + from;
+        if (bytes) for (let x = 0; x < width; x++, s += channels, o += stride) out[o] = table![data[s]!]!;
+        else for (let x = 0; x < width; x++, s += channels, o += stride) out[o] = step(data[s]!);
+      }
+    }
+    const dims = layout === 'NCHW' ? [1, channels, height, width] : [1, height, width, channels];
+    return { type, dims, data: bytes ? out : cast(out, 'float32', type, name) };
+  };
+}
+
+function cropBox(
+  crop: Transforms['center_crop'],
+  image: Pixels,
+  name: string,
+): readonly [number, number, number, number] {
+  if (crop === undefined) return [0, 0, image.width, image.height];
+  const [height, width] = typeof crop === 'object' ? crop : [crop, crop];
+  if (height > image.height || width > image.width)
+    throw dataError(`an image of ${image.width}x${image.height} is smaller than center_crop ${width}x${height}`, name, 'Add `resize` (it comes before the crop), or crop less.'); // prettier-ignore
+  return [roundEven((image.width - width) / 2), roundEven((image.height - height) / 2), width, height];
+}
+
+/** The image in one row of an array. @throws QtoolError where it is not clear how it lies there. */
+export function pixelsOf(data: PixelData, dims: readonly number[], stored: Transforms['stored'], name: string): Pixels {
+  const guess = (): Transforms['stored'] => {
+    if (dims.length === 2) return 'HW';
+    if (dims.length !== 3 || isChannels(dims[0]) === isChannels(dims[2])) return undefined;
+    return isChannels(dims[0]) ? 'CHW' : 'HWC';
+  };
+  const lies = stored ?? guess();
+  if (lies === undefined || lies.length !== dims.length)
+    throw dataError(`an array of shape [${dims.join(', ')}] a sample is not an image ${lies ?? 'for certain'}`, name, 'Set transforms.stored to HWC, CHW or HW, or leave the image transforms out.'); // prettier-ignore
+  const [height, width, channels] =
+    lies === 'HW'
+      ? [dims[0]!, dims[1]!, 1]
+      : lies === 'HWC'
+        ? [dims[0]!, dims[1]!, dims[2]!]
+        : [dims[1]!, dims[2]!, dims[0]!];
+  if (lies !== 'CHW' || channels === 1) return { width, height, channels, data };
+  const out = data.slice();
+  const plane = width * height;
+  for (let c = 0, s = 0; c < channels; c++) for (let i = 0; i < plane; i++) out[i * channels + c] = data[s++]!;
+  return { width, height, channels, data: out };
+}
+
+/** Same elements in the shape that the model wants, where nothing but axes of size 1 or a flattening is between them. */
+export function reshapeFor(tensor: Tensor, wanted: Dims): Tensor {
+  const dims = wanted.map((dim, axis) => (axis === 0 ? 1 : dim));
+  if (!dims.every((dim) => typeof dim === 'number') || dims.length === 0) return tensor;
+  if (elementCount(dims) !== elementCount(tensor.dims)) return tensor;
+  const core = (shape: readonly number[]): readonly number[] => shape.filter((dim) => dim !== 1);
+  const [want, have] = [core(dims), core(tensor.dims)];
+  return want.length <= 1 || want.join() === have.join() ? { ...tensor, dims } : tensor;
+}

@@ -1,0 +1,117 @@
+import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
+import { open, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { dataError } from './errors.ts';
+
+/** Files below a folder, by path with forward slashes. */
+export interface Tree {
+  readonly name: string;
+  readonly files: readonly string[];
+  /** Opens the tree for reading; `identity` names a file wherever it is listed. */
+  open(): Promise<TreeReader>;
+  identity(file: string): string;
+}
+
+export interface TreeReader {
+  read(file: string): Promise<Uint8Array>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a folder or a .tar archive; hidden files are left out. `dropTop`: leaves the one folder that holds all of an archive
+ * out of the names, so that the archive of a folder reads as the folder.
+ */
+export async function openTree(path: string, dropTop = false): Promise<Tree> {
+  if ((await stat(path)).isDirectory()) return folderTree(path);
+  if (path.endsWith('.tar')) return tarTree(path, dropTop);
+  throw dataError('is neither a folder nor a .tar archive', path);
+}
+
+function folderTree(path: string): Tree {
+  const files = readdirSync(path, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() || entry.isSymbolicLink())
+    .map((entry) =>
+      join(entry.parentPath, entry.name)
+        .slice(path.length + 1)
+        .replaceAll('\\', '/'),
+    )
+    .filter((file) => !hidden(file));
+  return {
+    name: path,
+    files: files.sort(byCodePoint),
+    identity: (file) => join(path, file),
+    open: async () => ({ read: (file) => readFile(join(path, file)), close: async () => undefined }),
+  };
+}
+
+const hidden = (file: string): boolean => file.split('/').some((part) => part.startsWith('.'));
+
+/** Order by UTF-16 code unit: for the names that datasets have, the order of Python's `sorted`. */
+export const byCodePoint = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/**
+ * The files of a .tar archive, read in place. Names longer than 100 characters come as GNU long names or pax headers.
+ * Source: POSIX.1-2001 pax interchange format (ustar header blocks of 512 bytes); GNU tar manual, "Basic Tar Format".
+ */
+function tarTree(path: string, dropTop: boolean): Tree {
+  const all = tarEntries(path);
+  const places = dropTop ? withoutTop(all) : all;
+  return {
+    name: path,
+    files: [...places.keys()].sort(byCodePoint),
+    identity: (file) => `${path}:${file}`,
+    async open() {
+      const file = await open(path, 'r');
+      return {
+        async read(name) {
+          const { offset, size } = places.get(name)!;
+          const bytes = new Uint8Array(size);
+          const { bytesRead } = await file.read(bytes, 0, size, offset);
+          if (bytesRead < size) throw dataError('the archive is cut off', `${path}:${name}`);
+          return bytes;
+        },
+        close: () => file.close(),
+      };
+    },
+  };
+}
+
+function tarEntries(path: string): Map<string, { readonly offset: number; readonly size: number }> {
+  const places = new Map<string, { offset: number; size: number }>();
+  const head = Buffer.alloc(512);
+  const text = (from: number, length: number): string => head.toString('utf8', from, from + length).split('\0')[0]!;
+  const handle = openSync(path, 'r');
+  try {
+    let longName: string | undefined;
+    for (let at = 0; readSync(handle, head, 0, 512, at) === 512 && head[0] !== 0;) {
+      let sum = 8 * 32;
+      for (let i = 0; i < 512; i++) if (i < 148 || i >= 156) sum += head[i]!;
+      if (parseInt(text(148, 8), 8) !== sum) throw dataError('is not a .tar archive, or a damaged one', path);
+      const size = parseInt(text(124, 12), 8);
+      const type = text(156, 1);
+      const offset = at + 512;
+      at = offset + Math.ceil(size / 512) * 512;
+      if (type === 'L' || type === 'x') {
+        const extra = Buffer.alloc(size);
+        readSync(handle, extra, 0, size, offset);
+        const whole = extra.toString('utf8');
+        longName = type === 'L' ? whole.split('\0')[0] : (/(?:^|\n)\d+ path=([^\n]*)\n/.exec(whole)?.[1] ?? longName);
+        continue;
+      }
+      const prefix = text(257, 5) === 'ustar' && head[262] === 0 ? text(345, 155) : '';
+      const name = (longName ?? (prefix === '' ? text(0, 100) : `${prefix}/${text(0, 100)}`)).replace(/^(\.\/)+/, '');
+      longName = undefined;
+      if ((type === '' || type === '0') && !hidden(name)) places.set(name, { offset, size });
+    }
+  } finally {
+    closeSync(handle);
+  }
+  return places;
+}
+
+function withoutTop<T>(places: Map<string, T>): Map<string, T> {
+  const tops = new Set([...places.keys()].map((name) => name.slice(0, name.indexOf('/') + 1)));
+  const [top] = tops;
+  if (tops.size !== 1 || top === undefined || top === '') return places;
+  return new Map([...places].map(([name, place]) => [name.slice(top.length), place]));
+}

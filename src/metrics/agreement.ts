@@ -1,0 +1,40 @@
+import type { Metric } from './metric.ts';
+import { argmax, selectScores, startOf, type ScoreOptions } from './select.ts';
+import { addShare, finishShare, mergeShare, startShare, type ShareState } from './share.ts';
+
+/**
+ * Share of positions where the highest score is of the same class as the float model's, in percent: needs no labels. The float
+ * model agrees with itself everywhere, so the drop is 100 minus the value. Where there are labels, padding (−1) is left out.
+ */
+export function agreement(options: ScoreOptions = {}): Metric<ShareState> {
+  return {
+    name: 'agreement',
+    needs: 'reference',
+    summary: "share of samples whose highest score is of the float model's class",
+    start: startShare,
+    add(state, { batch, outputs, reference }) {
+      const own = selectScores(outputs, batch.size, undefined, options, 'agreement');
+      const float = selectScores(
+        reference,
+        batch.size,
+        own.positions,
+        { output: own.name, axis: options.axis },
+        'agreement',
+      );
+      for (let sample = 0; sample < batch.count; sample++) {
+        const label = batch.targets[sample]?.label;
+        const padding = label?.length === own.positions ? label : undefined;
+        let [positions, hits] = [0, 0];
+        for (let p = 0; p < own.positions; p++) {
+          if (padding && padding[p]! < 0) continue;
+          positions += 1;
+          if (argmax(own, startOf(own, sample, p)) === argmax(float, startOf(float, sample, p))) hits += 1;
+        }
+        addShare(state, positions, hits, positions);
+      }
+      return state;
+    },
+    merge: mergeShare,
+    finish: (state) => finishShare('agreement', state),
+  };
+}

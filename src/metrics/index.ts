@@ -1,0 +1,60 @@
+import type * as z from 'zod';
+import type { MetricConfig, RunData } from '../data/types.ts';
+import { QtoolError } from '../util/error.ts';
+import { schemaProblems } from '../util/problems.ts';
+import { didYouMean } from '../util/suggest.ts';
+import { agreement } from './agreement.ts';
+import { compareOptions } from './compare.ts';
+import type { Metric } from './metric.ts';
+import { sqnr } from './sqnr.ts';
+import { scoreOptions, topK } from './topk.ts';
+
+/** A kind of metric: its name in a config, and how it is made from its options. */
+export interface MetricKind<O = unknown> {
+  readonly name: string;
+  readonly options: z.ZodType<O>;
+  create(options: O): Metric;
+}
+
+/** Hides the options' type, so that kinds of different options can stand in one list. */
+function kind<O>(name: string, options: z.ZodType<O>, create: (options: O) => Metric): MetricKind {
+  const typed: MetricKind<O> = { name, options, create };
+  return typed;
+}
+
+export const metricKinds: readonly MetricKind[] = [
+  kind('top1', scoreOptions, (o) => topK(1, o)),
+  kind('top5', scoreOptions, (o) => topK(5, o)),
+  kind('agreement', scoreOptions, agreement),
+  kind('sqnr', compareOptions, sqnr),
+];
+
+/**
+ * The metrics of a run: those that its config asks for, else what the data allows (labelled: top1, agreement, sqnr; not
+ * labelled: sqnr). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
+ */
+export async function openMetrics(data: Pick<RunData, 'metrics' | 'folder' | 'validation'>): Promise<Metric[]> {
+  const { labelled } = data.validation.info;
+  if (data.metrics.length === 0) return labelled ? [topK(1), agreement(), sqnr()] : [sqnr()];
+  return Promise.all(
+    data.metrics.map(async (config) => {
+      const metric = await openMetric(config);
+      if (metric.needs === 'labels' && !labelled)
+        throw new QtoolError('data', `metric ${metric.name} needs labels, and the validation data has none`, { at: config.at(), hint: 'Use sqnr or agreement, or give labels.' }); // prettier-ignore
+      return metric;
+    }),
+  );
+}
+
+async function openMetric({ name, options, at }: MetricConfig): Promise<Metric> {
+  const found = metricKinds.find((known) => known.name === name);
+  if (found === undefined) {
+    const names = metricKinds.map((known) => known.name);
+    throw new QtoolError('data', `metric "${name}" is not known${didYouMean(name, names)}; known: ${names.join(', ')}`, { at: at() }); // prettier-ignore
+  }
+  const result = found.options.safeParse(options);
+  if (result.success) return found.create(result.data);
+  const [first] = schemaProblems(found.options, options, result.error.issues);
+  const key = first?.path[0] === undefined ? undefined : String(first.path[0]);
+  throw new QtoolError('data', `metric ${name}: ${key === undefined ? '' : `${key}: `}${first?.message ?? 'wrong options'}`, { at: at(key) }); // prettier-ignore
+}

@@ -1,0 +1,67 @@
+import * as z from 'zod';
+import type { Metric, MetricInput } from './metric.ts';
+import { argmax, rankOf, selectScores, startOf, type ScoreOptions, type Scores } from './select.ts';
+import { addShare, finishShare, mergeShare, startShare, type ShareState } from './share.ts';
+
+export const scoreOptions = z.strictObject({
+  output: z
+    .string()
+    .min(1)
+    .describe('The model output. Default: the first that has scores for every label.')
+    .optional(),
+  axis: z.int().describe('Its class axis. Default: the last.').optional(),
+});
+
+/**
+ * Share of labels among the k highest scores, in percent, with the 95 % Wilson interval, and the drop against the float model
+ * with the paired interval: with b answers that only the float model has right and c that only this one has, the drop is
+ * (b − c)/n and its standard error √(b + c − (b − c)²/n)/n (McNemar 1947). Of equal scores the lower index comes first.
+ * Positions with label −1 are not counted; labels of a sequence are taken as one cluster a sample.
+ */
+export function topK(k: number, options: ScoreOptions = {}): Metric<ShareState> {
+  const name = `top${k}`;
+  return {
+    name,
+    needs: 'labels',
+    summary: k === 1 ? 'share of samples whose highest score is the label' : `share of samples whose label is among the ${k} highest scores`, // prettier-ignore
+    start: startShare,
+    add(state, input) {
+      for (const { label, sample, own, float } of labelled(input, options, name)) {
+        let [positions, hits, floatHits] = [0, 0, 0];
+        for (let p = 0; p < label.length; p++) {
+          if (label[p]! < 0) continue;
+          positions += 1;
+          if (hit(own, startOf(own, sample, p), label[p]!, k)) hits += 1;
+          if (hit(float, startOf(float, sample, p), label[p]!, k)) floatHits += 1;
+        }
+        addShare(state, positions, hits, floatHits);
+      }
+      return state;
+    },
+    merge: mergeShare,
+    finish: (state) => finishShare(name, state),
+  };
+}
+
+function hit(scores: Scores, start: number, label: number, k: number): boolean {
+  if (k > 1) return rankOf(scores, start, label) < k;
+  return argmax(scores, start) === label && !Number.isNaN(scores.data[start + label * scores.inner]);
+}
+
+function* labelled(
+  { batch, outputs, reference }: MetricInput,
+  options: ScoreOptions,
+  name: string,
+): Generator<{ label: Int32Array; sample: number; own: Scores; float: Scores }> {
+  let own: Scores | undefined;
+  let float: Scores | undefined;
+  for (let sample = 0; sample < batch.count; sample++) {
+    const label = batch.targets[sample]?.label;
+    if (label === undefined) continue;
+    if (own === undefined || float === undefined || own.positions !== label.length) {
+      own = selectScores(outputs, batch.size, label.length, options, name);
+      float = selectScores(reference, batch.size, label.length, { output: own.name, axis: options.axis }, name);
+    }
+    yield { label, sample, own, float };
+  }
+}
