@@ -1,5 +1,5 @@
 import type { Model } from './model.ts';
-import type { NodeProto } from './proto.ts';
+import { moduleOf } from './module_path.ts';
 import { toNumber } from './proto.ts';
 import { layerName, producers } from './query.ts';
 import { parsePattern } from '../util/pattern.ts';
@@ -91,30 +91,6 @@ export function layerFacts(model: Model): LayerFact[] {
   });
 }
 
-/**
- * The module path in a node name as PyTorch's exporter writes it: `/layer1/layer1.0/conv1/Conv` → `layer1.0.conv1`. A scope
- * whose name begins with the one before it (children of Sequential and ModuleList) replaces it. Undefined for other names.
- */
-export function modulePath(node: string): string | undefined {
-  const scopes = node.split('/').slice(1, -1);
-  if (!node.startsWith('/') || scopes.length === 0) return undefined;
-  const path: string[] = [];
-  for (const scope of scopes) {
-    const last = path.at(-1);
-    if (last !== undefined && (scope === last || scope.startsWith(`${last}.`))) path.pop();
-    path.push(scope);
-  }
-  return path.join('.');
-}
-
-function moduleOf(node: NodeProto, weights: readonly string[]): string | undefined {
-  // torch.onnx.export(dynamo=True) writes "['', 'layer1', 'layer1.0', 'conv2d_3']": the last is the node itself.
-  const scopes = node.metadata_props.find((entry) => entry.key === 'pkg.torch.onnx.name_scopes')?.value;
-  const scope = scopes === undefined ? undefined : [...scopes.matchAll(/'([^']*)'/g)].at(-2)?.[1];
-  const named = weights.find((name) => name.endsWith('.weight'))?.slice(0, -'.weight'.length);
-  return scope || modulePath(node.name) || named;
-}
-
 // GRU, LSTM and RNN have two weights, named by nn.GRU and its kin; everything else one.
 const suffixes = (layer: LayerFact): readonly string[] =>
   layer.weights.length === 2 ? ['weight_ih_l0', 'weight_hh_l0'] : ['weight'];
@@ -145,7 +121,7 @@ function isRegExp(source: string): boolean {
 /**
  * Finds the nodes that selectors mean, by the node's name, its weights' names, or the names both have in PyTorch
  * (`layer1.0.conv1`, `layer1.0.conv1.weight`, with or without `module.`). Selectors are names, globs and /regex/
- * (`parsePattern`). `over: 'weights'` leaves out nodes without weights. A selector that matches nothing has an empty list.
+ * (`parsePattern`); `op:Conv` means every node of that operator. `over: 'weights'` leaves out nodes without weights. A selector that matches nothing has an empty list.
  */
 export function resolveNames(
   selectors: Iterable<string>,
@@ -160,11 +136,17 @@ export function resolveNames(
     let found: readonly Match[] = [];
     for (const { text, why } of readings(selector)) {
       const { matches: test, kind } = parsePattern(text);
-      found = candidates.flatMap((layer) => matchLayer(test, layer, inner));
+      found = text.startsWith('op:')
+        ? candidates.filter(({ opType }) => test(`op:${opType}`)).map((layer) => ({ layer, weights: layer.weights }))
+        : candidates.flatMap((layer) => matchLayer(test, layer, inner));
       if (found.length === 0) continue;
       if (why !== undefined) notes.push(why);
       if (kind === 'name') notes.push(...translated(selector, found));
       break;
+    }
+    if (found.length === 0) {
+      found = classifier(selector, candidates);
+      notes.push(...translated(selector, found));
     }
     matches.set(selector, found);
   }
@@ -219,6 +201,21 @@ function matchLayer(test: (name: string) => boolean, layer: LayerFact, inner: Re
   return meant.length > 0 ? [{ layer, weights: meant }] : [];
 }
 
+// The same network calls its classifier fc in Distiller and torchvision, linear or classifier elsewhere: where a model has
+// one fully connected layer only, each of these words means it.
+const classifierWords = new Set(['fc', 'linear', 'classifier', 'head']);
+
+function classifier(selector: string, candidates: readonly LayerFact[]): Match[] {
+  const word = selector.replace(/^module\./, '').replace(/\.weight$/, '');
+  const dense = candidates.filter(
+    ({ opType, weights }) => weights.length > 0 && (opType === 'Gemm' || opType === 'MatMul'),
+  );
+  const [layer] = dense;
+  return classifierWords.has(word) && layer !== undefined && dense.length === 1
+    ? [{ layer, weights: layer.weights }]
+    : [];
+}
+
 function translated(selector: string, found: readonly Match[]): string[] {
   return found
     .filter(({ layer, weights }) => selector !== layer.node && !weights.includes(selector))
@@ -241,7 +238,8 @@ export function selectableNames(layers: readonly LayerFact[], over: 'weights' | 
 /** What to try instead of a selector that matches nothing: a sentence, or nothing where nothing is near. */
 export function suggestSelector(selector: string, layers: readonly LayerFact[], over: 'weights' | 'layers'): string {
   const bare = selector.replace(/(^|\.)module\./g, '$1');
-  const names = selectableNames(layers, over);
+  const operators = [...new Set(layers.map(({ opType }) => `op:${opType}`))];
+  const names = selector.startsWith('op:') ? operators : selectableNames(layers, over);
   if (parsePattern(selector).kind === 'name') {
     if (names.some((name) => name.startsWith(`${bare}.`))) return ` (did you mean "${bare}.*"?)`;
     const near = didYouMean(bare, names);

@@ -1,6 +1,7 @@
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { mapByOrder, networkOrder } from '../../src/graph/name_order.ts';
-import { assignNames, layerFacts, modulePath, resolveNames, suggestSelector } from '../../src/graph/names.ts';
+import { modulePath } from '../../src/graph/module_path.ts';
+import { assignNames, layerFacts, resolveNames, suggestSelector } from '../../src/graph/names.ts';
 import type { LayerFact } from '../../src/graph/names.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import { smallConvNet, weight } from '../helpers/models.ts';
@@ -88,6 +89,20 @@ describe('a name finds its layer', () => {
     expect(suggestSelector('module.layer1.0.cnov1.weight', resnetFacts(), 'weights')).toBe(
       ' (did you mean "layer1.0.conv1.weight"?)',
     );
+  });
+
+  it('by the type of its operator', () => {
+    expect(nodesOf('op:Gemm')).toEqual(['/linear/Gemm']);
+    expect(nodesOf('op:*', 'layers')).toHaveLength(resnetFacts().length);
+    expect(nodesOf('op:Conv?')).toEqual([]);
+  });
+
+  it("calls the one fully connected layer what Distiller's models call it, and says so", () => {
+    expect(resolveNames(['module.fc.weight'], resnetFacts())).toMatchObject({
+      notes: ['module.fc.weight is linear.weight of /linear/Gemm'],
+    });
+    const two = [...resnetFacts(), { node: 'fc2', opType: 'Gemm', weights: ['w'], index: 99 }];
+    expect(nodesOf('fc', 'weights', two)).toEqual([]);
   });
 
   it('takes one of several weights where it is named', () => {

@@ -1,4 +1,5 @@
-import { modulePath, type LayerFact } from '../../src/graph/names.ts';
+import { modulePath } from '../../src/graph/module_path.ts';
+import type { LayerFact } from '../../src/graph/names.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import type { Schedule } from '../../src/schedule/types.ts';

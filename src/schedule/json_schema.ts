@@ -1,0 +1,92 @@
+import * as z from 'zod';
+import type { Pass } from '../passes/pass.ts';
+import { trainingClasses } from './distiller.ts';
+import { gateOrNone, isRunning, namesSchema, policyKeys, policySchema, sections } from './language.ts';
+import type { AnySection } from './language.ts';
+
+type Json = { readonly [key: string]: unknown };
+
+/**
+ * The JSON Schema (draft-7) of schedule files, for completion and checking in editors: one branch a class, told apart by
+ * `class`. It is what the parser checks; what depends on other parts of the file (instances, epochs) it cannot say.
+ */
+export function scheduleJsonSchema(passes: readonly Pass[]): Json {
+  const definitions: Record<string, unknown> = {};
+  const convert = (schema: z.ZodType): Json => {
+    const {
+      $schema: _,
+      definitions: own,
+      ...rest
+    } = z.toJSONSchema(schema, {
+      target: 'draft-7',
+      io: 'input',
+      unrepresentable: 'any',
+    });
+    Object.assign(definitions, own);
+    return rest;
+  };
+  const parts = Object.fromEntries(sections.map((section) => [section, sectionSchema(section, passes, convert)]));
+  const policy = convert(policySchema);
+  const keys = Object.values(policyKeys);
+  const properties = {
+    version: { const: 1, description: 'Version of the schedule language' },
+    gate: convert(gateOrNone),
+    names: convert(namesSchema),
+    ...parts,
+    policies: {
+      description: 'Which instance is applied when',
+      type: ['array', 'null'],
+      items: {
+        ...policy,
+        oneOf: keys.map((key) => ({ required: [key] })),
+      },
+    },
+  };
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'qtool schedule',
+    description: 'What is compressed (instances of passes) and when (policies). See docs/schedules.md.',
+    type: 'object',
+    additionalProperties: false,
+    properties,
+    ...(Object.keys(definitions).length > 0 ? { definitions } : {}),
+  };
+}
+
+const about: Readonly<Record<AnySection, string>> = {
+  pruners: 'Passes that set weights to zero or remove structures',
+  quantizers: 'Passes that store weights and activations in fewer bits',
+  allocators: 'Passes that choose bit-widths and change no weight',
+  extensions: 'Everything else that changes the graph',
+  regularizers: "Distiller's: read, checked, and listed as waiting for training",
+  lr_schedulers: "Distiller's: read, checked, and listed as waiting for training",
+};
+
+function sectionSchema(section: AnySection, passes: readonly Pass[], convert: (schema: z.ZodType) => Json): Json {
+  const running = passes
+    .filter((pass) => pass.section === section)
+    .flatMap((pass) => pass.classes.map((name) => branch(name, convert(pass.options), pass.summary)));
+  const taken = new Set(passes.flatMap((pass) => pass.classes));
+  const waiting = Object.entries(trainingClasses)
+    .filter(([name, entry]) => entry.section === section && !taken.has(name))
+    .map(([name, entry]) => branch(name, convert(entry.options), isRunning(section) ? `Waits: ${entry.reason}` : ''));
+  const branches = [...running, ...waiting];
+  // Without any class of its own a section takes no instance.
+  const instance = branches.length > 0 ? { type: 'object', required: ['class'], oneOf: branches } : false;
+  return { description: about[section], type: ['object', 'null'], additionalProperties: instance };
+}
+
+/** The options of a class with its name. Options that are a choice of several mappings get it in each of them. */
+function branch(name: string, options: Json, summary: string): Json {
+  const constant = { const: name, ...(summary === '' ? {} : { description: summary }) };
+  for (const choice of ['anyOf', 'oneOf'] as const)
+    if (Array.isArray(options[choice]))
+      return { ...options, [choice]: (options[choice] as Json[]).map((option) => branch(name, option, summary)) };
+  const required = (options['required'] as readonly string[] | undefined) ?? [];
+  return {
+    title: name,
+    ...options,
+    properties: { class: constant, ...(options['properties'] as Json | undefined) },
+    required: ['class', ...required],
+  };
+}
