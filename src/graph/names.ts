@@ -225,7 +225,7 @@ function translated(selector: string, found: readonly Match[]): string[] {
 }
 
 /** Everything a selector can name, for suggestions: PyTorch's names first, as they are the ones people write. */
-export function selectableNames(layers: readonly LayerFact[], over: 'weights' | 'layers' = 'weights'): string[] {
+function selectableNames(layers: readonly LayerFact[], over: 'weights' | 'layers' = 'weights'): string[] {
   const candidates = over === 'weights' ? layers.filter((layer) => layer.weights.length > 0) : layers;
   const inner = containers(layers);
   const modules = candidates.flatMap(({ module, weights }) =>

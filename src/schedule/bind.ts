@@ -64,11 +64,7 @@ export function bindSchedule(parsed: ParsedSchedule, { layers }: ModelFacts): Sc
 const bareName = (name: string): string => name.replace(/(^|\.)module\./g, '$1').replace(/\.weight$/, '');
 
 /** PyTorch name → node name, from the file's `names:`. */
-function namesTable(
-  { names, doc }: ParsedSchedule,
-  layers: readonly LayerFact[],
-  problems: Problem[],
-): Map<string, string> {
+function namesTable({ names }: ParsedSchedule, layers: readonly LayerFact[], problems: Problem[]): Map<string, string> {
   const weighted = layers.filter((layer) => layer.weights.length > 0);
   if (Array.isArray(names)) {
     const list = names as readonly string[];
@@ -81,9 +77,7 @@ function namesTable(
     return new Map(list.map((name, i) => [bareName(name), weighted[i]?.node ?? '']));
   }
   const table = new Map<string, string>();
-  const targets = names as Readonly<Record<string, string>>;
-  for (const name of doc.keys(['names'])) {
-    const target = targets[name]!;
+  for (const [name, target] of Object.entries(names as Readonly<Record<string, string>>)) {
     const layer = layers.find(({ node, weights }) => node === target || weights.includes(target));
     if (layer === undefined)
       problems.push({

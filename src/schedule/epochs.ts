@@ -11,7 +11,7 @@ export interface When {
 }
 
 /** More steps than this in one policy is a slip of the keyboard. */
-export const maxSteps = 10_000;
+const maxSteps = 10_000;
 
 /**
  * The epochs of a policy: `epochs`, or every `frequency`-th from `starting_epoch` to before `ending_epoch`. Problems are told

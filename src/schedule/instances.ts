@@ -36,8 +36,7 @@ export function readInstances(doc: YamlDoc, passes: readonly Pass[], problems: P
       problems.push({ path: [section], message: 'expected a mapping of instance names to classes' });
       continue;
     }
-    // The file's own order: JavaScript would put names that look like numbers first.
-    for (const name of doc.keys([section])) {
+    for (const name of Object.keys(part)) {
       const before = owner.get(name);
       if (before !== undefined && isRunning(section))
         problems.push({ path: [section, name], message: `${before} has an instance of this name too`, on: 'key' });
@@ -88,7 +87,7 @@ function misplaced(name: string, section: AnySection, home: AnySection | undefin
 }
 
 /** The class names a section may use. */
-export function classesOf(section: AnySection, passes: readonly Pass[]): string[] {
+function classesOf(section: AnySection, passes: readonly Pass[]): string[] {
   const running = passes.filter((pass) => pass.section === section).flatMap((pass) => pass.classes);
   const training = Object.entries(trainingClasses).filter(([, entry]) => entry.section === section);
   return [...new Set([...running, ...training.map(([name]) => name)])];

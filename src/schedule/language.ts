@@ -3,8 +3,8 @@ import type { Section } from '../passes/pass.ts';
 import type { Gate } from './types.ts';
 
 /** Sections whose instances run, and Distiller's that only mean something while training. */
-export const runningSections = ['pruners', 'quantizers', 'allocators', 'extensions'] as const satisfies Section[];
-export const trainingSections = ['regularizers', 'lr_schedulers'] as const;
+const runningSections = ['pruners', 'quantizers', 'allocators', 'extensions'] as const satisfies Section[];
+const trainingSections = ['regularizers', 'lr_schedulers'] as const;
 export const sections = [...runningSections, ...trainingSections] as const;
 export type AnySection = (typeof sections)[number];
 
@@ -23,7 +23,7 @@ export const isRunning = (section: AnySection): section is Section =>
 
 const percent = /^\s*(\d+(?:\.\d+)?)\s*%\s*$/;
 
-export const gateSchema = z
+const gateSchema = z
   .strictObject({
     metric: z.string().min(1).describe('A metric of the run: top1, top5, agreement, sqnr, …'),
     max_drop: z
@@ -55,7 +55,7 @@ export function toGate(gate: z.output<typeof gateOrNone>): Gate | undefined {
 
 const epoch = z.int().min(0);
 
-export const reference = z.strictObject({
+const reference = z.strictObject({
   instance_name: z.string().min(1).describe('The instance this policy applies'),
   args: z
     .record(z.string(), z.unknown())

@@ -31,7 +31,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
     throw new QtoolError('schedule', 'a schedule is a mapping: version, pruners, quantizers, ..., policies', {
       at: doc.at([]),
     });
-  const problems: Problem[] = [...checkTop(doc, doc.value)];
+  const problems: Problem[] = [...checkTop(doc.value)];
   const take = <T>(result: { value: T } | { problems: readonly Problem[] }): T | undefined => {
     if ('value' in result) return result.value;
     problems.push(...result.problems);
@@ -64,9 +64,8 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   return { file, stages, waiting: [...own, ...waiting], notes, doc, groups, names: names ?? {} };
 }
 
-function checkTop(doc: YamlDoc, value: Record<string, unknown>): Problem[] {
-  const problems: Problem[] = doc
-    .keys([])
+function checkTop(value: Record<string, unknown>): Problem[] {
+  const problems: Problem[] = Object.keys(value)
     .filter((key) => !(topKeys as readonly string[]).includes(key))
     .map((key) => ({
       path: [key],

@@ -87,6 +87,17 @@ policies:
     expect(stages.map((stage) => stage.options)).toEqual([{ levels: { '*': 0.5 } }, { levels: { fc: 0.9 } }]);
   });
 
+  it('may share options by anchors and merge keys', () => {
+    const { stages } = parse(`
+pruners:
+  a: &base { class: LevelPruner, levels: { '*': 0.5 } }
+  b: { <<: *base, levels: { fc: 0.9 } }
+policies:
+  - { pruner: { instance_name: a }, epochs: [0] }
+  - { pruner: { instance_name: b }, epochs: [1] }`);
+    expect(stages.map((stage) => stage.options)).toEqual([{ levels: { '*': 0.5 } }, { levels: { fc: 0.9 } }]);
+  });
+
   it('runs a quantizer that no policy uses last, and says so', () => {
     const schedule = parse(`
 quantizers: { q: { class: PostTrainLinearQuantizer } }
