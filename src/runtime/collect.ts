@@ -1,13 +1,10 @@
 import type { Batch, Feeds, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
-import { modelInputs } from '../graph/query.ts';
 import type { AnyFold } from '../numerics/fold.ts';
-import { QtoolError } from '../util/error.ts';
 import { checkCancelled, realRows } from './capture.ts';
 import { exposable, expose } from './expose.ts';
-import { divisible, pieces, planCollect, rowsFor, type CollectPlan } from './plan.ts';
-import { fixedBatch, withSession, type SessionOptions } from './session.ts';
-import { inferShapes } from './shapes.ts';
+import { pieces, planFor, rowsFor, type CollectPlan } from './plan.ts';
+import { withSession, type SessionOptions } from './session.ts';
 
 export interface CollectOptions extends SessionOptions {
   /** Bytes that one run may return; default 256 MiB. */
@@ -20,8 +17,6 @@ export interface CollectOptions extends SessionOptions {
 }
 
 type Wanted<R> = ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>;
-
-const defaultMemoryLimit = 256 * 2 ** 20;
 
 /**
  * Runs batches through the model and folds every wanted value as they come: value name → folds; the result has the folds'
@@ -38,7 +33,7 @@ export async function collect<R>(
 ): Promise<Map<string, R[]>> {
   const values = [...wanted.keys()];
   const computed = exposable(model, values);
-  const plan = await makePlan(model, batches, computed, options);
+  const plan = await planFor(model, batches, computed, options.memoryLimit);
   options.planned?.(plan);
 
   const states = new Map(values.map((name) => [name, wanted.get(name)?.map((fold) => fold.start()) ?? []]));
@@ -69,23 +64,4 @@ export async function collect<R>(
   return new Map(
     values.map((name) => [name, (wanted.get(name) ?? []).map((fold, i) => fold.finish(states.get(name)?.[i]))]),
   );
-}
-
-async function makePlan(
-  model: Model,
-  batches: () => AsyncIterable<Batch>,
-  values: readonly string[],
-  options: CollectOptions,
-): Promise<CollectPlan> {
-  const first = await firstBatch(batches);
-  const free = fixedBatch(modelInputs(model)) === undefined && divisible(first);
-  const [probe = first] = free ? pieces(first, 1) : [];
-  const shapes = values.length > 0 ? await inferShapes(model, probe) : new Map();
-  const memoryLimit = options.memoryLimit ?? defaultMemoryLimit;
-  return planCollect(values, shapes, probe, { rows: first.size, divisible: free, memoryLimit });
-}
-
-async function firstBatch(batches: () => AsyncIterable<Batch>): Promise<Batch> {
-  for await (const batch of batches()) return batch;
-  throw new QtoolError('data', 'there is no sample to run', { hint: 'the dataset is empty or its limit is 0' });
 }

@@ -50,6 +50,10 @@ const readings: readonly Reading[] = [
     }),
   },
   {
+    pattern: /In Node, \("([^"]*)", (\S+), [^]*, Error (.*)/,
+    explain: ([, node, op, what]) => ({ message: `this ${op} is not valid ONNX: ${what}`, at: node }),
+  },
+  {
     pattern: /Could not find an implementation for (\S+)\((\d+)\) node with name '([^']*)'/,
     explain: ([, op, version, node]) => ({
       message: `onnxruntime has no CPU kernel for ${op} (opset ${version}) with the types it is given here`,

@@ -1,7 +1,12 @@
 import type { Batch, Tensor } from '../data/types.ts';
 import { dtypes } from '../graph/dtype.ts';
+import type { Model } from '../graph/model.ts';
+import { modelInputs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { elementCount } from '../graph/tensor.ts';
+import { QtoolError } from '../util/error.ts';
+import { fixedBatch } from './session.ts';
+import { inferShapes } from './shapes.ts';
 
 /** How the values of a collection are taken: `passes` lists the values read in each pass over the data. */
 export interface CollectPlan {
@@ -14,6 +19,31 @@ export interface CollectPlan {
   readonly bytes: number;
   /** Elements of the inputs of one sample, as the plan saw them. */
   readonly probeElements: number;
+}
+
+const defaultMemoryLimit = 256 * 2 ** 20;
+
+/**
+ * Plans the collection of values that the model computes, by the shapes of the first sample of the data.
+ *
+ * @throws QtoolError `data` without any sample.
+ */
+export async function planFor(
+  model: Model,
+  batches: () => AsyncIterable<Batch>,
+  values: readonly string[],
+  memoryLimit = defaultMemoryLimit,
+): Promise<CollectPlan> {
+  const first = await firstBatch(batches);
+  const free = fixedBatch(modelInputs(model)) === undefined && divisible(first);
+  const [probe = first] = free ? pieces(first, 1) : [];
+  const shapes: Shapes = values.length > 0 ? await inferShapes(model, probe) : new Map();
+  return planCollect(values, shapes, probe, { rows: first.size, divisible: free, memoryLimit });
+}
+
+async function firstBatch(batches: () => AsyncIterable<Batch>): Promise<Batch> {
+  for await (const batch of batches()) return batch;
+  throw new QtoolError('data', 'there is no sample to run', { hint: 'the dataset is empty or its limit is 0' });
 }
 
 /**

@@ -1,0 +1,130 @@
+import type { Batch, Tensor } from '../data/types.ts';
+import type { Model } from '../graph/model.ts';
+import { consumers, isOp, layerName, producers } from '../graph/query.ts';
+import { decibels, errorSums } from '../numerics/error.ts';
+import { fromFloat16 } from '../numerics/float16.ts';
+import { QtoolError } from '../util/error.ts';
+import { checkCancelled, realRows } from '../runtime/capture.ts';
+import { exposable, expose } from '../runtime/expose.ts';
+import { planFor, pieces, rowsFor } from '../runtime/plan.ts';
+import { withSession, type SessionOptions } from '../runtime/session.ts';
+import { constantValues, layerOf } from './layers.ts';
+
+/** A value of the float model and the one that stands for it in the quantized model. */
+export interface ValuePair {
+  readonly layer: string;
+  readonly float: string;
+  readonly quantized: string;
+}
+
+/** How far a layer's output is from float, everything before it quantized as well. */
+export interface LayerError extends ValuePair {
+  /** Signal-to-quantization-noise ratio, dB: 10·log10(Σx² / Σ(x−y)²) over all samples. */
+  readonly sqnr: number;
+  /** Largest absolute difference, in the output's unit. */
+  readonly worst: number;
+}
+
+export interface LayerErrorOptions extends SessionOptions {
+  /** Bytes that one run of either model may return; default 256 MiB. */
+  readonly memoryLimit?: number;
+  readonly signal?: AbortSignal;
+  readonly progress?: (samples: number, pass: number) => void;
+}
+
+/**
+ * The outputs of all layers that both models have, by name: from a layer of the quantized model through the Relu or Clip that
+ * its kernel absorbs, and through QuantizeLinear and DequantizeLinear if they follow; so the pair differs by all that
+ * quantization does to this output. Layers whose output value the float model does not have are left out.
+ */
+export function layerPairs(float: Model, quantized: Model): ValuePair[] {
+  const inFloat = producers(float.graph);
+  const readers = consumers(quantized.graph);
+  const constants = constantValues(quantized.graph);
+  const follow = (value: string, ...ops: string[]): string | undefined =>
+    (readers.get(value) ?? []).find((node) => isOp(node, ...ops))?.output[0];
+  return quantized.graph.node.flatMap((node) => {
+    if (layerOf(node, constants) === undefined) return [];
+    let value = node.output[0] ?? '';
+    // Integer products of dynamic quantization are scaled to float by what follows.
+    for (let steps = 0; steps < 6 && !inFloat.has(value); steps++) value = follow(value, 'Cast', 'Mul', 'Add') ?? value;
+    if (readers.get(value)?.length === 1) value = follow(value, 'Relu', 'Clip') ?? value;
+    const codes = follow(value, 'QuantizeLinear');
+    const restored = codes === undefined ? undefined : follow(codes, 'DequantizeLinear');
+    // A quantized graph output has given its name to the dequantized value: then that is the value of both models.
+    const name = [value, restored].find((candidate) => candidate !== undefined && inFloat.has(candidate));
+    if (name === undefined) return [];
+    const stand = restored ?? value;
+    return [{ layer: layerName(node), float: name, quantized: stand }];
+  });
+}
+
+/**
+ * Runs both models over the same batches and compares the paired values as they come. Bounded as `collect` is: values in
+ * groups of at most `memoryLimit` bytes, each in a pass of its own; nothing but sums is kept.
+ *
+ * @throws QtoolError `graph` for a value that one of the models does not compute, `data` where shapes differ.
+ */
+export async function layerErrors(
+  float: Model,
+  quantized: Model,
+  pairs: readonly ValuePair[],
+  batches: () => AsyncIterable<Batch>,
+  options: LayerErrorOptions = {},
+): Promise<LayerError[]> {
+  exposable(
+    quantized,
+    pairs.map((pair) => pair.quantized),
+  );
+  const plan = await planFor(
+    float,
+    batches,
+    exposable(
+      float,
+      pairs.map((pair) => pair.float),
+    ),
+    options.memoryLimit,
+  );
+  const sums = pairs.map(() => ({ signal: 0, noise: 0, worst: 0 }));
+  let samples = 0;
+  for (const [pass, group] of plan.passes.entries()) {
+    const members = [...pairs.entries()].filter(([, pair]) => group.includes(pair.float));
+    const [wantedNames, otherNames] = [
+      members.map(([, pair]) => pair.float),
+      members.map(([, pair]) => pair.quantized),
+    ];
+    await withSession(expose(float, wantedNames), options, (reference) =>
+      withSession(expose(quantized, otherNames), options, async (candidate) => {
+        for await (const batch of batches())
+          for (const piece of pieces(batch, rowsFor(batch, plan))) {
+            checkCancelled(options.signal);
+            const [wanted, got] = [await reference.run(piece.feeds), await candidate.run(piece.feeds)];
+            for (const [i, pair] of members) {
+              const [x, y] = [wanted[pair.float], got[pair.quantized]].map((tensor) =>
+                floats(realRows(tensor as Tensor, piece), pair),
+              ) as [Float32Array, Float32Array];
+              const { signal, noise, worst } = errorSums(x, y);
+              const sum = sums[i] as { signal: number; noise: number; worst: number };
+              sum.signal += signal;
+              sum.noise += noise;
+              sum.worst = Math.max(sum.worst, worst);
+            }
+            samples += piece.count;
+            options.progress?.(samples, pass);
+          }
+      }),
+    );
+  }
+  return pairs.map((pair, i) => {
+    const { signal, noise, worst } = sums[i] ?? { signal: 0, noise: 0, worst: 0 };
+    return { ...pair, sqnr: decibels(signal, noise), worst };
+  });
+}
+
+function floats({ type, data }: Tensor, pair: ValuePair): Float32Array | Float64Array {
+  if (data instanceof Float32Array || data instanceof Float64Array) return data;
+  if (data instanceof Uint16Array && type === 'float16') return fromFloat16(data);
+  throw new QtoolError('graph', `"${pair.quantized}" of layer "${pair.layer}" is ${type}, not a float tensor`, {
+    at: pair.layer,
+  });
+}
