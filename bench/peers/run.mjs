@@ -1,0 +1,253 @@
+/**
+ * Runs the same quantization through qtool and through its Python peers, alternating, and writes what each cost and gave.
+ *
+ *   node bench/peers/run.mjs --data <folder with models/ and data/> [--only resnet20,resnet56] [--samples 512]
+ *
+ * See README.md in this folder for what is measured and how. Results: <out>/peers-<model>.json and docs/benchmarks.md.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { loadavg } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { MODELS, keyOf, settingsOf } from './cases.mjs';
+import { availableMemory, gigabytes, machine, measure } from './measure.mjs';
+import { samplesOf } from './samples.mjs';
+import { writeTable } from './table.mjs';
+import { TOOLS, pythonIn, writtenModel } from './tools.mjs';
+
+const HERE = dirname(fileURLToPath(import.meta.url));
+const ROOT = resolve(HERE, '../..');
+
+const options = readOptions();
+/** The Python that judges every tool's models. */
+const EVALUATOR = pythonIn(resolve(options.venvs, 'onnxruntime'));
+if (options.table) {
+  console.log(`wrote ${writeTable(options.out, options.doc)}`);
+} else {
+  const ready = prepareTools();
+  for (const name of options.only) await compare(name, ready);
+  console.log(`wrote ${writeTable(options.out, options.doc)}`);
+}
+
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      data: { type: 'string' },
+      only: { type: 'string', default: 'resnet20,resnet56,mobilenet,g2p' },
+      samples: { type: 'string' },
+      methods: { type: 'string' },
+      tools: { type: 'string', default: Object.keys(TOOLS).join(',') },
+      repetitions: { type: 'string', default: '3' },
+      out: { type: 'string', default: join(ROOT, 'bench/results') },
+      doc: { type: 'string', default: join(ROOT, 'docs/benchmarks.md') },
+      work: { type: 'string', default: join(ROOT, 'bench/runs') },
+      unpacked: { type: 'string' },
+      venvs: { type: 'string', default: join(ROOT, 'bench/.venv') },
+      fresh: { type: 'boolean', default: false },
+      'memory-limit': { type: 'string' },
+      table: { type: 'boolean', default: false },
+    },
+  });
+  const list = (text) => text?.split(',').map((part) => part.trim());
+  const only = list(values.only);
+  const tools = list(values.tools);
+  const unknown = [...only.filter((name) => !MODELS[name]), ...tools.filter((name) => !TOOLS[name])];
+  if (unknown.length) fail(`unknown: ${unknown.join(', ')} (models: ${Object.keys(MODELS).join(', ')})`);
+  if (!values.data && !values.table) fail('--data <folder with models/ and data/> is missing');
+  return {
+    ...values,
+    only,
+    tools,
+    samples: list(values.samples)?.map(Number),
+    methods: list(values.methods),
+    repetitions: Number(values.repetitions),
+    unpacked: resolve(values.unpacked ?? join(values.work, 'data')),
+    work: resolve(values.work),
+    memoryLimit: values['memory-limit'] ? Number(values['memory-limit']) * 2 ** 30 : availableMemory() * 0.7,
+  };
+}
+
+function fail(message) {
+  console.error(message);
+  process.exit(2);
+}
+
+/** Installs what is asked for; a tool that does not install is left out, and the results say so. */
+function prepareTools() {
+  const ready = {};
+  // The evaluator lives in onnxruntime's environment, whoever is measured.
+  if (options.fresh) rmSync(options.venvs, { recursive: true, force: true });
+  const judge = TOOLS.onnxruntime.prepare({ venvs: options.venvs, name: 'onnxruntime' });
+  if (judge.failure) fail(`the evaluator ${judge.failure}`);
+  for (const name of options.tools) {
+    process.stderr.write(`preparing ${name} … `);
+    ready[name] = TOOLS[name].prepare({ venvs: options.venvs, name });
+    const { failure, versions } = ready[name];
+    console.error(
+      failure ??
+        Object.entries(versions)
+          .map((pair) => pair.join(' '))
+          .join(', '),
+    );
+  }
+  return ready;
+}
+
+async function compare(name, ready) {
+  const samples = samplesOf(name, { ...options, python: EVALUATOR });
+  const model = resolve(options.data, 'models', MODELS[name].file);
+  const rows = [];
+  for (const setting of settingsOf(name, options)) {
+    const able = options.tools.filter((tool) => TOOLS[tool].takes(setting));
+    rows.push(...(await runGroup(name, model, setting, samples, able, ready)));
+  }
+  await judge(name, model, samples.validation, rows);
+  save(name, model, rows, ready);
+}
+
+/** One setting through every tool that has it: in each repetition every tool once, starting with another one each time. */
+async function runGroup(name, model, setting, samples, tools, ready) {
+  const rows = tools.map((tool) => ({
+    tool,
+    setting: keyOf(setting),
+    ...setting,
+    seconds: [],
+    cpuSeconds: [],
+    peakBytes: [],
+  }));
+  for (const row of rows) {
+    delete row.others;
+    if (ready[row.tool].failure) row.failure = ready[row.tool].failure;
+  }
+  for (let repetition = 0; repetition < options.repetitions; repetition++) {
+    for (let step = 0; step < rows.length; step++) {
+      const row = rows[(step + repetition) % rows.length];
+      if (!row.failure) await runOnce(name, model, setting, samples, row);
+    }
+  }
+  return rows;
+}
+
+async function runOnce(name, model, setting, samples, row) {
+  const work = join(options.work, 'peers', name, row.setting, row.tool);
+  rmSync(work, { recursive: true, force: true });
+  const output = join(work, 'out');
+  mkdirSync(output, { recursive: true });
+  const { calibration, validation } = samples;
+  const context = {
+    model,
+    setting,
+    samples: calibration(setting.samples),
+    validation,
+    work,
+    output,
+    venvs: options.venvs,
+    name: row.tool,
+  };
+  const log = join(work, 'log');
+  const limits = { log, cwd: work, memoryLimit: options.memoryLimit, timeLimit: 30 * 60 * 1000 };
+  try {
+    const { command, args } = TOOLS[row.tool].command(context);
+    const { seconds, cpuSeconds, peakBytes, failure } = await measure(command, args, limits);
+    row.seconds.push(seconds);
+    row.peakBytes.push(peakBytes);
+    if (cpuSeconds !== undefined) row.cpuSeconds.push(cpuSeconds);
+    if (failure) row.failure = withoutPaths(failure);
+  } catch (error) {
+    row.failure = withoutPaths(error.message);
+  }
+  const file = row.failure ? undefined : writtenModel(output);
+  if (file) {
+    // Weights that stand beside the model count as well.
+    row.bytes = bytesBeside(file);
+    row.hash = hashOf(dirname(file));
+    row.file = file;
+  } else row.failure ??= 'wrote no model';
+  const said =
+    row.failure ?? `${row.seconds.at(-1).toFixed(1)} s, ${gigabytes(row.peakBytes.at(-1))}, ${row.bytes} bytes`;
+  console.error(`${name} ${row.setting} ${row.tool}: ${said}`);
+}
+
+function modelFiles(folder) {
+  const parts = readdirSync(folder).filter((file) => /\.onnx|\.data$|\.bin$/.test(file));
+  return parts.sort().map((file) => join(folder, file));
+}
+
+function bytesBeside(file) {
+  return modelFiles(dirname(file)).reduce((sum, part) => sum + statSync(part).size, 0);
+}
+
+function hashOf(folder) {
+  const hash = createHash('sha256');
+  for (const file of modelFiles(folder)) hash.update(readFileSync(file));
+  return hash.digest('hex');
+}
+
+/** Accuracy (one evaluator for all) and latency of every different model; neither is part of anyone's time. */
+async function judge(name, model, samples, rows) {
+  const files = new Map();
+  for (const row of rows) if (row.file && !row.failure) files.set(row.hash, row.file);
+  const models = [model, ...files.values()];
+  const work = join(options.work, 'peers', name);
+  const request = { models, samples, batch: 100, inputs: MODELS[name].latency, batches: [1, 32], seconds: 10 };
+  const accuracy = await child(
+    pythonIn(join(options.venvs, 'onnxruntime')),
+    join(HERE, 'python/evaluate.py'),
+    request,
+    work,
+  );
+  const latency = await child(process.execPath, join(HERE, 'latency.mjs'), request, work);
+  const float = { row: { tool: 'float', bytes: bytesOf(model) }, at: 0 };
+  const order = [...files.keys()];
+  const judged = [float, ...rows.filter((row) => row.file).map((row) => ({ row, at: 1 + order.indexOf(row.hash) }))];
+  for (const { row, at } of judged) {
+    const { failure, ...quality } = accuracy.models[at];
+    const { failure: noSession, ...times } = latency[at];
+    Object.assign(row, quality, { latency: times });
+    if (failure ?? noSession) row.failure = withoutPaths(failure ?? noSession);
+  }
+  rows.unshift(float.row);
+  rows.evaluator = { samples: accuracy.counted, onnxruntime: accuracy.onnxruntime };
+}
+
+function bytesOf(file) {
+  return statSync(file).size;
+}
+
+async function child(command, script, request, work) {
+  const file = join(work, 'request.json');
+  const output = join(work, 'answer.json');
+  rmSync(output, { force: true });
+  writeFileSync(file, JSON.stringify({ ...request, output }));
+  const log = join(work, 'judge.log');
+  const { failure } = await measure(command, [script, file], { log, memoryLimit: Infinity, timeLimit: 60 * 60 * 1000 });
+  if (failure) throw new Error(`${script}: ${failure}`);
+  return JSON.parse(readFileSync(output, 'utf8'));
+}
+
+/** Rows that this call did not measure again are kept. */
+function save(name, model, rows, ready) {
+  mkdirSync(options.out, { recursive: true });
+  const path = join(options.out, `peers-${name}.json`);
+  const before = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : { rows: [], versions: {} };
+  const same = (a, b) => a.tool === b.tool && a.setting === b.setting;
+  const measured = new Date().toISOString().slice(0, 10);
+  const [float, ...fresh] = rows.map(({ file: _file, hash: _hash, ...row }) => ({ ...row, measured }));
+  const kept = before.rows.filter((row) => row.tool !== 'float' && !fresh.some((other) => same(row, other)));
+  const versions = Object.fromEntries(options.tools.map((tool) => [tool, ready[tool].versions ?? ready[tool].failure]));
+  const result = {
+    model: MODELS[name].file,
+    machine: { ...machine(), load: Number(loadavg()[1].toFixed(1)) },
+    versions: { ...before.versions, ...versions },
+    evaluator: rows.evaluator,
+    rows: [float, ...kept, ...fresh],
+  };
+  writeFileSync(path, JSON.stringify(result, null, 1) + '\n');
+}
+
+/** Results are published: messages keep file names and lose the folders of this machine. */
+function withoutPaths(text) {
+  return String(text).replaceAll(/(?:\/[\w.+~-]+)+\/([\w.+-]+)/g, '$1');
+}
