@@ -21,6 +21,12 @@ export function scheduleJsonSchema(passes: readonly Pass[]): Json {
       target: 'draft-7',
       io: 'input',
       unrepresentable: 'any',
+      // What every whole number and every key is anyway only makes an editor's hints longer.
+      override: ({ jsonSchema }) => {
+        if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+        if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+        if (JSON.stringify(jsonSchema.propertyNames) === '{"type":"string"}') delete jsonSchema.propertyNames;
+      },
     });
     Object.assign(definitions, own);
     return rest;

@@ -1,0 +1,7 @@
+import type { Pass } from './pass.ts';
+
+/**
+ * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
+ * `npm run schema`, so that editors know it.
+ */
+export const passes: readonly Pass[] = [];
