@@ -8,7 +8,11 @@ import { QtoolError } from '../util/error.ts';
 export function checkFinite(data: Float32Array | Float64Array, at?: string): void {
   let sum = 0;
   for (let i = 0; i < data.length; i++) sum += (data[i] as number) * 0;
-  if (sum === 0) return;
+  if (sum !== 0) throwNotFinite(data, at);
+}
+
+/** Throws the error for data known to hold NaN or infinity. */
+export function throwNotFinite(data: Float32Array | Float64Array, at?: string): never {
   const first = data.findIndex((v) => !Number.isFinite(v));
   throw new QtoolError('data', `${String(data[first])} at element ${first} of ${data.length}`, {
     at,
