@@ -1,27 +1,26 @@
 import { checkSample } from './check.ts';
-import type { IndexedSource, Opening, StreamSource } from './source.ts';
+import type { ModelInput } from '../graph/query.ts';
+import type { IndexedSource, StreamSource } from './source.ts';
 import type { Dataset, DatasetInfo, Sample } from './types.ts';
+
+/** What the model takes: every sample is checked against it. */
+export interface Wanted {
+  readonly inputs: readonly ModelInput[];
+  /** Number of classes it tells apart, where known. */
+  readonly classes?: number | undefined;
+}
 
 /** How many samples are read at once: enough to keep a decoder's threads busy, few enough not to matter in memory. */
 const ahead = 8;
 
-function info(
-  { kind, source, labelled, notes }: IndexedSource | StreamSource,
-  samples: number,
-  more: readonly string[],
-): DatasetInfo {
-  return { kind, source, samples, labelled, notes: [...notes, ...more] };
+function info({ kind, source, labelled, notes }: IndexedSource | StreamSource, samples: number): DatasetInfo {
+  return { kind, source, samples, labelled, notes };
 }
 
 /** The samples of a source in a given order; several are read at once, and they come out in that order. */
-export function indexedDataset(
-  source: IndexedSource,
-  order: Uint32Array,
-  { inputs, classes }: Pick<Opening, 'inputs' | 'classes'>,
-  notes: readonly string[] = [],
-): Dataset {
+export function indexedDataset(source: IndexedSource, order: Uint32Array, { inputs, classes }: Wanted): Dataset {
   return {
-    info: info(source, order.length, notes),
+    info: info(source, order.length),
     async *samples(limit = Infinity) {
       const end = Math.min(order.length, limit);
       const reader = await source.open();
@@ -52,11 +51,10 @@ export function streamDataset(
   source: StreamSource,
   takes: (index: number) => boolean,
   samples: number,
-  { inputs, classes }: Pick<Opening, 'inputs' | 'classes'>,
-  notes: readonly string[] = [],
+  { inputs, classes }: Wanted,
 ): Dataset {
   return {
-    info: info(source, samples, notes),
+    info: info(source, samples),
     async *samples(limit = Infinity) {
       const end = Math.min(samples, limit);
       let index = 0;

@@ -1,5 +1,6 @@
 import { extname } from 'node:path';
 import { messageOf } from './errors.ts';
+import { decodePng } from './png.ts';
 import { QtoolError } from '../util/error.ts';
 
 /** An image, rows from the top, channels together: `data` is [height, width, channels]. */
@@ -25,6 +26,8 @@ export function isImage(file: string): boolean {
  * @throws QtoolError `data` where it does not decode.
  */
 export async function decodeImage(bytes: Uint8Array, name: string): Promise<Pixels<Uint8Array>> {
+  const plain = decodePng(bytes);
+  if (plain) return plain;
   const { default: sharp } = await import('sharp');
   try {
     const { data, info } = await sharp(bytes, { ignoreIcc: true, failOn: 'error' })

@@ -17,11 +17,12 @@ export async function openImageFolder(
 ): Promise<IndexedSource> {
   const path = opening.find(config.path, 'path');
   const tree = await openTree(path, true);
-  const images = tree.files.filter(isImage);
+  const files = tree.files();
+  const images = files.filter(isImage);
   if (images.length === 0)
-    throw dataError(`holds no images (${imageTypes.join(', ')})`, path, tree.files.length > 0 ? `It holds ${tree.files.length} other files.` : undefined); // prettier-ignore
+    throw dataError(`holds no images (${imageTypes.join(', ')})`, path, files.length > 0 ? `It holds ${files.length} other files.` : undefined); // prettier-ignore
   const notes: string[] = [];
-  const others = tree.files.length - images.length;
+  const others = files.length - images.length;
   if (others > 0) notes.push(`${others} files of ${config.path} are no images and were left out`);
 
   const loose = images.filter((file) => !file.includes('/'));

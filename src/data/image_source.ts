@@ -6,7 +6,8 @@ import type { Tree } from './tree.ts';
 
 export interface ImageEntry {
   readonly file: string;
-  readonly label?: number;
+  /** One class index, or one a position. */
+  readonly label?: number | readonly number[];
 }
 
 /** A source over image files of a folder or archive, decoded and transformed when asked. */
@@ -31,7 +32,9 @@ export function imageSource(
           const id = tree.identity(file);
           const tensor = apply(await decodeImage(await reader.read(file), id), id);
           const feeds = { [input.name]: tensor };
-          return label === undefined ? { id, feeds } : { id, feeds, target: { label: Int32Array.of(label) } };
+          return label === undefined
+            ? { id, feeds }
+            : { id, feeds, target: { label: Int32Array.from(typeof label === 'number' ? [label] : label) } };
         },
         close: () => reader.close(),
       };

@@ -13,8 +13,8 @@ function packageFolder(name: string, from: string): string | undefined {
 }
 
 /**
- * The absolute path of what a config names: absolute, relative to `root`, or `npm:package/path` for a file of an installed
- * package, looked up from the config's `folder` and then from the working directory. A folder and the .tar archive of it stand
+ * The absolute path of what a config names: absolute, relative to `root` or else to the config's `folder`, or `npm:package/path` for a file of an installed
+ * package, looked up from that folder and then from the working directory. A folder and the .tar archive of it stand
  * for each other, whichever is there.
  * @throws QtoolError `data` where it does not exist.
  */
@@ -26,7 +26,12 @@ export function findPath(path: string, root: string, folder: string, at: string 
     if (home === undefined) throw dataError(`the npm package "${name}" is not installed`, at ?? path, `npm install ${name}`); // prettier-ignore
     return existing(join(home, ...parts), path, at);
   }
-  return existing(isAbsolute(path) ? path : resolve(root, path), path, at);
+  const beside = resolve(folder, path);
+  return existing(
+    !isAbsolute(path) && existsSync(beside) && !existsSync(resolve(root, path)) ? beside : resolve(root, path),
+    path,
+    at,
+  );
 }
 
 function existing(full: string, path: string, at: string | undefined): string {

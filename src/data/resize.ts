@@ -59,29 +59,64 @@ function weights(from: number, to: number, kernel: Kernel): Weights {
   return result;
 }
 
-/** Resamples along the rows (`horizontal`) or the columns; each pass rounds to 8 bits, as Pillow's does. */
-function pass(pixels: Pixels<Uint8Array>, to: number, kernel: Kernel, horizontal: boolean): Pixels<Uint8Array> {
-  const { width, height, channels, data } = pixels;
-  const { first, count, stride, values } = weights(horizontal ? width : height, to, kernel);
-  const [outWidth, outHeight] = horizontal ? [to, height] : [width, to];
-  const out = new Uint8ClampedArray(outWidth * outHeight * channels);
-  const step = horizontal ? channels : width * channels;
-  let o = 0;
-  for (let y = 0; y < outHeight; y++) {
-    for (let x = 0; x < outWidth; x++) {
-      const at = horizontal ? x : y;
-      const n = count[at]!;
-      const w = at * stride;
-      const origin = horizontal ? (y * width + first[at]!) * channels : first[at]! * width * channels + x * channels;
-      for (let c = 0; c < channels; c++) {
-        let sum = 1 << (precision - 1);
-        let s = origin + c;
-        for (let j = 0; j < n; j++, s += step) sum += data[s]! * values[w + j]!;
-        out[o++] = sum >> precision;
-      }
+/** Resamples along the rows, rounding to 8 bits. */
+function acrossRows(
+  { width, height, channels, data }: Pixels<Uint8Array>,
+  to: number,
+  kernel: Kernel,
+): Pixels<Uint8Array> {
+  const { first, count, stride, values } = weights(width, to, kernel);
+  const out = new Uint8ClampedArray(to * height * channels);
+  const half = 1 << (precision - 1);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < to; x++) {
+      const from = x * stride;
+      const end = from + count[x]!;
+      const s = (y * width + first[x]!) * channels;
+      const o = (y * to + x) * channels;
+      // Three channels at once: almost all images, and a third of the time.
+      if (channels === 3) {
+        let [r, g, b] = [half, half, half];
+        for (let w = from, i = s; w < end; w++, i += 3) {
+          const weight = values[w]!;
+          r += data[i]! * weight;
+          g += data[i + 1]! * weight;
+          b += data[i + 2]! * weight;
+        }
+        out[o] = r >> precision;
+        out[o + 1] = g >> precision;
+        out[o + 2] = b >> precision;
+      } else
+        for (let c = 0; c < channels; c++) {
+          let sum = half;
+          for (let w = from, i = s + c; w < end; w++, i += channels) sum += data[i]! * values[w]!;
+          out[o + c] = sum >> precision;
+        }
     }
   }
-  return { width: outWidth, height: outHeight, channels, data: new Uint8Array(out.buffer) };
+  return { width: to, height, channels, data: new Uint8Array(out.buffer) };
+}
+
+/** Resamples along the columns, rounding to 8 bits. */
+function downColumns(
+  { width, height, channels, data }: Pixels<Uint8Array>,
+  to: number,
+  kernel: Kernel,
+): Pixels<Uint8Array> {
+  const { first, count, stride, values } = weights(height, to, kernel);
+  const row = width * channels;
+  const out = new Uint8ClampedArray(to * row);
+  const sums = new Int32Array(row);
+  for (let y = 0; y < to; y++) {
+    sums.fill(1 << (precision - 1));
+    for (let j = 0; j < count[y]!; j++) {
+      const weight = values[y * stride + j]!;
+      const s = (first[y]! + j) * row;
+      for (let i = 0; i < row; i++) sums[i]! += data[s + i]! * weight;
+    }
+    for (let i = 0; i < row; i++) out[y * row + i] = sums[i]! >> precision;
+  }
+  return { width, height: to, channels, data: new Uint8Array(out.buffer) };
 }
 
 function nearest(pixels: Pixels<Uint8Array>, width: number, height: number): Pixels<Uint8Array> {
@@ -110,6 +145,8 @@ function nearest(pixels: Pixels<Uint8Array>, width: number, height: number): Pix
 /**
  * Resizes 8-bit pixels bit for bit as `PIL.Image.resize((width, height), mode)` does: separable, the kernel widened when
  * shrinking (antialiasing), weights in 22-bit fixed point, 8 bits between the passes. Also what torchvision does to PIL images.
+ * The order of the passes decides the last bit: Pillow 13 takes the columns first where the height loses more than twice as
+ * many pixels as the width; older versions always take the rows first, and differ only there.
  * Source: Pillow, src/libImaging/Resample.c and Geometry.c (reimplemented from the algorithm, checked against its results).
  */
 export function resizePillow(
@@ -120,8 +157,13 @@ export function resizePillow(
 ): Pixels<Uint8Array> {
   if (width === pixels.width && height === pixels.height) return pixels;
   if (mode === 'nearest') return nearest(pixels, width, height);
-  const wide = width === pixels.width ? pixels : pass(pixels, width, kernels[mode], true);
-  return height === wide.height ? wide : pass(wide, height, kernels[mode], false);
+  const kernel = kernels[mode];
+  const across = (image: Pixels<Uint8Array>): Pixels<Uint8Array> =>
+    width === image.width ? image : acrossRows(image, width, kernel);
+  const down = (image: Pixels<Uint8Array>): Pixels<Uint8Array> =>
+    height === image.height ? image : downColumns(image, height, kernel);
+  const lost = pixels.height - height;
+  return lost > 0 && lost > 2 * (pixels.width - width) ? across(down(pixels)) : down(across(pixels));
 }
 
 /**
@@ -131,12 +173,14 @@ export function resizePillow(
  */
 export function resizeHalfPixel(pixels: Pixels, width: number, height: number): Pixels<Float32Array> {
   const { channels, data } = pixels;
+  const { fround } = Math;
   const sources = (from: number, to: number): readonly [Int32Array, Int32Array, Float64Array] => {
     const low = new Int32Array(to);
     const high = new Int32Array(to);
     const share = new Float64Array(to);
     for (let i = 0; i < to; i++) {
-      const at = Math.max(0, ((i + 0.5) * from) / to - 0.5);
+      // In float32, as torch and TensorFlow take it.
+      const at = Math.max(0, fround(fround(fround(from / to) * (i + 0.5)) - 0.5));
       low[i] = Math.min(from - 1, Math.floor(at));
       high[i] = Math.min(from - 1, low[i]! + 1);
       share[i] = at - low[i]!;

@@ -42,6 +42,8 @@ export interface StreamSource extends SourceFacts {
 /** What the opener of a source may ask. */
 export interface Opening {
   readonly inputs: readonly ModelInput[];
+  /** Names of the model's outputs, where known. */
+  readonly outputs: readonly string[];
   /** Number of classes the model tells apart, where known. */
   readonly classes: number | undefined;
   readonly seed: number;

@@ -22,6 +22,11 @@ export const transformsSchema = z
     resize: size.describe('A number: the shorter side. [height, width]: exactly.'),
     resize_mode: z.enum(resizeModes).describe('Default bilinear. All but half_pixel are Pillow, bit for bit.'),
     center_crop: size.describe('A number (square) or [height, width].'),
+    crop_rounding: z
+      .enum(['even', 'floor'])
+      .describe(
+        'Where the middle falls between two pixels: the even one (torchvision, default) or the first (TensorFlow, Keras).',
+      ),
     scale: z
       .union([
         z.number(),
@@ -126,7 +131,7 @@ function finisher(t: Transforms, layout: 'NCHW' | 'NHWC', reversed: boolean, typ
     const wrong = lists.find((n) => n !== 1 && n !== channels);
     if (wrong !== undefined || channels > 4)
       throw dataError(`${wrong ?? 4} values of mean, std or offset for an image of ${channels} channels`, name);
-    const [x0, y0, width, height] = cropBox(t.center_crop, image, name);
+    const [x0, y0, width, height] = cropBox(t, image, name);
     const count = width * height * channels;
     const bytes = data instanceof Uint8Array;
     if (bytes) tables ??= steps.map((step) => cast(all.map(step), 'float32', type, name) as Float32Array);
@@ -149,7 +154,7 @@ function finisher(t: Transforms, layout: 'NCHW' | 'NHWC', reversed: boolean, typ
 }
 
 function cropBox(
-  crop: Transforms['center_crop'],
+  { center_crop: crop, crop_rounding: rounding }: Transforms,
   image: Pixels,
   name: string,
 ): readonly [number, number, number, number] {
@@ -157,7 +162,8 @@ function cropBox(
   const [height, width] = typeof crop === 'object' ? crop : [crop, crop];
   if (height > image.height || width > image.width)
     throw dataError(`an image of ${image.width}x${image.height} is smaller than center_crop ${width}x${height}`, name, 'Add `resize` (it comes before the crop), or crop less.'); // prettier-ignore
-  return [roundEven((image.width - width) / 2), roundEven((image.height - height) / 2), width, height];
+  const round = rounding === 'floor' ? Math.floor : roundEven;
+  return [round((image.width - width) / 2), round((image.height - height) / 2), width, height];
 }
 
 /** The image in one row of an array. @throws QtoolError where it is not clear how it lies there. */

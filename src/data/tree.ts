@@ -1,12 +1,14 @@
-import { closeSync, openSync, readdirSync, readSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs';
 import { open, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import { dataError } from './errors.ts';
 
 /** Files below a folder, by path with forward slashes. */
 export interface Tree {
   readonly name: string;
-  readonly files: readonly string[];
+  /** All files, in alphabetical order. */
+  files(): readonly string[];
+  has(file: string): boolean;
   /** Opens the tree for reading; `identity` names a file wherever it is listed. */
   open(): Promise<TreeReader>;
   identity(file: string): string;
@@ -28,19 +30,17 @@ export async function openTree(path: string, dropTop = false): Promise<Tree> {
 }
 
 function folderTree(path: string): Tree {
-  const files = readdirSync(path, { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() || entry.isSymbolicLink())
-    .map((entry) =>
-      join(entry.parentPath, entry.name)
-        .slice(path.length + 1)
-        .replaceAll('\\', '/'),
-    )
-    .filter((file) => !hidden(file));
   return {
     name: path,
-    files: files.sort(byCodePoint),
-    identity: (file) => join(path, file),
-    open: async () => ({ read: (file) => readFile(join(path, file)), close: async () => undefined }),
+    files: () =>
+      readdirSync(path, { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile() || entry.isSymbolicLink())
+        .map((entry) => relative(path, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
+        .filter((file) => !hidden(file))
+        .sort(byCodePoint),
+    has: (file) => existsSync(resolve(path, file)),
+    identity: (file) => resolve(path, file),
+    open: async () => ({ read: (file) => readFile(resolve(path, file)), close: async () => undefined }),
   };
 }
 
@@ -58,7 +58,8 @@ function tarTree(path: string, dropTop: boolean): Tree {
   const places = dropTop ? withoutTop(all) : all;
   return {
     name: path,
-    files: [...places.keys()].sort(byCodePoint),
+    files: () => [...places.keys()].sort(byCodePoint),
+    has: (file) => places.has(file),
     identity: (file) => `${path}:${file}`,
     async open() {
       const file = await open(path, 'r');

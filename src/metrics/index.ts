@@ -5,7 +5,11 @@ import { schemaProblems } from '../util/problems.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { agreement } from './agreement.ts';
 import { compareOptions } from './compare.ts';
+import { cosine } from './cosine.ts';
 import type { Metric } from './metric.ts';
+import { isModule, moduleMetric } from './module.ts';
+import { mse } from './mse.ts';
+import { psnr, psnrOptions } from './psnr.ts';
 import { sqnr } from './sqnr.ts';
 import { scoreOptions, topK } from './topk.ts';
 
@@ -27,6 +31,9 @@ export const metricKinds: readonly MetricKind[] = [
   kind('top5', scoreOptions, (o) => topK(5, o)),
   kind('agreement', scoreOptions, agreement),
   kind('sqnr', compareOptions, sqnr),
+  kind('cosine', compareOptions, cosine),
+  kind('mse', compareOptions, mse),
+  kind('psnr', psnrOptions, psnr),
 ];
 
 /**
@@ -38,7 +45,7 @@ export async function openMetrics(data: Pick<RunData, 'metrics' | 'folder' | 'va
   if (data.metrics.length === 0) return labelled ? [topK(1), agreement(), sqnr()] : [sqnr()];
   return Promise.all(
     data.metrics.map(async (config) => {
-      const metric = await openMetric(config);
+      const metric = await openMetric(config, data.folder);
       if (metric.needs === 'labels' && !labelled)
         throw new QtoolError('data', `metric ${metric.name} needs labels, and the validation data has none`, { at: config.at(), hint: 'Use sqnr or agreement, or give labels.' }); // prettier-ignore
       return metric;
@@ -46,11 +53,13 @@ export async function openMetrics(data: Pick<RunData, 'metrics' | 'folder' | 'va
   );
 }
 
-async function openMetric({ name, options, at }: MetricConfig): Promise<Metric> {
+async function openMetric(config: MetricConfig, folder: string): Promise<Metric> {
+  const { name, options, at } = config;
+  if (isModule(name)) return moduleMetric(config, folder);
   const found = metricKinds.find((known) => known.name === name);
   if (found === undefined) {
     const names = metricKinds.map((known) => known.name);
-    throw new QtoolError('data', `metric "${name}" is not known${didYouMean(name, names)}; known: ${names.join(', ')}`, { at: at() }); // prettier-ignore
+    throw new QtoolError('data', `metric "${name}" is not known${didYouMean(name, names)}; known: ${names.join(', ')}, or the path of a module`, { at: at() }); // prettier-ignore
   }
   const result = found.options.safeParse(options);
   if (result.success) return found.create(result.data);

@@ -1,0 +1,102 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, extname, join } from 'node:path';
+import { didYouMean } from '../util/suggest.ts';
+import { labelError, onlyInput } from './check.ts';
+import type { SourceConfigOf } from './config.ts';
+import { dataError, messageOf } from './errors.ts';
+import { imageSource, type ImageEntry } from './image_source.ts';
+import type { IndexedSource, Opening } from './source.ts';
+import { openTree } from './tree.ts';
+
+interface Line {
+  /** `file:line`. */
+  readonly at: string;
+  readonly fields: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * Images listed in a CSV, TSV or JSON-lines file with their labels: class indexes, or names of the list `classes`.
+ * @throws QtoolError `data` at the line of the list for a missing file, an empty cell or a label that is none.
+ */
+export async function openManifest(config: SourceConfigOf<'manifest'>, opening: Opening): Promise<IndexedSource> {
+  const path = opening.find(config.path, 'path');
+  const lines = extname(path) === '.jsonl' ? readJsonLines(path) : await readTable(path);
+  if (lines.length === 0) throw dataError('lists no images', path);
+  const columns = Object.keys(lines[0]!.fields);
+  const fileColumn = column(config.file_column ?? 'file', columns, opening.at('file_column') ?? path);
+  const labelColumn = config.label_column === undefined && !columns.includes('label') ? undefined : column(config.label_column ?? 'label', columns, opening.at('label_column') ?? path); // prettier-ignore
+  const folder = config.images === undefined ? dirname(path) : opening.find(config.images, 'images');
+  const tree = await openTree(archiveFor(folder, lines[0]!.fields[fileColumn]) ?? folder);
+  const entries = lines.map(({ at, fields }): ImageEntry => {
+    const file = fields[fileColumn];
+    if (typeof file !== 'string' || file === '') throw dataError(`has no ${fileColumn}`, at);
+    if (!tree.has(file)) throw dataError(`"${file}" is not in ${tree.name}`, at, 'File names start from the folder of the list, or from `images`.'); // prettier-ignore
+    if (labelColumn === undefined) return { file };
+    return { file, label: labelOf(fields[labelColumn], config.classes, opening.classes, at) };
+  });
+  const input = onlyInput(opening.inputs, config.input, opening.at('input'));
+  const facts = { kind: 'manifest', source: config.path, labelled: labelColumn !== undefined, notes: [] } as const;
+  return imageSource(facts, tree, entries, input, opening);
+}
+
+/** The archive of the folder that a file name begins with, where it stands unpacked nowhere: images.tar for images/1.jpg. */
+function archiveFor(folder: string, file: unknown): string | undefined {
+  const top = typeof file === 'string' && file.includes('/') ? file.slice(0, file.indexOf('/')) : '';
+  const archive = join(folder, `${top}.tar`);
+  return top !== '' && !existsSync(join(folder, top)) && existsSync(archive) ? archive : undefined;
+}
+
+function column(name: string, columns: readonly string[], at: string): string {
+  if (columns.includes(name)) return name;
+  throw dataError(`there is no column "${name}"${didYouMean(name, columns)}; there are ${columns.join(', ')}`, at);
+}
+
+function labelOf(
+  value: unknown,
+  names: readonly string[] | undefined,
+  classes: number | undefined,
+  at: string,
+): number | number[] {
+  if (Array.isArray(value)) return value.map((one) => labelOf(one, names, classes, at) as number);
+  const text = typeof value === 'number' || typeof value === 'string' ? String(value).trim() : '';
+  const label = names ? names.indexOf(text) : /^-?\d+$/.test(text) ? Number(text) : NaN;
+  if (names && label < 0) throw dataError(`the label "${text}" is not in \`classes\`${didYouMean(text, names)}`, at);
+  if (Number.isNaN(label)) throw dataError(text === '' ? 'has no label' : `the label "${text}" is not a class index`, at, 'Name the classes in label order: `classes: [...]`.'); // prettier-ignore
+  if (label < -1 || (classes !== undefined && label >= classes)) throw labelError(label, classes, at);
+  return label;
+}
+
+async function readTable(path: string): Promise<Line[]> {
+  const { parse } = await import('csv-parse/sync');
+  try {
+    const rows = parse(readFileSync(path), {
+      columns: true,
+      bom: true,
+      info: true,
+      skip_empty_lines: true,
+      trim: true,
+      delimiter: extname(path) === '.tsv' ? '\t' : ',',
+    }) as unknown as readonly { readonly record: Record<string, string>; readonly info: { readonly lines: number } }[];
+    return rows.map(({ record, info }) => ({ at: `${path}:${info.lines}`, fields: record }));
+  } catch (cause) {
+    const line = typeof cause === 'object' && cause !== null && 'lines' in cause ? `:${String(cause.lines)}` : '';
+    throw dataError(`is not a table: ${messageOf(cause)}`, `${path}${line}`, undefined, cause);
+  }
+}
+
+function readJsonLines(path: string): Line[] {
+  const lines: Line[] = [];
+  for (const [i, text] of readFileSync(path, 'utf8').split('\n').entries()) {
+    if (text.trim() === '') continue;
+    const at = `${path}:${i + 1}`;
+    let fields: unknown;
+    try {
+      fields = JSON.parse(text);
+    } catch (cause) {
+      throw dataError(`is not JSON: ${messageOf(cause)}`, at, 'A .jsonl file has one JSON object a line.', cause);
+    }
+    if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) throw dataError('is not a JSON object', at); // prettier-ignore
+    lines.push({ at, fields: fields as Record<string, unknown> });
+  }
+  return lines;
+}

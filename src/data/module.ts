@@ -1,0 +1,121 @@
+import { pathToFileURL } from 'node:url';
+import { dtypes, type DType, type TypedArray } from '../graph/dtype.ts';
+import { elementCount } from '../graph/tensor.ts';
+import type { SourceConfigOf } from './config.ts';
+import { dataError, messageOf } from './errors.ts';
+import type { Opening, StreamSource } from './source.ts';
+import type { Feeds, Sample, Target, Tensor } from './types.ts';
+
+/** What a module may yield; `type` follows from the typed array where it is left out, `dims` must have the batch axis 1. */
+export interface ModuleSample {
+  readonly id?: string;
+  readonly feeds: Readonly<Record<string, ModuleTensor>>;
+  readonly label?: number | readonly number[] | Int32Array;
+  readonly expected?: Readonly<Record<string, ModuleTensor>>;
+}
+
+export interface ModuleTensor {
+  readonly type?: DType;
+  readonly dims: readonly number[];
+  readonly data: TypedArray | readonly string[];
+}
+
+/**
+ * Samples from a user's module: its export (`default`, or the one named) is an async or plain iterable of samples, or a function
+ * of ({ inputs, options, seed }) that returns one, which may carry a `length`. Without a length the samples are counted once.
+ */
+export async function openModule(config: SourceConfigOf<'module'>, opening: Opening): Promise<StreamSource> {
+  const path = opening.find(config.path, 'path');
+  const name = config.export ?? 'default';
+  let exports: Record<string, unknown>;
+  try {
+    exports = (await import(pathToFileURL(path).href)) as Record<string, unknown>;
+  } catch (cause) {
+    throw dataError(`the module does not load: ${messageOf(cause)}`, path, undefined, cause);
+  }
+  const exported = exports[name];
+  if (exported === undefined)
+    throw dataError(`the module has no export "${name}"; it has ${Object.keys(exports).join(', ') || 'none'}`, path);
+  if (isIterator(exported))
+    throw dataError(`the export "${name}" is a generator that runs only once`, path, 'Export the function instead of its result.'); // prettier-ignore
+  const start = async (): Promise<Stream> => {
+    const { inputs, seed } = opening;
+    const made: unknown = typeof exported === 'function' ? await (exported as (given: unknown) => unknown)({ inputs, seed, options: config.options }) : exported; // prettier-ignore
+    if (isStream(made)) return made;
+    throw dataError(`the export "${name}" is not an iterable of samples, nor a function that returns one`, path);
+  };
+  const stream = async function* (): AsyncGenerator<Sample> {
+    let index = 0;
+    for await (const value of await start()) yield sampleOf(value, `${path}#${index++}`);
+  };
+  const { length, labelled } = await look(await start(), stream);
+  return { access: 'stream', kind: 'module', source: config.path, length, labelled, notes: [], stream };
+}
+
+type Stream = (AsyncIterable<unknown> | Iterable<unknown>) & { readonly length?: unknown };
+
+const isStream = (value: unknown): value is Stream =>
+  typeof value === 'object' && value !== null && (Symbol.asyncIterator in value || Symbol.iterator in value);
+const isIterator = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && 'next' in value && isStream(value);
+
+async function look(
+  made: Stream,
+  stream: () => AsyncGenerator<Sample>,
+): Promise<{ length: number; labelled: boolean }> {
+  const stated = Number.isInteger(made.length) ? (made.length as number) : undefined;
+  let length = 0;
+  let labelled = false;
+  for await (const sample of stream()) {
+    length += 1;
+    labelled ||= sample.target?.label !== undefined;
+    if (stated !== undefined) break;
+  }
+  return { length: stated ?? length, labelled };
+}
+
+function sampleOf(value: unknown, at: string): Sample {
+  if (typeof value !== 'object' || value === null || !('feeds' in value))
+    throw dataError('the module yields something that is not a sample', at, 'A sample is { feeds: { <input>: { dims, data } }, label }.'); // prettier-ignore
+  const { id, feeds, label, expected } = value as ModuleSample;
+  const target: Target = {
+    ...(label === undefined ? {} : { label: labelOf(label, at) }),
+    ...(expected === undefined ? {} : { expected: tensors(expected, at) }),
+  };
+  return { id: id ?? at, feeds: tensors(feeds, at), ...(Object.keys(target).length > 0 ? { target } : {}) };
+}
+
+function labelOf(label: number | readonly number[] | Int32Array, at: string): Int32Array {
+  const list = typeof label === 'number' ? [label] : Array.from(label);
+  const wrong = list.find((one) => !Number.isInteger(one));
+  if (wrong !== undefined) throw dataError(`the label ${wrong} is not a class index`, at);
+  return Int32Array.from(list);
+}
+
+function tensors(given: Readonly<Record<string, ModuleTensor>>, at: string): Feeds {
+  return Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, tensorOf(name, tensor, at)]));
+}
+
+const typeNames: Readonly<Record<string, DType>> = {
+  Float32Array: 'float32',
+  Float64Array: 'float64',
+  Int8Array: 'int8',
+  Uint8Array: 'uint8',
+  Int16Array: 'int16',
+  Uint16Array: 'uint16',
+  Int32Array: 'int32',
+  Uint32Array: 'uint32',
+  BigInt64Array: 'int64',
+  BigUint64Array: 'uint64',
+};
+
+function tensorOf(name: string, { type, dims, data }: ModuleTensor, at: string): Tensor {
+  const own = Array.isArray(data) ? 'string' : typeNames[data?.constructor?.name ?? ''];
+  const asked = type ?? own;
+  const fits = asked !== undefined && (asked === 'string' ? Array.isArray(data) : dtypes[asked]?.array?.name === data?.constructor?.name); // prettier-ignore
+  if (asked === undefined || !fits || !Array.isArray(dims))
+    throw dataError(`the tensor "${name}" is not { dims, data } with a typed array${type === undefined ? '' : ` of ${type}`}`, at); // prettier-ignore
+  if (elementCount(dims as number[]) !== data.length)
+    throw dataError(`the tensor "${name}" has ${data.length} elements, its shape [${dims.join(', ')}] says ${elementCount(dims as number[])}`, at); // prettier-ignore
+  return { type: asked, dims: dims as number[], data };
+}

@@ -1,0 +1,66 @@
+import { existsSync } from 'node:fs';
+import { basename, extname, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { MetricConfig } from '../data/types.ts';
+import { QtoolError } from '../util/error.ts';
+import type { Metric, MetricResult } from './metric.ts';
+
+/** Whether a metric's name is the path of a module. */
+export function isModule(name: string): boolean {
+  return /\.[cm]?js$/.test(name);
+}
+
+/**
+ * A metric from a user's module, whose default export is a metric (start, add and finish; `finish` may return a number) or a
+ * function of the config's options that returns one. `needs`, `unit` and `higherIsBetter` have defaults: reference, none, true.
+ * @throws QtoolError `data` where the module does not load or exports none.
+ */
+export async function moduleMetric({ name, options, at }: MetricConfig, folder: string): Promise<Metric> {
+  const path = resolve(folder, name);
+  if (!existsSync(path)) throw new QtoolError('data', `the metric module "${name}" does not exist`, { at: at(), hint: `It would be ${path}.` }); // prettier-ignore
+  let made: unknown;
+  try {
+    const exports = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
+    made = exports.default;
+    if (typeof made === 'function') made = await (made as (options: unknown) => unknown)(options);
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new QtoolError('data', `the metric module does not load: ${message.split('\n')[0]}`, { at: path, cause });
+  }
+  const missing = (['start', 'add', 'finish'] as const).find((part) => typeof (made as Record<string, unknown> | undefined)?.[part] !== 'function'); // prettier-ignore
+  if (missing !== undefined)
+    throw new QtoolError('data', `the metric module's default export has no function "${missing}"`, { at: path, hint: 'It must be a metric { start, add, finish }, or a function that returns one.' }); // prettier-ignore
+  return complete(made as UserMetric, basename(name, extname(name)), path);
+}
+
+type UserMetric = Pick<Metric, 'start' | 'add'> &
+  Partial<Pick<Metric, 'name' | 'needs' | 'summary' | 'merge'>> &
+  Partial<Pick<MetricResult, 'unit' | 'higherIsBetter'>> & { finish(state: unknown): number | Partial<MetricResult> };
+
+interface Counted {
+  readonly samples: number;
+  readonly own: unknown;
+}
+
+function complete(metric: UserMetric, fallback: string, path: string): Metric<Counted> {
+  const name = metric.name ?? fallback;
+  return {
+    name,
+    needs: metric.needs ?? 'reference',
+    summary: metric.summary ?? `${name}, of ${path}`,
+    start: () => ({ samples: 0, own: metric.start() }),
+    add: ({ samples, own }, input) => ({ samples: samples + input.batch.count, own: metric.add(own, input) }),
+    merge(a, b) {
+      if (metric.merge) return { samples: a.samples + b.samples, own: metric.merge(a.own, b.own) };
+      throw new QtoolError('data', `metric ${name} cannot merge its parts`, { at: path, hint: 'Give it a function merge(a, b).' }); // prettier-ignore
+    },
+    finish({ samples, own }) {
+      const result = metric.finish(own);
+      const fields = typeof result === 'number' ? { value: result } : result;
+      if (typeof fields.value !== 'number')
+        throw new QtoolError('data', `metric ${name} finished without a value`, { at: path });
+      const { unit = '', higherIsBetter = true } = metric;
+      return { samples, unit, higherIsBetter, ...fields, name, value: fields.value };
+    },
+  };
+}
