@@ -4,7 +4,7 @@ import { elementCount } from '../graph/tensor.ts';
 import { cast } from './cast.ts';
 import { labelError } from './check.ts';
 import { dataError } from './errors.ts';
-import type { PixelData } from './image.ts';
+import type { PixelData } from './pixels.ts';
 import { readLabels } from './rows.ts';
 import type { IndexedSource, Opening, Reader, Rows } from './source.ts';
 import { compileTransforms, pixelsOf, reshapeFor, type Transforms } from './transforms.ts';

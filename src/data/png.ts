@@ -1,5 +1,5 @@
 import { crc32, inflateSync } from 'node:zlib';
-import type { Pixels } from './image.ts';
+import type { Pixels } from './pixels.ts';
 
 interface Size {
   readonly width: number;

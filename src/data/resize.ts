@@ -1,4 +1,4 @@
-import type { Pixels } from './image.ts';
+import type { Pixels } from './pixels.ts';
 
 /** A resampling kernel: zero outside `support` source pixels (at scale 1). */
 interface Kernel {

@@ -4,7 +4,7 @@ import { dtypes } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { cast } from './cast.ts';
 import { dataError } from './errors.ts';
-import { toGrey, type PixelData, type Pixels } from './image.ts';
+import { toGrey, type PixelData, type Pixels } from './pixels.ts';
 import { resizeHalfPixel, resizePillow } from './resize.ts';
 import type { Tensor } from './types.ts';
 
