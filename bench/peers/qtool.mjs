@@ -46,7 +46,16 @@ function dataFor(samples, validation, work) {
     layout: 'NCHW',
   };
   // JSON is YAML.
-  return JSON.stringify({ version: 1, ...parts, ...(kind === 'images' && { transforms }), metric: 'top1' }, null, 1);
+  return JSON.stringify(
+    {
+      version: 1,
+      ...parts,
+      ...(kind === 'images' && { transforms }),
+      metric: kind === 'images' ? 'top1' : { name: 'top1', axis: -1 },
+    },
+    null,
+    1,
+  );
 }
 
 function sourceFor(samples, work, part) {

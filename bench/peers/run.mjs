@@ -6,7 +6,7 @@
  * See README.md in this folder for what is measured and how. Results: <out>/peers-<model>.json and docs/benchmarks.md.
  */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { loadavg } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +15,7 @@ import { MODELS, keyOf, settingsOf } from './cases.mjs';
 import { availableMemory, gigabytes, machine, measure } from './measure.mjs';
 import { samplesOf } from './samples.mjs';
 import { writeTable } from './table.mjs';
-import { TOOLS, pythonIn, writtenModel } from './tools.mjs';
+import { TOOLS, filesOf, pythonIn, writtenModel } from './tools.mjs';
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const ROOT = resolve(HERE, '../..');
@@ -160,9 +160,8 @@ async function runOnce(name, model, setting, samples, row) {
   }
   const file = row.failure ? undefined : writtenModel(output);
   if (file) {
-    // Weights that stand beside the model count as well.
-    row.bytes = bytesBeside(file);
-    row.hash = hashOf(dirname(file));
+    row.bytes = bytesOf(file);
+    row.hash = hashOf(file);
     row.file = file;
   } else row.failure ??= 'wrote no model';
   const said =
@@ -170,18 +169,13 @@ async function runOnce(name, model, setting, samples, row) {
   console.error(`${name} ${row.setting} ${row.tool}: ${said}`);
 }
 
-function modelFiles(folder) {
-  const parts = readdirSync(folder).filter((file) => /\.onnx|\.data$|\.bin$/.test(file));
-  return parts.sort().map((file) => join(folder, file));
+function bytesOf(file) {
+  return filesOf(file).reduce((sum, part) => sum + statSync(part).size, 0);
 }
 
-function bytesBeside(file) {
-  return modelFiles(dirname(file)).reduce((sum, part) => sum + statSync(part).size, 0);
-}
-
-function hashOf(folder) {
+function hashOf(file) {
   const hash = createHash('sha256');
-  for (const file of modelFiles(folder)) hash.update(readFileSync(file));
+  for (const part of filesOf(file)) hash.update(readFileSync(part));
   return hash.digest('hex');
 }
 
@@ -210,10 +204,6 @@ async function judge(name, model, samples, rows) {
   }
   rows.unshift(float.row);
   rows.evaluator = { samples: accuracy.counted, onnxruntime: accuracy.onnxruntime };
-}
-
-function bytesOf(file) {
-  return statSync(file).size;
 }
 
 async function child(command, script, request, work) {

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PERCENTILE, batchFor } from './cases.mjs';
 import { prepareQtool, qtoolCommand } from './qtool.mjs';
@@ -107,9 +107,14 @@ export function lastLine(text) {
   return (lines.at(-1) ?? 'no message').slice(0, 300);
 }
 
-/** The model a tool wrote into its output folder; onnxruntime and its relatives may put weights beside it. */
+/** The model a tool wrote into its output folder: what the command was told to write, or qtool's name for it. */
 export function writtenModel(output) {
-  if (!existsSync(output)) return undefined;
-  const found = readdirSync(output, { recursive: true }).find((file) => file.endsWith('.onnx'));
-  return found === undefined ? undefined : join(output, found);
+  const file = join(output, 'model.onnx');
+  return existsSync(file) ? file : undefined;
+}
+
+/** The files a model consists of: some tools put the weights into a file beside it, named after it. */
+export function filesOf(model) {
+  const parts = readdirSync(dirname(model)).filter((file) => file.startsWith(basename(model)));
+  return parts.sort().map((file) => join(dirname(model), file));
 }
