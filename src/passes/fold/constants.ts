@@ -1,0 +1,173 @@
+import * as z from 'zod';
+import type { Tensor } from '../../data/types.ts';
+import { intAttribute } from '../../graph/attribute.ts';
+import { edit, removeUnread } from '../../graph/edit.ts';
+import type { Model } from '../../graph/model.ts';
+import type { NodeProto, TensorProto } from '../../graph/proto.ts';
+import { consumers, isOp, layerName, subgraphs } from '../../graph/query.ts';
+import { dimsOf, elementCount, makeTensor, renamed, tensorBytes } from '../../graph/tensor.ts';
+import type { Note, Pass, PassContext } from '../pass.ts';
+import { constantTensor } from './constant_nodes.ts';
+import { computeResults, constantResults, type ConstantResult } from './constant_results.ts';
+import { staticShapes } from './static_shapes.ts';
+
+/**
+ * Computes once what is the same in every run: Constant nodes and overridable inputs become initializers, shapes that no
+ * input changes become constants, and a subgraph of constants becomes its result (computed by onnxruntime). A result that
+ * would take more room than what it is made of is left alone: that is how packed weights are stored.
+ */
+export const foldConstants: Pass<Record<string, never>> = {
+  name: 'fold/constants',
+  section: 'extensions',
+  classes: ['FoldConstants'],
+  summary: 'computes constant parts of the graph once and stores them',
+  source: 'own',
+  options: z.strictObject({}),
+  async apply(model, _options, ctx) {
+    const notes: Notes = { changed: [], skipped: [] };
+    const plain = asInitializers(model, notes);
+    const shaped = await withShapes(plain, ctx, notes);
+    return { model: await withResults(shaped, ctx, notes), ...notes };
+  },
+};
+
+interface Notes {
+  readonly changed: Note[];
+  readonly skipped: Note[];
+}
+
+/** Overridable inputs are frozen and Constant nodes become initializers of the same name, so that no reader changes. */
+function asInitializers(model: Model, notes: Notes): Model {
+  const outputs = new Set(model.graph.output.map((o) => o.name));
+  return edit(model, (draft) => {
+    const frozen = draft.freezeInputs();
+    if (frozen.length > 0)
+      notes.changed.push({ layer: 'inputs', text: `${frozen.length} initializers listed as inputs are constants now` });
+    let count = 0;
+    for (const node of draft.nodes()) {
+      if (!isOp(node, 'Constant')) continue;
+      const tensor = constantTensor(node);
+      if (!tensor) notes.skipped.push({ layer: layerName(node), text: 'a sparse constant stays as it is' });
+      else if (outputs.has(tensor.name))
+        notes.skipped.push({ layer: layerName(node), text: 'this constant is an output of the model' });
+      else {
+        draft.removeNode(node);
+        draft.setInitializer(tensor);
+        count++;
+      }
+    }
+    if (count > 0) notes.changed.push({ layer: 'Constant', text: `${count} Constant nodes became initializers` });
+  });
+}
+
+/** Shape and Size of a value whose shape no input changes. */
+async function withShapes(model: Model, ctx: PassContext, notes: Notes): Promise<Model> {
+  const nodes = model.graph.node.filter((node) => isOp(node, 'Shape', 'Size'));
+  if (nodes.length === 0) return model;
+  const shapes = await staticShapes(model, ctx);
+  const outputs = new Set(model.graph.output.map((o) => o.name));
+  return edit(model, (draft) => {
+    for (const node of nodes) {
+      const [x = ''] = node.input;
+      const [y = ''] = node.output;
+      const dims = shapes.dims(x);
+      const layer = layerName(node);
+      if (!dims) notes.skipped.push({ layer, text: `the shape of "${x}" follows the shape of the input` });
+      else if (outputs.has(y)) notes.skipped.push({ layer, text: `"${y}" is an output of the model` });
+      else {
+        draft.removeNode(node);
+        draft.setInitializer(
+          isOp(node, 'Size') ? int64Tensor(y, elementCount(dims)) : int64Tensor(y, slice(node, dims)),
+        );
+        notes.changed.push({ layer, text: `the shape of "${x}" is always [${dims.join(', ')}]` });
+      }
+    }
+  });
+}
+
+function slice(node: NodeProto, dims: readonly number[]): readonly number[] {
+  return dims.slice(intAttribute(node, 'start', 0), intAttribute(node, 'end', dims.length));
+}
+
+function int64Tensor(name: string, value: number | readonly number[]): TensorProto {
+  const values = typeof value === 'number' ? [value] : value;
+  return makeTensor(
+    name,
+    'int64',
+    typeof value === 'number' ? [] : [values.length],
+    BigInt64Array.from(values, BigInt),
+  );
+}
+
+/** Bytes up to which a constant may grow. */
+const small = 256;
+
+async function withResults(model: Model, ctx: PassContext, notes: Notes): Promise<Model> {
+  const results = constantResults(model);
+  if (results.length === 0) return model;
+  const values = await computeResults(model, results, ctx, notes.skipped);
+  const readers = consumers(model.graph);
+  const outputs = new Set(model.graph.output.map((o) => o.name));
+  return edit(model, (draft) => {
+    for (const result of results) {
+      const tensors = result.names.flatMap((name) => asTensor(name, values.get(name)));
+      if (tensors.length < result.names.length) continue;
+      const layer = layerName(result.node);
+      const bytes = sum(tensors.map(tensorBytes));
+      const freed = result.leaves.filter((t) => !outputs.has(t.name) && inside(result, readers, t.name));
+      const before = sum(freed.map(tensorBytes));
+      if (bytes > Math.max(before, small)) {
+        const text = `its constant result takes ${bytes} bytes, what it is made of and would go ${before}`;
+        notes.skipped.push({ layer, text });
+        continue;
+      }
+      draft.removeNode(result.node);
+      for (const tensor of tensors) {
+        const name = keptName(result, tensor, readers, outputs) ?? tensor.name;
+        if (name !== tensor.name) draft.rewire(tensor.name, name);
+        draft.setInitializer(renamed(tensor, name));
+        const ops = [...result.nodes].map((node) => node.op_type).reverse();
+        notes.changed.push({ layer, text: `${ops.join(', ')} of constants became the constant "${name}"` });
+      }
+    }
+    removeUnread(draft, outputs);
+  });
+}
+
+function sum(values: readonly number[]): number {
+  return values.reduce((a, b) => a + b, 0);
+}
+
+/** What onnxruntime gave, to store: strings cannot be. */
+function asTensor(name: string, value: Tensor | undefined): TensorProto[] {
+  return value && ArrayBuffer.isView(value.data) ? [makeTensor(name, value.type, value.dims, value.data)] : [];
+}
+
+type Readers = ReadonlyMap<string, readonly NodeProto[]>;
+
+/** Whether only the nodes of this result read a value. */
+function inside(result: ConstantResult, readers: Readers, name: string): boolean {
+  return readers.get(name)?.every((node) => result.nodes.has(node)) ?? true;
+}
+
+const moves = ['Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Flatten', 'Identity', 'Cast'];
+
+/**
+ * A weight that is only transposed or reshaped keeps the name it had before, which is the one schedules and reports know: that
+ * of the leaf of as many elements, if it and all steps towards the result are read for this result alone.
+ */
+function keptName(
+  result: ConstantResult,
+  tensor: TensorProto,
+  readers: Readers,
+  outputs: ReadonlySet<string>,
+): string | undefined {
+  const elements = elementCount(dimsOf(tensor));
+  const [leaf, ...others] = result.leaves.filter((t) => elementCount(dimsOf(t)) === elements);
+  if (!leaf || others.length > 0 || elements < 2 || outputs.has(leaf.name)) return undefined;
+  if (![...result.nodes].every((node) => isOp(node, ...moves))) return undefined;
+  const steps = [...result.nodes].filter((node) => node !== result.node).flatMap((node) => node.output);
+  // A body of If or Loop may read the result by its name only.
+  const plain = readers.get(tensor.name)?.every((node) => subgraphs(node).length === 0) ?? true;
+  return plain && [leaf.name, ...steps].every((name) => inside(result, readers, name)) ? leaf.name : undefined;
+}

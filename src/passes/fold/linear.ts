@@ -1,0 +1,165 @@
+import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
+import type { Draft } from '../../graph/edit.ts';
+import type { Model } from '../../graph/model.ts';
+import { toNumber, type NodeProto, type TensorProto } from '../../graph/proto.ts';
+import { consumers, initializers, isOp, layerName } from '../../graph/query.ts';
+import { dimsOf, elementCount, floatData, makeTensor, tensorNumbers, typeOf } from '../../graph/tensor.ts';
+
+/**
+ * A layer that multiplies by a constant float32 weight and may add a constant bias, seen alike for Conv [O, I/g, k…],
+ * ConvTranspose [I, O/g, k…], Gemm [K, N] or [N, K] and MatMul [K, N].
+ */
+export interface LinearLayer {
+  readonly node: NodeProto;
+  readonly weight: TensorProto;
+  readonly inputs: number;
+  readonly outputs: number;
+  /** One entry an output, zeros where the layer has none; beta of Gemm is applied. */
+  readonly bias: Float64Array;
+  /** What products are multiplied with: alpha of Gemm. */
+  readonly gain: number;
+  /** Input and output channel of a weight element. */
+  readonly inputOf: (element: number) => number;
+  readonly outputOf: (element: number) => number;
+}
+
+/** Initializers whose values nobody can override: before IR 4 all, later those that are no inputs. */
+export function constantTensors(model: Model): Map<string, TensorProto> {
+  const tensors = initializers(model.graph);
+  if (toNumber(model.proto.ir_version) >= 4) for (const input of model.graph.input) tensors.delete(input.name);
+  return tensors;
+}
+
+export function isLinear(node: NodeProto): boolean {
+  return isOp(node, 'Conv', 'ConvTranspose', 'Gemm', 'MatMul');
+}
+
+export function hasMatMul(model: Model): boolean {
+  return model.graph.node.some((node) => isOp(node, 'MatMul'));
+}
+
+/** Reads a layer, or says why it cannot be folded into. */
+export function linearLayer(model: Model, node: NodeProto): LinearLayer | string {
+  const tensors = constantTensors(model);
+  const name = node.input[1] ?? '';
+  const weight = tensors.get(name);
+  if (!weight) return `the weight "${name}" of "${layerName(node)}" is not a constant`;
+  if (typeOf(weight) !== 'float32') return `the weight "${name}" is ${typeOf(weight)}`;
+  const places = placesOf(node, dimsOf(weight));
+  if (typeof places === 'string') return places;
+  const bias = biasOf(node, places.outputs, tensors);
+  if (typeof bias === 'string') return bias;
+  return { node, weight, bias, gain: isOp(node, 'Gemm') ? floatAttribute(node, 'alpha', 1) : 1, ...places };
+}
+
+type Places = Pick<LinearLayer, 'inputs' | 'outputs' | 'inputOf' | 'outputOf'>;
+
+function placesOf(node: NodeProto, dims: readonly number[]): Places | string {
+  const [first = 1, second = 1, ...kernel] = dims;
+  if (isOp(node, 'Conv', 'ConvTranspose')) {
+    const groups = intAttribute(node, 'group', 1);
+    const area = elementCount(kernel);
+    // The first axis counts through all groups, the second within one.
+    const group = (element: number): number => Math.floor((Math.floor(element / (area * second)) * groups) / first);
+    const outer = (element: number): number => Math.floor(element / (area * second));
+    const inner = (element: number): number => group(element) * second + (Math.floor(element / area) % second);
+    return isOp(node, 'Conv')
+      ? { outputs: first, inputs: second * groups, outputOf: outer, inputOf: inner }
+      : { outputs: second * groups, inputs: first, outputOf: inner, inputOf: outer };
+  }
+  if (dims.length !== 2) return `the weight of "${layerName(node)}" has ${dims.length} axes`;
+  if (intAttribute(node, 'transA', 0) !== 0) return `"${layerName(node)}" transposes its input`;
+  const row = (element: number): number => Math.floor(element / second);
+  const column = (element: number): number => element % second;
+  return intAttribute(node, 'transB', 0) === 0
+    ? { inputs: first, outputs: second, inputOf: row, outputOf: column }
+    : { inputs: second, outputs: first, inputOf: column, outputOf: row };
+}
+
+function biasOf(node: NodeProto, outputs: number, tensors: ReadonlyMap<string, TensorProto>): Float64Array | string {
+  const name = isOp(node, 'MatMul') ? '' : (node.input[2] ?? '');
+  if (name === '') return new Float64Array(outputs);
+  const tensor = tensors.get(name);
+  if (!tensor || typeOf(tensor) !== 'float32') return `the bias "${name}" is not a float32 constant`;
+  const values = perChannel(tensor, 1, 2, outputs);
+  if (!values) return `the bias "${name}" differs from row to row`;
+  const beta = isOp(node, 'Gemm') ? floatAttribute(node, 'beta', 1) : 1;
+  return values.map((v) => v * beta);
+}
+
+/**
+ * A constant that is added to or multiplied with a value of `rank` axes and has one number a channel, channels lying on
+ * `axis`: one entry a channel. Undefined where it differs within a channel or makes the value larger.
+ */
+export function perChannel(
+  tensor: TensorProto,
+  axis: number,
+  rank: number,
+  channels: number,
+): Float64Array | undefined {
+  const dims = dimsOf(tensor);
+  if (dims.length > rank) return undefined;
+  const values = tensorNumbers(tensor);
+  const full = [...Array<number>(rank - dims.length).fill(1), ...dims];
+  if (full.some((dim, i) => dim !== 1 && !(i === axis && dim === channels))) return undefined;
+  return Float64Array.from({ length: channels }, (_, c) => values[values.length === 1 ? 0 : c] as number);
+}
+
+/** The weights times one factor an output channel or an input channel, rounded once to float32. */
+export function scaledWeight(layer: LinearLayer, factor: Float64Array, of: 'inputs' | 'outputs'): Float32Array {
+  const channel = of === 'inputs' ? layer.inputOf : layer.outputOf;
+  return floatData(layer.weight).map((w, i) => w * (factor[channel(i)] as number));
+}
+
+/** What the layer makes of an input that is constant within each channel: one entry an output. */
+export function response(layer: LinearLayer, input: Float64Array): Float64Array {
+  const result = new Float64Array(layer.outputs);
+  floatData(layer.weight).forEach((w, i) => {
+    const o = layer.outputOf(i);
+    result[o] = (result[o] as number) + layer.gain * w * (input[layer.inputOf(i)] as number);
+  });
+  return result;
+}
+
+/**
+ * Gives the layer another weight or bias, and its result another name. Tensors that other nodes read stay as they are for
+ * them: the layer then gets its own copy. A MatMul with a bias becomes a Gemm, so its input must be of rank 2.
+ */
+export function replaceLinear(
+  draft: Draft,
+  model: Model,
+  layer: LinearLayer,
+  change: {
+    readonly weight?: Float32Array;
+    readonly bias?: Float64Array;
+    /** The name of a bias that the layer did not have; one that nobody will read any other way. */
+    readonly biasName?: string | undefined;
+    readonly output?: string | undefined;
+  },
+): void {
+  const readers = consumers(model.graph);
+  const outputs = new Set(model.graph.output.map((o) => o.name));
+  const { node, weight } = layer;
+  const own = (name: string): boolean =>
+    readers.get(name)?.length === 1 && node.input.filter((n) => n === name).length === 1 && !outputs.has(name);
+  const input = [...node.input];
+  if (change.weight) {
+    input[1] = own(weight.name) ? weight.name : draft.freshName(`${weight.name}_${layerName(node)}`);
+    draft.setInitializer(makeTensor(input[1], 'float32', dimsOf(weight), change.weight));
+  }
+  const before = isOp(node, 'MatMul') ? '' : (input[2] ?? '');
+  const bias = change.bias && (before !== '' || change.bias.some((b) => b !== 0)) ? change.bias : undefined;
+  if (bias) {
+    input[2] = own(before) ? before : (change.biasName ?? draft.freshName(biasName(weight.name)));
+    draft.setInitializer(makeTensor(input[2], 'float32', [layer.outputs], Float32Array.from(bias)));
+  }
+  const output = change.output === undefined ? node.output : [change.output];
+  const gemm = bias !== undefined && isOp(node, 'MatMul');
+  const changed = draft.update(node, { input, output, ...(gemm ? { op_type: 'Gemm' } : {}) });
+  if (bias && isOp(node, 'Gemm')) draft.setAttribute(changed, 'beta', undefined);
+}
+
+/** As PyTorch names a bias beside its weight. */
+function biasName(weight: string): string {
+  return weight.endsWith('weight') ? `${weight.slice(0, -'weight'.length)}bias` : `${weight}_bias`;
+}
