@@ -261,6 +261,16 @@ describe('fold/batchnorm', () => {
     expect(await skips(follow('MatMul', [5, 2]))).toContain('no rows and columns only');
   });
 
+  it('leaves one behind a MatMul of three axes, whose columns are not the channels', async () => {
+    const bn = batchNorm('h', 'y', 5);
+    const m = model(
+      [1, 5, 4],
+      [makeNode('MatMul', ['x', 'w'], ['h']), bn.node],
+      [weight('w', [4, 5], 1), ...bn.tensors],
+    );
+    expect(await skips(m, batch(1, 5, 4))).toContain('has no rows and columns only');
+  });
+
   it('leaves one that trains, or whose parameters or weights are no float32 constants', async () => {
     const bn = batchNorm('h', 'y', 3);
     const conv = makeNode('Conv', ['x', 'w'], ['h']);

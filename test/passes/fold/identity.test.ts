@@ -89,7 +89,7 @@ const effective: Case[] = [
     constants: [i64('b', [0]), i64('e', [max]), i64('s', [2])],
   },
   { about: 'Tile', node: makeNode('Tile', ['h', 't'], ['k']), constants: [i64('t', [1, 1, 2])] },
-  { about: 'Expand to more axes', node: makeNode('Expand', ['h', 't'], ['k']), constants: [i64('t', [2, 1, 1, 1])] },
+  { about: 'Expand to more axes', node: makeNode('Expand', ['h', 't'], ['k']), constants: [i64('t', [1, 1, 1, 1])] },
   { about: 'Concat of two', node: makeNode('Concat', ['h', 'h'], ['k'], { axis: 0 }) },
 ];
 
