@@ -1,3 +1,4 @@
+import { bytes, titleOf, withInterval } from '../report/format.ts';
 import type { RunEvent } from '../run/event.ts';
 
 /** Shows a run while it goes. */
@@ -11,6 +12,13 @@ export interface Progress {
 export function eventLine(event: Exclude<RunEvent, { kind: 'progress' }>): string {
   if (event.kind === 'phase') return event.text;
   if (event.kind === 'note') return `  note: ${event.text}`;
+  if (event.kind === 'baseline') {
+    const { metrics, bytes: size } = event.measurement;
+    const measured = metrics.map(
+      (metric) => `${titleOf(metric)} ${withInterval(metric.value, metric.interval, metric.unit)}`,
+    );
+    return `  ${[bytes(size), ...measured].join(', ')}`;
+  }
   const { index, instance, verdict, why, seconds } = event.report;
   return `  ${index} ${instance}: ${verdict}, ${why} (${seconds.toFixed(1)} s)`;
 }

@@ -10,7 +10,7 @@ import { noise, weight } from '../helpers/models.ts';
  * The moments predict the mean square of the layer's outputs: Σ‖w·x‖² = wᵀ G w for every output channel. onnxruntime runs the
  * layer itself as the judge, so the im2col order, padding, strides, dilations and groups must all be right.
  */
-async function checkLayer(node: NodeProto, dims: number[], shape: number[]): Promise<void> {
+async function expectMoments(node: NodeProto, dims: number[], shape: number[]): Promise<void> {
   const model = makeModel({
     opset: 17,
     ir: 8,
@@ -49,17 +49,18 @@ async function checkLayer(node: NodeProto, dims: number[], shape: number[]): Pro
 
 describe('layerGrams', () => {
   const conv = (attributes: object) => makeNode('Conv', ['x', 'w'], ['y'], attributes as never);
-  it('predicts the outputs of a plain Conv', () => checkLayer(conv({ pads: [1, 1, 1, 1] }), [4, 3, 3, 3], [3, 7, 6]));
+  it('predicts the outputs of a plain Conv', () =>
+    expectMoments(conv({ pads: [1, 1, 1, 1] }), [4, 3, 3, 3], [3, 7, 6]));
   it('with strides, dilations and uneven padding', () =>
-    checkLayer(conv({ strides: [2, 1], dilations: [1, 2], pads: [0, 2, 1, 3] }), [4, 3, 3, 2], [3, 9, 8]));
-  it('with auto_pad', () => checkLayer(conv({ auto_pad: 'SAME_UPPER', strides: [2, 2] }), [4, 3, 3, 3], [3, 8, 7]));
+    expectMoments(conv({ strides: [2, 1], dilations: [1, 2], pads: [0, 2, 1, 3] }), [4, 3, 3, 2], [3, 9, 8]));
+  it('with auto_pad', () => expectMoments(conv({ auto_pad: 'SAME_UPPER', strides: [2, 2] }), [4, 3, 3, 3], [3, 8, 7]));
   it('with groups, and depthwise', async () => {
-    await checkLayer(conv({ group: 2, pads: [1, 1, 1, 1] }), [6, 2, 3, 3], [4, 6, 6]);
-    await checkLayer(conv({ group: 4, strides: [2, 2], pads: [1, 1, 1, 1] }), [4, 1, 3, 3], [4, 6, 6]);
+    await expectMoments(conv({ group: 2, pads: [1, 1, 1, 1] }), [6, 2, 3, 3], [4, 6, 6]);
+    await expectMoments(conv({ group: 4, strides: [2, 2], pads: [1, 1, 1, 1] }), [4, 1, 3, 3], [4, 6, 6]);
   });
-  it('of a 1-D Conv', () => checkLayer(conv({ pads: [1, 1] }), [4, 3, 3], [3, 10]));
-  it('of MatMul with leading axes', () => checkLayer(makeNode('MatMul', ['x', 'w'], ['y']), [5, 4], [6, 5]));
-  it('of Gemm', () => checkLayer(makeNode('Gemm', ['x', 'w'], ['y']), [5, 4], [5]));
+  it('of a 1-D Conv', () => expectMoments(conv({ pads: [1, 1] }), [4, 3, 3], [3, 10]));
+  it('of MatMul with leading axes', () => expectMoments(makeNode('MatMul', ['x', 'w'], ['y']), [5, 4], [6, 5]));
+  it('of Gemm', () => expectMoments(makeNode('Gemm', ['x', 'w'], ['y']), [5, 4], [5]));
 
   it('gives cross moments with a reference model', async () => {
     const double = makeModel({

@@ -1,0 +1,61 @@
+import { edit } from '../../graph/edit.ts';
+import type { Model } from '../../graph/model.ts';
+import { assignNames, layerFacts, type LayerFact } from '../../graph/names.ts';
+import { initializers } from '../../graph/query.ts';
+import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
+import type { Note } from '../pass.ts';
+
+/** A weight to prune: its tensor as it stands, the layer it belongs to, and the entry of the options that named it. */
+export interface PruneSite {
+  readonly name: string;
+  readonly layer: LayerFact;
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+  /** The selector that picked it. */
+  readonly selector: string;
+}
+
+/** The weights that ordered selectors pick (first match wins, `'*'` last), and why others that they name stay whole. */
+export function pruneSites(
+  model: Model,
+  selectors: readonly string[],
+): { readonly sites: readonly PruneSite[]; readonly skipped: readonly Note[]; readonly notes: readonly string[] } {
+  const tensors = initializers(model.graph);
+  const layers = layerFacts(model);
+  const { weights, notes } = assignNames(selectors, layers, 'weights');
+  const sites: PruneSite[] = [];
+  const skipped: Note[] = [];
+  for (const layer of layers)
+    for (const name of layer.weights) {
+      const selector = weights.get(name);
+      const tensor = tensors.get(name);
+      if (selector === undefined) skipped.push({ layer: layer.node, text: `${name}: no entry of the pruner names it` });
+      else if (!tensor)
+        skipped.push({ layer: layer.node, text: `${name} is made by a Constant node: fold constants first` });
+      else if (typeOf(tensor) !== 'float32')
+        skipped.push({ layer: layer.node, text: `${name} is ${typeOf(tensor)}: prune before quantizing` });
+      else if (!sites.some((s) => s.name === name))
+        sites.push({ name, layer, dims: dimsOf(tensor), data: floatData(tensor), selector });
+    }
+  return { sites, skipped, notes };
+}
+
+/** The model with new values in the given weights. */
+export function withWeights(model: Model, weights: ReadonlyMap<string, Float32Array>): Model {
+  const tensors = initializers(model.graph);
+  return edit(model, (draft) => {
+    for (const [name, data] of weights) {
+      const tensor = tensors.get(name);
+      if (tensor) draft.setInitializer(makeTensor(name, 'float32', dimsOf(tensor), data));
+    }
+  });
+}
+
+/** `conv1.weight: 70.0 % zeros (350 of 500)`, for the report. */
+export function zerosNote(site: PruneSite, data: Float32Array): Note {
+  const zeros = data.reduce((n, w) => n + (w === 0 ? 1 : 0), 0);
+  return {
+    layer: site.layer.node,
+    text: `${site.name}: ${((100 * zeros) / data.length).toFixed(1)} % zeros (${zeros} of ${data.length})`,
+  };
+}

@@ -1,0 +1,49 @@
+import * as z from 'zod';
+import type { Model } from '../../graph/model.ts';
+import type { AffineFormat } from '../../numerics/affine.ts';
+import { calibrators, observerOf, type Calibrator } from '../../numerics/calibrators.ts';
+import type { Range } from '../../numerics/range.ts';
+import type { PassContext } from '../pass.ts';
+
+const methods = calibrators.map((c) => c.name) as [string, ...string[]];
+
+/** How clip ranges of activations are chosen: the schedule's `calibration:`. Names are onnxruntime's and Distiller's. */
+export const calibration = z
+  .strictObject({
+    method: z
+      .enum(methods)
+      .default('minmax')
+      .meta({ description: calibrators.map((c) => `${c.name}: ${c.summary}`).join('; ') }),
+    samples: z.number().int().positive().default(512).meta({ description: 'calibration samples at most' }),
+    num_bins: z.number().int().min(128).max(65536).optional(),
+    num_quantized_bins: z.number().int().min(2).optional(),
+    percentile: z.number().gt(50).max(100).optional().meta({ description: 'share of the values kept, %' }),
+    symmetric: z.boolean().optional(),
+    averaging_constant: z.number().gt(0).max(1).optional(),
+    average_per: z.enum(['sample', 'batch']).optional(),
+    p: z.number().positive().optional().meta({ description: 'exponent of the lp method' }),
+    n_stds: z.number().positive().optional(),
+  })
+  .prefault({});
+
+export type Calibration = z.infer<typeof calibration>;
+
+/**
+ * Clip ranges of values: one pass over the calibration data, whatever the method.
+ * @param formats the format each value will have; methods that weigh clipping against rounding need its width.
+ * @throws QtoolError naming the value where the data holds NaN or infinity.
+ */
+export async function calibrate(
+  model: Model,
+  formats: ReadonlyMap<string, AffineFormat>,
+  o: Calibration,
+  ctx: PassContext,
+): Promise<Map<string, Range>> {
+  const calibrator = calibrators.find((c) => c.name === o.method) as Calibrator;
+  const kind = calibrator.statistics[0] as Calibrator['statistics'][number];
+  const wanted = new Map([...formats.keys()].map((value) => [value, [observerOf(kind, o, value)]]));
+  const statistics = await ctx.collect(model, wanted, o.samples);
+  return new Map(
+    [...formats].map(([value, format]) => [value, calibrator.range(statistics.get(value)?.[0] as never, format, o)]),
+  );
+}

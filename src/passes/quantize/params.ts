@@ -1,0 +1,121 @@
+import type { NodeProto, TensorProto } from '../../graph/proto.ts';
+import { dimsOf, floatData } from '../../graph/tensor.ts';
+import { affineFormat, chooseParams, type AffineFormat } from '../../numerics/affine.ts';
+import type { Granularity, QuantParams } from '../../numerics/format.ts';
+import { minMaxParams } from '../../numerics/quantize.ts';
+import type { Range } from '../../numerics/range.ts';
+import type { LayerFormats } from './formats.ts';
+import type { Region } from './region.ts';
+import { channelAxis } from './rules.ts';
+
+/** The format of each root value: unsigned, asymmetric, as wide as the widest that a quantized layer reading it asks for. */
+export function activationFormats(
+  region: Region,
+  formats: ReadonlyMap<NodeProto, LayerFormats>,
+  otherwise: number,
+): Map<string, AffineFormat> {
+  const asked = new Map<string, number>();
+  for (const [node, role] of region.nodes) {
+    const format = formats.get(node)?.activations;
+    if (role.kind !== 'kernel' || format?.kind !== 'int') continue;
+    const root = region.values.get(node.input[0] ?? '')?.root ?? '';
+    asked.set(root, Math.max(asked.get(root) ?? 0, format.bits));
+  }
+  const roots = new Set([...region.values.values()].map((v) => v.root));
+  return new Map(
+    [...roots].map((root) => [
+      root,
+      { kind: 'int', bits: asked.get(root) ?? otherwise, signed: false, symmetric: false },
+    ]),
+  );
+}
+
+/** Scale and zero point of each root value, per tensor. */
+export function activationParams(
+  region: Region,
+  ranges: ReadonlyMap<string, Range>,
+  formats: ReadonlyMap<string, AffineFormat>,
+): Map<string, QuantParams> {
+  const params = new Map<string, QuantParams>();
+  for (const [value, format] of formats) {
+    const range = ranges.get(value) as Range;
+    const clip = region.values.get(value)?.clip;
+    const high = Math.min(range.max, clip?.max ?? Infinity);
+    const low = Math.min(high, Math.max(range.min, clip?.min ?? -Infinity));
+    const { scale, zeroPoint } = chooseParams(low, high, format, value);
+    const inside = belowClip(scale, 2 ** format.bits - 1 - zeroPoint, clip?.max ?? Infinity);
+    params.set(value, {
+      format,
+      granularity: { per: 'tensor' },
+      scale: Float32Array.of(inside),
+      zeroPoint: Int32Array.of(zeroPoint),
+    });
+  }
+  return params;
+}
+
+/** onnxruntime drops a Clip only where the quantized range lies inside it; the scale's rounding must not carry it beyond. */
+function belowClip(scale: number, steps: number, max: number): number {
+  let inside = Math.fround(scale);
+  while (Math.fround(inside * steps) > max) inside = Math.fround(inside * (1 - 2 ** -23));
+  return inside;
+}
+
+/**
+ * Scale and zero point of a layer's weights from their extremes. A channel of zeros takes the finest scale of the others, and
+ * a channel whose bias would not fit int32 at scale input·weight takes a coarser one: both for the bias's sake.
+ */
+export function weightParams(
+  node: NodeProto,
+  weight: TensorProto,
+  formats: LayerFormats,
+  bias: TensorProto | undefined,
+  inputScale: number,
+): QuantParams {
+  const dims = dimsOf(weight);
+  const data = floatData(weight);
+  const granularity: Granularity = formats.perChannel
+    ? { per: 'channel', axis: channelAxis(node, dims.length) }
+    : { per: 'tensor' };
+  const params = minMaxParams(data, dims, affineFormat(formats.weights as never), granularity, weight.name);
+  if (!bias) return params;
+  return {
+    ...params,
+    scale: scalesForBias(params.scale, zeroChannels(data, dims, granularity), floatData(bias), inputScale),
+  };
+}
+
+/** Which channels hold nothing but zeros. */
+function zeroChannels(data: Float32Array, dims: readonly number[], granularity: Granularity): boolean[] {
+  if (granularity.per !== 'channel') return [data.every((w) => w === 0)];
+  const channels = dims[granularity.axis] as number;
+  const inner = dims.slice(granularity.axis + 1).reduce((a, b) => a * b, 1);
+  const zero = new Array<boolean>(channels).fill(true);
+  for (let i = 0; i < data.length; i++) if (data[i] !== 0) zero[Math.floor(i / inner) % channels] = false;
+  return zero;
+}
+
+function scalesForBias(
+  scale: Float32Array,
+  zero: readonly boolean[],
+  bias: Float32Array,
+  inputScale: number,
+): Float32Array {
+  const finest = scale.reduce((low, s, c) => (zero[c] ? low : Math.min(low, s)), Infinity);
+  return scale.map((own, c) => {
+    const s = zero[c] ? (Number.isFinite(finest) ? finest : 1 / 128) : own;
+    const largest = scale.length === 1 ? bias.reduce((m, b) => Math.max(m, Math.abs(b)), 0) : Math.abs(bias[c] ?? 0);
+    return Math.max(s, (largest / inputScale / (2 ** 31 - 1)) * (1 + 2 ** -20));
+  });
+}
+
+/** `int8 per channel (16 scales)`, `uint8 0 … 5.12`: for the report. */
+export function describeParams(params: QuantParams): string {
+  const { format, granularity, scale, zeroPoint } = params;
+  const type = `${'signed' in format && format.signed ? 'int' : 'uint'}${format.bits}`;
+  if (granularity.per !== 'tensor') return `${type} per ${granularity.per} (${scale.length} scales)`;
+  if (format.signed) return `${type} per tensor`;
+  const [s, z] = [scale[0] as number, zeroPoint[0] as number];
+  const text = (v: number): string => Number(v.toPrecision(4)).toString();
+  return `${type} ${text(-z * s)} … ${text((2 ** format.bits - 1 - z) * s)}`;
+}

@@ -1,0 +1,177 @@
+import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
+import type { Model } from '../../graph/model.ts';
+import type { NodeProto, TensorProto } from '../../graph/proto.ts';
+import { consumers, initializers, layerName, producers, reads } from '../../graph/query.ts';
+import type { Shapes } from '../../graph/shapes.ts';
+import { dimsOf, tensorNumbers, typeOf } from '../../graph/tensor.ts';
+import type { Note } from '../pass.ts';
+import { roleOf, type Role } from './rules.ts';
+
+/** A value that gets QuantizeLinear and DequantizeLinear. */
+export interface ValuePlan {
+  /** The value whose scale it takes: itself, or where the numbers came from through nodes that only move them. */
+  readonly root: string;
+  /** Bounds a Clip before it guarantees; a range beyond them would keep onnxruntime from dropping the Clip. */
+  readonly clip: { readonly min: number; readonly max: number } | undefined;
+  /** Whether an integer kernel makes it: then every reader reads the dequantized value, or the kernel would not fuse. */
+  readonly integer: boolean;
+}
+
+/** What of a model is quantized. */
+export interface Region {
+  /** Kernel nodes and carriers that run on quantized values. */
+  readonly nodes: ReadonlyMap<NodeProto, Role>;
+  readonly values: ReadonlyMap<string, ValuePlan>;
+  /** Constants read by quantized Add, Mul, Concat: quantized per tensor. */
+  readonly constants: ReadonlySet<string>;
+  readonly skipped: readonly Note[];
+}
+
+/**
+ * Finds what to quantize so that onnxruntime fuses it: every kernel node with constant weights that `wanted` allows, and
+ * between kernels the nodes that can carry quantized values, whole residual blocks. A carrier is taken where one input comes
+ * from quantized values and its output leads to a kernel; elsewhere it would only add rounding.
+ * @param wanted why a node must stay in float, or undefined.
+ */
+export function quantizedRegion(model: Model, shapes: Shapes, wanted: (node: NodeProto) => string | undefined): Region {
+  const { graph } = model;
+  const constant = initializers(graph);
+  const made = producers(graph);
+  const readers = consumers(graph);
+  const outputs = new Set(graph.output.map((o) => o.name));
+  const roles = new Map<NodeProto, Role>();
+  const skipped: Note[] = [];
+  for (const node of graph.node) {
+    const role = roleOf(node);
+    const reason = role ? (wanted(node) ?? unfit(node, role, constant, shapes)) : stopReason(node, constant, shapes);
+    if (role && reason === undefined) roles.set(node, role);
+    else if (reason && isLayer(node, constant)) skipped.push({ layer: layerName(node), text: reason });
+  }
+  const data = (node: NodeProto): string[] => dataInputs(node, roles.get(node)).filter((name) => !constant.has(name));
+  /** A Relu or Clip goes away where it is the only reader of what stands before it. */
+  const absorbed = (node: NodeProto): boolean => {
+    const before = node.input[0] ?? '';
+    const maker = made.get(before);
+    return (
+      roles.get(node)?.kind === 'clamp' &&
+      maker !== undefined &&
+      roles.has(maker) &&
+      roles.get(maker)?.kind !== 'clamp' &&
+      roles.get(maker)?.kind !== 'same' &&
+      readers.get(before)?.length === 1 &&
+      !outputs.has(before)
+    );
+  };
+
+  const reached = new Set<string>();
+  for (const node of graph.node) {
+    const role = roles.get(node);
+    if (!role) continue;
+    const inputs = data(node);
+    const carries =
+      role.kind === 'same' || role.kind === 'clamp'
+        ? inputs.every((v) => reached.has(v))
+        : inputs.some((v) => reached.has(v));
+    if (role.kind === 'kernel' || (inputs.length > 0 && carries)) node.output.forEach((v) => reached.add(v));
+  }
+  const demanded = new Set<string>();
+  for (const node of [...graph.node].reverse()) {
+    const role = roles.get(node);
+    const leads = role?.kind === 'kernel' || (role && node.output.some((v) => reached.has(v) && demanded.has(v)));
+    if (leads) data(node).forEach((v) => demanded.add(v));
+  }
+
+  const nodes = new Map<NodeProto, Role>();
+  const quantized = new Set<string>();
+  const constants = new Set<string>();
+  for (const [node, role] of roles) {
+    const live = role.kind === 'kernel' || node.output.some((v) => reached.has(v) && demanded.has(v));
+    const clampOfKernel = absorbed(node) && nodes.has(made.get(node.input[0] ?? '') as NodeProto);
+    if (!live && !clampOfKernel) continue;
+    nodes.set(node, role);
+    if (clampOfKernel) continue;
+    for (const name of dataInputs(node, role)) (constant.has(name) ? constants : quantized).add(name);
+    if (role.kind === 'kernel' && !role.needsOutput) continue;
+    node.output.forEach((v) => quantized.add(v));
+  }
+  // Before an absorbed Relu or Clip no value is quantized; after it, if the kernel before needs its output quantized.
+  for (const node of nodes.keys()) {
+    if (!absorbed(node) || !nodes.has(made.get(node.input[0] ?? '') as NodeProto)) continue;
+    const maker = roles.get(made.get(node.input[0] ?? '') as NodeProto) as Role;
+    const [before, after] = [node.input[0] ?? '', node.output[0] ?? ''];
+    if (quantized.delete(before) || (maker.kind === 'kernel' && maker.needsOutput)) quantized.add(after);
+  }
+  const values = new Map<string, ValuePlan>();
+  for (const node of [undefined, ...graph.node])
+    for (const value of node ? node.output : graph.input.map((i) => i.name)) {
+      if (!quantized.has(value)) continue;
+      const role = node && nodes.get(node);
+      const from = role?.kind === 'same' ? values.get(node?.input[0] ?? '') : undefined;
+      const clip = node && role?.kind === 'clamp' ? clipBounds(node, constant) : from?.clip;
+      values.set(value, { root: from?.root ?? value, clip, integer: role !== undefined });
+    }
+  return { nodes, values, constants, skipped };
+}
+
+function dataInputs(node: NodeProto, role: Role | undefined): string[] {
+  if (!role) return [];
+  const indices = role.kind === 'kernel' || role.kind === 'clamp' ? [0] : role.inputs;
+  return indices.map((i) => node.input[i] ?? '').filter((name) => name !== '');
+}
+
+/** Whether the report lists the node among the layers: it has weights, or an integer kernel would exist for it. */
+function isLayer(node: NodeProto, constant: ReadonlyMap<string, TensorProto>): boolean {
+  const kind = roleOf(node)?.kind;
+  if (kind === 'kernel') return true;
+  return kind === undefined && [...reads(node)].some((name) => (constant.get(name)?.dims.length ?? 0) >= 2);
+}
+
+const isFloat = (name: string, shapes: Shapes): boolean => (shapes.get(name)?.type ?? 'float32') === 'float32';
+
+function stopReason(node: NodeProto, constant: ReadonlyMap<string, TensorProto>, shapes: Shapes): string | undefined {
+  const weights = node.input.filter((name) => (constant.get(name)?.dims.length ?? 0) >= 2 && isFloat(name, shapes));
+  return weights.length > 0 ? `onnxruntime has no integer kernel for ${node.op_type} that QDQ fuses to` : undefined;
+}
+
+/** Why a node with a role cannot be quantized as it is. */
+function unfit(
+  node: NodeProto,
+  role: Role,
+  constant: ReadonlyMap<string, TensorProto>,
+  shapes: Shapes,
+): string | undefined {
+  const value = node.output[0] ?? '';
+  if (!isFloat(value, shapes)) return `computes in ${shapes.get(value)?.type}, not float32`;
+  if (role.kind === 'clamp') return clipBounds(node, constant) ? undefined : 'its bounds are not constants';
+  if (role.kind !== 'kernel') return undefined;
+  const weight = constant.get(node.input[role.weight] ?? '');
+  if (!weight) return `its weights are computed in the graph (${node.input[role.weight]}), not constant`;
+  if (typeOf(weight) !== 'float32') return `its weights are ${typeOf(weight)}, not float32`;
+  if (weight.dims.length < 2) return 'its weight is a vector';
+  if (constant.has(node.input[0] ?? '')) return 'its input is a constant';
+  const bias = role.bias === undefined ? '' : (node.input[role.bias] ?? '');
+  if (bias !== '' && !constant.has(bias)) return `its bias is computed in the graph (${bias})`;
+  if (node.op_type !== 'Gemm') return undefined;
+  if (intAttribute(node, 'transA', 0) === 1) return 'transA is set, which QGemm is not fused with here';
+  if (floatAttribute(node, 'alpha', 1) !== 1 || floatAttribute(node, 'beta', 1) !== 1) return 'alpha or beta is not 1';
+  const width = dimsOf(weight)[intAttribute(node, 'transB', 0) === 1 ? 0 : 1];
+  const biasTensor = bias === '' ? undefined : (constant.get(bias) as TensorProto);
+  if (biasTensor && dimsOf(biasTensor).at(-1) !== width) return 'its bias is broadcast from another shape';
+  return undefined;
+}
+
+/** What a Relu or Clip guarantees; undefined where its bounds are not constants. Opset 6 Clip has attributes, 11 inputs. */
+function clipBounds(
+  node: NodeProto,
+  constant: ReadonlyMap<string, TensorProto>,
+): { min: number; max: number } | undefined {
+  if (node.op_type === 'Relu') return { min: 0, max: Infinity };
+  const bound = (index: number, attribute: string, otherwise: number): number | undefined => {
+    const name = node.input[index] ?? '';
+    if (name === '') return floatAttribute(node, attribute, otherwise);
+    const tensor = constant.get(name);
+    return tensor ? tensorNumbers(tensor)[0] : undefined;
+  };
+  const [min, max] = [bound(1, 'min', -Infinity), bound(2, 'max', Infinity)];
+  return min === undefined || max === undefined ? undefined : { min, max };
+}

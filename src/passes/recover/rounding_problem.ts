@@ -1,0 +1,155 @@
+import { tensorData } from '../../graph/tensor.ts';
+import { descendRounding } from '../../numerics/rounding_descent.ts';
+import type { LayerGram } from '../gram.ts';
+import { asRows, type QuantizedLayer } from './sites.ts';
+
+/** A layer's rounding as matrices: [groups, rows, K] row-major, rows = outputs of a group. */
+export interface RoundingProblem {
+  readonly groups: number;
+  readonly rows: number;
+  readonly size: number;
+  readonly qmin: number;
+  readonly qmax: number;
+  readonly scale: Float64Array;
+  /** W/s + zero point: what is to be rounded. */
+  readonly exact: Float64Array;
+  /** Codes less their zero point that are stored now. */
+  readonly nearest: Float64Array;
+  /** Zero weights stay zero. */
+  readonly frozen: Uint8Array;
+  /** G and T, divided by the layer's mean output power, so that λ means the same for every layer. */
+  readonly gram: Float64Array;
+  readonly target: Float64Array;
+}
+
+/** The rounding problem of a layer. `centred` takes means out of the moments, for a layer whose bias will be corrected. */
+export function roundingProblem(layer: QuantizedLayer, moments: LayerGram, centred: boolean): RoundingProblem {
+  const { rows: outputs, size, place } = asRows(layer);
+  const { groups, count } = moments;
+  const rows = outputs / groups;
+  const codes = tensorData(layer.codes) as Int8Array;
+  const total = outputs * size;
+  const [scale, exact, nearest] = [new Float64Array(total), new Float64Array(total), new Float64Array(total)];
+  const frozen = new Uint8Array(total);
+  for (let r = 0; r < outputs; r++) {
+    const p = layer.scaleAxis === undefined ? 0 : r;
+    for (let k = 0; k < size; k++) {
+      const at = place(r, k);
+      const to = r * size + k;
+      scale[to] = layer.scale[p] as number;
+      exact[to] = (layer.weights[at] as number) / (layer.scale[p] as number);
+      nearest[to] = (codes[at] as number) - (layer.zeroPoint[p] as number);
+      frozen[to] = layer.weights[at] === 0 ? 1 : 0;
+    }
+  }
+  const gram = new Float64Array(moments.gram.length);
+  const cross = new Float64Array(gram.length);
+  const mean = (sum: Float64Array, g: number, i: number): number =>
+    centred ? (sum[g * size + i] as number) / count : 0;
+  for (let g = 0; g < groups; g++)
+    for (let i = 0; i < size; i++)
+      for (let j = 0; j < size; j++) {
+        const at = (g * size + i) * size + j;
+        gram[at] = (moments.gram[at] as number) / count - mean(moments.sum, g, i) * mean(moments.sum, g, j);
+        cross[at] = (moments.cross[at] as number) / count - mean(moments.crossSum, g, i) * mean(moments.sum, g, j);
+      }
+  const { target, power } = targets(exact, scale, gram, cross, { groups, rows, size });
+  for (let i = 0; i < gram.length; i++) gram[i] = (gram[i] as number) / power;
+  for (let i = 0; i < total; i++) target[i] = (target[i] as number) / power;
+  return { groups, rows, size, ...codeBounds(nearest), scale, exact, nearest, frozen, gram, target };
+}
+
+/**
+ * T = W C, the cross term, and the layer's mean output power, which the error is measured in.
+ * W is `exact`·scale; C and G are [groups, K, K].
+ */
+function targets(
+  exact: Float64Array,
+  scale: Float64Array,
+  gram: Float64Array,
+  cross: Float64Array,
+  { groups, rows, size }: { readonly groups: number; readonly rows: number; readonly size: number },
+): { target: Float64Array; power: number } {
+  const target = new Float64Array(exact.length);
+  let power = 0;
+  for (let r = 0; r < groups * rows; r++) {
+    const g = Math.floor(r / rows) * size * size;
+    for (let i = 0; i < size; i++) {
+      const w = (exact[r * size + i] as number) * (scale[r * size + i] as number);
+      if (w === 0) continue;
+      for (let j = 0; j < size; j++) {
+        target[r * size + j] = (target[r * size + j] as number) + w * (cross[g + i * size + j] as number);
+        power +=
+          w * (gram[g + i * size + j] as number) * (exact[r * size + j] as number) * (scale[r * size + j] as number);
+      }
+    }
+  }
+  return { target, power: Math.max(power / (groups * rows), 1e-30) };
+}
+
+/** tr(W̃ G W̃ᵀ) − 2 tr(T W̃ᵀ): the error of the layer's output in units of its power, less what no rounding changes. */
+export function outputError(p: RoundingProblem, codes: Float64Array): number {
+  let error = 0;
+  for (let r = 0; r < p.groups * p.rows; r++) {
+    const g = Math.floor(r / p.rows) * p.size * p.size;
+    for (let i = 0; i < p.size; i++) {
+      const at = r * p.size + i;
+      const w = (codes[at] as number) * (p.scale[at] as number);
+      let row = 0;
+      for (let j = 0; j < p.size; j++)
+        row +=
+          (p.gram[g + i * p.size + j] as number) *
+          (codes[r * p.size + j] as number) *
+          (p.scale[r * p.size + j] as number);
+      error += w * (row - 2 * (p.target[at] as number));
+    }
+  }
+  return error;
+}
+
+/** The codes that a width as small as these need can hold: a 4-bit grid inside int8 stays one. */
+function codeBounds(codes: Float64Array): { qmin: number; qmax: number } {
+  const high = codes.reduce((m, q) => Math.max(m, q), 1);
+  const low = codes.reduce((m, q) => Math.min(m, q), -1);
+  const bits = Math.ceil(Math.log2(Math.max(high + 1, -low))) + 1;
+  const qmax = 2 ** (bits - 1) - 1;
+  return { qmin: low < -qmax ? -qmax - 1 : -qmax, qmax };
+}
+
+/** Coordinate descent from a rounding, group by group. */
+export function polish(p: RoundingProblem, codes: Float64Array): void {
+  const [weights, moments] = [p.rows * p.size, p.size * p.size];
+  for (let g = 0; g < p.groups; g++) {
+    const part = <T extends Float64Array | Uint8Array>(all: T, length: number): T =>
+      all.subarray(g * length, (g + 1) * length) as T;
+    descendRounding(part(codes, weights), part(p.scale, weights), part(p.gram, moments), part(p.target, weights), p, {
+      frozen: part(p.frozen, weights),
+    });
+  }
+}
+
+/** E[W x − W̃ x̂] of each output: what the bias must add. */
+export function meanError(layer: QuantizedLayer, moments: LayerGram, codes: Float64Array): Float64Array {
+  const { rows: outputs, size, place } = asRows(layer);
+  const perGroup = outputs / moments.groups;
+  return Float64Array.from({ length: outputs }, (_, r) => {
+    const step = layer.scale[layer.scaleAxis === undefined ? 0 : r] as number;
+    let error = 0;
+    for (let k = 0, g = Math.floor(r / perGroup) * size; k < size; k++)
+      error +=
+        (layer.weights[place(r, k)] as number) * (moments.crossSum[g + k] as number) -
+        (codes[r * size + k] as number) * step * (moments.sum[g + k] as number);
+    return error / moments.count;
+  });
+}
+
+/** Codes in the tensor's own order, with their zero points. */
+export function toCodes(layer: QuantizedLayer, codes: Float64Array): Float64Array {
+  const { rows, size, place } = asRows(layer);
+  const result = new Float64Array(codes.length);
+  for (let r = 0; r < rows; r++)
+    for (let k = 0; k < size; k++)
+      result[place(r, k)] =
+        (codes[r * size + k] as number) + (layer.zeroPoint[layer.scaleAxis === undefined ? 0 : r] as number);
+  return result;
+}

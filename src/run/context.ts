@@ -1,0 +1,107 @@
+import { batches } from '../data/batch.ts';
+import type { Batch, Dataset, Feeds, RunData } from '../data/types.ts';
+import type { Model } from '../graph/model.ts';
+import { modelInputs } from '../graph/query.ts';
+import type { Shapes } from '../graph/shapes.ts';
+import type { Metric, MetricResult } from '../metrics/metric.ts';
+import type { Clock, PassContext, Plan } from '../passes/pass.ts';
+import { capture } from '../runtime/capture.ts';
+import { collect } from '../runtime/collect.ts';
+import { openComputer } from '../runtime/compute.ts';
+import { keepReferences, measure } from '../runtime/measure.ts';
+import { fixedBatch } from '../runtime/session.ts';
+import { inferShapes } from '../runtime/shapes.ts';
+import { QtoolError } from '../util/error.ts';
+
+/** What a run needs to look at models: the data, how to run, whom to tell. */
+export interface Setting {
+  /** The float model the run began with. */
+  readonly reference: Model;
+  readonly data: RunData;
+  readonly metrics: readonly Metric[];
+  readonly batchSize: number;
+  readonly threads: number | undefined;
+  readonly memoryLimit: number | undefined;
+  readonly signal: AbortSignal;
+  progress(done: number, doing: string): void;
+}
+
+/** What one stage adds to the setting. */
+export interface StageState {
+  readonly plan: Plan;
+  readonly twin: Model | undefined;
+  readonly memory: Map<string, unknown>;
+  readonly clock: Clock;
+}
+
+/** The measuring instruments of a run: sessions, caches. `close()` when the run ends. */
+export interface Instruments {
+  measure(model: Model): Promise<MetricResult[]>;
+  context(state: StageState): PassContext;
+  /** The first calibration samples, in batches. */
+  readonly calibration: (samples: number) => AsyncIterable<Batch>;
+  /** A first batch of the validation data, for timing. */
+  sample(): Promise<Feeds>;
+  close(): Promise<void>;
+}
+
+/** Sets up what stages share. Nothing runs before it is asked for. */
+export function openInstruments(setting: Setting): Instruments {
+  const { reference, data, signal, threads } = setting;
+  const session = threads === undefined ? {} : { threads };
+  const fixed = fixedBatch(modelInputs(reference));
+  const cut = (set: Dataset, limit?: number): AsyncIterable<Batch> =>
+    batches(set, {
+      batchSize: setting.batchSize,
+      ...(fixed === undefined ? {} : { fixedBatch: fixed }),
+      ...(limit === undefined ? {} : { limit }),
+    });
+  const share = (samples: number, of: Dataset, limit?: number): number =>
+    samples / Math.max(1, Math.min(limit ?? Infinity, of.info.samples));
+  const references = keepReferences();
+  const computer = openComputer(4, session);
+  const shapesOf = new WeakMap<Model, Promise<Shapes>>();
+
+  const measured = (model: Model): Promise<MetricResult[]> =>
+    measure(model, reference, cut(data.validation), setting.metrics, {
+      ...session,
+      signal,
+      references,
+      progress: (samples) => setting.progress(share(samples, data.validation), 'measuring'),
+    });
+
+  return {
+    measure: measured,
+    calibration: (samples) => cut(data.calibration, samples),
+    sample: async () => (await firstBatch(cut(data.validation))).feeds,
+    close: () => computer.close(),
+    context: (state) => ({
+      ...state,
+      reference,
+      signal,
+      shapes(model) {
+        const known =
+          shapesOf.get(model) ?? firstBatch(cut(data.calibration, 1)).then((batch) => inferShapes(model, batch));
+        shapesOf.set(model, known);
+        return known;
+      },
+      collect: (model, wanted, samples) =>
+        collect(model, () => cut(data.calibration, samples), wanted, {
+          ...session,
+          signal,
+          ...(setting.memoryLimit === undefined ? {} : { memoryLimit: setting.memoryLimit }),
+          progress: (done) => setting.progress(share(done, data.calibration, samples), 'collecting statistics'),
+        }),
+      capture: (model, values, samples) =>
+        capture(model, cut(data.calibration, samples), values, { ...session, signal }),
+      compute: (graph, feeds) => computer.compute(graph, feeds),
+      measure: async (model) => ({ metrics: await measured(model) }),
+      progress: (done, doing) => setting.progress(done, doing ?? 'working'),
+    }),
+  };
+}
+
+async function firstBatch(all: AsyncIterable<Batch>): Promise<Batch> {
+  for await (const batch of all) return batch;
+  throw new QtoolError('data', 'the dataset is empty', { hint: 'check its path and limits' });
+}

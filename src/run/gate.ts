@@ -1,0 +1,35 @@
+import type { MetricResult } from '../metrics/metric.ts';
+import type { Gate } from '../schedule/types.ts';
+import { QtoolError } from '../util/error.ts';
+
+/** Whether a gate holds, and the sentence that says so. */
+export interface GateResult {
+  readonly passed: boolean;
+  readonly why: string;
+}
+
+/**
+ * Judges a measured drop against the float model on the same samples. A relative gate takes the drop as a share of the float
+ * value. @throws QtoolError where the metric was not measured.
+ */
+export function judge(gate: Gate, metrics: readonly MetricResult[]): GateResult {
+  const result = metrics.find((m) => m.name === gate.metric);
+  if (!result)
+    throw new QtoolError('schedule', `the gate asks for "${gate.metric}", which was not measured`, {
+      hint: `measured: ${metrics.map((m) => m.name).join(', ') || 'nothing'}; name it under "metric" of the data config`,
+    });
+  if (!Number.isFinite(result.value)) return { passed: false, why: `${gate.metric} is ${result.value}` };
+  const reference = result.reference ?? result.value;
+  const drop = result.drop ?? (result.higherIsBetter ? reference - result.value : result.value - reference);
+  const cost = gate.relative ? drop / Math.abs(reference) : drop;
+  const passed = cost <= gate.maxDrop;
+  const text = (v: number): string =>
+    gate.relative
+      ? `${(100 * v).toFixed(2)} %`
+      : `${v.toFixed(2)}${result.unit === '%' ? ' points' : result.unit && ` ${result.unit}`}`;
+  const noise =
+    result.dropInterval !== undefined &&
+    Math.abs(drop - (gate.relative ? gate.maxDrop * Math.abs(reference) : gate.maxDrop)) < result.dropInterval;
+  const doubt = noise ? `; within the noise of ${result.samples} samples (± ${result.dropInterval?.toFixed(2)})` : '';
+  return { passed, why: `${gate.metric} drop ${text(cost)} ${passed ? '≤' : '>'} ${text(gate.maxDrop)}${doubt}` };
+}

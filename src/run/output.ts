@@ -1,0 +1,53 @@
+import { appendFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { writeModel } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
+import { QtoolError } from '../util/error.ts';
+
+/** The files of a run directory. */
+export const outputFiles = [
+  'model.onnx',
+  'model.onnx.data',
+  'report.json',
+  'report.html',
+  'schedule.yaml',
+  'qtool.log',
+] as const;
+
+/** A run's own folder: the best model so far, the report, the resolved schedule, the log. */
+export interface RunFolder {
+  readonly modelPath: string;
+  /** Puts a model in place of the best one so far; returns its bytes on disk. */
+  keep(model: Model): Promise<number>;
+  write(name: (typeof outputFiles)[number], text: string): Promise<void>;
+  log(line: string): Promise<void>;
+}
+
+/**
+ * Takes a folder for a run. With `force` the files of an earlier run go; other files are never touched.
+ * @throws QtoolError('usage') where the folder holds anything and `force` is not set.
+ */
+export async function openRunFolder(folder: string, force: boolean): Promise<RunFolder> {
+  const present = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return [];
+    throw new QtoolError('usage', 'the output folder cannot be read', { at: folder, hint: 'name a folder', cause });
+  });
+  if (present.length > 0 && !force)
+    throw new QtoolError('usage', 'the output folder exists and is not empty', {
+      at: folder,
+      hint: 'name another folder, or give --force',
+    });
+  for (const name of outputFiles) await rm(join(folder, name), { force: true });
+  await mkdir(folder, { recursive: true });
+  const modelPath = join(folder, 'model.onnx');
+  return {
+    modelPath,
+    keep: (model) => writeModel(model, modelPath),
+    async write(name, text) {
+      const path = join(folder, name);
+      await writeFile(`${path}.part`, text);
+      await rename(`${path}.part`, path);
+    },
+    log: (line) => appendFile(join(folder, 'qtool.log'), `${line}\n`),
+  };
+}

@@ -1,0 +1,154 @@
+import { createHash } from 'node:crypto';
+import { cpus } from 'node:os';
+import { zeroShare } from '../analyze/zero_share.ts';
+import type { RunData } from '../data/types.ts';
+import { checkModel } from '../graph/check.ts';
+import { encodeModel, type Model } from '../graph/model.ts';
+import { opset } from '../graph/query.ts';
+import { dimsOf, elementCount } from '../graph/tensor.ts';
+import type { Metric } from '../metrics/metric.ts';
+import { onnxruntimeVersion } from '../runtime/session.ts';
+import type { Schedule } from '../schedule/types.ts';
+import { QtoolError } from '../util/error.ts';
+import { version } from '../util/version.ts';
+import { openInstruments } from './context.ts';
+import type { RunEvent } from './event.ts';
+import { layerReports } from './layers.ts';
+import { openRunFolder } from './output.ts';
+import type { Measurement, RunReport, StageReport } from './report.ts';
+import { compressedSizes } from './size.ts';
+import { checkLoads, runStage, type State } from './stage.ts';
+
+export interface RunOptions {
+  readonly model: Model;
+  readonly schedule: Schedule;
+  /** The schedule as text, written into the run folder. */
+  readonly scheduleText: string;
+  readonly data: RunData;
+  readonly metrics: readonly Metric[];
+  readonly outDir: string;
+  readonly force: boolean;
+  /** Without it nothing is measured: passes are applied, gates cannot be judged. */
+  readonly measure: boolean;
+  readonly latency: boolean;
+  readonly batchSize: number;
+  readonly threads?: number;
+  readonly memoryLimit?: number;
+  readonly signal: AbortSignal;
+  readonly log: (event: RunEvent) => void;
+  /** Renders the report for the run folder; given by what stands above. */
+  render?(report: RunReport): { readonly html: string };
+}
+
+/**
+ * Compresses a model by a schedule: float baseline first, then for each stage apply → load → measure → gate → checkpoint. The
+ * best model so far is always in the run folder. Ctrl-C (`signal`) ends the run with what was reached.
+ * @throws QtoolError before any work for a model that onnxruntime does not load, a gate on a metric that is not measured, and
+ * an output folder in use.
+ */
+export async function run(options: RunOptions): Promise<RunReport> {
+  const began = Date.now();
+  const { model, schedule, data, log, signal } = options;
+  checkModel(model);
+  await checkLoads(model);
+  const bytes = encodeModel(model).length;
+  checkGates(options);
+  const folder = await openRunFolder(options.outDir, options.force);
+  await folder.write('schedule.yaml', options.scheduleText);
+  const say = (event: RunEvent): void => {
+    log(event);
+    if (event.kind !== 'progress') void folder.log(`${new Date().toISOString()} ${JSON.stringify(event)}`);
+  };
+  const instruments = openInstruments({
+    ...options,
+    reference: model,
+    memoryLimit: options.memoryLimit,
+    threads: options.threads,
+    progress: (done, text) => log({ kind: 'progress', done, text }),
+  });
+  const reports: StageReport[] = [];
+  let status: RunReport['result']['status'] = 'finished';
+  let state: State = { model, plan: new Map(), twin: undefined, measurement: undefined, stages: [] };
+  let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(model), latency: [] };
+  try {
+    say({ kind: 'phase', text: 'float baseline' });
+    if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
+    state = { ...state, measurement: baseline };
+    say({ kind: 'baseline', measurement: baseline });
+    await folder.keep(model);
+    const memories = new Map<string, Map<string, unknown>>();
+    for (const stage of schedule.stages) {
+      signal.throwIfAborted();
+      say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
+      const outcome = await runStage(stage, state, instruments, options, memories);
+      reports.push(outcome.report);
+      say({ kind: 'stage', report: outcome.report });
+      if (outcome.state !== state) {
+        state = outcome.state;
+        await folder.keep(state.model);
+      }
+      if (outcome.report.verdict === 'stopped') {
+        status = 'stopped';
+        break;
+      }
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    status = 'cancelled';
+    say({ kind: 'note', text: 'cancelled: the best model so far is kept' });
+  } finally {
+    await instruments.close();
+  }
+  say({ kind: 'phase', text: 'report' });
+  const report: RunReport = {
+    format: 1,
+    tool: {
+      qtool: version,
+      onnxruntime: await onnxruntimeVersion(),
+      node: process.version,
+      platform: `${process.platform} ${process.arch}`,
+      cpu: cpus()[0]?.model.trim() ?? 'unknown',
+    },
+    started: new Date(began).toISOString(),
+    seconds: (Date.now() - began) / 1000,
+    model: { path: model.path ?? '', bytes, sha256: sha256(model), opset: opset(model), parameters: parameters(model) },
+    schedule: options.scheduleText,
+    data: { calibration: data.calibration.info, validation: data.validation.info, notes: data.notes },
+    baseline,
+    stages: reports,
+    layers:
+      status === 'cancelled' || !options.measure
+        ? []
+        : await layerReports(state.model, state.twin ?? model, instruments.calibration, signal),
+    result: {
+      path: folder.modelPath,
+      measurement: state.measurement ?? baseline,
+      ...(await compressedSizes(folder.modelPath)),
+      stages: state.stages,
+      status,
+    },
+    notes: schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
+  };
+  await folder.write('report.json', `${JSON.stringify(report, undefined, 2)}\n`);
+  if (options.render) await folder.write('report.html', options.render(report).html);
+  return report;
+}
+
+/** Gates are checked against what will be measured before anything runs. */
+function checkGates({ schedule, metrics, measure }: RunOptions): void {
+  if (!measure) return;
+  for (const { gate, at } of schedule.stages)
+    if (gate && !metrics.some((m) => m.name === gate.metric))
+      throw new QtoolError('schedule', `the gate's metric "${gate.metric}" is not measured on this data`, {
+        at,
+        hint: `measured are: ${metrics.map((m) => m.name).join(', ') || 'none'}`,
+      });
+}
+
+const sha256 = (model: Model): string => createHash('sha256').update(encodeModel(model)).digest('hex');
+
+/** Elements of all initializers of floating-point type. */
+function parameters(model: Model): number {
+  const floats = new Set([1, 10, 11, 16]);
+  return model.graph.initializer.reduce((sum, t) => sum + (floats.has(t.data_type) ? elementCount(dimsOf(t)) : 0), 0);
+}

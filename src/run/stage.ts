@@ -1,0 +1,187 @@
+import { zeroShare } from '../analyze/zero_share.ts';
+import { encodeModel, type Model } from '../graph/model.ts';
+import type { PassResult, Plan } from '../passes/pass.ts';
+import { openSession } from '../runtime/session.ts';
+import { latency } from '../runtime/time.ts';
+import type { Stage } from '../schedule/types.ts';
+import { QtoolError } from '../util/error.ts';
+import type { Instruments } from './context.ts';
+import { judge, type GateResult } from './gate.ts';
+import type { Attempt, Measurement, StageReport, Verdict } from './report.ts';
+import { weaken } from './retry.ts';
+
+/** A model on its way through the schedule, with what later stages need to know about it. */
+export interface State {
+  readonly model: Model;
+  readonly plan: Plan;
+  /** The float model the quantized one was made from. */
+  readonly twin: Model | undefined;
+  readonly measurement: Measurement | undefined;
+  /** The stages whose effect the model carries. */
+  readonly stages: readonly number[];
+}
+
+export interface StageOptions {
+  /** The float model. */
+  readonly model: Model;
+  readonly measure: boolean;
+  readonly latency: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Memories of pass instances, by instance name. */
+export type Memories = Map<string, Map<string, unknown>>;
+
+/** One application of the pass: what came out, and whether the gate holds. */
+interface Tried {
+  readonly result: PassResult;
+  readonly memory: Map<string, unknown>;
+  readonly attempt: Attempt;
+  readonly why: string;
+}
+
+/** Loads a model and lets it go. @throws QtoolError saying what onnxruntime refuses. */
+export async function checkLoads(model: Model): Promise<void> {
+  await (await openSession(model)).close();
+}
+
+/**
+ * Applies one stage to the state and decides what goes on: the new model, a weaker form of it (`retry`), or the old one
+ * (`undo`, `stop`). A result that onnxruntime does not load counts as failed.
+ */
+export async function runStage(
+  stage: Stage,
+  before: State,
+  tools: Instruments,
+  options: StageOptions,
+  memories: Memories,
+): Promise<{ state: State; report: StageReport }> {
+  const began = Date.now();
+  const attempts: Attempt[] = [];
+  const old = memories.get(stage.instance) ?? new Map<string, unknown>();
+  const attempt = async (passOptions: unknown): Promise<Tried> => {
+    const tried = await tryOnce(stage, passOptions, before, new Map(old), tools, options);
+    attempts.push(tried.attempt);
+    return tried;
+  };
+  let tried = await attempt(stage.options);
+  let verdict: Verdict = 'kept';
+  if (!tried.attempt.passed) ({ tried, verdict } = await onFailure(stage, tried, attempt));
+  const goesOn = verdict === 'kept' || verdict === 'retried' || verdict === 'warned';
+  let state = before;
+  if (goesOn) {
+    memories.set(stage.instance, tried.memory);
+    const { result } = tried;
+    const measurement = await timed(result.model, tried.attempt.measurement, tools, options);
+    state = {
+      model: result.model,
+      plan: result.plan ? new Map([...before.plan, ...result.plan]) : before.plan,
+      twin: result.twin ?? before.twin,
+      measurement,
+      stages: [...before.stages, stage.index],
+    };
+  }
+  const { gate } = stage;
+  const report: StageReport = {
+    index: stage.index,
+    instance: stage.instance,
+    pass: stage.pass.name,
+    class: stage.pass.classes[0] ?? stage.pass.name,
+    epoch: stage.clock.epoch,
+    at: stage.at,
+    options: stage.options,
+    gate: gate && { metric: gate.metric, maxDrop: gate.maxDrop, relative: gate.relative, onFail: gate.onFail },
+    attempts,
+    measurement: state.measurement,
+    verdict,
+    why: tried.why,
+    changed: tried.result.changed,
+    skipped: tried.result.skipped,
+    notes: tried.result.notes ?? [],
+    seconds: (Date.now() - began) / 1000,
+  };
+  return { state, report };
+}
+
+async function onFailure(
+  stage: Stage,
+  failed: Tried,
+  attempt: (options: unknown) => Promise<Tried>,
+): Promise<{ tried: Tried; verdict: Verdict }> {
+  const onFail = stage.gate?.onFail ?? 'undo';
+  if (onFail === 'warn' && failed.attempt.measurement) return { tried: failed, verdict: 'warned' };
+  if (onFail === 'stop') return { tried: failed, verdict: 'stopped' };
+  if (onFail === 'retry') {
+    const { strength } = stage.pass;
+    if (!strength)
+      return {
+        tried: { ...failed, why: `${failed.why}; this pass has no weaker setting to retry` },
+        verdict: 'undone',
+      };
+    let passed: Tried | undefined;
+    await weaken(strength, stage.options, async (options) => {
+      const tried = await attempt(options);
+      if (tried.attempt.passed) passed = tried;
+      return tried.attempt.passed;
+    });
+    if (passed) return { tried: { ...passed, why: `${passed.attempt.strength}: ${passed.why}` }, verdict: 'retried' };
+    return { tried: { ...failed, why: `${failed.why}; no weaker setting passed either` }, verdict: 'undone' };
+  }
+  return { tried: failed, verdict: 'undone' };
+}
+
+async function tryOnce(
+  stage: Stage,
+  passOptions: unknown,
+  before: State,
+  memory: Map<string, unknown>,
+  tools: Instruments,
+  options: StageOptions,
+): Promise<Tried> {
+  const { pass, clock, gate } = stage;
+  const context = tools.context({ plan: before.plan, twin: before.twin, memory, clock });
+  const result = await pass.apply(before.model, passOptions, context);
+  const strength = pass.strength?.describe(passOptions) ?? '';
+  const refused = await refusal(result.model);
+  if (refused !== undefined)
+    return {
+      result,
+      memory,
+      attempt: { strength, measurement: undefined, passed: false },
+      why: `onnxruntime refuses the result: ${refused}`,
+    };
+  const measurement: Measurement = {
+    metrics: options.measure ? await tools.measure(result.model) : [],
+    bytes: encodeModel(result.model).length,
+    zeros: zeroShare(result.model),
+    latency: [],
+  };
+  const judged: GateResult =
+    gate && options.measure
+      ? judge(gate, measurement.metrics)
+      : { passed: true, why: gate ? 'not measured' : 'no gate' };
+  return { result, memory, attempt: { strength, measurement, passed: judged.passed }, why: judged.why };
+}
+
+async function refusal(model: Model): Promise<string | undefined> {
+  try {
+    await checkLoads(model);
+    return undefined;
+  } catch (error) {
+    if (error instanceof QtoolError && error.code === 'runtime') return error.message;
+    throw error;
+  }
+}
+
+async function timed(
+  model: Model,
+  measured: Measurement | undefined,
+  tools: Instruments,
+  options: StageOptions,
+): Promise<Measurement | undefined> {
+  if (!measured || !options.latency) return measured;
+  return {
+    ...measured,
+    latency: await latency(model, options.model, await tools.sample(), { signal: options.signal }),
+  };
+}

@@ -1,0 +1,35 @@
+import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { openRunFolder } from '../../src/run/output.ts';
+import { smallConvNet } from '../helpers/models.ts';
+
+let folder: string;
+beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), 'qtool-out-'))));
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+describe('openRunFolder', () => {
+  it('makes the folder, and writes whole files only', async () => {
+    const out = await openRunFolder(join(folder, 'a', 'b'), false);
+    expect(await out.keep(smallConvNet())).toBe((await readFile(out.modelPath)).length);
+    await out.write('report.json', '{}');
+    await out.log('one');
+    await out.log('two');
+    expect((await readdir(join(folder, 'a', 'b'))).sort()).toEqual(['model.onnx', 'qtool.log', 'report.json']);
+    expect(await readFile(join(folder, 'a', 'b', 'qtool.log'), 'utf8')).toBe('one\ntwo\n');
+  });
+
+  it('refuses a folder in use, and with force takes away only its own files', async () => {
+    await writeFile(join(folder, 'mine.txt'), 'keep');
+    await writeFile(join(folder, 'report.json'), 'old');
+    await expect(openRunFolder(folder, false)).rejects.toThrow('exists and is not empty');
+    expect(await readFile(join(folder, 'report.json'), 'utf8')).toBe('old');
+    await openRunFolder(folder, true);
+    expect(await readdir(folder)).toEqual(['mine.txt']);
+  });
+
+  it('says so where the path is a file', async () => {
+    await writeFile(join(folder, 'file'), '');
+    await expect(openRunFolder(join(folder, 'file'), true)).rejects.toThrow('cannot be read');
+  });
+});
