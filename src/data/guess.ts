@@ -38,12 +38,13 @@ export function guessConfig(path: string, inputs: readonly ModelInput[]): { conf
     throw dataError('what kind of data this is does not show', path, 'Describe it in a data config (docs/data.md).');
   const images = source.kind === 'image-folder' || source.kind === 'manifest';
   const transforms = images ? guessTransforms(inputs) : undefined;
-  const notes = transforms
-    ? [
-        `no preprocessing is described: images are resized to ${String(transforms.center_crop)} and scaled to 0..1; a data config says it right`,
-      ]
-    : [];
+  const notes = transforms ? [guessNote(transforms)] : [];
   return wrap(full, transforms ? { data: source, transforms } : { data: source }, notes);
+}
+
+function guessNote({ center_crop: crop }: Transforms): string {
+  const size = Array.isArray(crop) ? `resized to ${crop.join('x')} and ` : '';
+  return `no preprocessing is described: images are ${size}scaled to 0..1, a guess that a data config replaces`;
 }
 
 const wrap = (path: string, value: DataConfigValue, notes: string[]): { config: DataConfig; notes: string[] } => ({

@@ -52,9 +52,11 @@ function readTensors(set: string, what: 'input' | 'output', names: readonly stri
     const path = join(set, file);
     const proto = decode(path);
     const number = Number(/\d+/.exec(file)![0]);
-    const name = names.includes(proto.name) ? proto.name : (names[number] ?? proto.name);
-    if (name === '' || (what === 'input' && number >= names.length))
-      throw dataError(`the model has ${names.length} ${what}s (${names.join(', ')}): this one feeds none`, path);
+    const named = names.includes(proto.name) ? proto.name : names[number];
+    if (named === undefined && names.length > 0)
+      throw dataError(`the model has ${names.length} ${what}s (${names.join(', ')}): this is none of them`, path);
+    // Without the model's output names the file's own name is all there is.
+    const name = named ?? (proto.name || file.slice(0, -3));
     feeds[name] = tensorOf(proto, path);
   }
   return feeds;

@@ -38,11 +38,11 @@ export const metricKinds: readonly MetricKind[] = [
 
 /**
  * The metrics of a run: those that its config asks for, else what the data allows (labelled: top1, agreement, sqnr; not
- * labelled: sqnr). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
+ * labelled: sqnr, cosine). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
  */
 export async function openMetrics(data: Pick<RunData, 'metrics' | 'folder' | 'validation'>): Promise<Metric[]> {
   const { labelled } = data.validation.info;
-  if (data.metrics.length === 0) return labelled ? [topK(1), agreement(), sqnr()] : [sqnr()];
+  if (data.metrics.length === 0) return labelled ? [topK(1), agreement(), sqnr()] : [sqnr(), cosine()];
   return Promise.all(
     data.metrics.map(async (config) => {
       const metric = await openMetric(config, data.folder);

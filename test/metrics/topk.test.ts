@@ -1,10 +1,9 @@
-import type { Batch, Feeds, Tensor } from '../../src/data/types.ts';
+import type { Batch, Feeds } from '../../src/data/types.ts';
 import { agreement } from '../../src/metrics/agreement.ts';
-import type { Metric, MetricInput, MetricResult } from '../../src/metrics/metric.ts';
 import { wilsonHalfWidth } from '../../src/metrics/share.ts';
 import { topK } from '../../src/metrics/topk.ts';
+import { float, run } from './support.ts';
 
-const float = (dims: readonly number[], data: readonly number[]): Tensor => ({ type: 'float32', dims, data: Float32Array.from(data) }); // prettier-ignore
 const batchOf = (labels: readonly (readonly number[] | undefined)[], size = labels.length): Batch => ({
   ids: labels.map(String),
   feeds: {},
@@ -12,16 +11,14 @@ const batchOf = (labels: readonly (readonly number[] | undefined)[], size = labe
   count: labels.length,
   size,
 });
-const run = <S>(metric: Metric<S>, ...inputs: MetricInput[]): MetricResult =>
-  metric.finish(inputs.reduce((state, input) => metric.add(state, input), metric.start()));
 /** One-hot scores of predicted classes. */
 const oneHot = (predicted: readonly number[], classes: number): Feeds => ({
-  y: float([predicted.length, classes], predicted.flatMap((p) => Array.from({ length: classes }, (_, c) => (c === p ? 1 : 0)))), // prettier-ignore
+  y: float([predicted.length, classes], ...predicted.flatMap((p) => Array.from({ length: classes }, (_, c) => (c === p ? 1 : 0)))), // prettier-ignore
 });
 
 describe('topK', () => {
   it('counts labels among the k highest scores, the lower index first among equal ones', () => {
-    const outputs = { y: float([4, 3], [0.1, 0.5, 0.4, 0.2, 0.2, 0.1, 0.2, 0.2, 0.1, 0, 0, 0]) };
+    const outputs = { y: float([4, 3], 0.1, 0.5, 0.4, 0.2, 0.2, 0.1, 0.2, 0.2, 0.1, 0, 0, 0) };
     const input = { batch: batchOf([[1], [0], [1], [2]]), outputs, reference: outputs };
     expect(run(topK(1), input)).toMatchObject({
       name: 'top1',
@@ -58,7 +55,7 @@ describe('topK', () => {
 
   it('takes labels of sequences position by position, without -1, one cluster a sample', () => {
     // [2 samples, 3 positions, 2 classes]; predictions 0 1 0 | 1 1 0, labels 0 0 -1 | 1 0 0: 1 of 2 and 2 of 3 right.
-    const outputs = { y: float([2, 3, 2], [1, 0, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0]) };
+    const outputs = { y: float([2, 3, 2], 1, 0, 0, 1, 1, 0, 0, 1, 0, 1, 1, 0) };
     const result = run(topK(1), { batch: batchOf([[0, 0, -1], [1, 0, 0]]), outputs, reference: outputs }); // prettier-ignore
     expect(result).toMatchObject({ value: 60, samples: 2, drop: 0, dropInterval: 0 });
     // Ratio estimate: residuals 1 − 0.6·2 = −0.2 and 2 − 0.6·3 = 0.2; z · sqrt(0.04 + 0.04) / 5.
@@ -66,11 +63,11 @@ describe('topK', () => {
   });
 
   it('reads [N, C, 1, 1], another class axis and a named output', () => {
-    const outputs = { z: float([2], [0, 0]), y: float([2, 2, 1, 1], [0, 1, 1, 0]) };
+    const outputs = { z: float([2], 0, 0), y: float([2, 2, 1, 1], 0, 1, 1, 0) };
     const batch = batchOf([[1], [0]]);
     expect(run(topK(1), { batch, outputs, reference: outputs }).value).toBe(100);
     // Class axis 1 of [1, 2, 3]: classes at positions 0..2 are 1, 0, 1.
-    const planes = { y: float([1, 2, 3], [0, 5, 0, 1, 1, 1]) };
+    const planes = { y: float([1, 2, 3], 0, 5, 0, 1, 1, 1) };
     const sequence = { batch: batchOf([[1, 0, 1]]), outputs: planes, reference: planes };
     expect(run(topK(1, { output: 'y', axis: 1 }), sequence).value).toBe(100);
     expect(() => run(topK(1, { output: 'logits' }), sequence)).toThrow(/no output "logits".*it has y/);
@@ -78,7 +75,7 @@ describe('topK', () => {
   });
 
   it('counts NaN as wrong', () => {
-    const outputs = { y: float([2, 2], [1, NaN, NaN, NaN]) };
+    const outputs = { y: float([2, 2], 1, NaN, NaN, NaN) };
     const input = { batch: batchOf([[0], [0]]), outputs, reference: oneHot([0, 0], 2) };
     expect(run(topK(2), input)).toMatchObject({ value: 50, drop: 50 });
     expect(run(topK(1), input).value).toBe(0);
@@ -105,8 +102,8 @@ describe('agreement', () => {
   });
 
   it('leaves padding of sequences out', () => {
-    const own = { y: float([1, 2, 2], [1, 0, 1, 0]) };
-    const reference = { y: float([1, 2, 2], [1, 0, 0, 1]) };
+    const own = { y: float([1, 2, 2], 1, 0, 1, 0) };
+    const reference = { y: float([1, 2, 2], 1, 0, 0, 1) };
     expect(run(agreement(), { batch: batchOf([[0, -1]]), outputs: own, reference }).value).toBe(100);
   });
 });
