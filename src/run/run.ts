@@ -71,11 +71,12 @@ export async function run(options: RunOptions): Promise<RunReport> {
   let state: State = { model, plan: new Map(), twin: undefined, measurement: undefined, stages: [] };
   let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(model), latency: [] };
   try {
+    // From here on there is a model in the folder, whatever happens.
+    await folder.keep(model);
     say({ kind: 'phase', text: 'float baseline' });
     if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
     state = { ...state, measurement: baseline };
     say({ kind: 'baseline', measurement: baseline });
-    await folder.keep(model);
     const memories = new Map<string, Map<string, unknown>>();
     for (const stage of schedule.stages) {
       signal.throwIfAborted();

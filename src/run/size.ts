@@ -1,15 +1,13 @@
 import { createReadStream } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { constants, createBrotliCompress, createGzip } from 'node:zlib';
 
-/** Brotli's best quality takes minutes on large files; beyond this the next quality a web server would use. */
-const bestBrotliBelow = 16 * 2 ** 20;
+/** Quality 11 takes ten times as long for a few percent: about 3 s a megabyte. */
+const brotliQuality = 9;
 
-/** Bytes of a file under gzip -9 and brotli: what a web page downloads. Streamed. */
+/** Bytes of a file under gzip -9 and brotli -9: what a web page downloads. Streamed. */
 export async function compressedSizes(path: string): Promise<{ readonly gzip: number; readonly brotli: number }> {
-  const quality = (await stat(path)).size < bestBrotliBelow ? 11 : 5;
   const count = async (through: NodeJS.ReadWriteStream): Promise<number> => {
     let bytes = 0;
     const sink = new Writable({
@@ -23,6 +21,6 @@ export async function compressedSizes(path: string): Promise<{ readonly gzip: nu
   };
   return {
     gzip: await count(createGzip({ level: 9 })),
-    brotli: await count(createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: quality } })),
+    brotli: await count(createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality } })),
   };
 }
