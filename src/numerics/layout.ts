@@ -1,7 +1,7 @@
 import { QtoolError } from '../util/error.ts';
 import type { Granularity } from './format.ts';
 
-const { ceil, min } = Math;
+const { ceil, floor, min } = Math;
 
 /**
  * A dense row-major tensor seen as [outer, axis, inner], its axis cut into groups of `size` (the last one ragged), and where the
@@ -81,4 +81,32 @@ export function forEachRun(
       else for (let a = 0; a < count; a++) run(start + a * inner, inner, param, strideInner);
     }
   }
+}
+
+/** The most elements that share one parameter. */
+export function groupSize({ elements, outer, size, axis, inner, strideInner, params }: Layout): number {
+  if (params === 0) return 0;
+  return strideInner === 0
+    ? params === 1 && axis === 1
+      ? elements
+      : outer * min(size, axis) * inner
+    : min(size, axis);
+}
+
+/** Copies the elements of parameter `param` into `out`, in the tensor's order; gives how many. */
+export function gatherGroup(data: Float32Array, layout: Layout, param: number, out: Float32Array): number {
+  const { outer, axis, inner, size, groups, strideOuter, strideInner } = layout;
+  // Which outer and inner indices belong to the parameter: all, or the one it names.
+  const [o0, o1] = strideOuter === 0 ? [0, outer] : [floor(param / strideOuter), floor(param / strideOuter) + 1];
+  const rest = param - o0 * strideOuter;
+  const g = layout.params === 1 ? 0 : floor(rest / layout.strideGroup) % groups;
+  const [i0, i1] = strideInner === 0 ? [0, inner] : [rest % inner, (rest % inner) + 1];
+  let n = 0;
+  for (let o = o0; o < o1; o++) {
+    for (let a = g * size; a < min(axis, (g + 1) * size); a++) {
+      const base = (o * axis + a) * inner;
+      for (let i = i0; i < i1; i++) out[n++] = data[base + i] as number;
+    }
+  }
+  return n;
 }

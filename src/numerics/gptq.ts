@@ -1,0 +1,146 @@
+import { QtoolError } from '../util/error.ts';
+import { chooseParams, codeArray, codeRange, type AffineFormat, type Codes } from './affine.ts';
+import type { Granularity, QuantParams } from './format.ts';
+import { batch, flush, inverseFactor, spread } from './obs.ts';
+import { roundingMagic } from './rounding.ts';
+import type { Mask } from './sparsity.ts';
+
+const { fround, min } = Math;
+
+/** Scale and zero point for the weights of one group; they are float32 numbers held as doubles. */
+export type ChooseParams = (values: Float32Array) => { readonly scale: number; readonly zeroPoint: number };
+
+export interface GptqOptions {
+  readonly format: AffineFormat;
+  /** Columns that share a scale; undefined: the whole row. */
+  readonly group?: number | undefined;
+  readonly damping?: number | undefined;
+  /**
+   * `activation` takes columns by falling diagonal of the Hessian (GPTQ's act_order), so that what matters most is fixed while
+   * most columns are left to make up for it. Scales are then chosen beforehand.
+   */
+  readonly order?: 'natural' | 'activation' | undefined;
+  /** How a group's scale is chosen; the extremes of the group if not given. */
+  readonly choose?: ChooseParams | undefined;
+  /** 0 where a weight is pruned and must stay exactly zero. */
+  readonly mask?: Mask | undefined;
+  readonly at?: string | undefined;
+}
+
+export interface GptqResult {
+  /** [rows, cols] */
+  readonly codes: Codes;
+  /** Per channel of axis 0, or per group along axis 1. */
+  readonly params: QuantParams;
+}
+
+/**
+ * GPTQ: quantizes a weight matrix column by column, each column's error being spread over the columns not yet quantized so that
+ * the layer's output changes least, Σ‖(W − Q)·x‖² over the calibration inputs (E. Frantar et al., arXiv 2210.17323). Rows do not
+ * depend on each other, so four at a time go through all columns.
+ *
+ * @param weights [rows, cols] row-major, cols being the summed axis (a Conv's [out, in/group·kh·kw]).
+ * @param hessian Σ x·xᵀ over the inputs of those cols, [cols, cols], any positive multiple of it.
+ * @throws QtoolError `graph` if sizes do not match, `data` if the Hessian is not positive definite after damping.
+ */
+export function gptq(
+  weights: Float32Array,
+  [rows, cols]: readonly [number, number],
+  hessian: Float64Array,
+  options: GptqOptions,
+): GptqResult {
+  const { format, damping = 0.01, order = 'natural', mask, at } = options;
+  if (weights.length !== rows * cols || hessian.length !== cols * cols) {
+    throw new QtoolError('graph', `weights of ${rows} × ${cols} need a Hessian of ${cols} × ${cols}`, { at });
+  }
+  const size = options.group ?? cols;
+  const groups = Math.ceil(cols / size);
+  const choose = options.choose ?? extremesOf(format, at);
+  const { qmin, qmax } = codeRange(format);
+  const codes = codeArray(format, rows * cols);
+  const scale = new Float32Array(rows * groups);
+  const zeroPoint = new Int32Array(rows * groups);
+  const columns = order === 'activation' ? byDiagonal(hessian, cols) : undefined;
+  const u = inverseFactor(columns === undefined ? hessian : permuted(hessian, cols, columns), cols, damping, at);
+  const w = new Float64Array(4 * cols);
+  const errors = new Float64Array(4 * batch);
+  for (let first = 0; first < rows; first += 4) {
+    const count = min(4, rows - first);
+    for (let r = 0; r < count; r++) {
+      for (let j = 0; j < cols; j++) w[r * cols + j] = weights[(first + r) * cols + (columns?.[j] ?? j)] as number;
+    }
+    if (columns !== undefined) {
+      for (let r = first; r < first + count; r++) {
+        for (let g = 0; g < groups; g++)
+          set(r, g, weights.slice(r * cols + g * size, r * cols + min(cols, (g + 1) * size)));
+      }
+    }
+    for (let start = 0, end = 0; start < cols; start = end) {
+      // A batch ends where a group begins: the group's scale must see all that came before.
+      end = min(cols, start + batch, start - (start % size) + size);
+      for (let j = start; j < end; j++) {
+        const column = columns?.[j] ?? j;
+        const g = (column / size) | 0;
+        const d = u[j * cols + j] as number;
+        for (let r = 0; r < count; r++) {
+          const here = r * cols + j;
+          if (columns === undefined && j % size === 0) {
+            set(first + r, g, Float32Array.from(w.subarray(here, r * cols + min(cols, j + size))));
+          }
+          const p = (first + r) * groups + g;
+          const s = scale[p] as number;
+          const z = zeroPoint[p] as number;
+          const target = (first + r) * cols + column;
+          const x = w[here] as number;
+          let q = 0;
+          if (mask === undefined || mask[target] !== 0) {
+            q = fround(fround(x) / s);
+            if (q < qmin - z) q = qmin - z;
+            else if (q > qmax - z) q = qmax - z;
+            q = q + roundingMagic - roundingMagic;
+          }
+          codes[target] = q + z;
+          errors[r * batch + j - start] = (x - q * s) / d;
+        }
+        spread(w, 0, cols, u, j, end, errors, j - start);
+      }
+      flush(w, 0, cols, u, start, end, errors);
+    }
+  }
+  const granularity: Granularity =
+    options.group === undefined ? { per: 'channel', axis: 0 } : { per: 'group', axis: 1, size };
+  return { codes, params: { format, granularity, scale, zeroPoint } };
+
+  function set(row: number, g: number, values: Float32Array): void {
+    const chosen = choose(values);
+    scale[row * groups + g] = chosen.scale;
+    zeroPoint[row * groups + g] = chosen.zeroPoint;
+  }
+}
+
+function extremesOf(format: AffineFormat, at: string | undefined): ChooseParams {
+  return (values) => {
+    let lo = 0;
+    let hi = 0;
+    for (const v of values) {
+      if (v < lo) lo = v;
+      if (v > hi) hi = v;
+    }
+    return chooseParams(lo, hi, format, at);
+  };
+}
+
+/** Column numbers by falling diagonal; equal ones in order. */
+function byDiagonal(h: Float64Array, n: number): Int32Array {
+  const diagonal = (i: number) => h[i * n + i] as number;
+  return Int32Array.from({ length: n }, (_, i) => i).sort((a, b) => diagonal(b) - diagonal(a) || a - b);
+}
+
+function permuted(h: Float64Array, n: number, columns: Int32Array): Float64Array {
+  const out = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) {
+    const row = (columns[i] as number) * n;
+    for (let j = 0; j < n; j++) out[i * n + j] = h[row + (columns[j] as number)] as number;
+  }
+  return out;
+}

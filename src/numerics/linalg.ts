@@ -1,0 +1,223 @@
+import { QtoolError } from '../util/error.ts';
+
+const { min, sqrt } = Math;
+
+/** Side of the tiles that the blocked loops work on: three of them (32 KB each) fit a second-level cache. */
+const tile = 64;
+
+/**
+ * Cholesky factor in place: the lower triangle of `a` (n × n, row-major, symmetric; only its lower triangle is read) becomes L
+ * with L·Lᵀ = a, the upper triangle zeros. Blocked, left-looking: each panel first takes the products of all earlier columns in
+ * tiles, then is factored.
+ *
+ * @throws QtoolError `data` if `a` is not positive definite (to working precision), saying at which row; damping is the cure.
+ */
+export function cholesky(a: Float64Array, n: number, at?: string): Float64Array {
+  for (let p = 0; p < n; p += tile) {
+    const q = min(n, p + tile);
+    for (let r = p; r < n; r += tile) {
+      const s = min(n, r + tile);
+      for (let k = 0; k < p; k += tile) subtractProduct(a, n, r, s, p, q, k, min(p, k + tile));
+      if (r === p) factorTile(a, n, p, q, at);
+      else solveTile(a, n, r, s, p, q);
+    }
+  }
+  for (let i = 0; i < n; i++) a.fill(0, i * n + i + 1, (i + 1) * n);
+  return a;
+}
+
+/** a[r..s, p..q] −= a[r..s, k0..k1] · a[p..q, k0..k1]ᵀ, four rows by two columns at a time. */
+function subtractProduct(
+  a: Float64Array,
+  n: number,
+  r: number,
+  s: number,
+  p: number,
+  q: number,
+  k0: number,
+  k1: number,
+): void {
+  let i = r;
+  for (; i + 3 < s; i += 4) {
+    const i0 = i * n;
+    const i1 = i0 + n;
+    const i2 = i1 + n;
+    const i3 = i2 + n;
+    let j = p;
+    for (; j + 1 < q; j += 2) {
+      const j0 = j * n;
+      const j1 = j0 + n;
+      let c00 = 0;
+      let c01 = 0;
+      let c10 = 0;
+      let c11 = 0;
+      let c20 = 0;
+      let c21 = 0;
+      let c30 = 0;
+      let c31 = 0;
+      for (let k = k0; k < k1; k++) {
+        const x = a[j0 + k] as number;
+        const y = a[j1 + k] as number;
+        const u = a[i0 + k] as number;
+        const v = a[i1 + k] as number;
+        const w = a[i2 + k] as number;
+        const z = a[i3 + k] as number;
+        c00 += u * x;
+        c01 += u * y;
+        c10 += v * x;
+        c11 += v * y;
+        c20 += w * x;
+        c21 += w * y;
+        c30 += z * x;
+        c31 += z * y;
+      }
+      a[i0 + j] = (a[i0 + j] as number) - c00;
+      a[i0 + j + 1] = (a[i0 + j + 1] as number) - c01;
+      a[i1 + j] = (a[i1 + j] as number) - c10;
+      a[i1 + j + 1] = (a[i1 + j + 1] as number) - c11;
+      a[i2 + j] = (a[i2 + j] as number) - c20;
+      a[i2 + j + 1] = (a[i2 + j + 1] as number) - c21;
+      a[i3 + j] = (a[i3 + j] as number) - c30;
+      a[i3 + j + 1] = (a[i3 + j + 1] as number) - c31;
+    }
+    for (; j < q; j++) {
+      for (let row = i; row < i + 4; row++)
+        a[row * n + j] = (a[row * n + j] as number) - dot(a, row * n, j * n, k0, k1);
+    }
+  }
+  for (; i < s; i++) {
+    for (let j = p; j < q; j++) a[i * n + j] = (a[i * n + j] as number) - dot(a, i * n, j * n, k0, k1);
+  }
+}
+
+function dot(a: Float64Array, i: number, j: number, k0: number, k1: number): number {
+  let sum = 0;
+  for (let k = k0; k < k1; k++) sum += (a[i + k] as number) * (a[j + k] as number);
+  return sum;
+}
+
+function factorTile(a: Float64Array, n: number, p: number, q: number, at?: string): void {
+  for (let j = p; j < q; j++) {
+    for (let i = p; i <= j; i++) {
+      const rest = (a[j * n + i] as number) - dot(a, j * n, i * n, p, i);
+      if (i < j) a[j * n + i] = rest / (a[i * n + i] as number);
+      else if (rest > 0 && rest < Infinity) a[j * n + j] = sqrt(rest);
+      else {
+        throw new QtoolError('data', `a ${n} × ${n} matrix is not positive definite at row ${j} (pivot ${rest})`, {
+          at,
+          hint: 'too few calibration samples for its size: use more samples or more damping',
+        });
+      }
+    }
+  }
+}
+
+/** Rows r..s of the panel: x · L[p..q, p..q]ᵀ = a. */
+function solveTile(a: Float64Array, n: number, r: number, s: number, p: number, q: number): void {
+  for (let i = r; i < s; i++) {
+    for (let j = p; j < q; j++) {
+      a[i * n + j] = ((a[i * n + j] as number) - dot(a, i * n, j * n, p, j)) / (a[j * n + j] as number);
+    }
+  }
+}
+
+/** The inverse of a lower triangular matrix (row-major, zeros above the diagonal), as a new lower triangular one. */
+export function invertLower(l: Float64Array, n: number): Float64Array {
+  const x = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) {
+    const d = 1 / (l[i * n + i] as number);
+    // Row i of the inverse is −d · Σ_k L[i, k] · row k, and d on the diagonal: whole rows, so memory is read in order.
+    let k = 0;
+    for (; k + 3 < i; k += 4) {
+      addRows(
+        x,
+        n,
+        i,
+        k,
+        (l[i * n + k] as number) * -d,
+        (l[i * n + k + 1] as number) * -d,
+        (l[i * n + k + 2] as number) * -d,
+        (l[i * n + k + 3] as number) * -d,
+      );
+    }
+    for (; k < i; k++) addRows(x, n, i, k, (l[i * n + k] as number) * -d, 0, 0, 0);
+    x[i * n + i] = d;
+  }
+  return x;
+}
+
+/** Row i += f0 · row k + f1 · row k+1 + …, all of them zero beyond their diagonal. */
+function addRows(
+  x: Float64Array,
+  n: number,
+  i: number,
+  k: number,
+  f0: number,
+  f1: number,
+  f2: number,
+  f3: number,
+): void {
+  const to = i * n;
+  const r0 = k * n;
+  const r1 = f1 === 0 ? r0 : r0 + n;
+  const r2 = f2 === 0 ? r0 : r0 + 2 * n;
+  const r3 = f3 === 0 ? r0 : r0 + 3 * n;
+  for (let j = 0, end = min(n, k + 4); j < end; j++) {
+    x[to + j] =
+      (x[to + j] as number) +
+      f0 * (x[r0 + j] as number) +
+      f1 * (x[r1 + j] as number) +
+      f2 * (x[r2 + j] as number) +
+      f3 * (x[r3 + j] as number);
+  }
+}
+
+/**
+ * Solves a·x = b for symmetric positive definite `a` (n × n) and b (n × m), both row-major; neither is changed. `damping` · mean
+ * of the diagonal is added to the diagonal first (ridge regression).
+ *
+ * @throws QtoolError `data` if `a` is not positive definite.
+ */
+export function solveSpd(
+  a: Float64Array,
+  n: number,
+  b: Float64Array,
+  m: number,
+  damping = 0,
+  at?: string,
+): Float64Array {
+  const l = cholesky(damped(a, n, damping), n, at);
+  const x = b.slice();
+  const row = (i: number) => i * m;
+  for (let i = 0; i < n; i++) {
+    for (let k = 0; k < i; k++) axpy(x, row(i), row(k), m, -(l[i * n + k] as number));
+    scale(x, row(i), m, 1 / (l[i * n + i] as number));
+  }
+  for (let i = n - 1; i >= 0; i--) {
+    for (let k = i + 1; k < n; k++) axpy(x, row(i), row(k), m, -(l[k * n + i] as number));
+    scale(x, row(i), m, 1 / (l[i * n + i] as number));
+  }
+  return x;
+}
+
+/** A copy with damping · mean(diagonal) added to the diagonal; a zero on the diagonal (a dead input) becomes 1. */
+export function damped(a: Float64Array, n: number, damping: number): Float64Array {
+  const out = a.slice();
+  let trace = 0;
+  for (let i = 0; i < n; i++) trace += a[i * n + i] as number;
+  const extra = (damping * trace) / n;
+  for (let i = 0; i < n; i++) {
+    const d = a[i * n + i] as number;
+    out[i * n + i] = d === 0 ? 1 : d + extra;
+  }
+  return out;
+}
+
+function axpy(x: Float64Array, to: number, from: number, m: number, factor: number): void {
+  if (factor === 0) return;
+  for (let j = 0; j < m; j++) x[to + j] = (x[to + j] as number) + factor * (x[from + j] as number);
+}
+
+function scale(x: Float64Array, at: number, m: number, factor: number): void {
+  for (let j = 0; j < m; j++) x[at + j] = (x[at + j] as number) * factor;
+}

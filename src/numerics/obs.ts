@@ -1,0 +1,88 @@
+import { cholesky, damped, invertLower } from './linalg.ts';
+
+/**
+ * The upper triangular U with H⁻¹ = Uᵀ·U, by which optimal brain surgeon goes through the columns from left to right: once
+ * columns 0 … j are fixed, the inverse Hessian of the others has the first row U[j,j]·U[j, j…] (E. Frantar et al., GPTQ, arXiv
+ * 2210.17323, section 3.3). Found without forming the inverse: H with rows and columns reversed is L·Lᵀ, and U is L⁻¹ reversed
+ * back.
+ *
+ * @param hessian Σ x·xᵀ over the layer's inputs, n × n, row-major, any positive multiple of it.
+ * @param damping share of the mean diagonal added to the diagonal (0.01 in GPTQ); inputs that never occur get 1.
+ * @throws QtoolError `data` if the damped matrix is not positive definite.
+ */
+export function inverseFactor(hessian: Float64Array, n: number, damping = 0.01, at?: string): Float64Array {
+  const u = invertLower(cholesky(damped(hessian, n, damping).reverse(), n, at), n);
+  return u.reverse();
+}
+
+/** Columns whose errors are collected before they are carried to the columns beyond; four rows of them stay in registers' reach. */
+export const batch = 32;
+
+/**
+ * Carries the errors of column j of four rows to the columns between j and `end`: w[r, k] −= e[r]·U[j, k].
+ *
+ * @param w four rows of `n` numbers, the first of them beginning at `at`.
+ * @param errors [4, batch]; column j's stand in `slot`.
+ */
+export function spread(
+  w: Float64Array,
+  at: number,
+  n: number,
+  u: Float64Array,
+  j: number,
+  end: number,
+  errors: Float64Array,
+  slot: number,
+): void {
+  const e0 = errors[slot] as number;
+  const e1 = errors[batch + slot] as number;
+  const e2 = errors[2 * batch + slot] as number;
+  const e3 = errors[3 * batch + slot] as number;
+  const r1 = at + n;
+  const r2 = r1 + n;
+  const r3 = r2 + n;
+  for (let k = j + 1; k < end; k++) {
+    const v = u[j * n + k] as number;
+    w[at + k] = (w[at + k] as number) - e0 * v;
+    w[r1 + k] = (w[r1 + k] as number) - e1 * v;
+    w[r2 + k] = (w[r2 + k] as number) - e2 * v;
+    w[r3 + k] = (w[r3 + k] as number) - e3 * v;
+  }
+}
+
+/** Carries the errors of columns first … end−1 (slots 0 …) of four rows to all columns from `end` on, two columns at a time. */
+export function flush(
+  w: Float64Array,
+  at: number,
+  n: number,
+  u: Float64Array,
+  first: number,
+  end: number,
+  errors: Float64Array,
+): void {
+  const r1 = at + n;
+  const r2 = r1 + n;
+  const r3 = r2 + n;
+  for (let j = first; j < end; j += 2) {
+    const slot = j - first;
+    const pair = j + 1 < end;
+    const e0 = errors[slot] as number;
+    const e1 = errors[batch + slot] as number;
+    const e2 = errors[2 * batch + slot] as number;
+    const e3 = errors[3 * batch + slot] as number;
+    const f0 = pair ? (errors[slot + 1] as number) : 0;
+    const f1 = pair ? (errors[batch + slot + 1] as number) : 0;
+    const f2 = pair ? (errors[2 * batch + slot + 1] as number) : 0;
+    const f3 = pair ? (errors[3 * batch + slot + 1] as number) : 0;
+    const uj = j * n;
+    const uk = pair ? uj + n : uj;
+    for (let k = end; k < n; k++) {
+      const x = u[uj + k] as number;
+      const y = u[uk + k] as number;
+      w[at + k] = (w[at + k] as number) - (e0 * x + f0 * y);
+      w[r1 + k] = (w[r1 + k] as number) - (e1 * x + f1 * y);
+      w[r2 + k] = (w[r2 + k] as number) - (e2 * x + f2 * y);
+      w[r3 + k] = (w[r3 + k] as number) - (e3 * x + f3 * y);
+    }
+  }
+}

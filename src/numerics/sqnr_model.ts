@@ -1,0 +1,24 @@
+const { log10, pow } = Math;
+
+/**
+ * SQNR in dB at the output of steps that each add independent noise: 1/γ = Σ 1/γ_i with γ linear (D. Lin et al., Fixed point
+ * quantization of deep convolutional networks, ICML 2016, equation 12). No steps: +∞.
+ */
+export function composeSqnr(decibels: readonly number[]): number {
+  return -10 * log10(decibels.reduce((noise, dB) => noise + pow(10, -dB / 10), 0));
+}
+
+/** dB = slope·bits + offset by least squares: slope is Lin et al.'s κ. Infinite points are left out. */
+export function fitSlope(
+  bits: readonly number[],
+  decibels: readonly number[],
+): { readonly slope: number; readonly offset: number } | undefined {
+  const points = bits.map((b, i) => [b, decibels[i] as number] as const).filter(([, dB]) => Number.isFinite(dB));
+  const n = points.length;
+  const mb = points.reduce((s, [b]) => s + b, 0) / n;
+  const md = points.reduce((s, [, d]) => s + d, 0) / n;
+  const variance = points.reduce((s, [b]) => s + (b - mb) ** 2, 0);
+  if (n < 2 || variance === 0) return undefined;
+  const slope = points.reduce((s, [b, d]) => s + (b - mb) * (d - md), 0) / variance;
+  return { slope, offset: md - slope * mb };
+}
