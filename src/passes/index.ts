@@ -1,6 +1,6 @@
+import { foldAffine } from './fold/affine.ts';
 import { foldBatchNorm } from './fold/batchnorm.ts';
 import { foldConstants } from './fold/constants.ts';
-import { foldBias } from './fold/conv_add.ts';
 import { foldIdentity } from './fold/identity.ts';
 import { anyPass, type Pass } from './pass.ts';
 import { levelPruner } from './prune/level.ts';
@@ -16,7 +16,7 @@ import { adaround } from './recover/adaround.ts';
 export const passes: readonly Pass[] = [
   anyPass(foldConstants),
   anyPass(foldIdentity),
-  anyPass(foldBias),
+  anyPass(foldAffine),
   anyPass(foldBatchNorm),
   anyPass(levelPruner),
   anyPass(staticQuantizer),

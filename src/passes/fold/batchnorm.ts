@@ -1,23 +1,15 @@
 import * as z from 'zod';
-import { floatAttribute, intAttribute, intsAttribute, stringAttribute } from '../../graph/attribute.ts';
+import { intsAttribute, stringAttribute } from '../../graph/attribute.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, producers } from '../../graph/query.ts';
-import { tensorNumbers, typeOf } from '../../graph/tensor.ts';
+import { typeOf } from '../../graph/tensor.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import type { Note, Pass } from '../pass.ts';
-import {
-  constantTensors,
-  hasMatMul,
-  isLinear,
-  linearLayer,
-  perChannel,
-  replaceLinear,
-  response,
-  scaledWeight,
-  type LinearLayer,
-} from './linear.ts';
+import { hasMatMul, isLinear, linearLayer, replaceLinear, response, scaledWeight, type LinearLayer } from './linear.ts';
+import { isNormalization, normalization } from './normalization.ts';
+import { constantTensors, perChannel, readOnce } from './tensors.ts';
 
 /**
  * BatchNormalization at inference is y = a·x + b with a = scale / √(var + ε), b = shift − a·mean for each channel. It goes into
@@ -34,7 +26,7 @@ export const foldBatchNorm: Pass<Record<string, never>> = {
   async apply(model, _options, ctx) {
     const changed: Note[] = [];
     const skipped: Note[] = [];
-    const nodes = model.graph.node.filter((node) => isOp(node, 'BatchNormalization'));
+    const nodes = model.graph.node.filter(isNormalization);
     // Only of a MatMul the number of axes is not plain from the graph.
     const shapes: Shapes = nodes.length > 0 && hasMatMul(model) ? await ctx.shapes(model) : new Map();
     let now = model;
@@ -73,18 +65,11 @@ function fold(model: Model, bn: NodeProto, shapes: Shapes): Folded | string {
   return typeof after === 'string' ? `${before}; ${after}` : after;
 }
 
-function affineOf(model: Model, bn: NodeProto): Affine | string {
-  if (bn.output.slice(1).some((name) => name !== '') || intAttribute(bn, 'training_mode', 0) !== 0)
-    return 'it is in training mode';
-  if (intAttribute(bn, 'spatial', 1) === 0) return 'its statistics are per element (spatial = 0)';
-  const tensors = constantTensors(model);
-  const parts = bn.input.slice(1, 5).map((name) => tensors.get(name));
-  const odd = parts.findIndex((t) => !t || typeOf(t) !== 'float32');
-  if (odd >= 0 || parts.length < 4) return `its parameter "${bn.input[odd + 1]}" is not a float32 constant`;
-  const [gamma = [], beta = [], mean = [], variance = []] = parts.map((t) => (t ? tensorNumbers(t) : []));
-  const epsilon = floatAttribute(bn, 'epsilon', 1e-5);
-  const scale = Float64Array.from(gamma, (g, c) => g / Math.sqrt((variance[c] as number) + epsilon));
-  const shift = Float64Array.from(beta, (b, c) => b - (scale[c] as number) * (mean[c] as number));
+function affineOf(model: Model, node: NodeProto): Affine | string {
+  const bn = normalization(model, node);
+  if (typeof bn === 'string') return bn;
+  const scale = bn.gamma.map((g, c) => g / Math.sqrt((bn.variance[c] as number) + bn.epsilon));
+  const shift = bn.beta.map((b, c) => b - (scale[c] as number) * (bn.mean[c] as number));
   const finite = scale.every(Number.isFinite) && shift.every(Number.isFinite);
   return finite ? { scale, shift } : 'its variance makes a factor that is not finite';
 }
@@ -93,10 +78,10 @@ function intoProducer(model: Model, bn: NodeProto, { scale, shift }: Affine, sha
   const [x = ''] = bn.input;
   const from = producers(model.graph).get(x);
   if (!from) return `its input "${x}" comes from no layer`;
-  if (!readOnce(model, x)) return `"${x}" is read by others too`;
   const added = isOp(from, 'Add') ? matMulBefore(model, from) : undefined;
   const node = added?.node ?? from;
   if (!isLinear(node)) return `it follows ${from.op_type}`;
+  if (!readOnce(model, x)) return `"${x}" is read by others too`;
   const layer = linearLayer(model, node);
   if (typeof layer === 'string') return layer;
   if (isOp(node, 'MatMul') && !isMatrix(shapes, node)) return `"${layerName(node)}" has no rows and columns only`;
@@ -173,9 +158,4 @@ function unfit(reader: NodeProto, value: string, shift: Float64Array, shapes: Sh
 
 function isMatrix(shapes: Shapes, node: NodeProto): boolean {
   return shapes.get(node.input[0] ?? '')?.dims.length === 2;
-}
-
-/** Whether one node alone reads the value, and no output of the model is it. */
-function readOnce(model: Model, name: string): boolean {
-  return consumers(model.graph).get(name)?.length === 1 && !model.graph.output.some((o) => o.name === name);
 }

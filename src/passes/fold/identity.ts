@@ -10,7 +10,8 @@ import { staticShapes } from './static_shapes.ts';
 
 /**
  * Removes nodes that pass their input on unchanged: Identity, Dropout, a Cast to the same type, a Reshape to the same shape, a
- * Pad of nothing, a Slice of everything …, and joins Transposes that follow each other. Names of model outputs are kept.
+ * Pad of nothing, a Slice of everything …, joins Transposes that follow each other, and writes a Sum of two as Add. Names of
+ * model outputs are kept.
  */
 export const foldIdentity: Pass<Record<string, never>> = {
   name: 'fold/identity',
@@ -22,7 +23,7 @@ export const foldIdentity: Pass<Record<string, never>> = {
   async apply(model, _options, ctx) {
     const changed: Note[] = [];
     const skipped: Note[] = [];
-    const joined = joinTransposes(model, changed);
+    const joined = joinTransposes(sumsAsAdds(model, changed), changed);
     const candidates = joined.graph.node.filter(mayDoNothing);
     if (candidates.length === 0) return { model: joined, changed, skipped };
     const shapes = await staticShapes(model, ctx);
@@ -66,6 +67,18 @@ function bypass(model: Model, y: string): Model | string {
     draft.removeNode(node);
     draft.rewire(x, y);
     draft.update(from, { output: from.output.map((name) => (name === x ? y : name)) });
+  });
+}
+
+/** Integer kernels know Add; a Sum of two is one. */
+function sumsAsAdds(model: Model, changed: Note[]): Model {
+  const sums = model.graph.node.filter((node) => isOp(node, 'Sum') && node.input.length === 2);
+  if (sums.length === 0) return model;
+  return edit(model, (draft) => {
+    for (const node of sums) {
+      draft.update(node, { op_type: 'Add' });
+      changed.push({ layer: layerName(node), text: 'Sum of two values written as Add' });
+    }
   });
 }
 

@@ -1,9 +1,10 @@
 import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
 import type { Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { toNumber, type NodeProto, type TensorProto } from '../../graph/proto.ts';
-import { consumers, initializers, isOp, layerName } from '../../graph/query.ts';
-import { dimsOf, elementCount, floatData, makeTensor, tensorNumbers, typeOf } from '../../graph/tensor.ts';
+import type { NodeProto, TensorProto } from '../../graph/proto.ts';
+import { isOp, layerName } from '../../graph/query.ts';
+import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
+import { constantTensors, ownedBy, perChannel } from './tensors.ts';
 
 /**
  * A layer that multiplies by a constant float32 weight and may add a constant bias, seen alike for Conv [O, I/g, k…],
@@ -21,13 +22,6 @@ export interface LinearLayer {
   /** Input and output channel of a weight element. */
   readonly inputOf: (element: number) => number;
   readonly outputOf: (element: number) => number;
-}
-
-/** Initializers whose values nobody can override: before IR 4 all, later those that are no inputs. */
-export function constantTensors(model: Model): Map<string, TensorProto> {
-  const tensors = initializers(model.graph);
-  if (toNumber(model.proto.ir_version) >= 4) for (const input of model.graph.input) tensors.delete(input.name);
-  return tensors;
 }
 
 export function isLinear(node: NodeProto): boolean {
@@ -87,24 +81,6 @@ function biasOf(node: NodeProto, outputs: number, tensors: ReadonlyMap<string, T
   return values.map((v) => v * beta);
 }
 
-/**
- * A constant that is added to or multiplied with a value of `rank` axes and has one number a channel, channels lying on
- * `axis`: one entry a channel. Undefined where it differs within a channel or makes the value larger.
- */
-export function perChannel(
-  tensor: TensorProto,
-  axis: number,
-  rank: number,
-  channels: number,
-): Float64Array | undefined {
-  const dims = dimsOf(tensor);
-  if (dims.length > rank) return undefined;
-  const values = tensorNumbers(tensor);
-  const full = [...Array<number>(rank - dims.length).fill(1), ...dims];
-  if (full.some((dim, i) => dim !== 1 && !(i === axis && dim === channels))) return undefined;
-  return Float64Array.from({ length: channels }, (_, c) => values[values.length === 1 ? 0 : c] as number);
-}
-
 /** The weights times one factor an output channel or an input channel, rounded once to float32. */
 export function scaledWeight(layer: LinearLayer, factor: Float64Array, of: 'inputs' | 'outputs'): Float32Array {
   const channel = of === 'inputs' ? layer.inputOf : layer.outputOf;
@@ -137,11 +113,8 @@ export function replaceLinear(
     readonly output?: string | undefined;
   },
 ): void {
-  const readers = consumers(model.graph);
-  const outputs = new Set(model.graph.output.map((o) => o.name));
   const { node, weight } = layer;
-  const own = (name: string): boolean =>
-    readers.get(name)?.length === 1 && node.input.filter((n) => n === name).length === 1 && !outputs.has(name);
+  const own = (name: string): boolean => ownedBy(model, node, name);
   const input = [...node.input];
   if (change.weight) {
     input[1] = own(weight.name) ? weight.name : draft.freshName(`${weight.name}_${layerName(node)}`);

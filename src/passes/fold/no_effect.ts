@@ -4,7 +4,7 @@ import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, isOp } from '../../graph/query.ts';
 import { tensorNumbers } from '../../graph/tensor.ts';
-import { constantTensors } from './linear.ts';
+import { constantTensors } from './tensors.ts';
 import type { StaticShapes } from './static_shapes.ts';
 
 interface Case {

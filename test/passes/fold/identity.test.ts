@@ -230,6 +230,13 @@ describe('fold/identity', () => {
     expect(undone.model.graph.node.find((n) => n.output[0] === 'y')?.input).toEqual(['x']);
   });
 
+  it('writes a Sum of two as Add', async () => {
+    const nodes = [makeNode('Sum', ['x', 'w'], ['h'], {}, { name: 'sum' }), makeNode('Sum', ['h', 'x', 'w'], ['y'])];
+    const result = await applied(foldIdentity, model([2], nodes, [weight('w', [3, 2], 1)]), batch(2));
+    expect(ops(result.model)).toEqual(['Add', 'Sum']);
+    expect(result.changed).toEqual([{ layer: 'sum', text: 'Sum of two values written as Add' }]);
+  });
+
   it('runs nothing where no node comes into question', async () => {
     const m = model([2], [relu('x', 'y')], []);
     expect((await foldIdentity.apply(m, {}, testContext())).model).toBe(m);

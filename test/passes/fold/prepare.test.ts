@@ -1,3 +1,5 @@
+import fc from 'fast-check';
+import type { NodeProto, TensorProto } from '../../../src/graph/proto.ts';
 import { makeNode, makeValue } from '../../../src/graph/build.ts';
 import { foldPasses, prepare } from '../../../src/passes/fold/prepare.ts';
 import { runModel, testContext } from '../../helpers/context.ts';
@@ -15,7 +17,8 @@ describe('prepare', () => {
         makeNode('Dropout', ['h'], ['d0']),
         makeNode('Add', ['d0', 'c'], ['d']),
         bn.node,
-        makeNode('Add', ['n', 'c'], ['e']),
+        makeNode('Mul', ['n', 'c'], ['n2']),
+        makeNode('Add', ['n2', 'c'], ['e']),
         makeNode('GlobalAveragePool', ['e'], ['p']),
         makeNode('Shape', ['p'], ['s']),
         makeNode('Gather', ['s', 'zero'], ['batch']),
@@ -72,14 +75,85 @@ describe('prepare', () => {
   });
 });
 
+/** One step of a random graph: what it does to the value `from`, keeping its shape [2, 4, 5, 5]. */
+const steps = [
+  'conv',
+  'padded',
+  'depthwise',
+  'shared',
+  'bn',
+  'add',
+  'mul',
+  'sub',
+  'relu',
+  'identity',
+  'turn',
+  'sum',
+] as const;
+
+function randomGraph(chosen: readonly (typeof steps)[number][], taps: readonly number[]) {
+  const nodes: NodeProto[] = [];
+  const tensors: TensorProto[] = [weight('shared', [4, 4, 1, 1], 99, 0.6)];
+  const values = ['x'];
+  chosen.forEach((step, i) => {
+    const from = values[values.length - 1] as string;
+    const to = `v${i}`;
+    const give = (dims: number[], scale = 0.6) => {
+      tensors.push(weight(`w${i}`, dims, i + 1, scale));
+      return `w${i}`;
+    };
+    if (step === 'bn') {
+      const bn = batchNorm(from, to, 4);
+      nodes.push(bn.node);
+      tensors.push(...bn.tensors);
+    } else if (step === 'turn') {
+      nodes.push(makeNode('Transpose', [from], [`${to}t`], { perm: [0, 1, 3, 2] }));
+      nodes.push(makeNode('Transpose', [`${to}t`], [to], { perm: [0, 1, 3, 2] }));
+    } else {
+      nodes.push(
+        {
+          conv: () => makeNode('Conv', [from, give([4, 4, 1, 1])], [to]),
+          padded: () => makeNode('Conv', [from, give([4, 4, 3, 3], 0.2)], [to], { pads: [1, 1, 1, 1] }),
+          depthwise: () => makeNode('Conv', [from, give([4, 1, 1, 1])], [to], { group: 4 }),
+          shared: () => makeNode('Conv', [from, 'shared'], [to]),
+          add: () => makeNode('Add', [from, give([4, 1, 1])], [to]),
+          mul: () => makeNode('Mul', [give([1, 4, 1, 1]), from], [to]),
+          sub: () => makeNode('Sub', [from, give([1])], [to]),
+          relu: () => makeNode('Relu', [from], [to]),
+          identity: () => makeNode('Identity', [from], [to]),
+          // An earlier value: then that has two readers.
+          sum: () => makeNode('Sum', [from, values[(taps[i] ?? 0) % values.length] as string], [to]),
+        }[step](),
+      );
+    }
+    values.push(to);
+  });
+  return model([2, 4, 5, 5], nodes, tensors, { outputs: [makeValue(values[values.length - 1] as string, 'float32')] });
+}
+
+describe('prepare on random graphs', () => {
+  it('keeps what they compute', async () => {
+    const feeds = batch(2, 4, 5, 5);
+    const ctx = testContext({ calibration: [feeds] });
+    const list = fc.array(fc.constantFrom(...steps), { minLength: 1, maxLength: 14 });
+    const property = fc.asyncProperty(list, fc.array(fc.nat(), { maxLength: 14 }), async (chosen, taps) => {
+      const m = randomGraph(chosen, taps);
+      const [name] = m.graph.output.map((o) => o.name) as [string];
+      const before = (await runModel(m, feeds, 'disabled'))[name]?.data as Float32Array;
+      const { model: next } = await prepare(m, ctx);
+      const after = (await runModel(next, feeds, 'disabled'))[name]?.data as Float32Array;
+      // float32 noise of up to 14 layers in a row, relative to the largest value.
+      const scale = before.reduce((a, v) => Math.max(a, Math.abs(v)), 1e-3);
+      expect(after).toHaveLength(before.length);
+      after.forEach((v, i) => expect(Math.abs(v - (before[i] as number)) / scale).toBeLessThan(2e-5));
+    });
+    await fc.assert(property, { numRuns: 25, seed: 7 });
+  });
+});
+
 describe('foldPasses', () => {
   it('are named after their files and take no options', () => {
-    expect(foldPasses.map((p) => p.name)).toEqual([
-      'fold/constants',
-      'fold/identity',
-      'fold/conv_add',
-      'fold/batchnorm',
-    ]);
+    expect(foldPasses.map((p) => p.name)).toEqual(['fold/constants', 'fold/identity', 'fold/affine', 'fold/batchnorm']);
     for (const pass of foldPasses) {
       expect(pass.options.parse({})).toEqual({});
       expect(pass.options.safeParse({ weights: ['*'] }).success).toBe(false);
