@@ -11,12 +11,9 @@ import { didYouMean } from '../util/suggest.ts';
  * Images in class sub-folders: the label is the place of the sub-folder in alphabetical order (as torchvision's ImageFolder), or
  * in the list `classes`. Images that lie in the folder itself have no label.
  */
-export async function openImageFolder(
-  config: SourceConfigOf<'image-folder'>,
-  opening: Opening,
-): Promise<IndexedSource> {
+export function openImageFolder(config: SourceConfigOf<'image-folder'>, opening: Opening): IndexedSource {
   const path = opening.find(config.path, 'path');
-  const tree = await openTree(path, true);
+  const tree = openTree(path, true);
   const files = tree.files();
   const images = files.filter(isImage);
   if (images.length === 0)

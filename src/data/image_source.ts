@@ -25,12 +25,12 @@ export function imageSource(
     length: entries.length,
     identity: (index) => tree.identity(entries[index]!.file),
     async open(): Promise<Reader> {
-      const reader = await tree.open();
+      const reader = tree.open();
       return {
         async read(index) {
           const { file, label } = entries[index]!;
           const id = tree.identity(file);
-          const tensor = apply(await decodeImage(await reader.read(file), id), id);
+          const tensor = apply(await decodeImage(reader.read(file), id), id);
           const feeds = { [input.name]: tensor };
           return label === undefined
             ? { id, feeds }

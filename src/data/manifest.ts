@@ -26,7 +26,7 @@ export async function openManifest(config: SourceConfigOf<'manifest'>, opening: 
   const fileColumn = column(config.file_column ?? 'file', columns, opening.at('file_column') ?? path);
   const labelColumn = config.label_column === undefined && !columns.includes('label') ? undefined : column(config.label_column ?? 'label', columns, opening.at('label_column') ?? path); // prettier-ignore
   const folder = config.images === undefined ? dirname(path) : opening.find(config.images, 'images');
-  const tree = await openTree(archiveFor(folder, lines[0]!.fields[fileColumn]) ?? folder);
+  const tree = openTree(archiveFor(folder, lines[0]!.fields[fileColumn]) ?? folder);
   const entries = lines.map(({ at, fields }): ImageEntry => {
     const file = fields[fileColumn];
     if (typeof file !== 'string' || file === '') throw dataError(`has no ${fileColumn}`, at);

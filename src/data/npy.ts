@@ -23,7 +23,7 @@ const types: Readonly<Record<string, DType>> = {
 };
 
 /** What a .npy header says; `offset` is where the elements begin. */
-export interface NpyHeader extends Omit<RowLayout, 'name'> {
+interface NpyHeader extends Omit<RowLayout, 'name'> {
   readonly fortran: boolean;
 }
 
@@ -32,7 +32,7 @@ export interface NpyHeader extends Omit<RowLayout, 'name'> {
  * Source: NumPy Enhancement Proposal 1.
  * @throws QtoolError `data` where it is none, or of an element type that no model takes (objects, text, dates, records).
  */
-export function parseNpyHeader(bytes: Uint8Array, name: string): NpyHeader {
+function parseNpyHeader(bytes: Uint8Array, name: string): NpyHeader {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const magic =
     bytes.length > 12 && bytes[0] === 0x93 && Buffer.from(bytes.subarray(1, 6)).toString('latin1') === 'NUMPY';

@@ -9,7 +9,7 @@ import type { IndexedSource, Opening } from './source.ts';
 import type { Tensor } from './types.ts';
 
 /** Samples of a set when none are asked for. */
-export const randomSamples = 128;
+const randomSamples = 128;
 
 /**
  * Seeded random input: float inputs normal (mean 0, deviation 1) or uniform, integers uniform from low to high. It tells

@@ -10,7 +10,7 @@ import type { Tensor } from './types.ts';
 
 const size = z.union([z.int().min(1), z.tuple([z.int().min(1), z.int().min(1)])]);
 const perChannel = z.union([z.number(), z.array(z.number()).min(1)]);
-export const resizeModes = ['bilinear', 'bicubic', 'lanczos', 'box', 'nearest', 'half_pixel'] as const;
+const resizeModes = ['bilinear', 'bicubic', 'lanczos', 'box', 'nearest', 'half_pixel'] as const;
 
 /** The steps from decoded pixels to a model's input. Their order is fixed: it is the order of the fields below. */
 export const transformsSchema = z

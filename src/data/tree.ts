@@ -1,5 +1,4 @@
-import { closeSync, existsSync, openSync, readdirSync, readSync } from 'node:fs';
-import { open, readFile, stat } from 'node:fs/promises';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import { dataError } from './errors.ts';
 
@@ -10,21 +9,22 @@ export interface Tree {
   files(): readonly string[];
   has(file: string): boolean;
   /** Opens the tree for reading; `identity` names a file wherever it is listed. */
-  open(): Promise<TreeReader>;
+  open(): TreeReader;
   identity(file: string): string;
 }
 
+/** Reads at once, not by promises: for the small files of datasets those cost more than the reading. */
 export interface TreeReader {
-  read(file: string): Promise<Uint8Array>;
-  close(): Promise<void>;
+  read(file: string): Uint8Array;
+  close(): void;
 }
 
 /**
  * Opens a folder or a .tar archive; hidden files are left out. `dropTop`: leaves the one folder that holds all of an archive
  * out of the names, so that the archive of a folder reads as the folder.
  */
-export async function openTree(path: string, dropTop = false): Promise<Tree> {
-  if ((await stat(path)).isDirectory()) return folderTree(path);
+export function openTree(path: string, dropTop = false): Tree {
+  if (statSync(path).isDirectory()) return folderTree(path);
   if (path.endsWith('.tar')) return tarTree(path, dropTop);
   throw dataError('is neither a folder nor a .tar archive', path);
 }
@@ -40,7 +40,7 @@ function folderTree(path: string): Tree {
         .sort(byCodePoint),
     has: (file) => existsSync(resolve(path, file)),
     identity: (file) => resolve(path, file),
-    open: async () => ({ read: (file) => readFile(resolve(path, file)), close: async () => undefined }),
+    open: () => ({ read: (file) => readFileSync(resolve(path, file)), close: () => undefined }),
   };
 }
 
@@ -61,17 +61,17 @@ function tarTree(path: string, dropTop: boolean): Tree {
     files: () => [...places.keys()].sort(byCodePoint),
     has: (file) => places.has(file),
     identity: (file) => `${path}:${file}`,
-    async open() {
-      const file = await open(path, 'r');
+    open() {
+      const handle = openSync(path, 'r');
       return {
-        async read(name) {
+        read(name) {
           const { offset, size } = places.get(name)!;
           const bytes = new Uint8Array(size);
-          const { bytesRead } = await file.read(bytes, 0, size, offset);
-          if (bytesRead < size) throw dataError('the archive is cut off', `${path}:${name}`);
+          if (readSync(handle, bytes, 0, size, offset) < size)
+            throw dataError('the archive is cut off', `${path}:${name}`);
           return bytes;
         },
-        close: () => file.close(),
+        close: () => closeSync(handle),
       };
     },
   };

@@ -41,7 +41,7 @@ export function outputNamed(outputs: Feeds, name: string, metric: string): Tenso
  * Reads an output as class scores. The class axis is `axis`, or the last one after axes of size 1 (beyond the batch) are left
  * out. Undefined where the tensor is not of floats or has no such axis.
  */
-export function scoresOf(name: string, tensor: Tensor, size: number, axis: number | undefined): Scores | undefined {
+function scoresOf(name: string, tensor: Tensor, size: number, axis: number | undefined): Scores | undefined {
   const { dims } = tensor;
   if (!isFloat(tensor) || dims.length < 2 || dims[0] !== size) return undefined;
   let at: number;

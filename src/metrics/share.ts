@@ -1,7 +1,7 @@
 import type { MetricResult } from './metric.ts';
 
 /** 97.5 % point of the normal distribution. */
-export const z95 = 1.959963984540054;
+const z95 = 1.959963984540054;
 
 /**
  * Counters of a share (right answers among all) and of its difference to the float model's share on the same samples. One
