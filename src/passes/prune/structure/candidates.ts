@@ -1,0 +1,116 @@
+import type { ChannelGroup, Channels } from '../../../graph/channels.ts';
+import type { Model } from '../../../graph/model.ts';
+import { layerName } from '../../../graph/query.ts';
+import type { Note, PassContext } from '../../pass.ts';
+import type { Candidate } from './allocate.ts';
+import { eliminate, readerOf } from './order.ts';
+import { outputError, withReaders } from './probe.ts';
+import { momentBytes, siteProblems } from './problems.ts';
+import { refitSites, type Site } from './sites.ts';
+
+/** Bytes of second moments held at once; more layers than that take further passes over the data. */
+const heldBytes = 512 * 2 ** 20;
+/** Damage (share of the readers' output power) at which a group's effect on the model's outputs is measured. */
+const probeDamage = 0.1;
+const probeSamples = 256;
+
+export interface CandidateOptions {
+  readonly samples: number;
+  readonly ridge: number;
+  /** Orders by given scores, weakest first, instead of by what the readers lose. */
+  readonly scores?: ReadonlyMap<number, number> | undefined;
+  /** Measures on the model's outputs how much a group's damage matters. */
+  readonly probe: boolean;
+}
+
+interface Entry {
+  readonly group: ChannelGroup;
+  readonly atoms: ReadonlySet<number>;
+  readonly readers: readonly Site[];
+}
+
+/** Groups with the order and the price of cutting their channels, by least squares on what their readers give. */
+export async function candidatesOf(
+  ctx: PassContext,
+  model: Model,
+  channels: Channels,
+  groups: readonly ChannelGroup[],
+  options: CandidateOptions,
+): Promise<{ readonly candidates: readonly Candidate[]; readonly skipped: readonly Note[] }> {
+  const { entries, skipped } = readersOf(model, channels, groups);
+  const candidates: Candidate[] = [];
+  for (let from = 0; from < entries.length;) {
+    const to = fitting(entries, from);
+    const now = entries.slice(from, to);
+    ctx.progress((0.5 * from) / entries.length, `looking at ${now[0]?.group.layers[0]}`);
+    const problems = await siteProblems(ctx, model, [...new Set(now.flatMap((e) => e.readers))], options);
+    for (const { group, atoms, readers: sites } of now) {
+      const readers = sites.flatMap((site) => problems.get(site) ?? []).map((problem) => readerOf(problem, atoms));
+      const { scores } = options;
+      const given = scores && [...group.atoms].sort((a, b) => (scores.get(a) ?? 0) - (scores.get(b) ?? 0));
+      let probe: { readonly model: Model; readonly damage: number } | undefined;
+      const elimination = eliminate(group.atoms, readers, given, (count, damage) => {
+        const due = damage >= probeDamage || count * 2 >= group.atoms.length;
+        if (options.probe && !probe && due) probe = { model: withReaders(model, readers), damage };
+      });
+      const measured = probe && (await outputError(ctx, probe.model, model, Math.min(probeSamples, options.samples)));
+      const weight = probe && measured !== undefined && probe.damage > 0 ? measured / probe.damage : 1;
+      candidates.push({ ...elimination, guarded: guarded(channels, elimination.order), weight });
+    }
+    from = to;
+  }
+  return { candidates, skipped };
+}
+
+/** The groups all of whose readers can be refitted; the others with the reason. */
+function readersOf(
+  model: Model,
+  channels: Channels,
+  groups: readonly ChannelGroup[],
+): { readonly entries: readonly Entry[]; readonly skipped: readonly Note[] } {
+  const sites = refitSites(model, channels);
+  const skipped: Note[] = [];
+  const entries = groups.flatMap((group): Entry[] => {
+    const atoms = new Set(group.atoms);
+    const readers = sites.filter((site) => site.columns.some((atom) => atoms.has(atom)));
+    const known = new Set(readers.map((site) => site.node));
+    const other = channels.sites.find(
+      ({ node, operands }) =>
+        !known.has(node) &&
+        operands.some(({ value, axis }) => channels.axes.get(value)?.[axis]?.some((atom) => atoms.has(atom))),
+    );
+    if (!other && readers.length > 0) return [{ group, atoms, readers }];
+    const text = other
+      ? `left alone: its reader ${layerName(other.node)} cannot be refitted`
+      : 'left alone: no layer reads it';
+    skipped.push(...group.layers.map((layer) => ({ layer, text })));
+    return [];
+  });
+  return { entries, skipped };
+}
+
+/** How many groups from here on fit into memory together; at least one. */
+function fitting(entries: readonly Entry[], from: number): number {
+  const held = new Set<Site>();
+  let bytes = 0;
+  for (let i = from; i < entries.length; i++) {
+    for (const site of entries[i]?.readers ?? []) {
+      if (!held.has(site)) bytes += momentBytes(site);
+      held.add(site);
+    }
+    if (bytes > heldBytes && i > from) return i;
+  }
+  return entries.length;
+}
+
+/** The strongest atom of every axis that has atoms of this group only: it stays, so that no axis is left empty. */
+export function guarded(channels: Channels, order: readonly number[]): Set<number> {
+  const rank = new Map(order.map((atom, i) => [atom, i]));
+  const guards = new Set<number>();
+  for (const axes of channels.axes.values())
+    for (const axis of axes) {
+      if (!axis?.every((atom) => rank.has(atom))) continue;
+      guards.add(axis.reduce((a, b) => ((rank.get(b) as number) > (rank.get(a) as number) ? b : a)));
+    }
+  return guards;
+}

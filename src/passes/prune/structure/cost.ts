@@ -1,0 +1,117 @@
+import type { Channels } from '../../../graph/channels.ts';
+import { storedTensors } from '../../../graph/channels.ts';
+import { dtypes } from '../../../graph/dtype.ts';
+import type { Model } from '../../../graph/model.ts';
+import { isOp } from '../../../graph/query.ts';
+import { dimsOf, typeOf } from '../../../graph/tensor.ts';
+
+/** What a budget may be counted in: multiply-accumulates of one sample, stored weights, or their bytes. */
+export type Unit = 'macs' | 'parameters' | 'bytes';
+
+/** factor × the number of indices that stay along each axis. */
+interface Term {
+  readonly factor: number;
+  readonly axes: readonly (Int32Array | undefined)[];
+}
+
+/** What the model takes of a unit while channels are taken away, without cutting it. */
+export interface Cost {
+  total(): number;
+  /** By how much the total would fall. */
+  saving(atoms: readonly number[]): number;
+  remove(atoms: Iterable<number>): void;
+  /** Puts removed atoms back. */
+  restore(atoms: Iterable<number>): void;
+}
+
+/** The cost of a model with nothing cut yet. */
+export function costOf(model: Model, channels: Channels, unit: Unit): Cost {
+  const terms = unit === 'macs' ? multiplications(model, channels) : storage(model, channels, unit);
+  const left = terms.map(({ axes }) => axes.map((axis) => axis?.length ?? 1));
+  // Atom → the axes it stands in, and how often.
+  const places = new Map<number, { term: number; axis: number; times: number }[]>();
+  terms.forEach(({ axes }, term) =>
+    axes.forEach((labels, axis) => {
+      const times = new Map<number, number>();
+      labels?.forEach((atom) => times.set(atom, (times.get(atom) ?? 0) + 1));
+      times.forEach((n, atom) => {
+        const list = places.get(atom) ?? [];
+        list.push({ term, axis, times: n });
+        places.set(atom, list);
+      });
+    }),
+  );
+  const product = (term: number, counts: readonly number[]): number =>
+    counts.reduce((p, n) => p * n, (terms[term] as Term).factor);
+  /** Counts of the terms that atoms stand in, once these are gone (sign −1: back). */
+  const without = (atoms: Iterable<number>, sign = 1): Map<number, number[]> => {
+    const changed = new Map<number, number[]>();
+    for (const atom of atoms)
+      for (const { term, axis, times } of places.get(atom) ?? []) {
+        const counts = changed.get(term) ?? [...(left[term] as number[])];
+        counts[axis] = (counts[axis] as number) - sign * times;
+        changed.set(term, counts);
+      }
+    return changed;
+  };
+  return {
+    total: () => left.reduce((sum, counts, term) => sum + product(term, counts), 0),
+    saving: (atoms) =>
+      [...without(atoms)].reduce(
+        (sum, [term, counts]) => sum + product(term, left[term] as number[]) - product(term, counts),
+        0,
+      ),
+    remove: (atoms) => without(atoms).forEach((counts, term) => (left[term] = counts)),
+    restore: (atoms) => without(atoms, -1).forEach((counts, term) => (left[term] = counts)),
+  };
+}
+
+function storage(model: Model, channels: Channels, unit: Unit): Term[] {
+  return [...storedTensors(model)].flatMap(([name, tensor]): Term[] => {
+    const type = typeOf(tensor);
+    // Shapes and indices are no parameters.
+    if (type === 'string' || type === 'int64') return [];
+    const { factor, axes } = termOf(dimsOf(tensor), channels.axes.get(name) ?? []);
+    return [{ factor: unit === 'bytes' ? (factor * dtypes[type].bits) / 8 : factor, axes }];
+  });
+}
+
+/** Sizes of axes that stay as they are go into the factor. */
+function termOf(dims: readonly number[], labels: readonly (Int32Array | undefined)[]): Term {
+  const open = dims.map((_, d) => labels[d]);
+  return { factor: dims.reduce((p, size, d) => (open[d] ? p : p * size), 1), axes: open.filter((axis) => axis) };
+}
+
+function join(...terms: readonly Term[]): Term {
+  return { factor: terms.reduce((p, t) => p * t.factor, 1), axes: terms.flatMap((t) => t.axes) };
+}
+
+/** One term a node; axis 0 of an activation is the batch and counts once. */
+function multiplications(model: Model, channels: Channels): Term[] {
+  const stored = storedTensors(model);
+  const of = (value: string, axes: readonly number[]): Term => {
+    const dims = channels.dims.get(value) ?? [];
+    const labels = channels.axes.get(value) ?? [];
+    const picked = axes.filter((d) => d < dims.length);
+    return termOf(
+      picked.map((d) => dims[d] as number),
+      picked.map((d) => labels[d]),
+    );
+  };
+  const from = (value: string, first: number): Term =>
+    of(
+      value,
+      (channels.dims.get(value) ?? []).map((_, d) => d).filter((d) => d >= first),
+    );
+  return model.graph.node.flatMap((node): Term[] => {
+    const [x = '', w = ''] = node.input;
+    const y = node.output[0] as string;
+    const rank = channels.dims.get(w)?.length ?? 0;
+    // Conv: every output element meets the input channels of its group and the kernel.
+    if (isOp(node, 'Conv')) return [join(from(y, 1), from(w, 1))];
+    if (isOp(node, 'ConvTranspose')) return [join(from(x, 1), from(w, 1))];
+    if (isOp(node, 'Gemm')) return [from(w, 0)];
+    if (isOp(node, 'MatMul')) return [join(from(x, stored.has(x) ? 0 : 1), of(w, [rank - 1]))];
+    return [];
+  });
+}

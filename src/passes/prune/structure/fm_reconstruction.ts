@@ -1,0 +1,136 @@
+import * as z from 'zod';
+import { channelGroups } from '../../../graph/channels.ts';
+import type { Model } from '../../../graph/model.ts';
+import { initializers } from '../../../graph/query.ts';
+import { dimsOf } from '../../../graph/tensor.ts';
+import { sliceNorms } from '../../../numerics/sparsity.ts';
+import { anyPass, type Note, type Pass, type PassContext, type PassResult } from '../../pass.ts';
+import { noisy, rampedSparsity } from './ranked.ts';
+import { refitLayer, refitText, targetOf } from './reconstruct.ts';
+import { refitSites, type Site } from './sites.ts';
+import {
+  structureNote,
+  structureSites,
+  structuresToPrune,
+  weakest,
+  zeroStructures,
+  type StructureSite,
+} from './structures.ts';
+
+const share = z.number().min(0).max(1);
+const shape = {
+  group_type: z.enum(['Channels', 'Cols']).default('Channels'),
+  weights: z.array(z.string()).min(1),
+  magnitude_fn: z.enum(['l1', 'l2', 'l1_norm', 'l2_norm']).default('l1'),
+  ranking_noise: z.number().min(0).default(0),
+  group_size: z.int().min(1).default(1),
+  samples: z.int().min(1).default(512),
+  ridge: z.number().min(0).default(1e-3),
+  seed: z.int().min(0).default(0),
+};
+const once = z.strictObject({ desired_sparsity: share, ...shape });
+const ramped = z.strictObject({ initial_sparsity: share, final_sparsity: share, ...shape });
+type Shared = z.infer<z.ZodObject<typeof shape>>;
+
+const selectors = (o: Shared) =>
+  o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' as const }));
+
+const plain: Pass<z.infer<typeof once>> = {
+  name: 'prune/structure/fm_reconstruction',
+  section: 'pruners',
+  classes: ['FMReconstructionChannelPruner'],
+  summary: 'zero the input channels of least norm and refit the layer to the same feature map',
+  source: 'He et al. 2017, Channel Pruning (arXiv 1707.06168); Distiller',
+  options: once,
+  selectors,
+  strength: {
+    at: (o, t) => ({ ...o, desired_sparsity: o.desired_sparsity * t }),
+    describe: (o) => `sparsity ${o.desired_sparsity.toFixed(2)}`,
+  },
+  apply: (model, o, ctx) => apply(model, o, o.desired_sparsity, ctx),
+};
+
+const gradual: Pass<z.infer<typeof ramped>> = {
+  ...plain,
+  name: 'prune/structure/fm_reconstruction_agp',
+  classes: ['FMReconstructionChannelPruner_AGP'],
+  summary: `${plain.summary}, little by little`,
+  options: ramped,
+  selectors,
+  strength: {
+    at: (o, t) => ({
+      ...o,
+      initial_sparsity: Math.min(o.initial_sparsity, o.final_sparsity * t),
+      final_sparsity: o.final_sparsity * t,
+    }),
+    describe: (o) => `sparsity ${o.final_sparsity.toFixed(2)}`,
+  },
+  apply: (model, o, ctx) => apply(model, o, rampedSparsity(o, ctx), ctx),
+};
+
+/** Zeroes input channels of layers, front to back, each refitted on what the layers before it give by then. */
+export const fmReconstruction: readonly Pass[] = [anyPass(plain), anyPass(gradual)];
+
+async function apply(model: Model, o: Shared, sparsity: number, ctx: PassContext): Promise<PassResult> {
+  const { sites, skipped: unfit, notes } = structureSites(model, o.weights, o.group_type);
+  const channels = channelGroups(model, await ctx.shapes(model));
+  const refit = new Map(refitSites(model, channels).map((site) => [site.tensor, site]));
+  const [changed, skipped]: [Note[], Note[]] = [[], [...unfit]];
+  const before = floatModel(model, sites, ctx);
+  let result = model;
+  const inOrder = [...sites].sort((a, b) => a.layer.index - b.layer.index);
+  for (const [i, site] of inOrder.entries()) {
+    ctx.progress(i / inOrder.length, `refitting ${site.layer.node}`);
+    const norms = sliceNorms(site.data, site.dims, site.axis, o.magnitude_fn.startsWith('l1') ? 'l1' : 'l2');
+    const scores = noisy(norms, { noise: o.ranking_noise, seed: o.seed }, site);
+    const gone = weakest(scores, structuresToPrune(site.count, sparsity, o.group_size));
+    changed.push(structureNote(site, o.group_type, gone.size));
+    const layer = refit.get(site.tensor);
+    if (!layer) {
+      result = zeroStructures(result, new Map([[site, gone]]));
+      skipped.push({
+        layer: site.layer.node,
+        text: 'zeroed but not refitted: its weights are shared or reached indirectly',
+      });
+      continue;
+    }
+    const { model: next, error } = await refitLayer(
+      ctx,
+      {
+        before,
+        model: result,
+        site: layer,
+        target: targetOf(layer, channels, new Set(), false),
+        take: columnsOf(site, layer, gone),
+      },
+      o,
+    );
+    result = next;
+    changed.push({ layer: site.layer.node, text: refitText(error) });
+  }
+  return {
+    model: result,
+    changed,
+    skipped,
+    notes: [...notes, `sparsity ${sparsity.toFixed(4)} of each weight's ${o.group_type}`],
+  };
+}
+
+/** What to reproduce: the model as this instance saw it first, while no layer has been cut for real since. */
+function floatModel(model: Model, sites: readonly StructureSite[], ctx: PassContext): Model {
+  const first = ctx.memory.get('float') as Model | undefined;
+  const tensors = first && initializers(first.graph);
+  const same = sites.every((site) => {
+    const tensor = tensors?.get(site.tensor);
+    return tensor !== undefined && dimsOf(tensor).join() === site.dims.join();
+  });
+  if (first && same) return first;
+  ctx.memory.set('float', model);
+  return model;
+}
+
+/** The columns (weights of one output) that belong to each input channel. */
+function columnsOf(site: StructureSite, layer: Site, gone: ReadonlySet<number>): number[][] {
+  const taps = layer.columns.length / site.count;
+  return [...gone].map((c) => Array.from({ length: taps }, (_, t) => c * taps + t));
+}

@@ -1,0 +1,12 @@
+import { sliceNorms } from '../../../numerics/sparsity.ts';
+import type { Pass } from '../../pass.ts';
+import { rankedPasses } from './ranked.ts';
+
+/** Zeros the structures with the least √Σw². */
+export const l2Ranked: readonly Pass[] = rankedPasses({
+  name: 'prune/structure/l2_ranked',
+  classes: ['L2RankedStructureParameterPruner'],
+  summary: 'zero the filters, channels or rows of least L2 norm',
+  source: 'Distiller L2RankedStructureParameterPruner',
+  rank: async ({ data, dims, axis }) => sliceNorms(data, dims, axis, 'l2'),
+});

@@ -1,0 +1,62 @@
+import type { Feeds, Tensor } from '../../../data/types.ts';
+import { edit } from '../../../graph/edit.ts';
+import type { Model } from '../../../graph/model.ts';
+import { initializers } from '../../../graph/query.ts';
+import { dimsOf, floatData, makeTensor } from '../../../graph/tensor.ts';
+import type { PassContext } from '../../pass.ts';
+import { linearSizes } from './moments.ts';
+import type { Reader } from './order.ts';
+import { readRows, writeRows } from './sites.ts';
+
+/** The model whose readers have the weights that are best without some channels, biases made up for the means. */
+export function withReaders(model: Model, readers: readonly Reader[]): Model {
+  const stored = initializers(model.graph);
+  return edit(model, (draft) => {
+    for (const { site, problems, means } of readers) {
+      const tensor = stored.get(site.tensor);
+      if (!tensor) continue;
+      const own = readRows(site, floatData(tensor));
+      const { groups, rows, size } = linearSizes(site);
+      const weights = new Float64Array(own.length);
+      problems.forEach((p, g) => weights.set(p.weights, g * rows * size));
+      draft.setInitializer(makeTensor(site.tensor, 'float32', site.weight, writeRows(site, weights)));
+      const bias = site.bias ? stored.get(site.bias) : undefined;
+      if (!bias || !site.canBias) continue;
+      const shifted = floatData(bias).map((b, out) => {
+        const g = Math.floor(out / ((groups * rows) / groups));
+        let sum = b;
+        for (let k = 0; k < size; k++)
+          sum +=
+            ((own[out * size + k] as number) - (weights[out * size + k] as number)) * (means[g * size + k] as number);
+        return sum;
+      });
+      draft.setInitializer(makeTensor(bias.name, 'float32', dimsOf(bias), shifted));
+    }
+  });
+}
+
+/** How far the outputs of two models are apart: Σ‖o − o₀‖² / Σ‖o₀ − mean‖², the mean over their float outputs. */
+export async function outputError(ctx: PassContext, model: Model, float: Model, samples: number): Promise<number> {
+  const names = float.graph.output.map((output) => output.name);
+  const sums = new Map<string, { error: number; count: number; sum: number; squares: number }>();
+  const floats = ctx.capture(float, names, samples)[Symbol.asyncIterator]();
+  for await (const values of ctx.capture(model, names, samples)) {
+    const wanted = (await floats.next()).value as Feeds;
+    for (const name of names) {
+      const [a, b] = [values[name] as Tensor, wanted[name] as Tensor];
+      if (b.type !== 'float32') continue;
+      const state = sums.get(name) ?? { error: 0, count: 0, sum: 0, squares: 0 };
+      const [x, y] = [a.data as Float32Array, b.data as Float32Array];
+      for (let i = 0; i < y.length; i++) {
+        const [v, w] = [x[i] as number, y[i] as number];
+        state.error += (v - w) ** 2;
+        state.sum += w;
+        state.squares += w * w;
+      }
+      state.count += y.length;
+      sums.set(name, state);
+    }
+  }
+  const errors = [...sums.values()].map((s) => s.error / Math.max(s.squares - s.sum ** 2 / s.count, 1e-12));
+  return errors.reduce((a, b) => a + b, 0) / Math.max(1, errors.length);
+}

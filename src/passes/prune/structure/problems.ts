@@ -1,0 +1,85 @@
+import { floatData } from '../../../graph/tensor.ts';
+import { initializers } from '../../../graph/query.ts';
+import type { Model } from '../../../graph/model.ts';
+import { invertPositive } from './inverse.ts';
+import { layerGrams, type LayerGram } from '../../gram.ts';
+import type { PassContext } from '../../pass.ts';
+import type { Problem } from './eliminate.ts';
+import { linearSizes } from './moments.ts';
+import { readRows, type Site } from './sites.ts';
+
+/** A layer's problems, one a group of it, and the means of its columns ([groups, K]). */
+export interface SiteProblem {
+  readonly site: Site;
+  readonly problems: readonly Problem[];
+  readonly means: Float64Array;
+}
+
+/** Bytes that the second moments of a layer take. */
+export function momentBytes(site: Site): number {
+  const { groups, size } = linearSizes(site);
+  return groups * size * size * 8;
+}
+
+/** For each site the problem of dropping columns from it as it stands: nothing is lost before the first column goes. */
+export async function siteProblems(
+  ctx: PassContext,
+  model: Model,
+  sites: readonly Site[],
+  options: { readonly samples: number; readonly ridge: number },
+): Promise<Map<Site, SiteProblem>> {
+  const stored = initializers(model.graph);
+  const requests = sites.map((site) => ({ node: site.node, dims: site.weight, input: site.x }));
+  const grams = await layerGrams(ctx, model, requests, { samples: options.samples });
+  return new Map(
+    sites.flatMap((site, i): [Site, SiteProblem][] => {
+      const gram = grams[i] as LayerGram;
+      const tensor = stored.get(site.tensor);
+      if (!tensor) return [];
+      const own = readRows(site, floatData(tensor));
+      const { rows } = linearSizes(site);
+      const problems = Array.from({ length: gram.groups }, (_, g) =>
+        ownProblem(gram, g, own, rows, options.ridge, site.canBias),
+      );
+      return [[site, { site, problems, means: gram.sum.map((sum) => sum / gram.count) }]];
+    }),
+  );
+}
+
+/** min ‖W₀X − WX‖² + λ‖W − W₀‖², whose solution is W₀ until columns go. */
+function ownProblem(
+  moments: LayerGram,
+  group: number,
+  own: Float64Array,
+  rows: number,
+  ridge: number,
+  centred: boolean,
+): Problem {
+  const { size, count } = moments;
+  const gram = new Float64Array(size * size);
+  const mean = (i: number): number => (centred ? (moments.sum[group * size + i] as number) / count : 0);
+  let trace = 0;
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < size; j++)
+      gram[i * size + j] = (moments.gram[(group * size + i) * size + j] as number) - count * mean(i) * mean(j);
+    trace += gram[i * size + i] as number;
+  }
+  const weights = own.slice(group * rows * size, (group + 1) * rows * size);
+  let power = 0;
+  for (let r = 0; r < rows; r++)
+    for (let i = 0; i < size; i++) {
+      const w = weights[r * size + i] as number;
+      if (w === 0) continue;
+      let dot = 0;
+      for (let j = 0; j < size; j++) dot += (gram[i * size + j] as number) * (weights[r * size + j] as number);
+      power += w * dot;
+    }
+  const lambda = ridgeOf(ridge, trace, size);
+  for (let i = 0; i < size; i++) gram[i * size + i] = (gram[i * size + i] as number) + lambda;
+  return { rows, size, weights, inverse: invertPositive(gram, size), power: Math.max(power, 1e-12), error: 0 };
+}
+
+/** λ in units of the mean diagonal; never 0, so that columns without data (dead channels) do not spoil the inverse. */
+export function ridgeOf(ridge: number, trace: number, size: number): number {
+  return Math.max((ridge * trace) / size, 1e-9 * Math.max(trace / size, 1e-6));
+}

@@ -1,0 +1,168 @@
+import * as z from 'zod';
+import type { Model } from '../../../graph/model.ts';
+import { cubicRamp, rampProgress } from '../../../numerics/agp.ts';
+import { QtoolError } from '../../../util/error.ts';
+import { anyPass, type Pass, type PassContext, type PassResult } from '../../pass.ts';
+import {
+  groupTypes,
+  isOutput,
+  type roundings,
+  structureNote,
+  structureSites,
+  structuresToPrune,
+  weakest,
+  zeroStructures,
+  type GroupType,
+  type StructureSite,
+} from './structures.ts';
+import { seeded } from './random.ts';
+
+const share = z.number().min(0).max(1);
+/** The arguments that all of Distiller's ranked structure pruners share. */
+export const rankedShape = {
+  group_type: z.enum(groupTypes).default('Filters'),
+  weights: z.array(z.string()).min(1),
+  group_dependency: z
+    .enum(['Leader'])
+    .nullish()
+    .meta({ description: "Leader: the first weight's structures go in all of them" }),
+  group_size: z
+    .int()
+    .min(1)
+    .default(1)
+    .meta({ description: 'prune structures in numbers that are a multiple of this' }),
+  rounding_fn: z.enum(['floor', 'ceil', 'round', 'math.floor', 'math.ceil']).default('floor'),
+  noise: z.number().min(0).default(0).meta({ description: 'random share of the scores, to break their order' }),
+  seed: z.int().min(0).default(0),
+};
+
+/** Distiller's files name Python's functions. */
+const roundingOf = (name: string): keyof typeof roundings => name.replace('math.', '') as keyof typeof roundings;
+
+export type RankedOptions = z.infer<z.ZodObject<typeof rankedShape>>;
+
+/** What a ranked pruner is, but for its arguments. */
+export interface RankedMethod {
+  readonly name: string;
+  readonly classes: readonly string[];
+  readonly summary: string;
+  readonly source: string;
+  /** Scores of a weight's structures; the least go. */
+  readonly rank: (
+    site: StructureSite,
+    options: RankedOptions,
+    ctx: PassContext,
+    model: Model,
+  ) => Promise<ArrayLike<number>>;
+  /** Structures that go instead of the weakest, where the method does not count them. */
+  readonly choose?: (scores: ArrayLike<number>, sparsity: number) => Set<number>;
+  /** Only outputs have what it looks at (activations). */
+  readonly outputsOnly?: boolean;
+}
+
+const selectors = (o: RankedOptions) =>
+  o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' as const }));
+
+const once = z.strictObject({ desired_sparsity: share, ...rankedShape });
+const ramped = z.strictObject({ initial_sparsity: share, final_sparsity: share, ...rankedShape });
+
+/**
+ * Distiller's two forms of a ranked structure pruner: one that zeros `desired_sparsity` of each weight's structures, and the _AGP
+ * form that ramps from `initial_sparsity` to `final_sparsity` over the policy's epochs. Structures are zeroed together with their
+ * bias and batch norm; FilterRemover and its kin then cut them.
+ */
+export function rankedPasses(method: RankedMethod): Pass[] {
+  const plain: Pass<z.infer<typeof once>> = {
+    name: method.name,
+    section: 'pruners',
+    classes: method.classes,
+    summary: method.summary,
+    source: method.source,
+    options: once,
+    selectors,
+    strength: {
+      at: (o, t) => ({ ...o, desired_sparsity: o.desired_sparsity * t }),
+      describe: (o) => `sparsity ${o.desired_sparsity.toFixed(2)}`,
+    },
+    apply: (model, o, ctx) => apply(model, o, o.desired_sparsity, method, ctx),
+  };
+  const gradual: Pass<z.infer<typeof ramped>> = {
+    ...plain,
+    name: `${method.name}_agp`,
+    classes: method.classes.map((name) => `${name}_AGP`),
+    summary: `${method.summary}, little by little`,
+    options: ramped,
+    selectors,
+    strength: {
+      at: (o, t) => ({
+        ...o,
+        initial_sparsity: Math.min(o.initial_sparsity, o.final_sparsity * t),
+        final_sparsity: o.final_sparsity * t,
+      }),
+      describe: (o) => `sparsity ${o.final_sparsity.toFixed(2)}`,
+    },
+    apply: (model, o, ctx) => apply(model, o, rampedSparsity(o, ctx), method, ctx),
+  };
+  return [anyPass(plain), anyPass(gradual)];
+}
+
+/** The sparsity of this epoch. */
+export function rampedSparsity(
+  o: { readonly initial_sparsity: number; readonly final_sparsity: number },
+  { clock }: PassContext,
+): number {
+  const progress = rampProgress(clock.epoch, clock.start, clock.end, clock.frequency);
+  return cubicRamp(o.initial_sparsity, o.final_sparsity, progress);
+}
+
+async function apply(
+  model: Model,
+  o: RankedOptions,
+  sparsity: number,
+  method: RankedMethod,
+  ctx: PassContext,
+): Promise<PassResult> {
+  const type: GroupType = o.group_type;
+  if (method.outputsOnly && !isOutput(type))
+    throw new QtoolError('schedule', `${method.classes[0]} ranks Filters by their activations, not ${type}`, {
+      hint: 'write group_type: Filters',
+    });
+  const { sites, skipped, notes } = structureSites(model, o.weights, type);
+  const zeros = new Map<StructureSite, ReadonlySet<number>>();
+  let leader: { site: StructureSite; gone: ReadonlySet<number> } | undefined;
+  for (const [i, site] of sites.entries()) {
+    ctx.progress(i / sites.length, `ranking ${site.layer.node}`);
+    if (o.group_dependency === 'Leader' && leader) {
+      if (leader.site.count !== site.count)
+        throw new QtoolError(
+          'schedule',
+          `${site.tensor} has ${site.count} ${type}, its leader ${leader.site.tensor} has ${leader.site.count}`,
+          { at: site.layer.node, hint: 'with group_dependency: Leader all weights need the same number' },
+        );
+      zeros.set(site, leader.gone);
+      continue;
+    }
+    const scores = noisy(await method.rank(site, o, ctx, model), o, site);
+    const count = structuresToPrune(site.count, sparsity, o.group_size, roundingOf(o.rounding_fn));
+    const gone = method.choose?.(scores, sparsity) ?? weakest(scores, count);
+    leader ??= { site, gone };
+    zeros.set(site, gone);
+  }
+  return {
+    model: zeroStructures(model, zeros),
+    changed: [...zeros].map(([site, gone]) => structureNote(site, type, gone.size)),
+    skipped,
+    notes: [...notes, ...(sites.length > 0 ? [`sparsity ${sparsity.toFixed(4)} of each weight's ${type}`] : [])],
+  };
+}
+
+/** Scores times 1 ± noise. */
+export function noisy(
+  scores: ArrayLike<number>,
+  { noise, seed }: { readonly noise: number; readonly seed: number },
+  site: StructureSite,
+): ArrayLike<number> {
+  if (noise === 0) return scores;
+  const next = seeded(seed + site.layer.index);
+  return Array.from(scores, (score) => score * (1 + noise * (2 * next() - 1)));
+}

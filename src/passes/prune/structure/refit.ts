@@ -1,0 +1,65 @@
+import { invertPositive } from './inverse.ts';
+import type { Problem } from './eliminate.ts';
+import type { Moments } from './moments.ts';
+import { ridgeOf } from './problems.ts';
+
+/**
+ * The least-squares problem of one group of a layer. Means are taken out of both sides where the layer may have a bias: the best
+ * bias is then mean(y) − W mean(x). The ridge pulls towards the layer's own weights, not towards zero, so that directions the
+ * data does not show keep what they were. `own` is [rows, K]; `ridge` in units of the mean diagonal of the Gram matrix.
+ */
+export function leastSquares(
+  moments: Moments,
+  group: number,
+  own: Float64Array,
+  { ridge, bias }: { readonly ridge: number; readonly bias: boolean },
+): Problem {
+  const { size, rows, count } = moments;
+  const gram = new Float64Array(size * size);
+  const at = group * size;
+  const mean = (sum: Float64Array, i: number): number => (bias ? (sum[i] as number) / count : 0);
+  for (let i = 0; i < size; i++)
+    for (let j = 0; j < size; j++)
+      gram[i * size + j] =
+        (moments.gram[(at + i) * size + j] as number) - count * mean(moments.sum, at + i) * mean(moments.sum, at + j);
+  let trace = 0;
+  for (let i = 0; i < size; i++) trace += gram[i * size + i] as number;
+  const lambda = ridgeOf(ridge, trace, size);
+  const cross = new Float64Array(rows * size);
+  let power = 0;
+  for (let r = 0; r < rows; r++) {
+    const out = group * rows + r;
+    power += (moments.power[out] as number) - count * mean(moments.target, out) ** 2;
+    for (let k = 0; k < size; k++)
+      cross[r * size + k] =
+        (moments.cross[out * size + k] as number) - count * mean(moments.target, out) * mean(moments.sum, at + k);
+  }
+  for (let i = 0; i < size; i++) gram[i * size + i] = (gram[i * size + i] as number) + lambda;
+  const inverse = invertPositive(gram, size);
+  const weights = new Float64Array(rows * size);
+  let error = power;
+  for (let r = 0; r < rows; r++)
+    for (let k = 0; k < size; k++) {
+      const t = (cross[r * size + k] as number) + lambda * (own[r * size + k] as number);
+      error += lambda * (own[r * size + k] as number) ** 2;
+      if (t === 0) continue;
+      for (let j = 0; j < size; j++)
+        weights[r * size + j] = (weights[r * size + j] as number) + t * (inverse[k * size + j] as number);
+    }
+  for (let r = 0; r < rows; r++)
+    for (let k = 0; k < size; k++)
+      error -=
+        (weights[r * size + k] as number) * ((cross[r * size + k] as number) + lambda * (own[r * size + k] as number));
+  return { rows, size, weights, inverse, power: Math.max(power, 1e-12), error: Math.max(error, 0) };
+}
+
+/** The bias that goes with refitted weights: mean(y) − W mean(x), one a row of the group. */
+export function bestBias(moments: Moments, group: number, { weights, rows, size }: Problem): Float64Array {
+  const { count } = moments;
+  return Float64Array.from({ length: rows }, (_, r) => {
+    let bias = (moments.target[group * rows + r] as number) / count;
+    for (let k = 0; k < size; k++)
+      bias -= ((weights[r * size + k] as number) * (moments.sum[group * size + k] as number)) / count;
+    return bias;
+  });
+}

@@ -1,0 +1,81 @@
+import type { Tensor } from '../../../data/types.ts';
+import type { Channels, Member } from '../../../graph/channels.ts';
+import { storedTensors } from '../../../graph/channels.ts';
+import type { Model } from '../../../graph/model.ts';
+import { consumers } from '../../../graph/query.ts';
+import { dimsOf, tensorNumbers } from '../../../graph/tensor.ts';
+import { sliceNorms } from '../../../numerics/sparsity.ts';
+import { seeded } from './random.ts';
+import { channelActivity, activationOf, type ChannelActivity } from './activity.ts';
+import { sealed, type AnyFold } from '../../../numerics/fold.ts';
+import type { PassContext } from '../../pass.ts';
+
+/** What tells a strong channel from a weak one; the higher the stronger. */
+export type Criterion = 'l1' | 'l2' | 'activation_mean' | 'apoz' | 'random';
+
+/**
+ * A score for every atom. Weight norms are those of the filters that make the channel, each layer's divided by their mean so that
+ * layers of a residual sum count alike; activations are looked at where the channel has passed its activation function.
+ */
+export async function channelScores(
+  model: Model,
+  channels: Channels,
+  criterion: Criterion,
+  options: { readonly samples: number; readonly seed: number },
+  ctx: PassContext,
+): Promise<Map<number, number>> {
+  const scores = new Map<number, number>(channels.groups.flatMap((group) => group.atoms.map((atom) => [atom, 0])));
+  if (criterion === 'random') {
+    const next = seeded(options.seed);
+    for (const atom of scores.keys()) scores.set(atom, next());
+    return scores;
+  }
+  const makers = channels.members.filter((member) => member.role === 'out');
+  const active = criterion === 'activation_mean' || criterion === 'apoz';
+  const values = active ? await activations(model, channels, makers, criterion, options.samples, ctx) : undefined;
+  const stored = storedTensors(model);
+  for (const member of makers) {
+    const tensor = stored.get(member.tensor);
+    const norms =
+      values?.get(member) ??
+      (tensor &&
+        sliceNorms(
+          Float32Array.from(tensorNumbers(tensor)),
+          dimsOf(tensor),
+          member.axis,
+          criterion === 'l1' ? 'l1' : 'l2',
+        ));
+    if (!norms) continue;
+    const mean = norms.reduce((a, b) => a + Math.abs(b), 0) / norms.length || 1;
+    member.atoms.forEach((atom, i) => {
+      if (scores.has(atom)) scores.set(atom, (scores.get(atom) as number) + (norms[i] as number) / mean);
+    });
+  }
+  return scores;
+}
+
+/** Per channel of each maker: mean of the activation, or the share of it that is not zero (APoZ, Hu et al. 2016, turned round). */
+async function activations(
+  model: Model,
+  channels: Channels,
+  makers: readonly Member[],
+  criterion: Criterion,
+  samples: number,
+  ctx: PassContext,
+): Promise<Map<Member, Float64Array>> {
+  const readers = consumers(model.graph);
+  const places = new Map(makers.map((member) => [member, activationOf(member.node, readers)]));
+  const folds = new Map<string, readonly AnyFold<Tensor, ChannelActivity>[]>();
+  for (const value of places.values()) {
+    const rank = channels.dims.get(value)?.length ?? 0;
+    folds.set(value, [sealed(channelActivity(rank > 2 ? 1 : rank - 1))]);
+  }
+  const found = await ctx.collect(model, folds, samples);
+  return new Map(
+    [...places].flatMap(([member, value]) => {
+      const activity = found.get(value)?.[0];
+      if (!activity || activity.mean.length !== member.atoms.length) return [];
+      return [[member, criterion === 'apoz' ? activity.active : activity.mean] as const];
+    }),
+  );
+}

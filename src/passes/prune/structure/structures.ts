@@ -1,0 +1,141 @@
+import { intAttribute } from '../../../graph/attribute.ts';
+import { storedTensors } from '../../../graph/channels.ts';
+import { edit } from '../../../graph/edit.ts';
+import type { Model } from '../../../graph/model.ts';
+import { assignNames, layerFacts, type LayerFact } from '../../../graph/names.ts';
+import type { NodeProto } from '../../../graph/proto.ts';
+import { consumers, initializers, isOp, layerName } from '../../../graph/query.ts';
+import { dimsOf, floatData, makeTensor, typeOf } from '../../../graph/tensor.ts';
+import { layoutOf, forEachRun } from '../../../numerics/layout.ts';
+import type { Note } from '../../pass.ts';
+
+/** Distiller's names of structures: outputs of a layer (Filters, 3D, Rows) or its inputs (Channels, Cols). */
+export const groupTypes = ['Filters', '3D', 'Rows', 'Channels', 'Cols'] as const;
+export type GroupType = (typeof groupTypes)[number];
+
+export const isOutput = (type: GroupType): boolean => type === 'Filters' || type === '3D' || type === 'Rows';
+
+/** A weight whose structures are pruned, and what else belongs to an output: its bias and its batch norm. */
+export interface StructureSite {
+  readonly layer: LayerFact;
+  readonly node: NodeProto;
+  readonly tensor: string;
+  readonly dims: readonly number[];
+  readonly data: Float32Array;
+  readonly axis: number;
+  readonly count: number;
+  /** One-dimensional tensors with one number an output. */
+  readonly companions: readonly string[];
+}
+
+/** The axis of a layer's weight along which its outputs or inputs lie. */
+export function structureAxis(node: NodeProto, rank: number, output: boolean): number | undefined {
+  if (isOp(node, 'Conv')) return output ? 0 : 1;
+  if (isOp(node, 'ConvTranspose')) return output ? 1 : 0;
+  if (isOp(node, 'Gemm')) return (intAttribute(node, 'transB', 0) === 1) === output ? 0 : 1;
+  if (isOp(node, 'MatMul')) return rank - (output ? 1 : 2);
+  return undefined;
+}
+
+/** The weights that selectors name, in the order of the selectors, and why named ones are left alone. */
+export function structureSites(
+  model: Model,
+  selectors: readonly string[],
+  type: GroupType,
+): { readonly sites: readonly StructureSite[]; readonly skipped: readonly Note[]; readonly notes: readonly string[] } {
+  const layers = layerFacts(model);
+  const { weights, notes } = assignNames(selectors, layers, 'weights');
+  const stored = initializers(model.graph);
+  const nodes = new Map(model.graph.node.map((node) => [layerName(node), node]));
+  const readers = consumers(model.graph);
+  const skipped: Note[] = [];
+  const sites = layers.flatMap((layer) =>
+    layer.weights.flatMap((tensor): StructureSite[] => {
+      if (!weights.has(tensor)) return [];
+      const skip = (text: string): StructureSite[] => {
+        skipped.push({ layer: layer.node, text: `${tensor}: ${text}` });
+        return [];
+      };
+      const [value, node] = [stored.get(tensor), nodes.get(layer.node)];
+      if (!value || !node) return skip('made by a Constant node: fold constants first');
+      if (typeOf(value) !== 'float32') return skip(`it is ${typeOf(value)}: prune before quantizing`);
+      const dims = dimsOf(value);
+      const axis = structureAxis(node, dims.length, isOutput(type));
+      if (axis === undefined) return skip(`${node.op_type} has no ${type}`);
+      const count = dims[axis] as number;
+      const companions = isOutput(type) ? companionsOf(node, readers, stored, count) : [];
+      return [{ layer, node, tensor, dims, data: floatData(value), axis, count, companions }];
+    }),
+  );
+  const rank = (site: StructureSite): number => selectors.indexOf(weights.get(site.tensor) as string);
+  return { sites: sites.sort((a, b) => rank(a) - rank(b)), skipped, notes };
+}
+
+/** Bias, and scale and shift of the batch norm that alone reads the layer: without them a zero filter is a zero channel. */
+function companionsOf(
+  node: NodeProto,
+  readers: ReadonlyMap<string, NodeProto[]>,
+  stored: ReturnType<typeof initializers>,
+  count: number,
+): string[] {
+  const [reader, ...more] = readers.get(node.output[0] as string) ?? [];
+  const bias = isOp(node, 'MatMul') ? [] : [node.input[2] ?? ''];
+  const norm = reader && more.length === 0 && isOp(reader, 'BatchNormalization') ? reader.input.slice(1, 3) : [];
+  const added = reader && more.length === 0 && isOp(reader, 'Add') ? [...reader.input] : [];
+  return [...bias, ...norm, ...added].filter((name) => {
+    const tensor = stored.get(name);
+    return tensor !== undefined && typeOf(tensor) === 'float32' && floatData(tensor).length === count;
+  });
+}
+
+/** Zeros the given structures of each site, companions with them. */
+export function zeroStructures(model: Model, zeros: ReadonlyMap<StructureSite, ReadonlySet<number>>): Model {
+  const stored = storedTensors(model);
+  return edit(model, (draft) => {
+    for (const [site, gone] of zeros) {
+      if (gone.size === 0) continue;
+      const data = site.data.slice();
+      forEachRun(layoutOf(site.dims, { per: 'channel', axis: site.axis }), (start, count, param, step) => {
+        for (let j = 0, p = param; j < count; j++, p += step) if (gone.has(p)) data[start + j] = 0;
+      });
+      draft.setInitializer(makeTensor(site.tensor, 'float32', site.dims, data));
+      for (const name of site.companions) {
+        const tensor = stored.get(name);
+        if (!tensor) continue;
+        const values = floatData(tensor).map((v, i) => (gone.has(i) ? 0 : v));
+        draft.setInitializer(makeTensor(name, 'float32', dimsOf(tensor), values));
+      }
+    }
+  });
+}
+
+/** Roundings of a number of structures that Distiller's `rounding_fn` may name. */
+export const roundings = { floor: Math.floor, ceil: Math.ceil, round: Math.round } as const;
+
+/**
+ * How many of `total` structures a sparsity means: rounded to whole groups of `size`; all of them only where the sparsity says
+ * so, as in Distiller.
+ */
+export function structuresToPrune(
+  total: number,
+  sparsity: number,
+  size = 1,
+  rounding: keyof typeof roundings = 'floor',
+): number {
+  // 0.3 · 10 is 3.0000000000000004 in floating point, 0.7 · 10 is 7.000000000000001, 0.29 · 100 is 28.999999999999996.
+  const wanted = Number((sparsity * total).toFixed(9));
+  const count = Math.min(total, roundings[rounding](wanted / size) * size);
+  return count === total && sparsity < 1 ? Math.max(0, total - size) : count;
+}
+
+/** The `count` structures of least score, of equal ones the first. */
+export function weakest(scores: ArrayLike<number>, count: number): Set<number> {
+  const order = Array.from({ length: scores.length }, (_, i) => i);
+  order.sort((a, b) => (scores[a] as number) - (scores[b] as number) || a - b);
+  return new Set(order.slice(0, count));
+}
+
+/** `conv1.weight: 5 of 16 Filters are zero`. */
+export function structureNote(site: StructureSite, type: GroupType, gone: number): Note {
+  return { layer: site.layer.node, text: `${site.tensor}: ${gone} of ${site.count} ${type} are zero` };
+}

@@ -1,0 +1,104 @@
+import { channelGroups } from '../../../../src/graph/channels.ts';
+import { channelPruner } from '../../../../src/passes/prune/structure/channel_pruner.ts';
+import { costOf } from '../../../../src/passes/prune/structure/cost.ts';
+import { images, redundantNet, dims, distance } from './networks.ts';
+import { runModel, testContext } from '../../../helpers/context.ts';
+
+const model = redundantNet();
+const calibration = images(16);
+const fresh = images(20).slice(18)[0] as (typeof calibration)[number];
+const prune = (given: object) =>
+  channelPruner.apply(
+    model,
+    channelPruner.options.parse({ samples: 128, ridge: 1e-8, ...given }),
+    testContext({ calibration }),
+  );
+const inner = ['a', 'h'];
+
+describe('ChannelPruner', () => {
+  it('finds channels that repeat others, cuts them, and loses nothing', async () => {
+    // 4 of 8 filters and 6 of 12 hidden units can go: what is left of a, b, h and fc is half, the stem is whole.
+    const { model: cut, changed, notes } = await prune({ budget: { macs: 0.6 }, weights: inner });
+    expect([dims(cut, 'a.weight'), dims(cut, 'b.weight')]).toEqual([
+      [4, 6, 3, 3],
+      [6, 4, 3, 3],
+    ]);
+    const [before, after] = [await runModel(model, fresh), await runModel(cut, fresh)];
+    // The refitted weights are the sums of two float32 weights; nothing else is inexact.
+    expect(distance(after, before)).toBeLessThan(1e-4);
+    expect(changed.map((note) => note.text).join('\n')).toContain('8 → 4 channels');
+    expect(notes?.find((note) => note.startsWith('MACs'))).toMatch(/\d+ → \d+ \((5[0-9]|60)\.\d %\)/);
+  });
+
+  it('is far off without the refit', async () => {
+    const { model: cut } = await prune({ budget: { macs: 0.6 }, weights: inner, reconstruct: false });
+    const [before, after] = [await runModel(model, fresh), await runModel(cut, fresh)];
+    expect(distance(after, before)).toBeGreaterThan(0.1);
+  });
+
+  it.each([
+    { budget: { macs: 0.5 } },
+    { budget: { parameters: 0.4 } },
+    { budget: { bytes: 0.4 }, allocation: 'layerwise' },
+    { budget: { macs: 0.5 }, allocation: 'uniform' },
+    { budget: { macs: 0.5 }, criterion: 'l1' },
+    { budget: { macs: 0.5 }, criterion: 'apoz', allocation: 'uniform' },
+    { budget: { macs: 0.5 }, criterion: 'activation_mean', reconstruct: false, allocation: 'uniform' },
+    { budget: { macs: 0.5 }, criterion: 'random', multiple: 2 },
+  ])('meets %j, and the cost it foretells is the cost of the model it gives', async (given) => {
+    const { model: cut } = await prune(given);
+    const [unit, share] = Object.entries(given.budget)[0] as ['macs' | 'parameters' | 'bytes', number];
+    const context = testContext({ calibration });
+    const cost = async (m: typeof model): Promise<number> =>
+      costOf(m, channelGroups(m, await context.shapes(m)), unit).total();
+    expect(await cost(cut)).toBeLessThanOrEqual(share * (await cost(model)));
+    for (const n of [1, 32]) {
+      const x = { x: { type: 'float32' as const, dims: [n, 3, 8, 8], data: new Float32Array(n * 192).fill(0.1) } };
+      expect((await runModel(cut, x)).y?.dims).toEqual([n, 5]);
+    }
+    if (given.multiple)
+      expect([dims(cut, 'a.weight'), dims(cut, 'h.weight')].map((d) => (d[0] as number) % 2)).toEqual([0, 0]);
+  });
+
+  it('says what it left alone and why', async () => {
+    const { skipped } = await prune({ budget: { macs: 0.9 }, weights: ['a'] });
+    expect(skipped).toContainEqual({ layer: 'fc', text: 'cannot be cut: graph output "y"' });
+    expect(skipped.find((note) => note.layer === 'stem')?.text).toContain('no entry of the pruner names it');
+  });
+
+  it('refuses a budget that cannot be met', async () => {
+    await expect(prune({ budget: { macs: 0.001 } })).rejects.toMatchObject({
+      code: 'schedule',
+      message: expect.stringContaining('the budget cannot be met') as string,
+    });
+  });
+
+  it('ramps over the epochs of its policy, the budget being of the model it saw first', async () => {
+    const memory = new Map<string, unknown>();
+    const o = channelPruner.options.parse({ budget: { macs: 0.5 }, samples: 16 });
+    let now = model;
+    const shares: string[] = [];
+    for (const epoch of [0, 1, 2]) {
+      const ctx = testContext({ calibration, memory, clock: { epoch, start: 0, end: 3, frequency: 1 } });
+      now = (await channelPruner.apply(now, o, ctx)).model;
+      const cost = async (m: typeof model) => costOf(m, channelGroups(m, await ctx.shapes(m)), 'macs').total();
+      shares.push(((await cost(now)) / (await cost(model))).toFixed(2));
+    }
+    // 1 − (1 − 0.5)(1 − (1 − t)³) at t = 0, 0.5, 1: 1, 0.5625, 0.5. Whole channels only, and one of the stem is a sixth.
+    expect(shares[0]).toBe('1.00');
+    expect(Number(shares[1])).toBeLessThanOrEqual(0.5625);
+    expect(Number(shares[1])).toBeGreaterThan(0.45);
+    expect(Number(shares[2])).toBeLessThanOrEqual(0.5);
+  });
+});
+
+describe('costOf', () => {
+  it('counts MACs and parameters of the untouched model as one does by hand', async () => {
+    const channels = channelGroups(model, await testContext({ calibration }).shapes(model));
+    const macs = 64 * (6 * 3 * 9 + 8 * 6 * 9 + 6 * 8 * 9) + 12 * 96 + 5 * 12;
+    const parameters = 6 * 27 + 6 + 8 * 54 + 8 + 6 * 72 + 6 + 12 * 96 + 12 + 5 * 12 + 5;
+    expect(costOf(model, channels, 'macs').total()).toBe(macs);
+    expect(costOf(model, channels, 'parameters').total()).toBe(parameters);
+    expect(costOf(model, channels, 'bytes').total()).toBe(4 * parameters);
+  });
+});
