@@ -4,6 +4,18 @@ import { foldConstants } from './fold/constants.ts';
 import { foldIdentity } from './fold/identity.ts';
 import { anyPass, type Pass } from './pass.ts';
 import { levelPruner } from './prune/level.ts';
+import { activationApoz } from './prune/structure/activation_apoz.ts';
+import { activationMean } from './prune/structure/activation_mean.ts';
+import { bernoulli } from './prune/structure/bernoulli.ts';
+import { channelPruner } from './prune/structure/channel_pruner.ts';
+import { channelRemover } from './prune/structure/channel_remover.ts';
+import { filterRemover } from './prune/structure/filter_remover.ts';
+import { fmReconstruction } from './prune/structure/fm_reconstruction.ts';
+import { l1Ranked } from './prune/structure/l1_ranked.ts';
+import { l2Ranked } from './prune/structure/l2_ranked.ts';
+import { randomLevel } from './prune/structure/random_level.ts';
+import { randomRanked } from './prune/structure/random_ranked.ts';
+import { structureRemover } from './prune/structure/structure_remover.ts';
 import { dynamicQuantizer } from './quantize/dynamic.ts';
 import { staticQuantizer } from './quantize/static.ts';
 import { weightsOnlyQuantizer } from './quantize/weights_only.ts';
@@ -19,6 +31,18 @@ export const passes: readonly Pass[] = [
   anyPass(foldAffine),
   anyPass(foldBatchNorm),
   anyPass(levelPruner),
+  anyPass(channelPruner),
+  ...l1Ranked,
+  ...l2Ranked,
+  ...activationApoz,
+  ...activationMean,
+  ...randomRanked,
+  ...bernoulli,
+  anyPass(randomLevel),
+  ...fmReconstruction,
+  filterRemover,
+  channelRemover,
+  structureRemover,
   anyPass(staticQuantizer),
   anyPass(dynamicQuantizer),
   anyPass(weightsOnlyQuantizer),

@@ -7,7 +7,7 @@ import { atomAt, type Axis, type Cut, type Flow, type Rule } from './flow.ts';
  * the same axis; several that become one are merged, one that becomes several is split. In a merge or split only one of the
  * several axes may lose indices (the live one), since what is left must be rectangular.
  */
-export function reshaped(flow: Flow): Axis[] | undefined {
+function reshaped(flow: Flow): Axis[] | undefined {
   const [x, out] = [flow.dims(0), flow.outDims(0)];
   if (!x || !out || [...x, ...out].includes(0)) return undefined;
   const result: Axis[] = out.map(() => undefined);

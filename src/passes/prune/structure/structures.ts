@@ -29,7 +29,7 @@ export interface StructureSite {
 }
 
 /** The axis of a layer's weight along which its outputs or inputs lie. */
-export function structureAxis(node: NodeProto, rank: number, output: boolean): number | undefined {
+function structureAxis(node: NodeProto, rank: number, output: boolean): number | undefined {
   if (isOp(node, 'Conv')) return output ? 0 : 1;
   if (isOp(node, 'ConvTranspose')) return output ? 1 : 0;
   if (isOp(node, 'Gemm')) return (intAttribute(node, 'transB', 0) === 1) === output ? 0 : 1;
