@@ -36,7 +36,7 @@ export interface OpenOptions {
 
 /**
  * Opens the data of a run: a parsed config, the path of a config, the name of one that comes with qtool, the path of data whose
- * kind shows (a folder of images, .npz, .csv …), or `random`.
+ * kind shows (a folder of images, .npz, .csv …), or `random`. One sample of each set is read and checked against the model.
  * @throws QtoolError `data` for anything that is missing, does not fit the model's inputs, or is empty.
  */
 export async function openData(
@@ -48,6 +48,8 @@ export async function openData(
     typeof configOrPath === 'string' ? readConfig(configOrPath, inputs) : { config: configOrPath, notes: [] };
   const { value } = config;
   const sets = await openSets(config, inputs, options);
+  // What does not fit the model shows on the first sample: before any work, not in the middle of it.
+  for (const set of [sets.validation, sets.calibration]) for await (const _ of set.samples(1)) break;
   return {
     ...sets,
     notes: [...notes, ...sets.notes],

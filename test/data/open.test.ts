@@ -262,8 +262,8 @@ describe('arrays', () => {
   it('refuses floats for an integer input', async () => {
     const inputs = [{ name: 'a', type: 'int64', dims: ['N', 4] } as const];
     const half = folder.write('half.npy', base64(fixtures.npyHalf));
-    const { validation } = await openData(config(`validation: { kind: npy, path: ${half} }`), inputs, { part: 'validation' }); // prettier-ignore
-    expect(await failure(() => samplesOf(validation))).toMatch(/half\.npy#\d holds .*, which int64 cannot hold/);
+    const open = () => openData(config(`validation: { kind: npy, path: ${half} }`), inputs, { part: 'validation' });
+    expect(await failure(open)).toMatch(/half\.npy#\d holds .*, which int64 cannot hold/);
   });
 });
 
