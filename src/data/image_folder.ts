@@ -17,7 +17,7 @@ export function openImageFolder(config: SourceConfigOf<'image-folder'>, opening:
   const files = tree.files();
   const images = files.filter(isImage);
   if (images.length === 0)
-    throw dataError(`holds no images (${imageTypes.join(', ')})`, path, files.length > 0 ? `It holds ${files.length} other files.` : undefined); // prettier-ignore
+    throw dataError(`holds no images (${imageTypes.join(', ')})`, path, files.length > 0 ? `It holds ${files.length} other files.` : 'Give a folder with images, or with one folder of images a class.'); // prettier-ignore
   const notes: string[] = [];
   const others = files.length - images.length;
   if (others > 0) notes.push(`${others} files of ${config.path} are no images and were left out`);

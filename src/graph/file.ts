@@ -17,7 +17,7 @@ const externalTensor = 1024;
  */
 export async function readModel(path: string): Promise<Model> {
   const info = await stat(path).catch(() => undefined);
-  if (!info) throw new QtoolError('model', 'no such file', { at: path });
+  if (!info) throw new QtoolError('model', 'no such file', { at: path, hint: 'give the path of an .onnx file' });
   if (!info.isFile())
     throw new QtoolError('model', 'this is a folder, not a model file', {
       at: path,

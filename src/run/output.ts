@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeModel } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
@@ -20,14 +20,17 @@ export interface RunFolder {
   /** Puts a model in place of the best one so far; returns its bytes on disk. */
   keep(model: Model): Promise<number>;
   write(name: (typeof outputFiles)[number], text: string): Promise<void>;
+  /** Adds a line to the log; lines stand in the order of the calls. */
   log(line: string): Promise<void>;
+  /** Takes away what this run wrote, and the folder if it was not there before. */
+  discard(): Promise<void>;
 }
 
 /**
- * Takes a folder for a run. With `force` the files of an earlier run go; other files are never touched.
- * @throws QtoolError('usage') where the folder holds anything and `force` is not set.
+ * Whether a folder may be taken for a run: it is not there, or empty, or `force` is set.
+ * @throws QtoolError('usage') where the folder holds anything and `force` is not set, or the path is no folder.
  */
-export async function openRunFolder(folder: string, force: boolean): Promise<RunFolder> {
+export async function checkRunFolder(folder: string, force: boolean): Promise<void> {
   const present = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT') return [];
     throw new QtoolError('usage', 'the output folder cannot be read', { at: folder, hint: 'name a folder', cause });
@@ -37,9 +40,19 @@ export async function openRunFolder(folder: string, force: boolean): Promise<Run
       at: folder,
       hint: 'name another folder, or give --force',
     });
-  for (const name of outputFiles) await rm(join(folder, name), { force: true });
-  await mkdir(folder, { recursive: true });
+}
+
+/** Takes a folder for a run. With `force` the files of an earlier run go; other files are never touched. @throws as above. */
+export async function openRunFolder(folder: string, force: boolean): Promise<RunFolder> {
+  await checkRunFolder(folder, force);
+  const clear = async (): Promise<void> => {
+    for (const name of outputFiles) await rm(join(folder, name), { force: true });
+  };
+  await clear();
+  // The topmost folder that had to be made; undefined where all were there.
+  const made = await mkdir(folder, { recursive: true });
   const modelPath = join(folder, 'model.onnx');
+  let logged: Promise<void> = Promise.resolve();
   return {
     modelPath,
     keep: (model) => writeModel(model, modelPath),
@@ -48,6 +61,12 @@ export async function openRunFolder(folder: string, force: boolean): Promise<Run
       await writeFile(`${path}.part`, text);
       await rename(`${path}.part`, path);
     },
-    log: (line) => appendFile(join(folder, 'qtool.log'), `${line}\n`),
+    log: (line) => (logged = logged.then(() => appendFile(join(folder, 'qtool.log'), `${line}\n`))),
+    async discard() {
+      await logged;
+      await clear();
+      // rmdir removes empty folders only: what others put there meanwhile stays.
+      if (made !== undefined) await rmdir(folder).catch(() => undefined);
+    },
   };
 }

@@ -10,11 +10,12 @@ import type { Metric } from '../metrics/metric.ts';
 import { onnxruntimeVersion } from '../runtime/session.ts';
 import type { Schedule } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
+import { jsonText } from '../util/json.ts';
 import { version } from '../util/version.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { layerReports } from './layers.ts';
-import { openRunFolder } from './output.ts';
+import { checkRunFolder, openRunFolder } from './output.ts';
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
 import { checkLoads, runStage, type State } from './stage.ts';
@@ -53,12 +54,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   await checkLoads(model);
   const bytes = encodeModel(model).length;
   checkGates(options);
-  const folder = await openRunFolder(options.outDir, options.force);
-  await folder.write('schedule.yaml', options.scheduleText);
-  const say = (event: RunEvent): void => {
-    log(event);
-    if (event.kind !== 'progress') void folder.log(`${new Date().toISOString()} ${JSON.stringify(event)}`);
-  };
+  await checkRunFolder(options.outDir, options.force);
   const instruments = openInstruments({
     ...options,
     reference: model,
@@ -71,13 +67,28 @@ export async function run(options: RunOptions): Promise<RunReport> {
   let state: State = { model, plan: new Map(), twin: undefined, measurement: undefined, stages: [] };
   let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(model), latency: [] };
   try {
+    log({ kind: 'phase', text: 'float baseline' });
+    if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
+  } catch (error) {
+    if (!signal.aborted) {
+      await instruments.close();
+      throw error;
+    }
+  }
+  // Only now is all validation data known to be good: bad data leaves no folder behind, and no earlier results are lost.
+  const folder = await openRunFolder(options.outDir, options.force);
+  const say = (event: RunEvent): void => {
+    log(event);
+    if (event.kind !== 'progress') void folder.log(`${new Date().toISOString()} ${jsonText(event, 0).trimEnd()}`);
+  };
+  try {
     // From here on there is a model in the folder, whatever happens.
     await folder.keep(model);
-    say({ kind: 'phase', text: 'float baseline' });
-    if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
+    await folder.write('schedule.yaml', options.scheduleText);
     state = { ...state, measurement: baseline };
     say({ kind: 'baseline', measurement: baseline });
     const memories = new Map<string, Map<string, unknown>>();
+    signal.throwIfAborted();
     for (const stage of schedule.stages) {
       signal.throwIfAborted();
       say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
@@ -94,7 +105,11 @@ export async function run(options: RunOptions): Promise<RunReport> {
       }
     }
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (!signal.aborted) {
+      // The float model alone is no result; a stage that was kept is.
+      if (state.stages.length === 0) await folder.discard();
+      throw error;
+    }
     status = 'cancelled';
     say({ kind: 'note', text: 'cancelled: the best model so far is kept' });
   } finally {
@@ -130,7 +145,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     },
     notes: schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
   };
-  await folder.write('report.json', `${JSON.stringify(report, undefined, 2)}\n`);
+  await folder.write('report.json', jsonText(report));
   if (options.render) await folder.write('report.html', options.render(report).html);
   return report;
 }

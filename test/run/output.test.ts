@@ -28,6 +28,26 @@ describe('openRunFolder', () => {
     expect(await readdir(folder)).toEqual(['mine.txt']);
   });
 
+  it('writes log lines in the order of the calls', async () => {
+    const out = await openRunFolder(join(folder, 'log'), false);
+    const lines = Array.from({ length: 50 }, (_, i) => `line ${i}`);
+    await Promise.all(lines.map((line) => out.log(line)));
+    expect(await readFile(join(folder, 'log', 'qtool.log'), 'utf8')).toBe(`${lines.join('\n')}\n`);
+  });
+
+  it('discards what it wrote, and the folder it made, but nothing of others', async () => {
+    const mine = await openRunFolder(join(folder, 'mine'), false);
+    await mine.write('report.json', '{}');
+    void mine.log('late');
+    await mine.discard();
+    expect(await readdir(folder)).toEqual([]);
+    const shared = await openRunFolder(folder, false);
+    await shared.write('report.json', '{}');
+    await writeFile(join(folder, 'other.txt'), '');
+    await shared.discard();
+    expect(await readdir(folder)).toEqual(['other.txt']);
+  });
+
   it('says so where the path is a file', async () => {
     await writeFile(join(folder, 'file'), '');
     await expect(openRunFolder(join(folder, 'file'), true)).rejects.toThrow('cannot be read');

@@ -1,5 +1,5 @@
-import { jsonText } from '../../src/report/json.ts';
-import { report } from './sample.ts';
+import { jsonText } from '../../src/util/json.ts';
+import { report } from '../report/sample.ts';
 
 describe('jsonText', () => {
   it('gives back a report as it was, but for what JSON cannot say', () => {
