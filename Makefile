@@ -19,8 +19,9 @@ test: install ## typecheck, lint, dependency rule, unused code, tests
 demo: install ## compress LeNet-5 on MNIST by a schedule and show the table
 	@npm run --silent demo
 
-bench: build ## the measured comparisons under bench/ (long; never part of the tests)
-	@npm run --silent bench
+bench: build ## compare with other quantizers on DATA=<folder> (an hour; never part of the tests)
+	@[ -n "$(DATA)" ] || { echo 'usage: make bench DATA=<folder with models/ and data/>; see bench/peers/README.md'; exit 2; }
+	@node bench/peers/run.mjs --data "$(DATA)"
 
 clean: ## remove what was built
 	rm -rf dist coverage runs

@@ -1,4 +1,4 @@
-import { jsonText } from '../report/json.ts';
+import { jsonText } from '../util/json.ts';
 import type { Paint } from '../report/paint.ts';
 import { paintFor, wantsColor } from './color.ts';
 import type { Io } from './io.ts';

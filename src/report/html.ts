@@ -4,7 +4,7 @@ import { bytes, duration, grouped, number, percent, plural, titleOf, withInterva
 import { layerChart, stageCharts } from './html_charts.ts';
 import { definitions, disclosure, htmlTable, list, section } from './html_parts.ts';
 import { css } from './html_style.ts';
-import { jsonText } from './json.ts';
+import { jsonText } from '../util/json.ts';
 import {
   batchesOf,
   byReason,
@@ -14,6 +14,7 @@ import {
   remarks,
   shownMetrics,
   strengthOf,
+  withoutDrop,
 } from './summary.ts';
 
 /**
@@ -70,7 +71,10 @@ function facts(report: RunReport): string {
     ...(report.schedule.includes('\n') ? [] : [['Schedule', report.schedule] as const]),
     ['Calibration', dataset(data.calibration)],
     ['Validation', dataset(data.validation)],
-    ['Measured on', `onnxruntime ${tool.onnxruntime}, Node ${tool.node}, ${tool.platform}, ${tool.cpu}`],
+    [
+      'Measured on',
+      `onnxruntime ${tool.onnxruntime}, Node ${tool.node.replace(/^v/, '')}, ${tool.platform}, ${tool.cpu}`,
+    ],
     ['Begun', `${report.started}, took ${duration(report.seconds)}`],
     ['Made by', `qtool ${tool.qtool}`],
   ]);
@@ -108,7 +112,7 @@ function stageRows(report: RunReport): string {
     }),
   ];
   const rows = [
-    ['', 'float model', '', ...numbers(report.baseline), ''],
+    ['', 'float model', '', ...numbers(withoutDrop(report.baseline)), ''],
     ...report.stages.map((stage) => [
       String(stage.index),
       `${stage.pass} (${stage.instance})`,

@@ -2,7 +2,7 @@ import type { MetricResult } from '../metrics/metric.ts';
 import type { Measurement, RunReport, StageReport, Verdict } from '../run/report.ts';
 import { bytes, number, percent, titleOf, withInterval, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
-import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf } from './summary.ts';
+import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf, withoutDrop } from './summary.ts';
 import { gap, table, visibleWidth, type Column } from './table.ts';
 
 /** One row a stage, the float model first. The pass column takes what room the numbers leave and wraps. */
@@ -26,7 +26,7 @@ export function stageTable(report: RunReport, paint: Paint, width: number): stri
     ...batches.map((batch) => latencyCell(measurement, batch, paint)),
   ];
   const rows = [
-    ['', 'float model', ...numbers(report.baseline), ''],
+    ['', 'float model', ...numbers(withoutDrop(report.baseline)), ''],
     ...report.stages.map((stage) => [
       String(stage.index),
       passText(stage),

@@ -17,6 +17,12 @@ export function metricNamed(measurement: Measurement | undefined, name: string):
   return measurement?.metrics.find((metric) => metric.name === name);
 }
 
+/** The float model's measurement: its drop against itself is no news. */
+export function withoutDrop(baseline: Measurement): Measurement {
+  const metrics = baseline.metrics.map(({ drop: _drop, dropInterval: _interval, ...metric }) => metric);
+  return { ...baseline, metrics };
+}
+
 /** The batch sizes that were timed, in order. */
 export function batchesOf(report: RunReport): readonly number[] {
   const all = [report.baseline, report.result.measurement, ...report.stages.map((stage) => stage.measurement)];

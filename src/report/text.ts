@@ -57,7 +57,7 @@ function heading(report: RunReport, paint: Paint, width: number): string {
     hanging('validation   ', datasetText(data.validation), width),
     hanging(
       'measured on  ',
-      `onnxruntime ${tool.onnxruntime}, Node ${tool.node}, ${tool.platform}, ${tool.cpu}; the run took ${duration(report.seconds)}`,
+      `onnxruntime ${tool.onnxruntime}, Node ${tool.node.replace(/^v/, '')}, ${tool.platform}, ${tool.cpu}; the run took ${duration(report.seconds)}`,
       width,
     ),
   ];

@@ -6,7 +6,7 @@ import { interruptible } from '../../src/cli/interrupt.ts';
 import { plainProgress, progressFor } from '../../src/cli/progress.ts';
 import { plain } from '../../src/report/paint.ts';
 import { QtoolError, type ErrorCode } from '../../src/util/error.ts';
-import { stages } from '../report/sample.ts';
+import { report, stages } from '../report/sample.ts';
 import { fakeIo } from './fake_io.ts';
 
 describe('wantsColor', () => {
@@ -122,12 +122,14 @@ describe('plainProgress', () => {
     ).toEqual(['calibrating', '  50 % x', '  20 % x']);
   });
 
-  it('prints stages and notes', () => {
+  it('prints the baseline, stages and notes', () => {
     const lines: string[] = [];
     const progress = plainProgress((line) => lines.push(line));
+    progress.show({ kind: 'baseline', measurement: report.baseline });
     progress.show({ kind: 'stage', report: stages[1]! });
     progress.show({ kind: 'note', text: 'random input' });
     expect(lines).toEqual([
+      '  1.73 MB, top1 % 99.07 ±0.19, sqnr dB ∞',
       '  2 harsh: undone, top1 dropped 87.72 points, 0.50 allowed (1.2 s)',
       '  note: random input',
     ]);

@@ -29,7 +29,7 @@ function measurement(metrics: readonly MetricResult[], bytes: number, zeros: num
   return { metrics, bytes, zeros, latency: [latency(1, ratio), latency(32, ratio + 0.3)] };
 }
 
-const float = measurement([top1(99.07, undefined), sqnr(Infinity)], 1_726_412, 0.0001, 1);
+const float = measurement([top1(99.07, 0, 0), sqnr(Infinity)], 1_726_412, 0.0001, 1);
 const pruned = measurement([top1(99.05, 0.02), sqnr(31.42)], 1_726_412, 0.4, 1.02);
 const ruined = measurement([top1(11.35, 87.72, 0.66), sqnr(0.3)], 1_726_412, 0.99, 1.01);
 const softer = measurement([top1(98.8, 0.27), sqnr(22)], 1_726_412, 0.74, 1.01);
@@ -160,7 +160,7 @@ export const report: RunReport = {
   tool: {
     qtool: '0.1.0',
     onnxruntime: '1.30.0',
-    node: '20.20.2',
+    node: 'v20.20.2',
     platform: 'linux x64',
     cpu: '2 × Example CPU at 2.1 GHz',
   },

@@ -1,0 +1,25 @@
+import { checkModel } from '../graph/check.ts';
+import { readModel } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
+import { layerFacts } from '../graph/names.ts';
+import { passes } from '../passes/index.ts';
+import { bindSchedule } from '../schedule/bind.ts';
+import { parseSchedule } from '../schedule/parse.ts';
+import type { Schedule } from '../schedule/types.ts';
+import { readSchedule } from './schedule_file.ts';
+
+/** Reads a model that qtool can work on. @throws QtoolError('model'). */
+export async function openModel(path: string): Promise<Model> {
+  const model = await readModel(path);
+  checkModel(model);
+  return model;
+}
+
+/**
+ * A schedule checked by itself and, where they are given, against a model's layers and the metrics that will be measured.
+ * @throws QtoolError('schedule').
+ */
+export async function loadSchedule(file: string, model?: Model, metrics?: readonly string[]): Promise<Schedule> {
+  const parsed = parseSchedule(await readSchedule(file), file, { passes, metrics });
+  return model === undefined ? parsed : bindSchedule(parsed, { layers: layerFacts(model) });
+}

@@ -1,0 +1,120 @@
+import { Command } from 'commander';
+import { callOf, type Call, type CommonOptions } from './call.ts';
+import type { EvalOptions } from './commands/eval.ts';
+import type { CheckOptions } from './commands/check.ts';
+import type { InspectOptions } from './commands/inspect.ts';
+import type { QuantizeOptions } from './commands/quantize.ts';
+import type { Io } from './io.ts';
+import { numberOption, withCommon, withData } from './options.ts';
+
+/** What a command is called with after its own arguments: its options and the common ones. */
+type Given<O> = O & CommonOptions;
+
+/**
+ * Declares every command. Their code is imported when they are called, never before: `qtool --help` answers at once.
+ * A new command is one file under commands/ and one entry here.
+ */
+export function buildProgram(io: Io, version: string, finish: (code: number) => void): Command {
+  const program = new Command('qtool');
+  // Commands inherit these three only when they are made afterwards.
+  program
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => io.stdout(text),
+      writeErr: (text) => io.stderr(text),
+      outputError: (text, write) => write(`qtool: ${oneLine(text)}\n`),
+      getOutHelpWidth: () => Math.min(io.columns ?? 100, 120),
+      getErrHelpWidth: () => Math.min(io.columns ?? 100, 120),
+      getOutHasColors: () => false,
+      getErrHasColors: () => false,
+    })
+    .showHelpAfterError('  hint: add --help to see what is possible');
+  program
+    .description(
+      'Compress ONNX models by schedules of pruning and quantization, measured by onnxruntime after every stage.',
+    )
+    .version(version, '-v, --version')
+    .helpCommand(false)
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool, 130 interrupted.',
+    );
+
+  const action = (work: (call: Call) => Promise<number>, options: CommonOptions): Promise<void> =>
+    callOf(io, options).then(work).then(finish);
+
+  const quantize = withData(
+    program
+      .command('quantize <model>')
+      .summary('compress a model by a schedule and measure every stage')
+      .description(
+        'Compress a model by a schedule, measure it after every stage, and write model and report to a folder.',
+      )
+      .requiredOption('--schedule <file or name>', 'a YAML file, or the name of one under schedules/')
+      .requiredOption(
+        '-o, --output <dir>',
+        'folder for model.onnx, report.json, report.html, schedule.yaml, qtool.log',
+      ),
+    true,
+  );
+  withCommon(quantize)
+    .option('--force', 'replace what an earlier run left in the output folder')
+    .option('--dry-run', 'check everything and print the plan, run nothing')
+    .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
+    .option('--no-latency', 'measure no latency')
+    .addOption(numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'))
+    .action((model: string, options: Given<QuantizeOptions>) =>
+      action(async (call) => (await import('./commands/quantize.ts')).quantize(model, options, call), options),
+    );
+
+  const evaluate = withData(
+    program
+      .command('eval <model>')
+      .summary('measure a model on data, also against a float model')
+      .description(
+        'Measure accuracy, size and speed of a model, and its distance from a float model where one is given.',
+      )
+      .option('--reference <float.onnx>', 'the float model to compare with')
+      .option('--no-latency', 'measure no latency'),
+    true,
+  );
+  withCommon(evaluate).action((model: string, options: Given<EvalOptions>) =>
+    action(async (call) => (await import('./commands/eval.ts')).evaluate(model, options, call), options),
+  );
+
+  const inspect = program
+    .command('inspect <model>')
+    .summary('show inputs, outputs, layers, shapes, parameters, MACs, bytes and zeros')
+    .description('Show what is in a model. Shapes come from one run in onnxruntime on one sample.')
+    .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
+    .option('--data-root <folder>', 'where relative paths in the data config start');
+  withCommon(inspect).action((model: string, options: Given<InspectOptions>) =>
+    action(async (call) => (await import('./commands/inspect.ts')).inspect(model, options, call), options),
+  );
+
+  const check = program
+    .command('check <schedule>')
+    .summary('check a schedule, also against a model, and print its plan')
+    .description('Check a schedule without running it and print its plan. With a model its selectors are checked too.')
+    .option('--model <model.onnx>', 'the model the schedule is for');
+  withCommon(check).action((schedule: string, options: Given<CheckOptions>) =>
+    action(async (call) => (await import('./commands/check.ts')).check(schedule, options, call), options),
+  );
+
+  const passes = program
+    .command('passes [class]')
+    .summary('list the classes a schedule may name, with their options')
+    .description('List the classes a schedule may name. With a class: its options, where the method is from.');
+  withCommon(passes).action((name: string | undefined, options: CommonOptions) =>
+    action(async (call) => (await import('./commands/passes.ts')).listPasses(name, call), options),
+  );
+  return program;
+}
+
+/** Commander's message without its own prefix and line breaks: every error of qtool is one line and a hint. */
+function oneLine(text: string): string {
+  return text
+    .trim()
+    .replace(/^error: /, '')
+    .replace(/\s*\n\s*/g, ' ');
+}

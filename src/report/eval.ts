@@ -1,0 +1,92 @@
+import type { DatasetInfo } from '../data/types.ts';
+import type { Latency } from '../runtime/time.ts';
+import type { Measurement } from '../run/report.ts';
+import { bytes, grouped, hanging, number, percent, plural, titleOf, withInterval } from './format.ts';
+import type { Paint } from './paint.ts';
+import { table, type Column } from './table.ts';
+
+/** What `qtool eval` found out: plain data, printed as text or JSON. */
+export interface EvalReport {
+  readonly format: 1;
+  readonly model: { readonly path: string; readonly bytes: number };
+  readonly reference: { readonly path: string; readonly bytes: number } | undefined;
+  readonly data: DatasetInfo;
+  readonly measurement: Measurement;
+  readonly notes: readonly string[];
+}
+
+export function evalText(report: EvalReport, paint: Paint, width: number): string {
+  const { model, reference, data, measurement } = report;
+  const of = reference ? `, ${percent(model.bytes / reference.bytes)} of the reference` : '';
+  const source = data.kind === 'random' ? 'random input' : data.source;
+  const head = [
+    hanging('model      ', `${model.path}: ${bytes(model.bytes)}${of}, ${percent(measurement.zeros)} zeros`, width),
+    ...(reference ? [hanging('reference  ', `${reference.path}: ${bytes(reference.bytes)}`, width)] : []),
+    hanging('data       ', `${source}: ${plural(data.samples, 'sample')}${data.labelled ? '' : ', no labels'}`, width),
+  ];
+  const parts = [
+    head.map((line) => paint.dim(line)).join('\n'),
+    metricTable(report, paint),
+    latencyTable(measurement.latency, reference !== undefined, paint),
+    notesText(report.notes, paint, width),
+  ];
+  return parts.filter((part) => part !== '').join('\n\n');
+}
+
+const right = (title: string): Column => ({ title, align: 'right' });
+
+function metricTable({ measurement, reference }: EvalReport, paint: Paint): string {
+  if (measurement.metrics.length === 0) return '';
+  const compared = reference !== undefined;
+  const rows = measurement.metrics.map((metric) => [
+    titleOf(metric),
+    withInterval(metric.value, metric.interval, metric.unit),
+    ...(compared
+      ? [
+          metric.reference === undefined ? '' : number(metric.reference, metric.unit),
+          metric.drop === undefined ? '' : withInterval(metric.drop, metric.dropInterval, metric.unit),
+        ]
+      : []),
+    grouped(metric.samples),
+  ]);
+  const columns = [
+    { title: 'metric' },
+    right('value'),
+    ...(compared ? [right('reference'), right('drop')] : []),
+    right('samples'),
+  ];
+  const outputs = measurement.metrics.flatMap((metric) =>
+    Object.keys(metric.perOutput ?? {}).length < 2
+      ? []
+      : Object.entries(metric.perOutput ?? {}).map(
+          ([name, value]) => `  ${metric.name} of ${name}: ${number(value, metric.unit)}`,
+        ),
+  );
+  return [table(columns, rows, paint), ...outputs.map((line) => paint.dim(line))].join('\n');
+}
+
+function latencyTable(latency: readonly Latency[], compared: boolean, paint: Paint): string {
+  if (latency.length === 0) return '';
+  const rows = latency.map((one) => [
+    String(one.batch),
+    `${one.milliseconds.toPrecision(3)} ms`,
+    ...(compared
+      ? [
+          `${one.floatMilliseconds.toPrecision(3)} ms`,
+          `${number(one.ratio, '%')}×`,
+          `${number(one.ratioLow, '%')} to ${number(one.ratioHigh, '%')}`,
+        ]
+      : []),
+  ]);
+  const columns = [
+    right('batch'),
+    right('median'),
+    ...(compared ? [right('reference'), right('speed'), right('middle half')] : []),
+  ];
+  return table(columns, rows, paint);
+}
+
+function notesText(notes: readonly string[], paint: Paint, width: number): string {
+  if (notes.length === 0) return '';
+  return [paint.bold('notes'), ...notes.map((note) => hanging('  - ', note, width))].join('\n');
+}

@@ -1,0 +1,208 @@
+import { main } from '../../src/cli/main.ts';
+import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
+import { writeModel } from '../../src/graph/file.ts';
+import { makeTensor } from '../../src/graph/tensor.ts';
+import { passes } from '../../src/passes/index.ts';
+import type { EvalReport } from '../../src/report/eval.ts';
+import type { InspectReport } from '../../src/report/inspect.ts';
+import { fakeIo } from './fake_io.ts';
+import { furnish, openWorkshop, type Workshop } from './workshop.ts';
+
+let shop: Workshop;
+beforeAll(async () => furnish((shop = await openWorkshop())));
+afterAll(() => shop.remove());
+
+async function qtool(...args: string[]) {
+  const io = fakeIo({ columns: 110 });
+  const code = await main(args, io);
+  return { code, out: io.out(), err: io.err(), json: <T>() => JSON.parse(io.out()) as T };
+}
+
+describe('qtool', () => {
+  it('without arguments shows its help and exits 2', async () => {
+    const { code, out, err } = await qtool();
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toMatch(/Usage: qtool/);
+  });
+
+  it('--help and --version exit 0 and write to stdout', async () => {
+    const help = await qtool('--help');
+    expect([help.code, help.err]).toEqual([0, '']);
+    for (const command of ['quantize', 'eval', 'inspect', 'check', 'passes'])
+      expect(help.out).toContain(`  ${command} `);
+    expect((await qtool('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it.each<[string, string[], RegExp]>([
+    ['an unknown command', ['quantise'], /^qtool: unknown command 'quantise' \(Did you mean quantize\?\)\n {2}hint: /],
+    [
+      'an unknown option',
+      ['inspect', 'm.onnx', '--jsno'],
+      /^qtool: unknown option '--jsno' \(Did you mean --json\?\)\n/,
+    ],
+    ['a missing argument', ['inspect'], /^qtool: missing required argument 'model'\n/],
+    ['a missing option', ['eval', 'm.onnx'], /^qtool: required option '--data <config or folder>' not specified\n/],
+    [
+      'a number that is none',
+      ['eval', 'm.onnx', '--data', 'x', '--limit', '1.5'],
+      /'1\.5' is invalid\. .*whole number of at least 1/,
+    ],
+    ['an empty number', ['eval', 'm.onnx', '--data', 'x', '--limit', ''], /whole number/],
+  ])('%s is one line and exit 2', async (_name, args, message) => {
+    const { code, out, err } = await qtool(...args);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toMatch(message);
+    expect(err.trimEnd().split('\n')).toHaveLength(2);
+  });
+
+  it('says usage errors in JSON too', async () => {
+    const { out, code } = await qtool('eval', 'm.onnx', '--json');
+    expect(code).toBe(2);
+    expect(JSON.parse(out)).toMatchObject({ error: { code: 'usage' } });
+  });
+});
+
+describe('qtool inspect', () => {
+  it('counts what the classifier has', async () => {
+    const { code, json } = await qtool('inspect', shop.path('model.onnx'), '--data', shop.path('data.yaml'), '--json');
+    expect(code).toBe(0);
+    const report = json<InspectReport>();
+    expect(report.inputs).toEqual([{ name: 'x', type: 'float32', dims: ['N', 3, 8, 8] }]);
+    expect(report.outputs[0]?.dims).toEqual(['N', 4]);
+    // Conv: 4·3·3·3 weights + 4; 8·8 places · 4 · 27. Gemm: 4·4 weights + 4; 16 products.
+    expect(report.layers.map(({ layer, params, macs }) => [layer, params, macs])).toEqual([
+      ['conv', 112, 6912],
+      ['fc', 20, 16],
+    ]);
+    expect([report.params, report.macs]).toEqual([132, 6928]);
+    // Rows 0 to 2 of the Conv hold one weight each of 27: 78 zeros, among 108 + 16 weights.
+    expect(report.zeros).toBeCloseTo(78 / 124, 10);
+    expect(report.ops).toEqual({ Conv: 1, Relu: 1, GlobalAveragePool: 1, Flatten: 1, Gemm: 1 });
+  });
+
+  it('prints a row a layer and the totals', async () => {
+    const { out, err } = await qtool('inspect', shop.path('model.onnx'), '--data', shop.path('data.yaml'));
+    expect(err).toBe('');
+    expect(out).toMatch(/^conv +Conv +1×4×8×8 +112 +6,912 +448 B +72\.2 %$/m);
+    expect(out).toContain('132 parameters, 6,928 multiply-accumulates a sample, 62.9 % of the weights are zero');
+    expect(out.split('\n').filter((line) => line.length > 110)).toEqual([]);
+  });
+});
+
+describe('qtool inspect on free axes', () => {
+  it('takes them as 16 where no data shows them, and says so', async () => {
+    const free = makeModel({
+      inputs: [makeValue('x', 'float32', ['N', 'T', 3])],
+      outputs: [makeValue('y', 'float32', ['N', 'T', 2])],
+      nodes: [makeNode('MatMul', ['x', 'w'], ['y'], {}, { name: 'dense' })],
+      initializers: [makeTensor('w', 'float32', [3, 2], new Float32Array(6).fill(1))],
+    });
+    await writeModel(free, shop.path('free.onnx'));
+    const { json } = await qtool('inspect', shop.path('free.onnx'), '--json');
+    const report = json<InspectReport>();
+    expect(report.layers).toMatchObject([{ layer: 'dense', output: [1, 16, 2], macs: 16 * 3 * 2 }]);
+    expect(report.notes[0]).toMatch(/free axis "T" was taken as 16/);
+  });
+});
+
+describe('qtool eval', () => {
+  const data = () => ['--data', shop.path('data.yaml')];
+
+  it('measures a model alone, without comparing it to itself', async () => {
+    const { code, json } = await qtool('eval', shop.path('model.onnx'), ...data(), '--json', '--no-latency');
+    expect(code).toBe(0);
+    const report = json<EvalReport>();
+    expect(report.measurement.metrics).toHaveLength(1);
+    expect(report.measurement.metrics[0]).toMatchObject({ name: 'top1', value: 100, samples: 48 });
+    expect(report.measurement.metrics[0]).not.toHaveProperty('drop');
+    expect(report.data).toMatchObject({ kind: 'image-folder', labelled: true, samples: 48 });
+  });
+
+  it('says which metrics need a reference, and measures them with one', async () => {
+    await shop.write('all.yaml', 'data: { kind: image-folder, path: images }\nmetric: [top1, sqnr]\n');
+    const args = ['eval', shop.path('model.onnx'), '--data', shop.path('all.yaml'), '--no-latency', '--limit', '8'];
+    expect((await qtool(...args)).out).toContain('sqnr: not measured without --reference');
+    const { out } = await qtool(...args, '--reference', shop.path('model.onnx'));
+    expect(out).toMatch(/^sqnr dB +∞/m);
+    expect(out).toMatch(/^top1 % .* 0\.00 ±/m);
+  });
+
+  it('times both models where a reference is given', async () => {
+    const { json } = await qtool(
+      'eval',
+      shop.path('model.onnx'),
+      ...data(),
+      '--limit',
+      '4',
+      '--json',
+      '--reference',
+      shop.path('model.onnx'),
+    );
+    const { latency } = json<EvalReport>().measurement;
+    expect(latency.map((one) => one.batch)).toEqual([1, 32]);
+    expect(latency.every((one) => one.milliseconds > 0 && one.ratio > 0)).toBe(true);
+  });
+});
+
+describe('qtool check', () => {
+  it('prints the plan of a good schedule', async () => {
+    const { code, out } = await qtool('check', shop.path('schedule.yaml'), '--model', shop.path('model.onnx'));
+    expect(code).toBe(0);
+    expect(out).toMatch(/^1 +0 +light +prune\/level +top1 may drop 1, else undo +levels: \{\*: 0\.2\}$/m);
+  });
+
+  it('gives the plan as JSON', async () => {
+    const { json } = await qtool('check', shop.path('schedule.yaml'), '--json');
+    expect(json()).toMatchObject({
+      stages: [{ index: 1, instance: 'light', pass: 'prune/level', epoch: 0, options: { levels: { '*': 0.2 } } }],
+    });
+  });
+
+  it('finds what is wrong, with its place', async () => {
+    await shop.write(
+      'bad.yaml',
+      'version: 1\npruners:\n  a: { class: SparsityLevelPruner, levels: {} }\npolicies: []\n',
+    );
+    const { code, err } = await qtool('check', shop.path('bad.yaml'));
+    expect(code).toBe(2);
+    expect(err).toMatch(/bad\.yaml:3:\d+.*SparsityLevelPruner.*did you mean "SparsityLevelParameterPruner"/s);
+  });
+
+  it('proposes the nearest name of a schedule that comes with qtool', async () => {
+    const { code, err } = await qtool('check', 'no-such-schedule');
+    expect(code).toBe(2);
+    expect(err).toMatch(/^qtool: no-such-schedule: no such schedule.*\n {2}hint: give a YAML file/);
+  });
+});
+
+describe('qtool passes', () => {
+  it('lists every class with its file', async () => {
+    const { code, out } = await qtool('passes');
+    expect(code).toBe(0);
+    expect(passes.length).toBeGreaterThan(0);
+    const flat = out.replace(/\s+/g, ' ');
+    for (const pass of passes) expect(flat).toContain(`(${pass.name})`);
+  });
+
+  it('shows one with its options, as text and as JSON', async () => {
+    const { out } = await qtool('passes', 'SparsityLevelParameterPruner');
+    expect(out).toMatch(/file +src\/passes\/prune\/level\.ts/);
+    const { json } = await qtool('passes', 'prune/level', '--json');
+    const [pass] = json<{ name: string; options: { name: string; type: string }[] }[]>();
+    expect(pass?.options.map((option) => option.name)).toContain('levels');
+  });
+
+  it('proposes the nearest class', async () => {
+    const { code, err } = await qtool('passes', 'SparsityLevelParameterPrunner');
+    expect(code).toBe(2);
+    expect(err).toContain('did you mean "SparsityLevelParameterPruner"?');
+  });
+
+  it('describes every pass: a schema that JSON Schema can say, a summary, a source', async () => {
+    const { json } = await qtool('passes', '--json');
+    for (const pass of json<{ name: string; summary: string; source: string; options: unknown[] }[]>()) {
+      expect([pass.name, pass.summary !== '', pass.source !== '']).toEqual([pass.name, true, true]);
+      expect(Array.isArray(pass.options)).toBe(true);
+    }
+  });
+});
