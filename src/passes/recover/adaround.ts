@@ -20,6 +20,11 @@ const options = z.strictObject({
   beta_start: z.number().positive().default(20),
   beta_end: z.number().positive().default(2),
   warmup: z.number().min(0).max(1).default(0.2).meta({ description: 'share of the steps without that term' }),
+  damping: z
+    .number()
+    .min(0)
+    .default(0.01)
+    .meta({ description: 'pull towards the float weights, as a share of the mean input power' }),
   descent: z.boolean().default(true).meta({ description: 'coordinate descent on the same error after rounding' }),
   bias: z.boolean().default(true).meta({ description: 'put the mean error that is left into the bias' }),
 });
@@ -58,7 +63,7 @@ async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promis
       reference: layer.twin.input[0] as string,
     };
     const [gram] = (await layerGrams(ctx, current, [request], { samples: o.samples, reference: twin })) as [LayerGram];
-    const problem = roundingProblem(layer, gram, o.bias && layer.bias !== undefined);
+    const problem = roundingProblem(layer, gram, o.bias && layer.bias !== undefined, o.damping);
     const learned = o.iterations > 0 ? await learn(problem, o, ctx) : problem.nearest.slice();
     if (o.descent) polish(problem, learned);
     // The relaxation may end worse than what is stored; then that stays.

@@ -22,8 +22,17 @@ export interface RoundingProblem {
   readonly target: Float64Array;
 }
 
-/** The rounding problem of a layer. `centred` takes means out of the moments, for a layer whose bias will be corrected. */
-export function roundingProblem(layer: QuantizedLayer, moments: LayerGram, centred: boolean): RoundingProblem {
+/**
+ * The rounding problem of a layer. `centred` takes means out of the moments, for a layer whose bias will be corrected.
+ * `damping` (a share of the mean diagonal of G) adds the distance to the float weights, so that directions the calibration data
+ * hardly shows are not rounded at will: with fewer samples than weights of one output G is singular.
+ */
+export function roundingProblem(
+  layer: QuantizedLayer,
+  moments: LayerGram,
+  centred: boolean,
+  damping: number,
+): RoundingProblem {
   const { rows: outputs, size, place } = asRows(layer);
   const { groups, count } = moments;
   const rows = outputs / groups;
@@ -53,6 +62,14 @@ export function roundingProblem(layer: QuantizedLayer, moments: LayerGram, centr
         gram[at] = (moments.gram[at] as number) / count - mean(moments.sum, g, i) * mean(moments.sum, g, j);
         cross[at] = (moments.cross[at] as number) / count - mean(moments.crossSum, g, i) * mean(moments.sum, g, j);
       }
+  for (let g = 0; g < groups; g++) {
+    const diagonal = Array.from({ length: size }, (_, i) => (g * size + i) * size + i);
+    const added = (damping * diagonal.reduce((sum, at) => sum + (gram[at] as number), 0)) / size;
+    for (const at of diagonal) {
+      gram[at] = (gram[at] as number) + added;
+      cross[at] = (cross[at] as number) + added;
+    }
+  }
   const { target, power } = targets(exact, scale, gram, cross, { groups, rows, size });
   for (let i = 0; i < gram.length; i++) gram[i] = (gram[i] as number) / power;
   for (let i = 0; i < total; i++) target[i] = (target[i] as number) / power;
