@@ -4,7 +4,7 @@ import { toNumber, type NodeProto } from './proto.ts';
 import { layerName, subgraphs } from './query.ts';
 
 /** What onnxruntime 1.30 accepts: operator sets to 26, IR to 13; below opset 7 operators had other semantics. */
-export const supported = { opset: [7, 26], ir: 13 } as const;
+const supported = { opset: [7, 26], ir: 13 } as const;
 
 /** Operator domains that stock onnxruntime carries kernels for. */
 const knownDomains = new Set([

@@ -55,7 +55,7 @@ const weightFormat = (width: number | null, symmetric: boolean): NumberFormat | 
   width === null ? undefined : { kind: 'int', bits: width, signed: symmetric, symmetric, narrow: symmetric };
 
 /** U8 activations: onnxruntime rewrites S8 ones pair by pair, and a fan-out breaks that (docs/passes/quantize.md). */
-export const activationFormat = (width: number | null): NumberFormat | undefined =>
+const activationFormat = (width: number | null): NumberFormat | undefined =>
   width === null ? undefined : { kind: 'int', bits: width, signed: false, symmetric: false };
 
 export function layerFormats(node: NodeProto, defaults: FormatDefaults, plan: Plan, override: Overrides): LayerFormats {

@@ -62,10 +62,3 @@ export function channelAxis(node: NodeProto, rank: number): number {
   if (isOp(node, 'Gemm')) return intAttribute(node, 'transB', 0) === 1 ? 0 : 1;
   return 0;
 }
-
-/** Axis of a weight along which one output sums: what groups of weights run along. */
-export function reductionAxis(node: NodeProto, rank: number): number {
-  if (isOp(node, 'MatMul')) return rank - 2;
-  if (isOp(node, 'Gemm')) return intAttribute(node, 'transB', 0) === 1 ? 1 : 0;
-  return isOp(node, 'ConvTranspose') ? 0 : 1;
-}
