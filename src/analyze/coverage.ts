@@ -1,11 +1,9 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { edit } from '../graph/edit.ts';
-import { decodeModel, type Model } from '../graph/model.ts';
+import type { Model } from '../graph/model.ts';
 import { NodeCodec, type NodeProto } from '../graph/proto.ts';
 import { captured, consumers, isOp, layerName, producers, subgraphs } from '../graph/query.ts';
-import { withSession, type SessionOptions } from '../runtime/session.ts';
+import { optimizedGraph } from '../runtime/optimized.ts';
+import type { SessionOptions } from '../runtime/session.ts';
 import { QtoolError } from '../util/error.ts';
 import { floatReason } from './float_reason.ts';
 import { constantValues, layerKind, layerOf } from './layers.ts';
@@ -88,20 +86,6 @@ export async function coverage(model: Model, options: SessionOptions = {}): Prom
 
 function qualified(node: NodeProto): string {
   return node.domain === '' ? node.op_type : `${node.domain}.${node.op_type}`;
-}
-
-/** The graph onnxruntime runs for a model at the session's optimization level. */
-export async function optimizedGraph(model: Model, options: SessionOptions = {}): Promise<Model> {
-  const folder = await mkdtemp(join(tmpdir(), 'qtool-optimized-'));
-  try {
-    const path = join(folder, 'optimized.onnx');
-    // Weights beside the graph: only the graph is read back, and protobuf's 2 GiB do not matter.
-    const config = { 'session.optimized_model_external_initializers_file_name': 'weights.bin', ...options.config };
-    await withSession(model, { ...options, config, optimizedModelPath: path }, async () => undefined);
-    return decodeModel(await readFile(path));
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
 }
 
 const nodeMark = (index: number): string => `<n${index}>`;

@@ -4,7 +4,7 @@ import { consumers, isOp, layerName, producers } from '../graph/query.ts';
 import { decibels, errorSums } from '../numerics/error.ts';
 import { fromFloat16 } from '../numerics/float16.ts';
 import { QtoolError } from '../util/error.ts';
-import { checkCancelled, realRows } from '../runtime/capture.ts';
+import { ahead, checkCancelled, realRows } from '../runtime/capture.ts';
 import { exposable, expose } from '../runtime/expose.ts';
 import { planFor, pieces, rowsFor } from '../runtime/plan.ts';
 import { withSession, type SessionOptions } from '../runtime/session.ts';
@@ -95,7 +95,7 @@ export async function layerErrors(
     ];
     await withSession(expose(float, wantedNames), options, (reference) =>
       withSession(expose(quantized, otherNames), options, async (candidate) => {
-        for await (const batch of batches())
+        for await (const batch of ahead(batches()))
           for (const piece of pieces(batch, rowsFor(batch, plan))) {
             checkCancelled(options.signal);
             const [wanted, got] = [await reference.run(piece.feeds), await candidate.run(piece.feeds)];

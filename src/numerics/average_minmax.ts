@@ -19,6 +19,7 @@ export function averageMinmax(
 ): Fold<Values, AverageMinMaxState, Range> {
   return {
     name: 'average_minmax',
+    reads: 'extremes',
     start: () => ({ count: 0, sumMin: 0, sumMax: 0 }),
     add: (state, values) => {
       const data = floatsOf(values, at);

@@ -5,10 +5,13 @@
 export interface Fold<I, S, R> {
   readonly name: string;
   /**
-   * `extremes`: of each input the fold only looks at the smallest and the largest element, so it may be given a tensor of
-   * just these two. The runtime then has them computed inside the model's graph, and nothing else leaves it.
+   * What of a tensor the fold looks at, if not at everything; the runtime can then do with less (docs/runtime.md).
+   * `extremes`: the smallest and the largest element of each sample. It may be given a tensor [samples, 2] of these, in which
+   * 0 stands for the smallest where nothing can be negative (after a Relu).
+   * `elements`: the elements, but not where they stand. It may be given them in another order or, where the caller of
+   * `collect` allows it, an even share of them.
    */
-  readonly reads?: 'extremes';
+  readonly reads?: 'extremes' | 'elements';
   start(): S;
   add(state: S, input: I): S;
   merge(a: S, b: S): S;

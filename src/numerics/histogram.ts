@@ -59,6 +59,7 @@ export function histogram(
   }
   return {
     name: 'histogram',
+    reads: 'elements',
     start: () => ({
       exponent: smallestExponent,
       first: 0,

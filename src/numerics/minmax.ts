@@ -15,6 +15,7 @@ export interface MinMaxState {
 export function minmax(at?: string): Fold<Values, MinMaxState, Range> {
   return {
     name: 'minmax',
+    reads: 'extremes',
     start: () => ({ min: Infinity, max: -Infinity }),
     add: (state, values) => {
       const data = floatsOf(values, at);

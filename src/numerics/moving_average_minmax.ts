@@ -27,6 +27,7 @@ export function movingAverageMinmax(
   if (!(c >= 0 && c <= 1)) throw new QtoolError('schedule', `averaging_constant is 0 to 1, not ${c}`, { at });
   return {
     name: 'moving_average_minmax',
+    reads: 'extremes',
     start: () => ({ batches: 0, first: { min: 0, max: 0 }, min: 0, max: 0 }),
     add: (state, values) => {
       const data = floatsOf(values, at);

@@ -24,7 +24,7 @@ export async function* capture(
   const computed = exposable(model, values);
   let session: Session | undefined;
   try {
-    for await (const batch of batches) {
+    for await (const batch of ahead(batches)) {
       checkCancelled(options.signal);
       session ??= await openSession(computed.length > 0 ? expose(model, computed) : model, options);
       const results = computed.length > 0 ? await session.run(batch.feeds, computed) : {};
@@ -45,6 +45,22 @@ export function realRows(tensor: Tensor, batch: Batch): Tensor {
   const rows = tensor.dims[0];
   if (batch.count === batch.size || rows === undefined || rows % batch.size !== 0) return tensor;
   return sliceRows(tensor, batch.size, 0, batch.count);
+}
+
+/** The same items, the next one asked for before the last is used: images are decoded by other threads while a model runs. */
+export async function* ahead<T>(source: AsyncIterable<T>): AsyncGenerator<T> {
+  const items = source[Symbol.asyncIterator]();
+  let next = items.next();
+  try {
+    for (let item = await next; item.done !== true; item = await next) {
+      next = items.next();
+      // Whoever stops before the next item never awaits it.
+      next.catch(() => undefined);
+      yield item.value;
+    }
+  } finally {
+    await items.return?.();
+  }
 }
 
 /** @throws QtoolError `cancelled` once the signal has fired. */

@@ -1,26 +1,34 @@
-import type { Batch, Feeds, Tensor } from '../data/types.ts';
+import type { Batch, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
+import { opset } from '../graph/query.ts';
 import type { AnyFold } from '../numerics/fold.ts';
-import { checkCancelled, realRows } from './capture.ts';
+import { ahead, checkCancelled, realRows } from './capture.ts';
 import { exposable, expose } from './expose.ts';
-import { pieces, planFor, rowsFor, type CollectPlan } from './plan.ts';
+import { pieces, planFor, rowsFor, wholeBytes, type CollectPlan, type ValueShape } from './plan.ts';
 import { withSession, type SessionOptions } from './session.ts';
+import { openTap, rowStep, type Reading, type TapPoint } from './tap.ts';
 
 export interface CollectOptions extends SessionOptions {
   /** Bytes that one run may return; default 256 MiB. */
   readonly memoryLimit?: number;
+  /**
+   * Folds that read `elements` are given about so many of each sample of a value, evenly spread, instead of all. A million of a
+   * value over all samples leave 100 beyond the 99.99th percentile.
+   */
+  readonly elements?: number;
   readonly signal?: AbortSignal;
   /** Called once, before the first run: how many passes there will be. */
-  planned?(plan: CollectPlan): void;
+  readonly planned?: (plan: CollectPlan) => void;
   /** Called after every run: samples done, counted over all passes, and in which pass. */
-  progress?(samples: number, pass: number): void;
+  readonly progress?: (samples: number, pass: number) => void;
 }
 
 type Wanted<R> = ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>;
 
 /**
  * Runs batches through the model and folds every wanted value as they come: value name → folds; the result has the folds'
- * results in the same order. Values are seen whole and in the order of the data; nothing is kept but the folds' states.
+ * results in the same order. Nothing is kept but the folds' states. A fold that declares what it `reads` is given that much,
+ * the others see every value whole, in the order of the data.
  *
  * @param batches starts the data anew: it is called once a pass, and once more for a look at the first sample's shapes.
  * @throws QtoolError `graph` for a value that cannot be collected, `data` without any sample, `cancelled`.
@@ -33,35 +41,97 @@ export async function collect<R>(
 ): Promise<Map<string, R[]>> {
   const values = [...wanted.keys()];
   const computed = exposable(model, values);
-  const plan = await planFor(model, batches, computed, options.memoryLimit);
+  const [elements, version] = [options.elements ?? Infinity, opset(model)];
+  const tapsOf = (value: string, shape: ValueShape, samples: number): FoldTap[] =>
+    foldTaps(value, wanted.get(value) ?? [], shape, samples, (dims) => rowStep(dims, elements, version));
+  const plan = await planFor(model, batches, computed, options.memoryLimit, (shape, value, samples) =>
+    tapsOf(value, shape, samples).reduce((bytes, tap) => bytes + bytesOf(tap, shape), 0),
+  );
   options.planned?.(plan);
 
-  const states = new Map(values.map((name) => [name, wanted.get(name)?.map((fold) => fold.start()) ?? []]));
-  const feed = (results: Feeds, names: readonly string[], batch: Batch): void => {
-    for (const name of names) {
-      const tensor = realRows((results[name] ?? batch.feeds[name]) as Tensor, batch);
-      const [list, folds] = [states.get(name) as unknown[], wanted.get(name) ?? []];
-      folds.forEach((fold, i) => (list[i] = fold.add(list[i], tensor)));
-    }
+  const states = new Map(values.map((value) => [value, wanted.get(value)?.map((fold) => fold.start()) ?? []]));
+  const feed = (value: string, folds: readonly number[], tensor: Tensor, batch: Batch): void => {
+    const state = states.get(value) ?? [];
+    const rows = realRows(tensor, batch);
+    for (const i of folds) state[i] = wanted.get(value)?.[i]?.add(state[i], rows);
   };
+  const inputs = values
+    .filter((value) => !computed.includes(value))
+    .map((value): FoldTap => ({ value, reading: 'tensor', step: 1, folds: indices(wanted.get(value) ?? []) }));
 
-  const inputs = values.filter((name) => !computed.includes(name));
   let samples = 0;
   for (const [pass, group] of plan.passes.entries()) {
-    const names = pass === 0 ? [...inputs, ...group] : group;
-    const run = async (results: (feeds: Feeds) => Promise<Feeds>): Promise<void> => {
-      for await (const batch of batches())
+    const taps = group.flatMap((value) => tapsOf(value, plan.shapes.get(value) as ValueShape, plan.probeSamples));
+    const open = taps.length > 0 ? await openTap(model, taps, plan.shapes, options) : undefined;
+    try {
+      for await (const batch of ahead(batches()))
         for (const piece of pieces(batch, rowsFor(batch, plan))) {
           checkCancelled(options.signal);
-          feed(await results(piece.feeds), names, piece);
+          const { tensors, finite } = (await open?.run(piece.feeds)) ?? { tensors: [], finite: true };
+          if (!finite) await lookAtAll(model, taps, wanted, piece, options);
+          for (const [i, { value, folds }] of taps.entries()) feed(value, folds, tensors[i] as Tensor, piece);
+          if (pass === 0)
+            for (const { value, folds } of inputs) feed(value, folds, piece.feeds[value] as Tensor, piece);
           samples += piece.count;
           options.progress?.(samples, pass);
         }
-    };
-    if (group.length === 0) await run(async () => ({}));
-    else await withSession(expose(model, group), options, (session) => run((feeds) => session.run(feeds, group)));
+    } finally {
+      await open?.close();
+    }
   }
   return new Map(
-    values.map((name) => [name, (wanted.get(name) ?? []).map((fold, i) => fold.finish(states.get(name)?.[i]))]),
+    values.map((value) => [value, (wanted.get(value) ?? []).map((fold, i) => fold.finish(states.get(value)?.[i]))]),
   );
+}
+
+/** Shows a batch with NaN somewhere to the folds that saw its extremes only, so that those that mind can say so. */
+async function lookAtAll<R>(
+  model: Model,
+  taps: readonly FoldTap[],
+  wanted: Wanted<R>,
+  batch: Batch,
+  options: SessionOptions,
+): Promise<void> {
+  const values = taps.filter((tap) => tap.reading === 'extremes').map((tap) => tap.value);
+  const tensors = await withSession(expose(model, values), options, (session) => session.run(batch.feeds));
+  for (const { value, reading, folds } of taps) {
+    if (reading !== 'extremes') continue;
+    for (const i of folds) {
+      const fold = wanted.get(value)?.[i];
+      fold?.add(fold.start(), realRows(tensors[value] as Tensor, batch));
+    }
+  }
+}
+
+/** A point of the model and the folds of its value that are fed from it, by index. */
+interface FoldTap extends TapPoint {
+  readonly folds: readonly number[];
+}
+
+const indices = (list: readonly unknown[]): number[] => [...list.keys()];
+
+/** What to read of a value so that all its folds are served by no more than they need. */
+function foldTaps<R>(
+  value: string,
+  folds: readonly AnyFold<Tensor, R>[],
+  { type, dims }: ValueShape,
+  samples: number,
+  stepOf: (dims: readonly number[]) => number,
+): FoldTap[] {
+  const readers = (reads: Reading): number[] => indices(folds).filter((i) => (folds[i]?.reads ?? 'tensor') === reads);
+  // A value without a whole number of rows a sample has no extremes or share of a sample.
+  const bySample = type === 'float32' && dims.length > 1 && (dims[0] ?? 0) % samples === 0;
+  if (!bySample) return [{ value, reading: 'tensor', step: 1, folds: indices(folds) }];
+  const [whole, loose, ends] = [readers('tensor'), readers('elements'), readers('extremes')];
+  const taps: FoldTap[] = [];
+  if (whole.length > 0) taps.push({ value, reading: 'tensor', step: 1, folds: [...whole, ...loose] });
+  else if (loose.length > 0) taps.push({ value, reading: 'elements', step: stepOf(dims), folds: loose });
+  if (ends.length > 0) taps.push({ value, reading: 'extremes', step: 1, folds: ends });
+  return taps;
+}
+
+/** Bytes that a tap returns of a value of this shape. */
+function bytesOf({ reading, step }: TapPoint, shape: ValueShape): number {
+  if (reading === 'extremes') return 8 * (shape.dims[0] ?? 1);
+  return wholeBytes(shape) / step;
 }

@@ -2,7 +2,7 @@ import type { Batch, Feeds, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { QtoolError } from '../util/error.ts';
-import { checkCancelled, realRows } from './capture.ts';
+import { ahead, checkCancelled, realRows } from './capture.ts';
 import { openSession, type Session, type SessionOptions } from './session.ts';
 
 export interface MeasureOptions extends SessionOptions {
@@ -63,7 +63,7 @@ export async function measure(
   let samples = 0;
   let index = 0;
   try {
-    for await (const batch of batches) {
+    for await (const batch of ahead(batches)) {
       checkCancelled(options.signal);
       const known = options.references?.get(index, batch);
       const expected = known ?? realOutputs(await run(reference, batch.feeds), batch);

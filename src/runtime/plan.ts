@@ -19,13 +19,25 @@ export interface CollectPlan {
   readonly bytes: number;
   /** Elements of the inputs of one sample, as the plan saw them. */
   readonly probeElements: number;
+  /** Types and shapes of the model's values on `probeSamples` samples: one, or the fixed batch. */
+  readonly shapes: Shapes;
+  readonly probeSamples: number;
 }
 
 const defaultMemoryLimit = 256 * 2 ** 20;
 
+/** Bytes that a value of this type and shape takes when it is returned whole. */
+export function wholeBytes({ type, dims }: ValueShape): number {
+  // A string's length is unknown before it is there; 64 bytes is what a short one costs in V8.
+  return elementCount(dims) * ((dtypes[type].bits || 512) / 8);
+}
+
+export type ValueShape = NonNullable<ReturnType<Shapes['get']>>;
+
 /**
  * Plans the collection of values that the model computes, by the shapes of the first sample of the data.
  *
+ * @param bytesOf what a value of some shape costs, where not all of it is returned.
  * @throws QtoolError `data` without any sample.
  */
 export async function planFor(
@@ -33,12 +45,18 @@ export async function planFor(
   batches: () => AsyncIterable<Batch>,
   values: readonly string[],
   memoryLimit = defaultMemoryLimit,
+  bytesOf: (shape: ValueShape, value: string, samples: number) => number = wholeBytes,
 ): Promise<CollectPlan> {
   const first = await firstBatch(batches);
   const free = fixedBatch(modelInputs(model)) === undefined && divisible(first);
   const [probe = first] = free ? pieces(first, 1) : [];
   const shapes: Shapes = values.length > 0 ? await inferShapes(model, probe) : new Map();
-  return planCollect(values, shapes, probe, { rows: first.size, divisible: free, memoryLimit });
+  const sizes = values.map((value): readonly [string, number] => {
+    const shape = shapes.get(value);
+    return [value, shape === undefined ? 0 : bytesOf(shape, value, probe.size) / probe.size];
+  });
+  const fitted = fit(sizes, first.size, free, memoryLimit);
+  return { ...fitted, divisible: free, probeElements: elementsPerSample(probe), shapes, probeSamples: probe.size };
 }
 
 async function firstBatch(batches: () => AsyncIterable<Batch>): Promise<Batch> {
@@ -51,25 +69,24 @@ async function firstBatch(batches: () => AsyncIterable<Batch>): Promise<Batch> {
  * run of the data each: so the rows go down to one sample first (where the model allows it), then the values are taken in
  * groups, in graph order. A single value over the limit has a pass of its own.
  *
- * @param probe the samples that `shapes` were seen on.
+ * @param sizes bytes of one sample of each value.
  * @param rows the samples a run would like to take; `divisible` says whether it may take fewer.
  */
-export function planCollect(
-  values: readonly string[],
-  shapes: Shapes,
-  probe: Batch,
-  { rows, divisible, memoryLimit }: { rows: number; divisible: boolean; memoryLimit: number },
-): CollectPlan {
-  const sizes = values.map((name) => bytesOf(shapes, name) / probe.size);
-  const total = sizes.reduce((sum, size) => sum + size, 0);
+function fit(
+  sizes: readonly (readonly [string, number])[],
+  rows: number,
+  divisible: boolean,
+  memoryLimit: number,
+): Pick<CollectPlan, 'passes' | 'rows' | 'bytes'> {
+  const total = sizes.reduce((sum, [, size]) => sum + size, 0);
   const fitting = Math.max(1, Math.floor(memoryLimit / Math.max(total, 1)));
   const taken = divisible ? Math.min(rows, fitting) : rows;
   let pass: string[] = [];
   const passes = [pass];
   let room = memoryLimit;
   let largest = 0;
-  values.forEach((name, i) => {
-    const bytes = (sizes[i] as number) * taken;
+  for (const [name, size] of sizes) {
+    const bytes = size * taken;
     if (bytes > room && pass.length > 0) {
       passes.push((pass = []));
       room = memoryLimit;
@@ -77,20 +94,8 @@ export function planCollect(
     pass.push(name);
     room -= bytes;
     largest = Math.max(largest, memoryLimit - room);
-  });
-  return {
-    passes,
-    rows: divisible ? fitting : rows,
-    divisible,
-    bytes: largest,
-    probeElements: elementsPerSample(probe),
-  };
-}
-
-function bytesOf(shapes: Shapes, name: string): number {
-  const shape = shapes.get(name);
-  // A string's length is unknown before it is there; 64 bytes is what a short one costs in V8.
-  return shape === undefined ? 0 : elementCount(shape.dims) * ((dtypes[shape.type].bits || 512) / 8);
+  }
+  return { passes, rows: divisible ? fitting : rows, bytes: largest };
 }
 
 /** Whether a batch can be cut along axis 0: every feed has one row, or a whole number of rows, a sample. */

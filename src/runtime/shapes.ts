@@ -1,8 +1,9 @@
-import type { Batch } from '../data/types.ts';
+import type { Batch, Feeds } from '../data/types.ts';
 import { makeNode, makeValue } from '../graph/build.ts';
 import { dtypeOf, type DType } from '../graph/dtype.ts';
 import { edit } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
+import { ValueInfoCodec } from '../graph/proto.ts';
 import { initializers } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, typeOf } from '../graph/tensor.ts';
@@ -22,18 +23,48 @@ export async function inferShapes(model: Model, batch: Batch): Promise<Shapes> {
     shapes.set(name, { type: typeOf(tensor), dims: dimsOf(tensor) });
   for (const [name, tensor] of Object.entries(batch.feeds)) shapes.set(name, { type: tensor.type, dims: tensor.dims });
 
-  const types = await typesOf(model, computedValues(model));
-  const names = [...types.keys()];
-  if (names.length === 0) return shapes;
-  const probe = withShapeOutputs(model, names);
-  await withSession(probe.model, { optimization: 'disabled' }, async (session) => {
-    const results = await session.run(batch.feeds, [...probe.outputs.values()]);
-    for (const name of names) {
-      const dims = results[probe.outputs.get(name) as string]?.data as BigInt64Array;
-      shapes.set(name, { type: types.get(name) as DType, dims: Array.from(dims, Number) });
-    }
-  });
-  return shapes;
+  const computed = computedValues(model);
+  // One session is quicker than two, but holds all values of the batch at once.
+  const quick = batch.size === 1 ? await shapesOf(model, computed, batch) : undefined;
+  const results = quick ?? (await shapesByType(model, computed, batch));
+  return new Map([...shapes, ...results]);
+}
+
+type Found = Map<string, { readonly type: DType; readonly dims: readonly number[] }>;
+
+/** All shapes from one session; undefined where a value's type cannot cross to JavaScript, or it is no tensor. */
+async function shapesOf(model: Model, names: readonly string[], batch: Batch): Promise<Found | undefined> {
+  const probe = withShapeOutputs(model, names, true);
+  try {
+    return await withSession(probe.model, { optimization: 'disabled' }, async (session) => {
+      const types = new Map(session.outputs.map((facts) => [facts.name, facts.type]));
+      // The values are outputs for their types only; asked for is nothing but their shapes.
+      const dims = await session.run(batch.feeds, [...probe.outputs.values()]);
+      return shapesFrom(types, dims, probe.outputs);
+    });
+  } catch (error) {
+    // A Shape node of a sequence is not valid, and says so when loading.
+    if (error instanceof QtoolError && error.code === 'runtime') return undefined;
+    throw error;
+  }
+}
+
+async function shapesByType(model: Model, names: readonly string[], batch: Batch): Promise<Found> {
+  const types = await typesOf(model, names);
+  const probe = withShapeOutputs(model, [...types.keys()], false);
+  if (types.size === 0) return new Map();
+  return withSession(probe.model, { optimization: 'disabled' }, async (session) =>
+    shapesFrom(types, await session.run(batch.feeds), probe.outputs),
+  );
+}
+
+function shapesFrom(types: ReadonlyMap<string, DType>, dims: Feeds, outputs: ReadonlyMap<string, string>): Found {
+  const found: Found = new Map();
+  for (const [name, output] of [...outputs].reverse()) {
+    const type = types.get(name);
+    if (type !== undefined) found.set(name, { type, dims: Array.from(dims[output]?.data as BigInt64Array, Number) });
+  }
+  return found;
 }
 
 /**
@@ -66,16 +97,22 @@ function causeOf(error: unknown): string {
   return cause instanceof Object && 'message' in cause ? String(cause.message) : '';
 }
 
-/** The model with nothing but the shapes of these values as outputs. */
-function withShapeOutputs(model: Model, names: readonly string[]): { model: Model; outputs: Map<string, string> } {
+/** The model with the shapes of these values as outputs, and on request the values themselves. */
+function withShapeOutputs(
+  model: Model,
+  names: readonly string[],
+  values: boolean,
+): { model: Model; outputs: Map<string, string> } {
   const outputs = new Map<string, string>();
   const changed = edit(model, (draft) => {
-    for (const name of names) {
+    // In reverse, so that onnxruntime takes each shape right after its value and frees that (see tap.ts on the order of leaves).
+    for (const name of [...names].reverse()) {
       const shape = draft.freshName(`${name}_shape`);
       outputs.set(name, shape);
       draft.addNode(makeNode('Shape', [name], [shape]));
     }
-    draft.setOutputs([...outputs.values()].map((name) => makeValue(name, 'int64')));
+    const known = values ? names.map((name) => ValueInfoCodec.create({ name })) : [];
+    draft.setOutputs([...known, ...[...outputs.values()].map((name) => makeValue(name, 'int64'))]);
   });
   return { model: changed, outputs };
 }

@@ -1,8 +1,8 @@
-import { coverage, optimizedGraph } from '../../src/analyze/coverage.ts';
+import { coverage } from '../../src/analyze/coverage.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
-import { denseModel, ifModel } from '../runtime/models.ts';
+import { ifModel } from '../runtime/models.ts';
 import { builder, image, row } from './qdq.ts';
 
 type Build = ReturnType<typeof builder>;
@@ -167,14 +167,5 @@ describe('coverage: identity', () => {
     const b = builder();
     b.node('Nonsense', ['x'], 'n');
     await expect(coverage(b.model([row], ['n']))).rejects.toMatchObject({ code: 'runtime', at: 'the n' });
-  });
-});
-
-describe('optimizedGraph', () => {
-  it('follows the optimization level', async () => {
-    const ops = async (optimization: 'disabled' | 'all') =>
-      (await optimizedGraph(denseModel(), { optimization })).graph.node.map((node) => node.op_type);
-    expect(await ops('disabled')).toEqual(['MatMul', 'Add', 'Relu']);
-    expect((await ops('all')).length).toBeLessThan(3);
   });
 });
