@@ -61,9 +61,10 @@ export function layerPairs(float: Model, quantized: Model): ValuePair[] {
 
 /**
  * Runs both models over the same batches and compares the paired values as they come. Bounded as `collect` is: values in
- * groups of at most `memoryLimit` bytes, each in a pass of its own; nothing but sums is kept.
+ * groups of at most `memoryLimit` bytes, each in a pass of its own; nothing but sums is kept. Pairs of different shape are left
+ * out: channels that were cut have nothing to be compared with.
  *
- * @throws QtoolError `graph` for a value that one of the models does not compute, `data` where shapes differ.
+ * @throws QtoolError `graph` for a value that one of the models does not compute.
  */
 export async function layerErrors(
   float: Model,
@@ -86,6 +87,7 @@ export async function layerErrors(
     options.memoryLimit,
   );
   const sums = pairs.map(() => ({ signal: 0, noise: 0, worst: 0 }));
+  const reshaped = new Set<ValuePair>();
   let samples = 0;
   for (const [pass, group] of plan.passes.entries()) {
     const members = [...pairs.entries()].filter(([, pair]) => group.includes(pair.float));
@@ -100,6 +102,10 @@ export async function layerErrors(
             checkCancelled(options.signal);
             const [wanted, got] = [await reference.run(piece.feeds), await candidate.run(piece.feeds)];
             for (const [i, pair] of members) {
+              if (wanted[pair.float]?.dims.join() !== got[pair.quantized]?.dims.join()) {
+                reshaped.add(pair);
+                continue;
+              }
               const [x, y] = [wanted[pair.float], got[pair.quantized]].map((tensor) =>
                 floats(realRows(tensor as Tensor, piece), pair),
               ) as [Float32Array, Float32Array];
@@ -115,9 +121,10 @@ export async function layerErrors(
       }),
     );
   }
-  return pairs.map((pair, i) => {
+  return pairs.flatMap((pair, i) => {
+    if (reshaped.has(pair)) return [];
     const { signal, noise, worst } = sums[i] ?? { signal: 0, noise: 0, worst: 0 };
-    return { ...pair, sqnr: decibels(signal, noise), worst };
+    return [{ ...pair, sqnr: decibels(signal, noise), worst }];
   });
 }
 

@@ -46,6 +46,21 @@ describe('layerErrors', () => {
     }
   });
 
+  it('leaves out a layer whose channels were cut', async () => {
+    const narrow = makeModel({
+      inputs: [makeValue('x', 'float32', ['N', 3])],
+      outputs: [makeValue('y', 'float32', ['N', 2])],
+      nodes: [makeNode('MatMul', ['x', 'w'], ['hidden']), makeNode('MatMul', ['hidden', 'v'], ['y'])],
+      initializers: [
+        makeTensor('w', 'float32', [3, 1], weights.subarray(0, 3)),
+        makeTensor('v', 'float32', [1, 2], bias),
+      ],
+    });
+    const cut = { layer: 'cut', float: 'hidden', quantized: 'hidden' };
+    const result = await layerErrors(denseModel(), narrow, [cut, ...pairs], batches);
+    expect(result.map(({ layer }) => layer)).toEqual(['dense']);
+  });
+
   it('takes several pairs, in groups of passes as memory asks', async () => {
     const exact = { layer: 'same', float: 'hidden', quantized: 'hidden' };
     const seen: number[] = [];
