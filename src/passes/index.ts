@@ -3,7 +3,10 @@ import { foldBatchNorm } from './fold/batchnorm.ts';
 import { foldConstants } from './fold/constants.ts';
 import { foldIdentity } from './fold/identity.ts';
 import { anyPass, type Pass } from './pass.ts';
+import { agpPruner } from './prune/agp.ts';
 import { levelPruner } from './prune/level.ts';
+import { magnitudePruner } from './prune/magnitude.ts';
+import { sensitivityPruner } from './prune/sensitivity.ts';
 import { activationApoz } from './prune/structure/activation_apoz.ts';
 import { activationMean } from './prune/structure/activation_mean.ts';
 import { bernoulli } from './prune/structure/bernoulli.ts';
@@ -31,6 +34,9 @@ export const passes: readonly Pass[] = [
   anyPass(foldAffine),
   anyPass(foldBatchNorm),
   anyPass(levelPruner),
+  anyPass(magnitudePruner),
+  anyPass(sensitivityPruner),
+  anyPass(agpPruner),
   anyPass(channelPruner),
   ...l1Ranked,
   ...l2Ranked,

@@ -1,8 +1,7 @@
 import * as z from 'zod';
-import type { Model } from '../../graph/model.ts';
-import { applyMask, levelMask } from '../../numerics/sparsity.ts';
-import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { pruneSites, withWeights, zerosNote } from './masks.ts';
+import { levelMask } from '../../numerics/sparsity.ts';
+import type { Pass } from '../pass.ts';
+import { pruneEach, scaled, spanText } from './masks.ts';
 
 const share = z.number().min(0).max(1);
 const options = z.strictObject({
@@ -23,26 +22,11 @@ export const levelPruner: Pass<LevelOptions> = {
   options,
   selectors: (o) => Object.keys(o.levels).map((pattern) => ({ pattern, path: ['levels', pattern], over: 'weights' })),
   strength: {
-    at: (o, t) => ({ levels: Object.fromEntries(Object.entries(o.levels).map(([name, level]) => [name, level * t])) }),
-    describe: (o) => {
-      const levels = Object.values(o.levels);
-      const [low, high] = [Math.min(...levels), Math.max(...levels)].map((v) => v.toFixed(2));
-      return low === high ? `sparsity ${low}` : `sparsity ${low} to ${high}`;
-    },
+    at: (o, t) => ({ levels: scaled(o.levels, t) }),
+    describe: (o) => `sparsity ${spanText(Object.values(o.levels))}`,
   },
-  apply,
+  apply: (model, o) =>
+    Promise.resolve(
+      pruneEach(model, Object.keys(o.levels), (site) => levelMask(site.data, o.levels[site.selector] ?? 0, site.name)),
+    ),
 };
-
-async function apply(model: Model, o: LevelOptions, _ctx: PassContext): Promise<PassResult> {
-  const { sites, skipped, notes } = pruneSites(model, Object.keys(o.levels));
-  const pruned = sites.map((site) => ({
-    site,
-    data: applyMask(site.data, levelMask(site.data, o.levels[site.selector] ?? 0, site.name)),
-  }));
-  return {
-    model: withWeights(model, new Map(pruned.map(({ site, data }) => [site.name, data]))),
-    changed: pruned.map(({ site, data }) => zerosNote(site, data)),
-    skipped,
-    notes,
-  };
-}

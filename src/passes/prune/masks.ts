@@ -3,7 +3,8 @@ import type { Model } from '../../graph/model.ts';
 import { assignNames, layerFacts, type LayerFact } from '../../graph/names.ts';
 import { initializers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
-import type { Note } from '../pass.ts';
+import { applyMask, type Mask } from '../../numerics/sparsity.ts';
+import type { Note, PassResult } from '../pass.ts';
 
 /** A weight to prune: its tensor as it stands, the layer it belongs to, and the entry of the options that named it. */
 export interface PruneSite {
@@ -38,6 +39,40 @@ export function pruneSites(
         sites.push({ name, layer, dims: dimsOf(tensor), data: floatData(tensor), selector });
     }
   return { sites, skipped, notes };
+}
+
+/**
+ * Zeros what the masks of the sites that `selectors` pick say, each site by itself. `remark` follows the count in the
+ * report, such as the threshold.
+ */
+export function pruneEach(
+  model: Model,
+  selectors: readonly string[],
+  maskOf: (site: PruneSite) => Mask,
+  remark: (site: PruneSite) => string = () => '',
+): PassResult {
+  const { sites, skipped, notes } = pruneSites(model, selectors);
+  const pruned = sites.map((site) => ({ site, data: applyMask(site.data, maskOf(site)) }));
+  return {
+    model: withWeights(model, new Map(pruned.map(({ site, data }) => [site.name, data]))),
+    changed: pruned.map(({ site, data }) => {
+      const { layer, text } = zerosNote(site, data);
+      return { layer, text: `${text}${remark(site)}` };
+    }),
+    skipped,
+    notes,
+  };
+}
+
+/** The smallest and largest of numbers as the report prints them: `0.70`, or `0.50 to 0.70`. */
+export function spanText(values: readonly number[]): string {
+  const [low, high] = [Math.min(...values), Math.max(...values)].map((v) => v.toFixed(2));
+  return low === high ? `${low}` : `${low} to ${high}`;
+}
+
+/** Every value of a record times `t`: how the strength of most pruners is weakened. */
+export function scaled(record: Readonly<Record<string, number>>, t: number): Record<string, number> {
+  return Object.fromEntries(Object.entries(record).map(([name, value]) => [name, value * t]));
 }
 
 /** The model with new values in the given weights. */

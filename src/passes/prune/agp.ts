@@ -1,0 +1,43 @@
+import * as z from 'zod';
+import { cubicRamp, rampProgress } from '../../numerics/agp.ts';
+import { levelMask } from '../../numerics/sparsity.ts';
+import type { Pass } from '../pass.ts';
+import { pruneEach } from './masks.ts';
+
+const share = z.number().min(0).max(1);
+const options = z
+  .strictObject({
+    initial_sparsity: share.meta({ description: 'share of zeros at the first epoch of the policy' }),
+    final_sparsity: share.meta({ description: 'share of zeros at its last epoch' }),
+    weights: z.array(z.string()).min(1).meta({ description: 'weight names or patterns' }),
+  })
+  .refine((o) => o.initial_sparsity <= o.final_sparsity, {
+    message: 'must not be below initial_sparsity: a ramp only prunes more',
+    path: ['final_sparsity'],
+  });
+
+export type AgpOptions = z.infer<typeof options>;
+
+/** Level pruning whose share grows with the epochs of its policy, fast at first, and reaches the final one at the last of them. */
+export const agpPruner: Pass<AgpOptions> = {
+  name: 'prune/agp',
+  section: 'pruners',
+  classes: ['AutomatedGradualPruner'],
+  summary: 'zero a share of each weight tensor that grows from epoch to epoch',
+  source: 'Zhu and Gupta 2017, To prune, or not to prune (arXiv 1710.01878); Distiller AutomatedGradualPruner',
+  options,
+  selectors: (o) => o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' })),
+  strength: {
+    at: (o, t) => ({ ...o, initial_sparsity: o.initial_sparsity * t, final_sparsity: o.final_sparsity * t }),
+    describe: (o) => `final sparsity ${o.final_sparsity.toFixed(2)}`,
+  },
+  apply: (model, o, { clock: { epoch, start, end, frequency } }) => {
+    const progress = rampProgress(epoch, start, end, frequency);
+    const target = cubicRamp(o.initial_sparsity, o.final_sparsity, progress);
+    const result = pruneEach(model, o.weights, (site) => levelMask(site.data, target, site.name));
+    return Promise.resolve({
+      ...result,
+      notes: [`sparsity ${target.toFixed(4)} at epoch ${epoch}`, ...(result.notes ?? [])],
+    });
+  },
+};
