@@ -6,7 +6,9 @@ import { anyPass, type Pass } from './pass.ts';
 import { agpPruner } from './prune/agp.ts';
 import { levelPruner } from './prune/level.ts';
 import { magnitudePruner } from './prune/magnitude.ts';
+import { nmPruner } from './prune/n_m.ts';
 import { sensitivityPruner } from './prune/sensitivity.ts';
+import { sparseGptPruner } from './prune/sparsegpt.ts';
 import { activationApoz } from './prune/structure/activation_apoz.ts';
 import { activationMean } from './prune/structure/activation_mean.ts';
 import { bernoulli } from './prune/structure/bernoulli.ts';
@@ -19,6 +21,7 @@ import { l2Ranked } from './prune/structure/l2_ranked.ts';
 import { randomLevel } from './prune/structure/random_level.ts';
 import { randomRanked } from './prune/structure/random_ranked.ts';
 import { structureRemover } from './prune/structure/structure_remover.ts';
+import { wandaPruner } from './prune/wanda.ts';
 import { dynamicQuantizer } from './quantize/dynamic.ts';
 import { staticQuantizer } from './quantize/static.ts';
 import { weightsOnlyQuantizer } from './quantize/weights_only.ts';
@@ -37,6 +40,9 @@ export const passes: readonly Pass[] = [
   anyPass(magnitudePruner),
   anyPass(sensitivityPruner),
   anyPass(agpPruner),
+  anyPass(nmPruner),
+  anyPass(wandaPruner),
+  anyPass(sparseGptPruner),
   anyPass(channelPruner),
   ...l1Ranked,
   ...l2Ranked,

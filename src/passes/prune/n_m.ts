@@ -1,0 +1,72 @@
+import * as z from 'zod';
+import { intAttribute } from '../../graph/attribute.ts';
+import type { Model } from '../../graph/model.ts';
+import type { NodeProto } from '../../graph/proto.ts';
+import { consumers, isOp } from '../../graph/query.ts';
+import { applyMask, nmMask } from '../../numerics/sparsity.ts';
+import type { Note, Pass, PassResult } from '../pass.ts';
+import { pruneSites, withWeights, zerosNote, type PruneSite } from './masks.ts';
+
+const pattern = z
+  .string()
+  .regex(/^\d+:[1-9]\d*$/, { message: 'must be n:m, such as 2:4, which keeps 2 of every 4' })
+  .refine((text) => kept(text)[0] <= kept(text)[1], { message: 'cannot keep more than there are' });
+const options = z.strictObject({
+  patterns: z
+    .record(z.string(), pattern)
+    .meta({ description: "weight name or pattern → 'n:m': n of every m inputs in a row stay; '*' = all others" }),
+});
+
+export type NmOptions = z.infer<typeof options>;
+
+/**
+ * Keeps the n largest magnitudes of every m inputs in a row of each output: along the channels of a Conv at each place of its
+ * kernel, along the summed axis of Gemm and MatMul, as hardware with 2:4 kernels wants it.
+ */
+export const nmPruner: Pass<NmOptions> = {
+  name: 'prune/n_m',
+  section: 'pruners',
+  classes: ['NmPruner'],
+  summary: 'keep n of every m consecutive inputs (2:4)',
+  source: 'Mishra et al. 2021, Accelerating Sparse Deep Neural Networks (arXiv 2104.08378)',
+  options,
+  selectors: (o) =>
+    Object.keys(o.patterns).map((text) => ({ pattern: text, path: ['patterns', text], over: 'weights' })),
+  apply: (model, o) => Promise.resolve(apply(model, o)),
+};
+
+function apply(model: Model, o: NmOptions): PassResult {
+  const { sites, skipped, notes } = pruneSites(model, Object.keys(o.patterns));
+  const readers = consumers(model.graph);
+  const left: Note[] = [];
+  const pruned = sites.flatMap((site) => {
+    const axes = (readers.get(site.name) ?? []).map((node) => inputAxis(node, site));
+    const [axis] = axes;
+    if (axis === undefined || axes.some((other) => other !== axis)) {
+      const text = `${site.name}: only Conv, Gemm and MatMul, where all readers agree on the axis, say what its inputs are`;
+      left.push({ layer: site.layer.node, text });
+      return [];
+    }
+    const [n, m] = kept(o.patterns[site.selector] ?? '1:1');
+    return [{ site, data: applyMask(site.data, nmMask(site.data, site.dims, axis, n, m)) }];
+  });
+  return {
+    model: withWeights(model, new Map(pruned.map(({ site, data }) => [site.name, data]))),
+    changed: pruned.map(({ site, data }) => zerosNote(site, data)),
+    skipped: [...skipped, ...left],
+    notes,
+  };
+}
+
+function kept(text: string): [number, number] {
+  return text.split(':').map(Number) as [number, number];
+}
+
+/** The axis of a weight that its layer sums over; of a Conv the one of its channels. */
+function inputAxis(node: NodeProto, { name, dims }: PruneSite): number | undefined {
+  const place = node.input.indexOf(name);
+  if (isOp(node, 'MatMul')) return place === 0 ? dims.length - 1 : dims.length - 2;
+  if (place !== 1) return undefined;
+  if (isOp(node, 'Conv')) return 1;
+  return isOp(node, 'Gemm') ? intAttribute(node, 'transB', 0) : undefined;
+}

@@ -1,0 +1,68 @@
+import * as z from 'zod';
+import type { Model } from '../../graph/model.ts';
+import { sparsegpt } from '../../numerics/sparsegpt.ts';
+import type { LayerGram } from '../gram.ts';
+import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { eachMatrix, gramSites, siteGrams } from './columns.ts';
+import { pruneSites, scaled, spanText, withWeights, zerosNote } from './masks.ts';
+
+const options = z.strictObject({
+  levels: z
+    .record(z.string(), z.number().min(0).max(1))
+    .meta({ description: "weight name or pattern → share of its weights to zero; '*' = all others" }),
+  samples: z.int().positive().default(256).meta({ description: 'calibration samples' }),
+  scope: z
+    .enum(['layer', 'row'])
+    .default('layer')
+    .meta({ description: 'whether outputs of a layer share its zeros freely or each has the same number' }),
+  block: z.int().positive().default(128).meta({ description: 'inputs whose zeros are chosen at once' }),
+  damping: z
+    .number()
+    .positive()
+    .default(0.01)
+    .meta({ description: "share of the Hessian's mean diagonal added to it" }),
+});
+
+export type SparseGptOptions = z.infer<typeof options>;
+
+/**
+ * Zeros the weights whose loss the others can best make up for, and updates the others so that the layer's output on
+ * calibration data changes least. Layer by layer, front to back, each on the inputs that the layers pruned before it give.
+ */
+export const sparseGptPruner: Pass<SparseGptOptions> = {
+  name: 'prune/sparsegpt',
+  section: 'pruners',
+  classes: ['SparseGptPruner'],
+  summary: 'zero weights and update the others to keep the layer output',
+  source: 'Frantar and Alistarh 2023, SparseGPT (arXiv 2301.00774)',
+  options,
+  selectors: (o) => Object.keys(o.levels).map((pattern) => ({ pattern, path: ['levels', pattern], over: 'weights' })),
+  strength: {
+    at: (o, t) => ({ ...o, levels: scaled(o.levels, t) }),
+    describe: (o) => `sparsity ${spanText(Object.values(o.levels))}`,
+  },
+  apply,
+};
+
+async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promise<PassResult> {
+  const { sites, skipped, notes } = pruneSites(model, Object.keys(o.levels));
+  const { usable, skipped: unseen } = gramSites(model, sites);
+  const { scope, block, damping, samples } = o;
+  const changed: Note[] = [];
+  let current = model;
+  for (const [i, usage] of usable.entries()) {
+    const { site } = usage;
+    ctx.signal.throwIfAborted();
+    ctx.progress(i / usable.length, `pruning ${site.name}`);
+    const share = o.levels[site.selector] ?? 0;
+    const [gram] = (await siteGrams(ctx, current, [usage], samples)) as [LayerGram];
+    const { size } = gram;
+    const data = eachMatrix(usage, gram, (matrix, shape, group) => {
+      const hessian = gram.gram.slice(group * size * size, (group + 1) * size * size);
+      return sparsegpt(matrix, shape, hessian, { share, scope, block, damping, at: site.name }).weights;
+    });
+    current = withWeights(current, new Map([[site.name, data]]));
+    changed.push(zerosNote(site, data));
+  }
+  return { model: current, changed, skipped: [...skipped, ...unseen], notes };
+}
