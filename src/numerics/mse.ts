@@ -1,4 +1,5 @@
 import { chooseParams, codeRange, type AffineFormat } from './affine.ts';
+import { decibels } from './error.ts';
 import type { Histogram } from './histogram.ts';
 import { momentsOf, type Moments } from './histogram_parts.ts';
 import type { Range } from './range.ts';
@@ -15,6 +16,11 @@ export function mseRange(h: Histogram, format: AffineFormat): Range {
 /** Expected (x − Q(x))² on the histogram of the quantizer that `chooseParams` makes for [lo, hi]; in the tensor's unit squared. */
 export function expectedSquaredError(h: Histogram, lo: number, hi: number, format: AffineFormat): number {
   return h.count === 0 ? 0 : squaredError(h, momentsOf(h), lo, hi, format) / h.count;
+}
+
+/** SQNR in dB of that quantizer on the histogram. +∞ for data without error (all zeros), as `decibels` has it. */
+export function expectedSqnr(h: Histogram, lo: number, hi: number, format: AffineFormat): number {
+  return decibels(h.sumSquares, expectedSquaredError(h, lo, hi, format) * h.count);
 }
 
 /** Σ (x − Q(x))² over the histogram. A level's cell contributes M₂ − 2·r·M₁ + r²·M₀, r being the level's value. */

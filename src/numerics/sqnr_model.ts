@@ -1,4 +1,6 @@
-const { log10, pow } = Math;
+import type { Model } from './optimal_steps.ts';
+
+const { abs, log10, pow } = Math;
 
 /**
  * SQNR in dB at the output of steps that each add independent noise: 1/γ = Σ 1/γ_i with γ linear (D. Lin et al., Fixed point
@@ -21,4 +23,14 @@ export function fitSlope(
   if (n < 2 || variance === 0) return undefined;
   const slope = points.reduce((s, [b, d]) => s + (b - mb) * (d - md), 0) / variance;
   return { slope, offset: md - slope * mb };
+}
+
+/** Mean |x − μ| over σ: what tells the models apart. √(2/π), 1/√2, √3/2. */
+const spreads: Readonly<Record<Model, number>> = { gauss: 0.7978845608, laplace: 0.7071067812, uniform: 0.8660254038 };
+
+/** The model whose ratio of mean deviation to standard deviation is nearest to the data's. */
+export function closestModel(meanDeviation: number, standardDeviation: number): Model {
+  const ratio = standardDeviation === 0 ? spreads.gauss : meanDeviation / standardDeviation;
+  const models = Object.keys(spreads) as Model[];
+  return models.reduce((best, m) => (abs(spreads[m] - ratio) < abs(spreads[best] - ratio) ? m : best));
 }

@@ -2,8 +2,8 @@ import fc from 'fast-check';
 import { closedFormBits, costOf, noiseOf, waterFill, type AllocationItem } from '../../src/numerics/allocation.ts';
 import { knapsack, type Choice } from '../../src/numerics/knapsack.ts';
 import { modelSqnr, optimalStep, quantizerError } from '../../src/numerics/optimal_steps.ts';
-import { composeSqnr, fitSlope } from '../../src/numerics/sqnr_model.ts';
-import { random } from './samples.ts';
+import { closestModel, composeSqnr, fitSlope } from '../../src/numerics/sqnr_model.ts';
+import { fill, gaussian, laplacian, random } from './samples.ts';
 
 describe('optimal steps', () => {
   // J. Max, Quantizing for minimum distortion, 1960, and Lin et al. 2016 (to the printed digits).
@@ -158,6 +158,17 @@ describe('SQNR model', () => {
     expect(composeSqnr([20, 50])).toBeCloseTo(19.9957, 4);
     expect(composeSqnr([])).toBe(Infinity);
     expect(composeSqnr([Infinity, 7])).toBeCloseTo(7, 12);
+  });
+  it('tells the models apart', () => {
+    const models = { gauss: gaussian(1), laplace: laplacian(2), uniform: random(3) };
+    for (const [model, next] of Object.entries(models)) {
+      const data = fill(5000, next);
+      const mean = data.reduce((a, b) => a + b, 0) / data.length;
+      const deviation = data.reduce((s, v) => s + Math.abs(v - mean), 0) / data.length;
+      const std = Math.sqrt(data.reduce((s, v) => s + (v - mean) ** 2, 0) / data.length);
+      expect(closestModel(deviation, std)).toBe(model);
+    }
+    expect(closestModel(0, 0)).toBe('gauss');
   });
   it('fits the slope', () => {
     expect(fitSlope([2, 4, 8], [7, 17, 37])).toEqual({

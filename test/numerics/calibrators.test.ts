@@ -2,10 +2,10 @@ import { aciqAlpha, aciqRange, stdRange } from '../../src/numerics/aciq.ts';
 import type { AffineFormat } from '../../src/numerics/affine.ts';
 import { calibrators, observerOf } from '../../src/numerics/calibrators.ts';
 import { bestBins, divergenceOf, entropyRange, expandLevels } from '../../src/numerics/entropy.ts';
-import { mse as meanSquaredError, lpError } from '../../src/numerics/error.ts';
+import { mse as meanSquaredError, lpError, sqnr } from '../../src/numerics/error.ts';
 import { histogram } from '../../src/numerics/histogram.ts';
 import { expectedLpError, lpRange } from '../../src/numerics/lp.ts';
-import { expectedSquaredError, mseRange } from '../../src/numerics/mse.ts';
+import { expectedSqnr, expectedSquaredError, mseRange } from '../../src/numerics/mse.ts';
 import { percentileRange } from '../../src/numerics/percentile.ts';
 import { fakeQuantize } from '../../src/numerics/quantize.ts';
 import { paramsOfRanges } from '../../src/numerics/affine.ts';
@@ -164,6 +164,13 @@ describe('squared error', () => {
         }
       }
     }
+  });
+
+  it('as SQNR', () => {
+    const h = of(normal);
+    const measured = sqnr(normal, quantized(normal, -2.6, 2.6, s4));
+    expect(expectedSqnr(h, -2.6, 2.6, s4)).toBeCloseTo(measured, 1); // see the 3 % above: 0.13 dB
+    expect(expectedSqnr(of(new Float32Array(4)), 0, 0, s4)).toBe(Infinity);
   });
 
   it('predicts steps finer than its bins', () => {

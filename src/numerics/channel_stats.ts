@@ -1,0 +1,128 @@
+import { QtoolError } from '../util/error.ts';
+import { throwNotFinite } from './finite.ts';
+import type { Fold } from './fold.ts';
+import { forEachRun, layoutOf } from './layout.ts';
+import { floatsOf, type Values } from './values.ts';
+
+/** One entry a channel in each array. */
+export interface ChannelStats {
+  readonly channels: number;
+  /** Values per channel. */
+  readonly count: number;
+  readonly min: Float64Array;
+  readonly max: Float64Array;
+  readonly sum: Float64Array;
+  readonly sumSquares: Float64Array;
+  readonly sumAbs: Float64Array;
+  /** Values that are exactly 0: over `count` it is the APoZ of H. Hu et al. (arXiv 1607.03250). */
+  readonly zeros: Float64Array;
+}
+
+interface State {
+  stats: { -readonly [K in keyof ChannelStats]: ChannelStats[K] } | undefined;
+}
+
+/**
+ * Statistics of each channel of a tensor in one pass: ranges for equalization and SmoothQuant, means for bias correction and
+ * activation ranking, root sums of squares for Wanda, shares of zeros for APoZ. `axis` may be negative, counting from the end.
+ *
+ * @throws QtoolError `graph` if the axis does not exist or the number of channels changes; `data` if a value is NaN or infinite.
+ */
+export function channelStats(
+  { axis = 1 }: { readonly axis?: number | undefined } = {},
+  at?: string,
+): Fold<Values, State, ChannelStats> {
+  return {
+    name: `channel_stats(${axis})`,
+    start: () => ({ stats: undefined }),
+    add: (state, values) => {
+      const data = floatsOf(values, at);
+      const { dims } = values;
+      const layout = layoutOf(dims, { per: 'channel', axis: axis < 0 ? axis + dims.length : axis });
+      const stats = (state.stats ??= empty(layout.params));
+      same(stats.channels, layout.params, at);
+      const { min, max, sum, sumSquares, sumAbs, zeros } = stats;
+      forEachRun(layout, (start, count, param, step) => {
+        if (step === 1) {
+          for (let j = 0, p = param; j < count; j++, p++) {
+            const v = data[start + j] as number;
+            if (v < (min[p] as number)) min[p] = v;
+            if (v > (max[p] as number)) max[p] = v;
+            sum[p] = (sum[p] as number) + v;
+            sumSquares[p] = (sumSquares[p] as number) + v * v;
+            sumAbs[p] = (sumAbs[p] as number) + Math.abs(v);
+            if (v === 0) zeros[p] = (zeros[p] as number) + 1;
+          }
+          return;
+        }
+        let lo = min[param] as number;
+        let hi = max[param] as number;
+        let s = 0;
+        let squares = 0;
+        let absolute = 0;
+        let none = 0;
+        for (let i = start; i < start + count; i++) {
+          const v = data[i] as number;
+          if (v < lo) lo = v;
+          if (v > hi) hi = v;
+          s += v;
+          squares += v * v;
+          absolute += v < 0 ? -v : v;
+          if (v === 0) none++;
+        }
+        min[param] = lo;
+        max[param] = hi;
+        sum[param] = (sum[param] as number) + s;
+        sumSquares[param] = (sumSquares[param] as number) + squares;
+        sumAbs[param] = (sumAbs[param] as number) + absolute;
+        zeros[param] = (zeros[param] as number) + none;
+      });
+      // Squares of float32 do not overflow a double, so a sum that is not finite comes from a value that is not.
+      if (!sumSquares.every(Number.isFinite)) throwNotFinite(data, at);
+      stats.count += layout.params === 0 ? 0 : layout.elements / layout.params;
+      return state;
+    },
+    merge: (a, b) => {
+      if (a.stats === undefined || b.stats === undefined) return a.stats === undefined ? b : a;
+      const [x, y] = [a.stats, b.stats];
+      same(x.channels, y.channels, at);
+      for (let c = 0; c < x.channels; c++) {
+        x.min[c] = Math.min(x.min[c] as number, y.min[c] as number);
+        x.max[c] = Math.max(x.max[c] as number, y.max[c] as number);
+        for (const key of ['sum', 'sumSquares', 'sumAbs', 'zeros'] as const) {
+          x[key][c] = (x[key][c] as number) + (y[key][c] as number);
+        }
+      }
+      x.count += y.count;
+      return a;
+    },
+    finish: ({ stats }) => {
+      if (stats === undefined) return empty(0);
+      if (stats.count === 0) return { ...stats, min: stats.sum.slice(), max: stats.sum.slice() };
+      return stats;
+    },
+  };
+}
+
+function empty(channels: number): NonNullable<State['stats']> {
+  const zeros = () => new Float64Array(channels);
+  return {
+    channels,
+    count: 0,
+    min: zeros().fill(Infinity),
+    max: zeros().fill(-Infinity),
+    sum: zeros(),
+    sumSquares: zeros(),
+    sumAbs: zeros(),
+    zeros: zeros(),
+  };
+}
+
+function same(known: number, found: number, at: string | undefined): void {
+  if (known !== found) {
+    throw new QtoolError('graph', `the tensor had ${known} channels, now it has ${found}`, {
+      at,
+      hint: 'statistics per channel need an axis of fixed size',
+    });
+  }
+}
