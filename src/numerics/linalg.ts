@@ -26,7 +26,10 @@ export function cholesky(a: Float64Array, n: number, at?: string): Float64Array 
   return a;
 }
 
-/** a[r..s, p..q] −= a[r..s, k0..k1] · a[p..q, k0..k1]ᵀ, four rows by two columns at a time. */
+/**
+ * a[r..s, p..q] −= a[r..s, k0..k1] · a[p..q, k0..k1]ᵀ, four rows by two columns at a time. An odd last column is the matrix's last:
+ * below the diagonal it has only the last row, which is never one of four, as the rows then are as odd in number.
+ */
 function subtractProduct(
   a: Float64Array,
   n: number,
@@ -43,8 +46,7 @@ function subtractProduct(
     const i1 = i0 + n;
     const i2 = i1 + n;
     const i3 = i2 + n;
-    let j = p;
-    for (; j + 1 < q; j += 2) {
+    for (let j = p; j + 1 < q; j += 2) {
       const j0 = j * n;
       const j1 = j0 + n;
       let c00 = 0;
@@ -79,10 +81,6 @@ function subtractProduct(
       a[i2 + j + 1] = (a[i2 + j + 1] as number) - c21;
       a[i3 + j] = (a[i3 + j] as number) - c30;
       a[i3 + j + 1] = (a[i3 + j + 1] as number) - c31;
-    }
-    for (; j < q; j++) {
-      for (let row = i; row < i + 4; row++)
-        a[row * n + j] = (a[row * n + j] as number) - dot(a, row * n, j * n, k0, k1);
     }
   }
   for (; i < s; i++) {

@@ -112,6 +112,24 @@ describe('gptq', () => {
     expect(same).toBe(rows * n);
   });
 
+  it('chooses the scale of a group from the weights as changed so far', () => {
+    // The first group's error, carried on by the paper's rule, is what the second group's scale must come from.
+    const size = 48;
+    const { codes, params } = gptq(w, [rows, n], hessian, { format: s4, group: size });
+    const afterFirst = plainObs(
+      w,
+      rows,
+      n,
+      hessian,
+      Array.from({ length: size }, (_, i) => i),
+      (r, j) => (codes[r * n + j] as number) * (params.scale[r * 2] as number),
+    );
+    for (let r = 0; r < rows; r++) {
+      const largest = Math.max(...Array.from(afterFirst.slice(r * n + size, (r + 1) * n), Math.abs));
+      expect((params.scale[r * 2 + 1] as number) / (largest / 7)).toBeCloseTo(1, 5);
+    }
+  });
+
   it('with inputs that are not correlated is plain rounding', () => {
     const diagonal = new Float64Array(n * n);
     for (let i = 0; i < n; i++) diagonal[i * n + i] = 1 + i;
