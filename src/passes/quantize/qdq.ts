@@ -25,7 +25,7 @@ export interface ValueEdit {
   readonly root: string;
   readonly params: QuantParams;
   /** Readers of the dequantized value; the others go on reading the float one. */
-  reads(node: NodeProto): boolean;
+  readonly reads: (node: NodeProto) => boolean;
   /** The value is a graph output: its name moves behind DequantizeLinear. */
   readonly isOutput: boolean;
 }
