@@ -2,18 +2,13 @@ import { InvalidArgumentError, Option, type Command } from 'commander';
 
 /** Option values that are checked where they are read, so that the message names the option. */
 
-export function wholeNumber(least: number): (text: string) => number {
+function wholeNumber(least: number): (text: string) => number {
   return (text) => {
     const value = Number(text);
     if (text.trim() === '' || !Number.isSafeInteger(value) || value < least)
       throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
     return value;
   };
-}
-
-/** `1,32` → [1, 32]. */
-export function wholeNumbers(least: number): (text: string) => readonly number[] {
-  return (text) => text.split(',').map(wholeNumber(least));
 }
 
 /** The options that every command takes. */

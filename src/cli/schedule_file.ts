@@ -8,7 +8,7 @@ import { didYouMean } from '../util/suggest.ts';
 const folderOf = (name: string): string => fileURLToPath(new URL(`../../${name}/`, import.meta.url));
 
 /** Names that `--schedule` takes besides paths. */
-export async function namedSchedules(): Promise<string[]> {
+async function namedSchedules(): Promise<string[]> {
   const files = await readdir(folderOf('schedules')).catch(() => []);
   return files.filter((file) => /\.ya?ml$/.test(file)).map((file) => basename(file, extname(file)));
 }

@@ -39,7 +39,7 @@ function stagesTable(stages: readonly Stage[], paint: Paint, width: number): str
 }
 
 /** Options as YAML's flow style would have them, without the outermost braces: `bits: 8, calibration: {method: entropy}`. */
-export function optionsText(options: unknown): string {
+function optionsText(options: unknown): string {
   if (options === null || typeof options !== 'object') return options === undefined ? '' : scalar(options);
   return Object.entries(options)
     .filter(([, value]) => value !== undefined)

@@ -99,7 +99,7 @@ function fit(
 }
 
 /** Whether a batch can be cut along axis 0: every feed has one row, or a whole number of rows, a sample. */
-export function divisible(batch: Batch): boolean {
+function divisible(batch: Batch): boolean {
   return Object.values(batch.feeds).every(
     (tensor) => (tensor.dims[0] ?? 0) % batch.size === 0 && tensor.dims.length > 0,
   );
@@ -115,7 +115,7 @@ export function rowsFor(batch: Batch, plan: CollectPlan): number {
   return growth > 1 ? Math.max(1, Math.floor(plan.rows / growth)) : plan.rows;
 }
 
-export function elementsPerSample(batch: Batch): number {
+function elementsPerSample(batch: Batch): number {
   return Object.values(batch.feeds).reduce((sum, tensor) => sum + tensor.data.length, 0) / batch.size;
 }
 

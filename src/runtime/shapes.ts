@@ -72,7 +72,7 @@ function shapesFrom(types: ReadonlyMap<string, DType>, dims: Feeds, outputs: Rea
  * cross to JavaScript (bfloat16, float8, 2 bit) make session creation fail without naming the value, so the list is halved
  * until it is found.
  */
-export async function typesOf(model: Model, values: readonly string[]): Promise<Map<string, DType>> {
+async function typesOf(model: Model, values: readonly string[]): Promise<Map<string, DType>> {
   if (values.length === 0) return new Map();
   try {
     return await withSession(expose(model, values), { optimization: 'disabled' }, async (session) => {

@@ -29,14 +29,14 @@ export async function openWorkshop(): Promise<Workshop> {
 }
 
 /** Side of the images, and the four classes of the classifier. */
-export const side = 8;
+const side = 8;
 const classes = 4;
 
 /**
  * [N, 3, 8, 8] → Conv 3×3 → Relu → mean over the image → Gemm → 4 scores. Class c has its own mean colour, which the first
  * three channels hand through, so that the model is right on `writeImages`' images and stays so under rounding.
  */
-export function classifier(): Model {
+function classifier(): Model {
   const conv = new Float32Array(4 * 3 * 3 * 3);
   for (let c = 0; c < 3; c++) conv[(c * 3 + c) * 9 + 4] = 1;
   conv.fill(0.01, 3 * 27);
