@@ -12,7 +12,7 @@ export function qtoolCommand({ model, setting, samples, validation, work, output
   writeFileSync(schedule, scheduleFor(setting));
   writeFileSync(data, dataFor(samples, validation, work));
   const args = [join(ROOT, 'bin/qtool'), 'quantize', model, '--schedule', schedule, '--data', data, '-o', output];
-  return { command: process.execPath, args: [...args, '--no-measure', '--quiet', '--force'] };
+  return { command: process.execPath, args: [...args, '--no-measure', '--no-latency', '--quiet', '--force'] };
 }
 
 function scheduleFor({ method, perChannel, samples }) {

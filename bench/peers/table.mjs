@@ -25,7 +25,7 @@ function intro() {
 One command, \`node bench/peers/run.mjs --data <folder>\`, installs the newest peers with pip into throw-away virtual environments
 and runs the same model, the same calibration files in the same order and the same setting (QDQ, 8-bit unsigned activations,
 8-bit signed weights) through each tool, alternating. Both sides decode the images themselves. **Time** is the wall time of the
-whole command, with starting Python or Node and reading the images, without any evaluation (qtool with \`--no-measure\`): median of
+whole command, with starting Python or Node and reading the images, without any evaluation (qtool with \`--no-measure --no-latency\`): median of
 the repetitions, smallest and largest in brackets; **CPU** is user and system time, which a busy machine disturbs less. **Memory** is the largest resident set of the process or its tree. **Top-1** comes from one evaluator for all models
 (Python, onnxruntime) on labelled images that no tool has seen; beside it the difference to the float model with its 95 % interval, paired on the
 same images. **Latency** is the time of one run in onnxruntime-node, one thread, relative to the float model (below 1 = faster),
