@@ -27,7 +27,8 @@ type Wanted<R> = ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>;
 
 /**
  * Runs batches through the model and folds every wanted value as they come: value name → folds; the result has the folds'
- * results in the same order. Nothing is kept but the folds' states. A fold that declares what it `reads` is given that much,
+ * results in the same order. Nothing is kept but the folds' states; a tensor is a fold's during `add` only, the next run writes
+ * over it. A fold that declares what it `reads` is given that much,
  * the others see every value whole, in the order of the data.
  *
  * @param batches starts the data anew: it is called once a pass, and once more for a look at the first sample's shapes.

@@ -45,8 +45,11 @@ export interface Session {
   readonly outputs: readonly ValueFacts[];
   /** Outputs that are no tensors: they are computed but cannot be read from JavaScript. */
   readonly opaque: readonly string[];
-  /** Runs once. `outputs` names those wanted (default: all tensor outputs). */
-  run(feeds: Feeds, outputs?: readonly string[]): Promise<Feeds>;
+  /**
+   * Runs once. `outputs` names those wanted (default: all tensor outputs). With `into`, results of an earlier run of the same
+   * shapes, the results are written over those: nothing is left for the garbage collector.
+   */
+  run(feeds: Feeds, outputs?: readonly string[], into?: Feeds): Promise<Feeds>;
   close(): Promise<void>;
 }
 
@@ -76,7 +79,7 @@ export async function openSession(model: Model | string, options: SessionOptions
     inputs,
     outputs,
     opaque: session.outputMetadata.filter((facts) => !facts.isTensor).map((facts) => facts.name),
-    async run(feeds, wanted = everything) {
+    async run(feeds, wanted = everything, into = undefined) {
       checkFeeds(inputs, feeds);
       const missing = wanted.find((name) => !everything.includes(name));
       if (missing !== undefined) throw new QtoolError('runtime', `the model has no tensor output "${missing}"`, { at });
@@ -84,7 +87,7 @@ export async function openSession(model: Model | string, options: SessionOptions
       for (const [name, tensor] of Object.entries(feeds)) given[name] = toOrt(ort, tensor);
       let results: Ort.InferenceSession.OnnxValueMapType;
       try {
-        results = await session.run(given, wanted);
+        results = await session.run(given, into === undefined ? wanted : places(ort, wanted, into));
       } catch (error) {
         throw explainRun(error, at);
       }
@@ -201,6 +204,16 @@ function wholeBytes(model: Model): Uint8Array {
   const { source } = model;
   const whole = source !== undefined && !decodeModel(source).graph.initializer.some((t) => t.data_location === 1);
   return whole ? source : ModelCodec.encode(model.proto);
+}
+
+/** Where results are to be written. A result without a place is given one by onnxruntime. */
+function places(ort: typeof Ort, wanted: readonly string[], into: Feeds): Record<string, Ort.Tensor | null> {
+  const places: Record<string, Ort.Tensor | null> = {};
+  for (const name of wanted) {
+    const tensor = into[name];
+    places[name] = tensor === undefined || tensor.type === 'string' ? null : toOrt(ort, tensor);
+  }
+  return places;
 }
 
 function weightBytes(model: Model): number {

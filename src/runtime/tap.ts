@@ -26,7 +26,7 @@ export interface TapPoint {
 /** A model that gives what the points want, in their order. */
 export interface Tap {
   /**
-   * What the points want of one run. `finite` is false where extremes may be wrong: a NaN reached the last value they are
+   * What the points want of one run; the next run writes over it. `finite` is false where extremes may be wrong: a NaN reached the last value they are
    * taken of. Reduce nodes step over NaN; one that the network itself swallows before (a Relu gives 0) goes unseen.
    */
   run(feeds: Feeds): Promise<{ readonly tensors: readonly Tensor[]; readonly finite: boolean }>;
@@ -159,9 +159,10 @@ const weightBytes = (model: Model): number =>
   model.graph.initializer.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
 
 function tapOf(session: Session, { outputs, guard }: Tapped, points: readonly TapPoint[]): Tap {
+  const run = reusing(session);
   return {
     async run(feeds) {
-      const results = await session.run(feeds);
+      const results = await run(feeds);
       const sums = guard === undefined ? [] : Array.from(results[guard]?.data as Float32Array);
       const tensors = points.map(({ reading }, i) => {
         const [first, second] = outputs[i] ?? [];
@@ -171,6 +172,25 @@ function tapOf(session: Session, { outputs, guard }: Tapped, points: readonly Ta
       return { tensors, finite: sums.every(Number.isFinite) };
     },
     close: () => session.close(),
+  };
+}
+
+/**
+ * Runs a session, writing over the results of the run before where the inputs have the same shapes: megabytes of fresh arrays
+ * a run would make memory grow until the garbage collector notices.
+ */
+function reusing(session: Session): (feeds: Feeds) => Promise<Feeds> {
+  let last: { readonly shapes: string; readonly results: Feeds } | undefined;
+  return async (feeds) => {
+    const shapes = Object.values(feeds).map(({ dims }) => dims.join()).join(';'); // prettier-ignore
+    const into = last?.shapes === shapes ? last.results : undefined;
+    // Shapes may depend on data (NonZero): then the places do not fit, and onnxruntime says so.
+    const results = await session.run(feeds, undefined, into).catch((error: unknown) => {
+      if (into === undefined) throw error;
+      return session.run(feeds);
+    });
+    last = { shapes, results };
+    return results;
   };
 }
 

@@ -60,6 +60,22 @@ describe('openSession', () => {
     for (const type of types) expect(out[`${type}_out`]).toEqual(feeds[type]);
   });
 
+  it('writes results over those of an earlier run', async () => {
+    await withSession(denseModel(), {}, async (session) => {
+      const first = await session.run({ x: float([4, 3], x) });
+      const kept = first.y?.data as Float32Array;
+      const second = await session.run({ x: float([4, 3], x.map((v) => -v)) }, undefined, first); // prettier-ignore
+      expect(second.y?.data.length).toBe(8);
+      expect(Array.from(kept)).toEqual(Array.from(second.y?.data as Float32Array));
+      const wanted = hidden(x.map((v) => -v)).map((v) => Math.max(v, 0));
+      kept.forEach((v, i) => expect(v).toBeCloseTo(wanted[i] as number, 6));
+      // Other shapes have no place there.
+      await expect(session.run({ x: float([1, 3], [1, 2, 3]) }, undefined, first)).rejects.toMatchObject({
+        code: 'runtime',
+      });
+    });
+  });
+
   it('loads weights beyond the limit from a temporary file that goes away', async () => {
     const before = await readdir(tmpdir());
     const session = await openSession(denseModel(), { fileAbove: 0 });

@@ -157,6 +157,27 @@ describe('collect with folds that say what they read', () => {
     expect((await collect(residual(16), data, fold, { elements: 512 })).get('s')?.[0]?.count).toBe(all / 2);
   });
 
+  it('follows shapes that depend on the data', async () => {
+    // The positions of what is not 0: as many as there are.
+    const model = makeModel({
+      inputs: [makeValue('x', 'float32', ['N', 4])],
+      outputs: [makeValue('y', 'float32')],
+      nodes: [makeNode('NonZero', ['x'], ['at']), makeNode('Cast', ['at'], ['y'], { to: 1 })],
+    });
+    const rows = [[1, 0, 1, 0], [0, 1, 0, 0], [1, 0, 1, 1], [0, 0, 0, 1]]; // prettier-ignore
+    const seen: number[][] = [];
+    const fold: AnyFold<Tensor, number> = {
+      name: 'all',
+      start: () => 0,
+      add: (state, tensor) => seen.push(Array.from(tensor.data as Float32Array)) && state,
+      merge: (a) => a,
+      finish: () => 0,
+    };
+    await collect(model, source(...rows.map((row) => batchOf({ x: float([1, 4], row) }, 1))), new Map([['y', [fold]]]));
+    // Row 0 for each, then the columns.
+    expect(seen).toEqual([[0, 0, 0, 2], [0, 1], [0, 0, 0, 0, 2, 3], [0, 3]]); // prettier-ignore
+  });
+
   it('lets a fold refuse NaN that its extremes would hide', async () => {
     const broken = image(2);
     // In the middle of the first sample: Reduce nodes do see a NaN that comes first.
