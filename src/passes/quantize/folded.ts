@@ -3,83 +3,90 @@ import { dtypes, type DType } from '../../graph/dtype.ts';
 import type { Draft } from '../../graph/edit.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import type { Codes } from '../../numerics/affine.ts';
+import { toFloat16 } from '../../numerics/float16.ts';
 import type { QuantParams } from '../../numerics/format.ts';
 import { dequantizedName, quantizedName, scaleName, zeroPointName } from './qdq.ts';
+import { zeroPoints } from './weights.ts';
 
-/** A weight seen as rows of blocks: what shares a scale lies together. */
-export interface Blocks {
+/** Codes of a weight seen as rows, and how the weight lies in the model. */
+export interface FoldedWeight {
+  readonly name: string;
   /** Dims of the weight itself. */
   readonly dims: readonly number[];
   readonly rows: number;
   readonly columns: number;
-  /** Weights that share a scale; `columns` for one scale a row. */
-  readonly size: number;
-}
-
-/** A weight as [rows, columns], its first axis the rows; `size` null = a whole row. */
-export function blocksOf(dims: readonly number[], size: number | null): Blocks {
-  const rows = dims[0] ?? 1;
-  const columns = dims.slice(1).reduce((a, b) => a * b, 1);
-  return { dims, rows, columns, size: Math.min(size ?? columns, columns) };
-}
-
-/** The weight with its rows filled up with zeros to whole blocks: [rows, blocks, size]. */
-export function padded(
-  data: Float32Array,
-  { rows, columns, size }: Blocks,
-): { data: Float32Array; dims: [number, number, number] } {
-  const blocks = Math.ceil(columns / size);
-  const dims: [number, number, number] = [rows, blocks, size];
-  if (blocks * size === columns) return { data, dims };
-  const filled = new Float32Array(rows * blocks * size);
-  for (let r = 0; r < rows; r++) filled.set(data.subarray(r * columns, (r + 1) * columns), r * blocks * size);
-  return { data: filled, dims };
+  /** The weight itself is [columns, rows]. */
+  readonly turned: boolean;
+  readonly type: DType;
+  /** [rows, columns] */
+  readonly codes: Codes;
+  /** Per row, or per block along axis 1. */
+  readonly params: QuantParams;
+  /** Zero points that are no integers. */
+  readonly zeros?: Float32Array;
 }
 
 /**
- * Stores codes and adds the nodes that decode them: Cast → Sub → Mul → Reshape, standard operators on constants, which
- * onnxruntime folds into a plain float weight when the session is created: the file stays small, the speed is float's.
- * (DequantizeLinear would not be folded, but computed at every run.) Returns the decoded value's name.
- * @param codes of the padded blocks, row-major [rows, blocks, size]; `params` per group along axis 2 of that.
+ * Stores codes and adds the nodes that decode them: Cast → Sub → Mul → Reshape (→ Transpose), standard operators on constants,
+ * which onnxruntime folds into a plain float weight when the session is created: the file stays small, the speed is float's.
+ * (DequantizeLinear would not be folded, but computed at every run.) The decoded value is called `dequantizedName(name)`.
  */
-export function storeFolded(
-  draft: Draft,
-  weight: string,
-  type: DType,
-  blocks: Blocks,
-  codes: Codes,
-  params: QuantParams,
-): string {
-  const { rows, columns, size } = blocks;
+export function storeFolded(draft: Draft, weight: FoldedWeight): void {
+  const { name, dims, rows, columns, type, params } = weight;
+  const { granularity } = params;
+  const size = granularity.per === 'group' ? granularity.size : columns;
   const count = Math.ceil(columns / size);
-  const ragged = count * size !== columns;
-  const result = dequantizedName(weight);
-  draft.requireOpset('', dtypes[type].bits < 8 ? 21 : 13);
-  const constant = (name: string, values: number[]): string => {
-    draft.setInitializer(makeTensor(name, 'int64', [values.length], BigInt64Array.from(values, BigInt)));
-    return name;
+  draft.requireOpset('', storageOpset(type));
+  const constant = (label: string, values: readonly number[]): string => {
+    draft.setInitializer(makeTensor(label, 'int64', [values.length], BigInt64Array.from(values, BigInt)));
+    return label;
   };
-  const chain = (op: string, inputs: string[], step: string, attributes = {}): string => {
+  const chain = (op: string, inputs: string[], step: string, attributes: Record<string, number | number[]> = {}) => {
     draft.addNode(makeNode(op, inputs, [step], attributes));
     return step;
   };
-  draft.setInitializer(makeTensor(quantizedName(weight), type, [rows, count, size], codes));
-  draft.setInitializer(makeTensor(scaleName(weight), 'float32', [rows, count, 1], params.scale));
-  let value = chain('Cast', [quantizedName(weight)], `${weight}_cast`, { to: dtypes.float32.code });
-  if (params.zeroPoint.some((z) => z !== 0)) {
+  const to = dtypes.float32.code;
+  const perBlock = [rows, count, 1];
+  // Half the bits do for a number that many weights share, unless it is too small for them to hold.
+  const real = (label: string, values: Float32Array): string => {
+    const half = values.every((v) => v === 0 || (Math.abs(v) >= 2 ** -14 && Math.abs(v) < 65504));
     draft.setInitializer(
-      makeTensor(zeroPointName(weight), 'float32', [rows, count, 1], Float32Array.from(params.zeroPoint)),
+      half ? makeTensor(label, 'float16', perBlock, toFloat16(values)) : makeTensor(label, 'float32', perBlock, values),
     );
-    value = chain('Sub', [value, zeroPointName(weight)], `${weight}_centred`);
+    return half ? chain('Cast', [label], `${label}_cast`, { to }) : label;
+  };
+  const codes = padded(weight.codes, rows, columns, size);
+  draft.setInitializer(makeTensor(quantizedName(name), type, [rows, count, size], codes));
+  let value = chain('Cast', [quantizedName(name)], `${name}_cast`, { to });
+  if (weight.zeros) value = chain('Sub', [value, real(zeroPointName(name), weight.zeros)], `${name}_centred`);
+  else if (params.zeroPoint.some((z) => z !== 0)) {
+    const zeros = zeroPointName(name);
+    draft.setInitializer(makeTensor(zeros, type, perBlock, zeroPoints(type, params.zeroPoint)));
+    value = chain('Sub', [value, chain('Cast', [zeros], `${zeros}_cast`, { to })], `${name}_centred`);
   }
-  value = chain('Mul', [value, scaleName(weight)], `${weight}_scaled`);
-  if (ragged) {
-    value = chain('Reshape', [value, constant(`${weight}_padded_shape`, [rows, count * size])], `${weight}_rows`);
-    value = chain(
-      'Slice',
-      [value, constant(`${weight}_from`, [0]), constant(`${weight}_to`, [columns]), constant(`${weight}_axis`, [1])],
-      `${weight}_cut`,
-    );
+  value = chain('Mul', [value, real(scaleName(name), params.scale)], `${name}_scaled`);
+  if (count * size !== columns) {
+    value = chain('Reshape', [value, constant(`${name}_padded_shape`, [rows, count * size])], `${name}_padded`);
+    const cut = [constant(`${name}_from`, [0]), constant(`${name}_to`, [columns]), constant(`${name}_axis`, [1])];
+    value = chain('Slice', [value, ...cut], `${name}_cut`);
   }
-  return chain('Reshape', [value, constant(`${weight}_shape`, [...blocks.dims])], result);
+  const result = dequantizedName(name);
+  const shape = constant(`${name}_shape`, weight.turned ? [rows, columns] : dims);
+  value = chain('Reshape', [value, shape], weight.turned ? `${name}_rows` : result);
+  if (weight.turned) chain('Transpose', [value], result, { perm: [1, 0] });
+}
+
+/** The operator set that a storage type needs. */
+export function storageOpset(type: DType): 13 | 21 | 25 {
+  const { bits } = dtypes[type];
+  return bits < 4 ? 25 : bits < 8 || bits === 16 ? 21 : 13;
+}
+
+/** Rows filled up with zeros to whole blocks. */
+function padded(codes: Codes, rows: number, columns: number, size: number): Codes {
+  const width = Math.ceil(columns / size) * size;
+  if (width === columns) return codes;
+  const filled = new (codes.constructor as new (length: number) => Codes)(rows * width);
+  for (let r = 0; r < rows; r++) filled.set(codes.subarray(r * columns, (r + 1) * columns), r * width);
+  return filled;
 }

@@ -26,7 +26,8 @@ export function paramTensors(
   };
 }
 
-function zeroPoints(type: DType, values: Int32Array): Codes | Int32Array {
+/** Zero points in the array of their type. */
+export function zeroPoints(type: DType, values: Int32Array): Codes | Int32Array {
   if (type === 'int8' || type === 'int4' || type === 'int2') return Int8Array.from(values);
   if (type === 'int16') return Int16Array.from(values);
   if (type === 'uint16') return Uint16Array.from(values);

@@ -1,75 +1,121 @@
 import * as z from 'zod';
-import { intAttribute } from '../../graph/attribute.ts';
-import { makeNode } from '../../graph/build.ts';
-import { edit, type Draft } from '../../graph/edit.ts';
+import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
-import { isOp, layerName } from '../../graph/query.ts';
-import { dimsOf, floatData, makeTensor, transposed } from '../../graph/tensor.ts';
-import type { Granularity } from '../../numerics/format.ts';
-import { minMaxParams, quantize } from '../../numerics/quantize.ts';
+import { layerName } from '../../graph/query.ts';
+import type { AffineFormat } from '../../numerics/affine.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { blocksOf, padded, storeFolded } from './folded.ts';
-import { overrideSelectors, overrides, resolveOverrides } from './formats.ts';
-import { dequantizedName, quantizedName } from './qdq.ts';
+import { storageOpset } from './folded.ts';
+import { beforeRelu } from './gemm_relu.ts';
+import { overrideSelectors, overrides, resolveOverrides, type Overrides } from './formats.ts';
+import { smallestType, storages, storeWeight, type Storage } from './store_weight.ts';
 import { weightSites, type WeightSite } from './targets.ts';
-import { paramTensors } from './weights.ts';
+import { weightCodes, weightMethods, type WeightCodes, type WeightMethod } from './weight_methods.ts';
+import { siteMoments } from './weight_moments.ts';
+import { isTurned, weightRows } from './weight_rows.ts';
+
+const described = (table: Readonly<Record<string, string>>): string =>
+  Object.entries(table)
+    .map(([name, text]) => `${name}: ${text}`)
+    .join('; ');
 
 const options = z.strictObject({
-  bits_weights: z
-    .union([z.literal(4), z.literal(8)])
-    .default(8)
-    .meta({ description: 'bits of the stored weights' }),
+  bits_weights: z.number().int().min(2).max(8).default(8).meta({ description: 'bits of the stored weights: 2 to 8' }),
   block_size: z
     .union([z.literal(16), z.literal(32), z.literal(64), z.literal(128), z.literal(256)])
     .nullable()
     .default(null)
     .meta({ description: 'weights of one output that share a scale; null = all weights of an output channel' }),
+  weights_symmetric: z
+    .boolean()
+    .default(true)
+    .meta({ description: 'scales only; false gives every block a zero point, which costs as many bits as a weight' }),
+  zero_points: z
+    .enum(['integer', 'float'])
+    .default('integer')
+    .meta({ description: 'hqq without symmetry: float as its authors have them, 16 bits a block, decoded at load' }),
+  method: z
+    .enum(Object.keys(weightMethods) as [WeightMethod, ...WeightMethod[]])
+    .default('rtn')
+    .meta({ description: described(weightMethods) }),
+  samples: z.number().int().positive().default(256).meta({ description: 'calibration samples of gptq' }),
+  damping: z
+    .number()
+    .positive()
+    .default(0.01)
+    .meta({ description: "gptq: share of the Hessian's mean diagonal added to it" }),
+  order: z
+    .enum(['activation', 'natural'])
+    .default('activation')
+    .meta({ description: "gptq: columns by falling input energy (the paper's act_order), or as they stand" }),
+  storage: z
+    .enum(Object.keys(storages) as [Storage, ...Storage[]])
+    .default('standard')
+    .meta({ description: described(storages) }),
+  accuracy_level: z
+    .union([z.literal(0), z.literal(4)])
+    .default(4)
+    .meta({
+      description: 'MatMulNBits of packed storage: 0 computes in float32, 4 rounds activations to int8 (faster)',
+    }),
   overrides: overrides.default({}),
 });
 
 export type WeightsOnlyOptions = z.infer<typeof options>;
 
 /**
- * Weight-only quantization, round to nearest: weights are stored as INT8 or INT4 and the model computes in float. MatMul and
- * Gemm decode by DequantizeLinear, which onnxruntime turns into MatMulNBits; all others by nodes that fold at load time.
+ * Weight-only quantization: weights are stored in 2 to 8 bits and the model computes in float. MatMul and Gemm decode by
+ * DequantizeLinear or MatMulNBits, all others by nodes that fold at load time.
  */
 export const weightsOnlyQuantizer: Pass<WeightsOnlyOptions> = {
   name: 'quantize/weights_only',
   section: 'quantizers',
   classes: ['WeightOnlyQuantizer'],
-  summary: 'INT8 or INT4 weights in the file, float arithmetic: smaller, and faster where MatMulNBits applies',
-  source: 'ONNX DequantizeLinear (opset 21, blocked); onnxruntime MatMulNBits and constant folding',
+  summary: '2 to 8 bit weights in the file, float arithmetic: smaller, and faster where MatMulNBits applies',
+  source:
+    'GPTQ: Frantar et al. 2022 (arXiv 2210.17323); HQQ: Badri and Shaji 2023; ONNX DequantizeLinear (opset 21, blocked); onnxruntime MatMulNBits, GatherBlockQuantized and constant folding',
   options,
   selectors: overrideSelectors,
   strength: {
-    levels: (o) => (o.bits_weights === 4 ? [1, 0.5] : [1]),
-    at: (o, t) => ({ ...o, bits_weights: t < 1 ? 8 : o.bits_weights }),
+    levels: (o) => [...Array(9 - o.bits_weights).keys()].map((i) => 1 - i / 8),
+    at: (o, t) => ({ ...o, bits_weights: Math.min(8, o.bits_weights + Math.round((1 - t) * 8)) }),
     describe: (o) => `weights ${o.bits_weights} bit`,
   },
   apply,
 };
 
 async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Promise<PassResult> {
-  const blocked = o.bits_weights === 4 || o.block_size !== null;
-  const upgraded = upgradeOpset(model, blocked ? 21 : 13);
+  const opset = neededOpset(o, ctx);
+  const upgraded = upgradeOpset(model, opset);
   const prepared = await prepare(upgraded.model, ctx);
   const { sites, skipped } = weightSites(prepared.model);
-  const override = resolveOverrides(o.overrides, prepared.model);
+  const width = widths(o, ctx, resolveOverrides(o.overrides, prepared.model));
   const changed: Note[] = [];
   const left: Note[] = [...skipped];
+  const chosen = sites.filter((site) => {
+    if (width(site) === null) left.push({ layer: layerName(site.node), text: 'left in float by the schedule' });
+    return width(site) !== null;
+  });
+  const codes = await allCodes(prepared.model, chosen, (site) => width(site) as number, o, ctx);
+  const relus = beforeRelu(prepared.model, await ctx.shapes(prepared.model));
   const quantized = edit(prepared.model, (draft) => {
-    draft.requireOpset('', blocked ? 21 : 13);
-    for (const site of sites) {
-      const layer = layerName(site.node);
-      const own = override(site.node);
-      if (own?.bits_weights === null) {
-        left.push({ layer, text: 'left in float by the schedule' });
-        continue;
-      }
-      const bits = own?.bits_weights ?? o.bits_weights;
-      changed.push({ layer, text: store(draft, site, bits <= 4 ? 4 : 8, o.block_size) });
+    draft.requireOpset('', opset);
+    for (const site of chosen) {
+      const found = codes.get(keyOf(site)) as Found;
+      const store = {
+        storage: o.storage,
+        bits: found.bits,
+        block: o.block_size,
+        accuracy: o.accuracy_level,
+        relu: relus.has(site.node),
+      };
+      const runs = storeWeight(draft, site, weightRows(site), found.codes, store);
+      const scales = `one scale ${o.block_size ? `for ${o.block_size}` : 'a channel'}`;
+      changed.push({
+        layer: layerName(site.node),
+        text: `weights int${found.bits} (${found.method}), ${scales}; ${runs}`,
+      });
     }
   });
   return {
@@ -77,68 +123,72 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
     twin: prepared.model,
     changed,
     skipped: left,
-    notes: [...[...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`)],
+    notes: [...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`),
   };
 }
 
-/** Stores one weight; returns what the report says of it. */
-function store(draft: Draft, site: WeightSite, bits: 4 | 8, block: number | null): string {
-  const { node, input, weight } = site;
-  const matrix = isOp(node, 'MatMul', 'Gemm') && input === 1 && weight.dims.length === 2;
-  const text = `weights int${bits}, one scale ${block ? `for ${block}` : 'a channel'}`;
-  if (draft.current(node).input[input] !== weight.name) return text;
-  const done = dequantizedName(weight.name);
-  if (draft.nodes().some((n) => n.output[0] === done)) replace(draft, site, done);
-  else if (matrix) storeMatrix(draft, site, bits, block);
-  else {
-    const format = { kind: 'int', bits, signed: true, symmetric: true, narrow: bits === 8 } as const;
-    const blocks = blocksOf(dimsOf(weight), block);
-    const { data, dims } = padded(floatData(weight), blocks);
-    const params = minMaxParams(data, dims, format, { per: 'group', axis: 2, size: blocks.size }, weight.name);
-    replace(
-      draft,
-      site,
-      storeFolded(draft, weight.name, bits === 4 ? 'int4' : 'int8', blocks, quantize(data, dims, params), params),
-    );
-  }
-  return `${text}; ${matrix ? 'MatMulNBits' : 'float weights at load time'}`;
+/** Bits of a site's weights: schedule overrides > plan > default; null = float. */
+function widths(o: WeightsOnlyOptions, ctx: PassContext, override: Overrides): (site: WeightSite) => number | null {
+  return ({ node }) => {
+    const own = override(node)?.bits_weights;
+    if (own !== undefined) return own;
+    const planned = ctx.plan.get(layerName(node))?.weights;
+    if (planned?.kind === 'float') return null;
+    return planned?.kind === 'int' ? planned.bits : o.bits_weights;
+  };
 }
 
-function replace(draft: Draft, { node, input }: WeightSite, name: string): void {
-  draft.update(node, { input: draft.current(node).input.map((old, i) => (i === input ? name : old)) });
+/** The operator set that the narrowest and the widest stored type need; blocks are known to DequantizeLinear from 21 on. */
+function neededOpset(o: WeightsOnlyOptions, ctx: PassContext): number {
+  const asked = [
+    o.bits_weights,
+    ...Object.values(o.overrides).map((own) => own.bits_weights ?? 8),
+    ...[...ctx.plan.values()].map(({ weights }) => (weights?.kind === 'int' ? weights.bits : 8)),
+  ];
+  return Math.max(o.block_size === null ? 13 : 21, ...asked.map((bits) => storageOpset(smallestType(bits, true))));
 }
 
-/** A matrix behind DequantizeLinear, [K, N] as MatMulNBits wants it: a Gemm with transB gets its weight turned round. */
-function storeMatrix(draft: Draft, site: WeightSite, bits: 4 | 8, block: number | null): void {
-  const { node, weight } = site;
-  const turned = isOp(node, 'Gemm') && intAttribute(node, 'transB', 0) === 1;
-  const [first, second] = dimsOf(weight) as [number, number];
-  const data = turned ? transposed(floatData(weight), first, second) : floatData(weight);
-  const dims = turned ? [second, first] : [first, second];
-  const name = `${weight.name}${turned ? '_transposed' : ''}`;
-  const format = { kind: 'int', bits, signed: true, symmetric: true, narrow: bits === 8 } as const;
-  const granularity: Granularity = block ? { per: 'group', axis: 0, size: block } : { per: 'channel', axis: 1 };
-  const params = minMaxParams(data, dims, format, granularity, weight.name);
-  const type = bits === 4 ? 'int4' : 'int8';
-  const { scale, zeroPoint } = paramTensors(
-    { scale: `${name}_scale`, zeroPoint: `${name}_zero_point` },
-    dims,
-    params,
-    type,
-  );
-  draft.setInitializer(makeTensor(quantizedName(name), type, dims, quantize(data, dims, params)));
-  draft.setInitializer(scale);
-  draft.setInitializer(zeroPoint);
-  const attributes: Record<string, number> = block ? { axis: 0, block_size: block } : { axis: 1 };
-  if (!draft.nodes().some((n) => n.output[0] === dequantizedName(name)))
-    draft.addNode(
-      makeNode(
-        'DequantizeLinear',
-        [quantizedName(name), scale.name, zeroPoint.name],
-        [dequantizedName(name)],
-        attributes,
-      ),
-    );
-  if (turned) draft.setAttribute(node, 'transB', 0);
-  replace(draft, site, dequantizedName(name));
+/** A matrix read as it stands and turned round has rows of either kind. */
+const keyOf = (site: WeightSite): string => `${site.weight.name} ${isTurned(site)}`;
+
+interface Found {
+  readonly codes: WeightCodes;
+  readonly bits: number;
+  readonly method: WeightMethod;
+}
+
+/** Codes of every weight. A weight that several nodes read is quantized once, for the first of them. */
+async function allCodes(
+  model: Model,
+  sites: readonly WeightSite[],
+  width: (site: WeightSite) => number,
+  o: WeightsOnlyOptions,
+  ctx: PassContext,
+): Promise<Map<string, Found>> {
+  const first = sites.filter((site, i) => sites.findIndex((other) => keyOf(other) === keyOf(site)) === i);
+  const found = new Map<string, Found>();
+  const zero_points = o.weights_symmetric ? 'integer' : o.zero_points;
+  const solve = (site: WeightSite, moments: Parameters<typeof weightCodes>[1]['moments']): void => {
+    ctx.signal.throwIfAborted();
+    const bits = width(site);
+    const at = site.weight.name;
+    ctx.progress(found.size / first.length, `rounding ${at}`);
+    const codes = weightCodes(weightRows(site), {
+      ...o,
+      zero_points,
+      format: formatOf(bits, o),
+      block: o.block_size,
+      moments,
+      at,
+    });
+    const method = o.method === 'gptq' && moments === undefined ? 'mse' : o.method;
+    found.set(keyOf(site), { codes, bits, method });
+  };
+  if (o.method !== 'gptq') for (const site of first) solve(site, undefined);
+  else for await (const { site, moments } of siteMoments(ctx, model, first, o.samples)) solve(site, moments);
+  return found;
+}
+
+function formatOf(bits: number, { weights_symmetric: symmetric }: WeightsOnlyOptions): AffineFormat {
+  return { kind: 'int', bits, signed: symmetric, symmetric, narrow: symmetric && bits >= 8 };
 }

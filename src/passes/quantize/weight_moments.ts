@@ -1,0 +1,86 @@
+import { intAttribute } from '../../graph/attribute.ts';
+import { makeNode } from '../../graph/build.ts';
+import { edit } from '../../graph/edit.ts';
+import type { Model } from '../../graph/model.ts';
+import type { NodeProto } from '../../graph/proto.ts';
+import { isOp, layerName } from '../../graph/query.ts';
+import { dimsOf } from '../../graph/tensor.ts';
+import { hasGram, layerGrams, type GramRequest, type LayerGram } from '../gram.ts';
+import type { PassContext } from '../pass.ts';
+import type { WeightSite } from './targets.ts';
+import { isMatrix } from './weight_rows.ts';
+
+/** Bytes of second moments held at once; layers beyond that wait for another pass over the data. */
+const momentLimit = 512 * 2 ** 20;
+
+/**
+ * Second moments of what each weight is multiplied with, a bounded number of layers a pass over the data. Recurrent layers: W
+ * meets the layer's input; R meets the hidden state, for which the layer's outputs stand (all steps, all directions). Sites
+ * that have none (embeddings, ConvTranspose, constants on the left, batched matrices) come with undefined, first.
+ */
+export async function* siteMoments(
+  ctx: PassContext,
+  model: Model,
+  sites: readonly WeightSite[],
+  samples: number,
+): AsyncGenerator<{ readonly site: WeightSite; readonly moments: LayerGram | undefined }> {
+  const { model: named, states } = withStates(model, sites);
+  const wanted = sites.map((site) => ({ site, request: requestOf(site, states) }));
+  for (const { site, request } of wanted) if (request === undefined) yield { site, moments: undefined };
+  let group: { site: WeightSite; request: GramRequest }[] = [];
+  let bytes = 0;
+  const collected = async function* () {
+    const requests = group.map((one) => one.request);
+    const grams = group.length === 0 ? [] : await layerGrams(ctx, named, requests, { samples });
+    for (const [i, { site }] of group.entries()) yield { site, moments: grams[i] };
+  };
+  for (const { site, request } of wanted) {
+    if (request === undefined) continue;
+    const own = momentBytes(request);
+    if (bytes + own > momentLimit) {
+      yield* collected();
+      [group, bytes] = [[], 0];
+    }
+    group.push({ site, request });
+    bytes += own;
+  }
+  yield* collected();
+}
+
+function requestOf(
+  { node, input, weight }: WeightSite,
+  states: ReadonlyMap<NodeProto, string>,
+): GramRequest | undefined {
+  const dims = dimsOf(weight);
+  if (isOp(node, 'LSTM', 'GRU', 'RNN')) {
+    const value = input === 1 ? node.input[0] : states.get(node);
+    // The moments of [.., K] rows are a MatMul's.
+    const rows = makeNode('MatMul', [value ?? '', weight.name], [layerName(node)]);
+    return { node: rows, dims: [dims[2] as number, (dims[0] as number) * (dims[1] as number)], input: value ?? '' };
+  }
+  const known = hasGram(node) && (isOp(node, 'Conv') || isMatrix({ node, input, weight }));
+  return known ? { node, dims, input: node.input[0] as string } : undefined;
+}
+
+function momentBytes({ node, dims }: GramRequest): number {
+  const conv = isOp(node, 'Conv');
+  const size = conv ? dims.slice(1).reduce((a, b) => a * b, 1) : Math.max(...dims);
+  return 8 * size * size * (conv ? intAttribute(node, 'group', 1) : 1);
+}
+
+/** The model with the sequence of hidden states of recurrent layers named, where it was left out. */
+function withStates(
+  model: Model,
+  sites: readonly WeightSite[],
+): { readonly model: Model; readonly states: ReadonlyMap<NodeProto, string> } {
+  const states = new Map<NodeProto, string>();
+  const named = edit(model, (draft) => {
+    for (const { node } of sites) {
+      if (!isOp(node, 'LSTM', 'GRU', 'RNN') || states.has(node)) continue;
+      const name = node.output[0] || draft.freshName(`${layerName(node)}_states`);
+      states.set(node, name);
+      if (!node.output[0]) draft.update(node, { output: [name, ...node.output.slice(1)] });
+    }
+  });
+  return { model: named, states };
+}
