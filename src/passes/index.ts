@@ -1,3 +1,5 @@
+import { sensitivityAllocator } from './allocate/sensitivity.ts';
+import { sqnrAllocator } from './allocate/sqnr.ts';
 import { foldAffine } from './fold/affine.ts';
 import { foldBatchNorm } from './fold/batchnorm.ts';
 import { foldConstants } from './fold/constants.ts';
@@ -55,6 +57,8 @@ export const passes: readonly Pass[] = [
   filterRemover,
   channelRemover,
   structureRemover,
+  anyPass(sqnrAllocator),
+  anyPass(sensitivityAllocator),
   anyPass(staticQuantizer),
   anyPass(dynamicQuantizer),
   anyPass(weightsOnlyQuantizer),

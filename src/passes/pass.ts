@@ -73,6 +73,11 @@ export interface PassResult {
   readonly plan?: Plan;
   /** Set by quantizers: the float model they quantized. */
   readonly twin?: Model;
+  /**
+   * Set by allocators, which change no weight: the model with weights rounded as planned. It is what is measured and what the
+   * gate judges; `model` goes on.
+   */
+  readonly preview?: Model;
   readonly changed: readonly Note[];
   readonly skipped: readonly Note[];
   /** Remarks that belong to no layer. */

@@ -151,7 +151,7 @@ async function tryOnce(
       why: `onnxruntime refuses the result: ${refused}`,
     };
   const measurement: Measurement = {
-    metrics: options.measure ? await tools.measure(result.model) : [],
+    metrics: options.measure ? await tools.measure(result.preview ?? result.model) : [],
     bytes: encodeModel(result.model).length,
     zeros: zeroShare(result.model),
     latency: [],

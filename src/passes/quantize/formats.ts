@@ -51,7 +51,8 @@ export interface FormatDefaults {
   readonly weights_symmetric: boolean;
 }
 
-const weightFormat = (width: number | null, symmetric: boolean): NumberFormat | undefined =>
+/** The format of weights of a width; undefined = float. */
+export const weightFormat = (width: number | null, symmetric: boolean): NumberFormat | undefined =>
   width === null ? undefined : { kind: 'int', bits: width, signed: symmetric, symmetric, narrow: symmetric };
 
 /** U8 activations: onnxruntime rewrites S8 ones pair by pair, and a fan-out breaks that (docs/passes/quantize.md). */

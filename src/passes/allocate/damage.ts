@@ -1,0 +1,79 @@
+import type { Model } from '../../graph/model.ts';
+import type { MetricResult } from '../../metrics/metric.ts';
+import { QtoolError } from '../../util/error.ts';
+import type { PassContext } from '../pass.ts';
+import { dB, type Ground } from './plan.ts';
+import { openProbe } from './probe.ts';
+import { roundLayer, withRounded, type Scales } from './rounded.ts';
+
+/** Damage of each layer at each of its widths, everything else in float. */
+export interface DamageTable {
+  /** One row a layer, in the order of its widths; never rising with the width. */
+  readonly damage: readonly (readonly number[])[];
+  /** One damage, and the sum of those chosen, in words. */
+  readonly text: (damage: number) => string;
+  readonly sum: (damage: number) => string;
+}
+
+/**
+ * Measures layers × widths candidates: each one session and one run over the samples. A damage that rises with the width is
+ * noise of the measurement, and becomes that of the next lower width.
+ */
+export async function damageTable(
+  { float, layers }: Ground,
+  o: { readonly damage: string; readonly samples: number; readonly scales: Scales },
+  ctx: PassContext,
+): Promise<DamageTable> {
+  const measure =
+    o.damage === 'output' ? await outputDamage(ctx, float, o.samples) : await metricDamage(ctx, float, o.damage);
+  const count = layers.reduce((sum, layer) => sum + layer.widths.length, 0);
+  const damage: number[][] = [];
+  let done = 0;
+  for (const layer of layers) {
+    const row: number[] = [];
+    for (const bits of layer.widths) {
+      ctx.progress(done++ / count, `${layer.name} at ${bits} bits`);
+      const rounded = roundLayer(layer, bits, o.scales);
+      const own = rounded.noise === 0 ? 0 : await measure.of(withRounded(float, new Map([[layer, rounded]])));
+      row.push(Math.min(own, row.at(-1) ?? Infinity));
+    }
+    damage.push(row);
+  }
+  return { damage, text: measure.text, sum: measure.sum };
+}
+
+interface Measure {
+  readonly of: (model: Model) => Promise<number>;
+  readonly text: (damage: number) => string;
+  readonly sum: (damage: number) => string;
+}
+
+async function outputDamage(ctx: PassContext, float: Model, samples: number): Promise<Measure> {
+  const probe = await openProbe(ctx, float, samples);
+  return {
+    of: (model) => probe.noise(model),
+    text: dB,
+    sum: (damage) => `expected at the output ${dB(damage)} from weights alone`,
+  };
+}
+
+async function metricDamage(ctx: PassContext, float: Model, name: string): Promise<Measure> {
+  const read = async (model: Model): Promise<MetricResult> => {
+    const { metrics } = await ctx.measure(model);
+    const found = metrics.find((m) => m.name === name);
+    if (found) return found;
+    throw new QtoolError('schedule', `damage "${name}" is not measured on this data`, {
+      hint: `measured are: ${['output', ...metrics.map((m) => m.name)].join(', ')}`,
+    });
+  };
+  const { value, unit, higherIsBetter } = await read(float);
+  const points = unit === '%' ? ' points' : unit === '' ? '' : ` ${unit}`;
+  return {
+    async of(model) {
+      const got = (await read(model)).value;
+      return higherIsBetter ? value - got : got - value;
+    },
+    text: (damage) => `${damage.toFixed(2)}${points}`,
+    sum: (damage) => `expected drop of ${name} ${damage.toFixed(2)}${points} from weights alone`,
+  };
+}

@@ -1,0 +1,161 @@
+import { intAttribute } from '../../graph/attribute.ts';
+import type { Model } from '../../graph/model.ts';
+import { assignNames, layerFacts, resolveNames } from '../../graph/names.ts';
+import type { NodeProto, TensorProto } from '../../graph/proto.ts';
+import { initializers, isOp, layerName } from '../../graph/query.ts';
+import type { Shapes } from '../../graph/shapes.ts';
+import { dimsOf, elementCount } from '../../graph/tensor.ts';
+import { QtoolError } from '../../util/error.ts';
+import type { Note } from '../pass.ts';
+import { quantizedRegion } from '../quantize/region.ts';
+import { channelAxis } from '../quantize/rules.ts';
+import { weightSites } from '../quantize/targets.ts';
+import type { AllocatorOptions } from './options.ts';
+
+/** A weight tensor and a node that reads it, which decides along which axis its scales run. */
+export interface PlannedWeight {
+  readonly node: NodeProto;
+  readonly tensor: TensorProto;
+  /** Axis of the output channels. */
+  readonly axis: number;
+}
+
+/** Layers that get one width: a single one, or those that share a weight tensor or were asked to go together. */
+export interface PlannedLayer {
+  /** The name of its first node. */
+  readonly name: string;
+  /** Names of all its nodes: what the plan is written for. */
+  readonly nodes: readonly string[];
+  /** Distinct weight tensors. */
+  readonly weights: readonly PlannedWeight[];
+  readonly parameters: number;
+  /** Multiply-accumulates of one sample. */
+  readonly macs: number;
+  /** The widths it may get, rising. */
+  readonly widths: readonly number[];
+  /** Why it shares its width with others or may not have all widths; empty where it is free. */
+  readonly rule: string;
+}
+
+/** The widths that the weight-only quantizer can store. */
+const weightOnlyWidths = [4, 8];
+
+/**
+ * The layers of a prepared model that the quantizer named in the options will quantize, with the widths each may get.
+ * @throws QtoolError `schedule` where a layer is left without any width.
+ */
+export function plannedLayers(
+  model: Model,
+  shapes: Shapes,
+  o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer'>,
+): { readonly layers: readonly PlannedLayer[]; readonly skipped: readonly Note[] } {
+  const { sites, skipped } = o.quantizer === 'WeightOnlyQuantizer' ? weightSites(model) : kernels(model, shapes);
+  const nodes = [...new Set(sites.map((site) => site.node))];
+  const facts = layerFacts(model);
+  const limits = assignNames(Object.keys(o.limits), facts, 'layers').nodes;
+  const groups = grouped(nodes, sites, facts, o.together);
+  const [first, last] = [nodes[0], nodes.at(-1)];
+  const layers = groups.map(({ members, rule }): PlannedLayer => {
+    const rules = rule === '' ? [] : [rule];
+    let widths = [...new Set(o.widths)].sort((a, b) => a - b);
+    const keep = (test: (w: number) => boolean, why: string): void => {
+      const kept = widths.filter(test);
+      if (kept.length < widths.length) rules.push(why);
+      widths = kept;
+    };
+    if (o.quantizer === 'WeightOnlyQuantizer') {
+      widths = widths.filter((w) => weightOnlyWidths.includes(w));
+      if (widths.length < o.widths.length) rules.push('stored in 4 or 8 bits');
+    }
+    for (const node of members) {
+      const limit = o.limits[limits.get(layerName(node)) ?? ''];
+      if (limit) keep((w) => w >= limit.min && w <= limit.max, `limited to ${limit.min} … ${limit.max} bits`);
+      // A rule about the first or last layer says the width itself; it need not be one of those free to others.
+      if (node === first && o.first !== null) [widths] = [[o.first], rules.push('first layer')];
+      if (node === last && o.last !== null) [widths] = [[o.last], rules.push('last layer')];
+    }
+    if (widths.length === 0)
+      throw new QtoolError('schedule', 'no width is left for this layer', {
+        at: layerName(members[0] as NodeProto),
+        hint: `widths ${o.widths.join(', ')}; ${rules.join('; ')}`,
+      });
+    const weights = [...new Map(sites.filter((s) => members.includes(s.node)).map((s) => [s.weight.name, s])).values()];
+    return {
+      name: layerName(members[0] as NodeProto),
+      nodes: members.map(layerName),
+      weights: weights.map(({ node, weight }) => ({
+        node,
+        tensor: weight,
+        axis: channelAxis(node, weight.dims.length),
+      })),
+      parameters: weights.reduce((sum, { weight }) => sum + elementCount(dimsOf(weight)), 0),
+      macs: members.reduce((sum, node) => sum + macs(node, shapes), 0),
+      widths,
+      rule: rules.join('; '),
+    };
+  });
+  return { layers, skipped };
+}
+
+interface Site {
+  readonly node: NodeProto;
+  readonly weight: TensorProto;
+}
+
+/** What the static quantizer runs on integer kernels. */
+function kernels(model: Model, shapes: Shapes): { sites: Site[]; skipped: readonly Note[] } {
+  const region = quantizedRegion(model, shapes, () => undefined);
+  const tensors = initializers(model.graph);
+  const sites = model.graph.node.flatMap((node) => {
+    const role = region.nodes.get(node);
+    return role?.kind === 'kernel' ? [{ node, weight: tensors.get(node.input[role.weight] ?? '') as TensorProto }] : [];
+  });
+  return { sites, skipped: region.skipped };
+}
+
+/** Nodes that share a weight tensor or a `together` pattern, joined; in graph order. */
+function grouped(
+  nodes: readonly NodeProto[],
+  sites: readonly Site[],
+  facts: ReturnType<typeof layerFacts>,
+  together: readonly string[],
+): { members: NodeProto[]; rule: string }[] {
+  const owner = new Map<NodeProto, { members: NodeProto[]; rule: string }>(
+    nodes.map((node) => [node, { members: [node], rule: '' }]),
+  );
+  const join = (list: readonly NodeProto[], rule: string): void => {
+    const parts = [...new Set(list.map((node) => owner.get(node)).filter((g) => g !== undefined))];
+    if (parts.length < 2) return;
+    const members = nodes.filter((node) => parts.some((part) => part.members.includes(node)));
+    const whole = {
+      members,
+      rule: [...new Set([...parts.map((p) => p.rule), rule])].filter((r) => r !== '').join('; '),
+    };
+    for (const node of members) owner.set(node, whole);
+  };
+  const readers = new Map<string, NodeProto[]>();
+  for (const { node, weight } of sites) readers.set(weight.name, [...(readers.get(weight.name) ?? []), node]);
+  for (const [name, list] of readers) join(list, `shares ${name}`);
+  const { matches } = resolveNames(together, facts, 'layers');
+  for (const [pattern, found] of matches) {
+    const names = new Set(found.map(({ layer }) => layer.node));
+    join(
+      nodes.filter((node) => names.has(layerName(node))),
+      `together: ${pattern}`,
+    );
+  }
+  return [...new Set(nodes.map((node) => owner.get(node) as { members: NodeProto[]; rule: string }))];
+}
+
+/** Multiply-accumulates of one run of a layer; 0 where its shapes were not seen. */
+function macs(node: NodeProto, shapes: Shapes): number {
+  const output = shapes.get(node.output[0] ?? '')?.dims;
+  const weight = shapes.get(node.input[1] ?? '')?.dims;
+  if (!output || !weight) return 0;
+  if (isOp(node, 'Conv')) return elementCount(output) * elementCount(weight.slice(1));
+  if (isOp(node, 'ConvTranspose'))
+    return elementCount(shapes.get(node.input[0] ?? '')?.dims ?? []) * elementCount(weight.slice(1));
+  if (isOp(node, 'Gemm')) return elementCount(output) * (weight[intAttribute(node, 'transB', 0) === 1 ? 1 : 0] ?? 1);
+  if (isOp(node, 'MatMul')) return elementCount(output) * (weight.at(-2) ?? 1);
+  return 0;
+}

@@ -1,0 +1,111 @@
+import * as z from 'zod';
+import type { Pass, Strength } from '../pass.ts';
+
+const width = z.number().int().min(2).max(8);
+
+const share = z.string().regex(/^\s*\d+(?:\.\d+)?\s*%\s*$/, "must be a number, or a share such as '16%'");
+
+/** What an allocation may spend; exactly one of the keys. */
+const budget = z
+  .union([
+    z.strictObject({ weights: z.number().min(1).max(8).meta({ description: 'mean bits a weight' }) }),
+    z.strictObject({
+      bytes: z
+        .union([z.number().positive(), share])
+        .meta({ description: "bytes of the model's file, or '16%' of the float file" }),
+    }),
+    z.strictObject({
+      bit_operations: z
+        .union([z.number().positive(), share])
+        .meta({ description: "Σ MACs · weight bits · activation bits, or '60%' of those at 8 by 8 bits" }),
+    }),
+  ])
+  .meta({ description: 'what may be spent: mean bits a weight, bytes of the file, or bit operations' });
+
+export type Budget = z.infer<typeof budget>;
+
+/** The options that every allocator takes. */
+export const common = {
+  budget: budget.optional(),
+  target_sqnr: z
+    .number()
+    .optional()
+    .meta({ description: 'instead of a budget: the SQNR at the output (dB) to reach at the least cost' }),
+  cost: z
+    .enum(['parameters', 'macs'])
+    .default('parameters')
+    .meta({ description: 'what is saved under target_sqnr: weight bits or bit operations' }),
+  widths: z.array(width).min(1).default([2, 3, 4, 5, 6, 7, 8]).meta({ description: 'the widths a layer may get' }),
+  first: width.nullable().default(null).meta({ description: 'width of the first layer; null = as any other' }),
+  last: width.nullable().default(null).meta({ description: 'width of the last layer; null = as any other' }),
+  limits: z
+    .record(z.string(), z.strictObject({ min: width.default(2), max: width.default(8) }))
+    .default({})
+    .meta({ description: 'layer name or pattern → the least and most bits it may get; the first match wins' }),
+  together: z
+    .array(z.string())
+    .default([])
+    .meta({ description: 'patterns: the layers that one matches get the same width' }),
+  quantizer: z
+    .enum(['PostTrainLinearQuantizer', 'WeightOnlyQuantizer'])
+    .default('PostTrainLinearQuantizer')
+    .meta({ description: 'the quantizer that will read the plan: it decides which layers and widths there are' }),
+  scales: z
+    .enum(['mse', 'minmax'])
+    .default('mse')
+    .meta({ description: 'how that quantizer chooses its weight scales' }),
+  samples: z.number().int().positive().default(128).meta({ description: 'calibration samples for the output error' }),
+};
+
+export type AllocatorOptions = z.infer<z.ZodObject<typeof common>>;
+
+/** Exactly one of `budget` and `target_sqnr`. */
+export function oneConstraint(o: Pick<AllocatorOptions, 'budget' | 'target_sqnr'>): boolean {
+  return (o.budget === undefined) !== (o.target_sqnr === undefined);
+}
+
+export const oneConstraintMessage = 'give either a budget ({ weights: 4 }, { bytes: 16% }, …) or a target_sqnr in dB';
+
+/** Where the patterns of the common options stand. */
+export const allocatorSelectors: NonNullable<Pass<AllocatorOptions>['selectors']> = (o) => [
+  ...Object.keys(o.limits).map((pattern) => ({ pattern, path: ['limits', pattern], over: 'layers' as const })),
+  ...o.together.map((pattern, i) => ({ pattern, path: ['together', i], over: 'layers' as const })),
+];
+
+/** `16%` → 0.16; undefined for a plain number. */
+export function shareOf(value: number | string): number | undefined {
+  return typeof value === 'number' ? undefined : Number.parseFloat(value) / 100;
+}
+
+/** From what was asked (t = 1) up to 8 bits everywhere (t = 0): a retry buys accuracy with budget. */
+function raised(budget: Budget, t: number): Budget {
+  const between = (value: number, most: number): number => value + (1 - t) * Math.max(0, most - value);
+  if ('weights' in budget) return { weights: between(budget.weights, 8) };
+  const relative = (value: number | string, most: number): number | string => {
+    const part = shareOf(value);
+    // A number has no end that is known here; twice as much takes 4 bits to 8.
+    return part === undefined ? between(value as number, 2 * (value as number)) : `${100 * between(part, most)}%`;
+  };
+  // Weights in int8 are a quarter of the float file, and what stands around them rarely doubles that.
+  if ('bytes' in budget) return { bytes: relative(budget.bytes, 0.5) };
+  return { bit_operations: relative(budget.bit_operations, 1) };
+}
+
+/** A weaker setting of an allocator is a larger budget, or a higher target. */
+export function budgetStrength<O extends AllocatorOptions>(): Strength<O> {
+  return {
+    at: (o, t) =>
+      o.budget === undefined
+        ? { ...o, target_sqnr: (o.target_sqnr ?? 0) + (1 - t) * 20 }
+        : { ...o, budget: raised(o.budget, t) },
+    describe: ({ budget: b, target_sqnr: target }) => {
+      if (b === undefined) return `SQNR ${target?.toFixed(1)} dB`;
+      if ('weights' in b) return `mean ${b.weights.toFixed(2)} bits`;
+      const text = (value: number | string): string => {
+        const part = shareOf(value);
+        return part === undefined ? String(Math.round(value as number)) : `${(100 * part).toFixed(1)} %`;
+      };
+      return 'bytes' in b ? `${text(b.bytes)} of bytes` : `${text(b.bit_operations)} of bit operations`;
+    },
+  };
+}

@@ -1,0 +1,73 @@
+import type { Model } from '../../graph/model.ts';
+import { upgradeOpset } from '../../graph/opset.ts';
+import { QtoolError } from '../../util/error.ts';
+import { prepare } from '../fold/prepare.ts';
+import type { Note, PassContext, PassResult, Plan } from '../pass.ts';
+import { weightFormat } from '../quantize/formats.ts';
+import { plannedLayers, type PlannedLayer } from './layers.ts';
+import type { AllocatorOptions } from './options.ts';
+import { roundLayer, withRounded } from './rounded.ts';
+import { packedBytes } from './spend.ts';
+
+/** The model as the quantizer will see it, and the layers that widths are chosen for. */
+export interface Ground {
+  readonly float: Model;
+  readonly layers: readonly PlannedLayer[];
+  readonly skipped: readonly Note[];
+}
+
+/**
+ * Folds the model as quantizers do first, so that the names in the plan are those they will find.
+ * @throws QtoolError `schedule` for a model that is quantized already, or has no layer to choose widths for.
+ */
+export async function prepareGround(model: Model, o: AllocatorOptions, ctx: PassContext): Promise<Ground> {
+  if (ctx.twin !== undefined)
+    throw new QtoolError('schedule', 'the model is quantized already', {
+      hint: 'put the allocator before the quantizer',
+    });
+  const { model: float } = await prepare(upgradeOpset(model, 13).model, ctx);
+  const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), o);
+  if (layers.length === 0)
+    throw new QtoolError('schedule', 'the model has no layer that the quantizer could store in fewer bits', {
+      hint: skipped.map((note) => `${note.layer}: ${note.text}`)[0],
+    });
+  return { float, layers, skipped };
+}
+
+/** What an allocator returns: the model as it was, the plan, a sentence a layer, and the model the gate is to judge. */
+export function planResult(
+  model: Model,
+  { float, layers, skipped }: Ground,
+  bits: readonly number[],
+  o: Pick<AllocatorOptions, 'scales'>,
+  reason: (layer: PlannedLayer, index: number) => string,
+  notes: readonly string[],
+): PassResult {
+  const plan: Plan = new Map(
+    layers.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: weightFormat(bits[i] as number, true) }])),
+  );
+  const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0);
+  const spent = layers.reduce((sum, layer, i) => sum + layer.parameters * (bits[i] as number), 0);
+  const packed = layers.reduce((sum, layer, i) => sum + packedBytes(layer, bits[i] as number), 0);
+  const rounded = new Map(layers.map((layer, i) => [layer, roundLayer(layer, bits[i] as number, o.scales)]));
+  return {
+    model,
+    plan,
+    preview: withRounded(float, rounded),
+    changed: layers.map((layer, i) => ({
+      layer: layer.nodes.join(', '),
+      text: `${bits[i]} bits: ${reason(layer, i)}${layer.rule === '' ? '' : ` (${layer.rule})`}`,
+    })),
+    skipped,
+    notes: [
+      `mean ${(spent / parameters).toFixed(2)} bits a weight: ${packed} bytes of packed weights, at 8 bits ${parameters}`,
+      ...notes,
+    ],
+  };
+}
+
+/** `9,216 parameters`. */
+export const counted = (layer: PlannedLayer): string => `${layer.parameters.toLocaleString('en-US')} parameters`;
+
+/** A noise-to-signal ratio as dB of SQNR. */
+export const dB = (noise: number): string => (noise <= 0 ? '∞ dB' : `${(-10 * Math.log10(noise)).toFixed(1)} dB`);

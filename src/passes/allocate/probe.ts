@@ -1,0 +1,86 @@
+import type { Feeds, Tensor } from '../../data/types.ts';
+import type { Model } from '../../graph/model.ts';
+import { modelInputs } from '../../graph/query.ts';
+import { elementCount } from '../../graph/tensor.ts';
+import { errorSums } from '../../numerics/error.ts';
+import { QtoolError } from '../../util/error.ts';
+import type { PassContext } from '../pass.ts';
+
+/** Measures how far the outputs of a changed model are from the float model's. */
+export interface Probe {
+  /** Noise-to-signal ratio at the outputs, Σ(y − ŷ)² / Σy² over all samples; the mean of it over several float outputs. */
+  noise(candidate: Model): Promise<number>;
+  /** Samples that it really holds. */
+  readonly samples: number;
+}
+
+/** Bytes of inputs and float outputs that a probe keeps: it runs dozens of candidates on the same samples. */
+const room = 128 * 2 ** 20;
+
+interface Held {
+  readonly feeds: Feeds;
+  readonly outputs: Feeds;
+}
+
+/**
+ * Runs the float model once over calibration samples and keeps what went in and out, for as many of them as fit 128 MiB: so a
+ * candidate costs one session and one run over them, and no image is decoded twice.
+ * @throws QtoolError `data` where there is no sample, `graph` where no output is of floats.
+ */
+export async function openProbe(ctx: PassContext, float: Model, samples: number): Promise<Probe> {
+  const inputs = modelInputs(float);
+  const names = float.graph.output.map((output) => output.name);
+  const held: Held[] = [];
+  let bytes = 0;
+  let count = 0;
+  for await (const values of ctx.capture(float, [...inputs.map((input) => input.name), ...names], samples)) {
+    const feeds = Object.fromEntries(inputs.map(({ name, dims }) => [name, filled(values[name] as Tensor, dims[0])]));
+    const outputs = Object.fromEntries(
+      names.map((name) => [name, values[name] as Tensor] as const).filter(([, tensor]) => tensor.type === 'float32'),
+    );
+    if (Object.keys(outputs).length === 0)
+      throw new QtoolError('graph', 'no output of the model is of floats, so that its error cannot be measured');
+    const size = [...Object.values(feeds), ...Object.values(outputs)].reduce(
+      (sum, { data }) => sum + (ArrayBuffer.isView(data) ? data.byteLength : 0),
+      0,
+    );
+    if (held.length > 0 && bytes + size > room) break;
+    held.push({ feeds, outputs });
+    bytes += size;
+    count += Object.values(outputs)[0]?.dims[0] ?? 1;
+  }
+  if (held.length === 0) throw new QtoolError('data', 'there is no calibration sample to measure the output error on');
+  return {
+    samples: count,
+    async noise(candidate) {
+      const sums = new Map<string, { signal: number; noise: number }>();
+      for (const { feeds, outputs } of held) {
+        ctx.signal.throwIfAborted();
+        const got = await ctx.compute(candidate, feeds);
+        for (const [name, wanted] of Object.entries(outputs)) {
+          const [x, y] = [wanted.data as Float32Array, got[name]?.data as Float32Array];
+          // Rows that only fill a fixed batch up stand last.
+          const { signal, noise } = errorSums(x, y.subarray(0, elementCount(wanted.dims)));
+          const sum = sums.get(name) ?? { signal: 0, noise: 0 };
+          sums.set(name, { signal: sum.signal + signal, noise: sum.noise + noise });
+        }
+      }
+      const ratios = [...sums.values()].map(({ signal, noise }) => noise / Math.max(signal, Number.MIN_VALUE));
+      return ratios.reduce((a, b) => a + b, 0) / ratios.length;
+    },
+  };
+}
+
+/** The tensor with its last row repeated until it has the rows that the model insists on. */
+function filled(tensor: Tensor, rows: number | string | undefined): Tensor {
+  const had = tensor.dims[0] ?? 1;
+  if (typeof rows !== 'number' || had >= rows || !ArrayBuffer.isView(tensor.data)) return tensor;
+  const own = tensor.data as Float32Array;
+  const width = own.length / had;
+  const data = new (own.constructor as Float32ArrayConstructor)(rows * width);
+  for (let row = 0; row < rows; row++) {
+    const from = Math.min(row, had - 1) * width;
+    data.set(own.subarray(from, from + width), row * width);
+  }
+  return { type: tensor.type, dims: [rows, ...tensor.dims.slice(1)], data };
+}
