@@ -15,3 +15,28 @@ export function rampProgress(epoch: number, start: number, end: number, frequenc
   const span = Math.floor((end - start - 1) / frequency) * frequency;
   return span <= 0 ? 1 : Math.min(1, (epoch - start) / span);
 }
+
+/** When the threshold of `rampedThreshold` rises, in epochs: slowly from `start`, faster from `ramp`, until before `end`. */
+export interface ThresholdRamp {
+  readonly start: number;
+  readonly ramp: number;
+  readonly end: number;
+  readonly frequency: number;
+}
+
+/**
+ * Threshold at an epoch, Narang et al. 2017, Exploring Sparsity in Recurrent Neural Networks (arXiv 1704.05119), algorithm 1: it
+ * rises by θ a step until `ramp`, by `steeper`·θ from there on. With θ = 2qf / (2(ramp − start) + 3(end − ramp)) and the paper's
+ * 1.5 that leads to q (and one step θ more, as the paper counts both ends).
+ */
+export function rampedThreshold(
+  q: number,
+  epoch: number,
+  { start, ramp, end, frequency }: ThresholdRamp,
+  steeper = 1.5,
+): number {
+  const slope = (2 * q * frequency) / (2 * (ramp - start) + 3 * (end - ramp));
+  const early = Math.min(epoch, ramp) - start + 1;
+  const late = epoch < ramp ? 0 : epoch - ramp + 1;
+  return (slope * (early + steeper * late)) / frequency;
+}

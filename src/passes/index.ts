@@ -6,11 +6,13 @@ import { foldConstants } from './fold/constants.ts';
 import { foldIdentity } from './fold/identity.ts';
 import { anyPass, type Pass } from './pass.ts';
 import { agpPruner } from './prune/agp.ts';
+import { baiduRnnPruner } from './prune/baidu_rnn.ts';
 import { levelPruner } from './prune/level.ts';
 import { magnitudePruner } from './prune/magnitude.ts';
 import { nmPruner } from './prune/n_m.ts';
 import { sensitivityPruner } from './prune/sensitivity.ts';
 import { sparseGptPruner } from './prune/sparsegpt.ts';
+import { splicingPruner } from './prune/splicing.ts';
 import { activationApoz } from './prune/structure/activation_apoz.ts';
 import { activationMean } from './prune/structure/activation_mean.ts';
 import { bernoulli } from './prune/structure/bernoulli.ts';
@@ -42,6 +44,8 @@ export const passes: readonly Pass[] = [
   anyPass(magnitudePruner),
   anyPass(sensitivityPruner),
   anyPass(agpPruner),
+  anyPass(splicingPruner),
+  anyPass(baiduRnnPruner),
   anyPass(nmPruner),
   anyPass(wandaPruner),
   anyPass(sparseGptPruner),

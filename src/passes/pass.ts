@@ -95,6 +95,16 @@ export interface Strength<O> {
   levels?(options: O): readonly number[];
 }
 
+/**
+ * Another tool's form of a class's options: read where a file uses one of `keys`, which only that form has. Notes say what of it
+ * changes nothing here, each with its argument.
+ */
+export interface OtherForm {
+  readonly keys: readonly string[];
+  readonly options: z.ZodType;
+  toOptions(given: unknown): { readonly options: Readonly<Record<string, unknown>>; readonly notes: readonly string[] };
+}
+
 /** One algorithm, one file; its path below src/passes is its name. */
 export interface Pass<O = unknown> {
   /** The path below src/passes: `prune/level`. */
@@ -106,6 +116,7 @@ export interface Pass<O = unknown> {
   /** Paper, specification or system the method is from. */
   readonly source: string;
   readonly options: z.ZodType<O>;
+  readonly otherForm?: OtherForm;
   readonly strength?: Strength<O>;
   /** Patterns in the options that must match something: selector → where it stands below the instance (`['weights', 0]`). */
   selectors?(options: O): readonly {

@@ -143,7 +143,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       stages: state.stages,
       status,
     },
-    notes: schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
+    notes: [...schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`), ...schedule.notes],
   };
   await folder.write('report.json', jsonText(report));
   if (options.render) await folder.write('report.html', options.render(report).html);

@@ -20,6 +20,8 @@ export interface Instance {
   readonly written: Readonly<Record<string, unknown>>;
   /** Checked, with defaults. */
   readonly options: unknown;
+  /** What arguments of another tool's form mean here, a sentence each. */
+  readonly notes: readonly string[];
 }
 
 export const isRecord = (value: unknown): value is Record<string, unknown> =>
@@ -55,7 +57,17 @@ function readInstance(
   problems: Problem[],
 ): Instance {
   const path = [section, name] as const;
-  const broken = { section, name, path, class: undefined, pass: undefined, waits: undefined, written: {}, options: {} };
+  const broken = {
+    section,
+    name,
+    path,
+    class: undefined,
+    pass: undefined,
+    waits: undefined,
+    written: {},
+    options: {},
+    notes: [],
+  };
   if (!isRecord(value)) {
     problems.push({ path, message: 'expected a mapping: class and its options' });
     return broken;
@@ -74,9 +86,27 @@ function readInstance(
     problems.push({ path: [...path, 'class'], message: misplaced(className, section, home, known) });
     return broken;
   }
-  const schema = pass?.options ?? training!.options;
-  const options = checkOptions(schema, written, path, problems);
-  return { ...broken, class: className, pass, waits: training?.reason, written, options };
+  const { options, notes } = pass
+    ? readOptions(pass, written, path, problems)
+    : { options: checkOptions(training!.options, written, path, problems), notes: [] };
+  return { ...broken, class: className, pass, waits: training?.reason, written, options, notes };
+}
+
+/** The options of a pass, in its own form or in another tool's. Problems as `checkOptions` tells them. */
+export function readOptions(
+  pass: Pass,
+  written: Readonly<Record<string, unknown>>,
+  path: Path,
+  problems: Problem[],
+  place?: (below: Path) => Path,
+): { readonly options: unknown; readonly notes: readonly string[] } {
+  const { otherForm } = pass;
+  if (!otherForm || !keysOf(written).some((key) => otherForm.keys.includes(key)))
+    return { options: checkOptions(pass.options, written, path, problems, place), notes: [] };
+  const given = checkOptions(otherForm.options, written, path, problems, place);
+  if (given === undefined) return { options: undefined, notes: [] };
+  const { options, notes } = otherForm.toOptions(given);
+  return { options: checkOptions(pass.options, options, path, problems, place), notes };
 }
 
 function misplaced(name: string, section: AnySection, home: AnySection | undefined, known: readonly string[]): string {
@@ -93,8 +123,15 @@ function classesOf(section: AnySection, passes: readonly Pass[]): string[] {
   return [...new Set([...running, ...training.map(([name]) => name)])];
 }
 
+/** The keys of options, and those of their overrides. */
+function keysOf(written: Readonly<Record<string, unknown>>): string[] {
+  const { overrides } = written;
+  const entries = isRecord(overrides) ? Object.values(overrides).filter(isRecord) : [];
+  return [written, ...entries].flatMap((entry) => Object.keys(entry));
+}
+
 /** Checks the options of a class; problems are told below `path`, or where `place` says that they stand. */
-export function checkOptions(
+function checkOptions(
   schema: z.ZodType,
   written: Readonly<Record<string, unknown>>,
   path: Path,

@@ -71,7 +71,7 @@ const about: Readonly<Record<AnySection, string>> = {
 function sectionSchema(section: AnySection, passes: readonly Pass[], convert: (schema: z.ZodType) => Json): Json {
   const running = passes
     .filter((pass) => pass.section === section)
-    .flatMap((pass) => pass.classes.map((name) => branch(name, convert(pass.options), pass.summary)));
+    .flatMap((pass) => pass.classes.map((name) => branch(name, optionsOf(pass, convert), pass.summary)));
   const taken = new Set(passes.flatMap((pass) => pass.classes));
   const waiting = Object.entries(trainingClasses)
     .filter(([name, entry]) => entry.section === section && !taken.has(name))
@@ -80,6 +80,11 @@ function sectionSchema(section: AnySection, passes: readonly Pass[], convert: (s
   // Without any class of its own a section takes no instance.
   const instance = branches.length > 0 ? { type: 'object', required: ['class'], oneOf: branches } : false;
   return { description: about[section], type: ['object', 'null'], additionalProperties: instance };
+}
+
+/** The options of a pass in its own form, or in either where it has two. */
+function optionsOf({ options, otherForm }: Pass, convert: (schema: z.ZodType) => Json): Json {
+  return otherForm ? { anyOf: [convert(options), convert(otherForm.options)] } : convert(options);
 }
 
 /** The options of a class with its name. Options that are a choice of several mappings get it in each of them. */

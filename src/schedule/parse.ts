@@ -51,6 +51,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
 
   const all = [...applications, ...lateQuantizers(applications, late)];
   for (const instance of late) notes.push(`no policy uses quantizers.${instance.name}: it runs last`);
+  for (const instance of instances) notes.push(...instance.notes.map((note) => `${instance.path.join('.')}.${note}`));
   const groups = groupSelectors(all, problems);
   problems.push(...checkMetrics(doc, all, context.metrics));
   if (problems.length === 0 && instances.length === 0)

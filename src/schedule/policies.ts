@@ -4,7 +4,7 @@ import { inspectYaml } from '../util/yaml.ts';
 import type { Path, Problem, YamlDoc } from '../util/yaml.ts';
 import { expandEpochs } from './epochs.ts';
 import type { When } from './epochs.ts';
-import { checkOptions } from './instances.ts';
+import { readOptions } from './instances.ts';
 import type { Instance } from './instances.ts';
 import { policyKeys, policySchema, sections, toGate, trainingPolicyArgs } from './language.ts';
 import type { AnySection, Policy } from './language.ts';
@@ -161,5 +161,5 @@ function checkArgs(
     return { options: instance.options, args };
   const merged = { ...instance.written, ...args };
   const place = (below: Path): Path => (String(below[0]) in args ? [...path, ...below] : [...instance.path, ...below]);
-  return { options: checkOptions(instance.pass.options, merged, path, problems, place), args };
+  return { options: readOptions(instance.pass, merged, path, problems, place).options, args };
 }

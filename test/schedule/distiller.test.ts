@@ -1,14 +1,16 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { modulePath } from '../../src/graph/module_path.ts';
 import { resolveNames, type LayerFact } from '../../src/graph/names.ts';
+import { passes } from '../../src/passes/index.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
 import { distillerClasses, trainingClasses } from '../../src/schedule/distiller.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import type { Schedule } from '../../src/schedule/types.ts';
-import { distillerPasses } from './distiller_passes.ts';
 
-const folder = new URL('distiller/', import.meta.url);
-const files = readdirSync(folder).sort();
+const folder = new URL('../../examples/distiller/', import.meta.url);
+const files = readdirSync(folder)
+  .filter((name) => name.endsWith('.yaml'))
+  .sort();
 
 /** A ResNet for CIFAR-10 of 6n+2 layers as PyTorch exports it with batch-norm folded (its shortcuts have no weights). */
 function resnet(blocks: number): LayerFact[] {
@@ -25,10 +27,19 @@ function resnet(blocks: number): LayerFact[] {
   });
 }
 
+/** Two recurrent layers with the names of the G2P network. */
+const recurrent: readonly LayerFact[] = ['enc', 'dec'].map((name, index) => ({
+  node: `GRU_${name}_Y`,
+  opType: 'GRU',
+  weights: [`${name}_W`, `${name}_R`],
+  index,
+}));
+
 function load(file: string): Schedule {
   const text = readFileSync(new URL(file, folder), 'utf8');
-  const parsed = parseSchedule(text, file, { passes: distillerPasses, metrics: ['top1'] });
-  return bindSchedule(parsed, { layers: resnet(file.startsWith('resnet56') ? 9 : 3) });
+  const parsed = parseSchedule(text, file, { passes, metrics: ['top1'] });
+  const layers = file.startsWith('g2p') ? recurrent : resnet(file.startsWith('resnet56') ? 9 : 3);
+  return bindSchedule(parsed, { layers });
 }
 
 const steps = (schedule: Schedule): Record<string, number[]> => {
@@ -82,11 +93,8 @@ describe('a schedule in the language of Distiller', () => {
       inner_pruner: [0, 3, 6, 9, 12, 15, 18, 21, 24, 27],
       net_thinner: [30],
     });
-    expect(schedule.stages.at(-1)?.options).toEqual({
-      thinning_func_str: 'remove_filters',
-      arch: 'resnet20_cifar',
-      dataset: 'cifar10',
-    });
+    const [first] = schedule.stages;
+    expect(first?.options).toMatchObject({ group_dependency: 'Leader', group_type: 'Filters' });
   });
 
   it('for levels and for thresholds, with regularizers waiting', () => {
@@ -108,11 +116,27 @@ describe('a schedule in the language of Distiller', () => {
     expect(steps(schedule)).toEqual({ post_train: [0] });
     expect(schedule.notes).toEqual([
       'no policy uses quantizers.post_train: it runs last',
+      "quantizers.post_train.bits_accum: onnxruntime's integer kernels accumulate in 32 bits",
+      'quantizers.post_train.overrides.layer[12]\\.\\d+\\.conv2.clip_acts: one calibration method serves all layers of an instance',
       '"conv1|linear" matches nothing as a glob; read as the regular expression it is',
       '"layer[12]\\.\\d+\\.conv2" matches nothing as a glob; read as the regular expression it is',
     ]);
+    expect(schedule.stages[0]?.options).toMatchObject({
+      bits_weights: 8,
+      bits_activations: 8,
+      per_channel: true,
+      weights_symmetric: true,
+      calibration: { method: 'average_minmax' },
+      overrides: { 'conv1|linear': { bits_weights: null, bits_activations: null } },
+    });
     const found = resolveNames(['conv1|linear', 'layer[12]\\.\\d+\\.conv2'], resnet(3), 'layers').matches;
     expect([...found.values()].map((list) => list.length)).toEqual([2, 6]);
+  });
+
+  it('for network surgery and for recurrent layers', () => {
+    expect(steps(load('resnet20_splicing.yaml'))).toEqual({ surgery: [0, 5, 10, 15] });
+    expect(waits(load('resnet20_splicing.yaml'))).toContain('policies.0.pruner.args.use_double_copies');
+    expect(steps(load('g2p_baidu_rnn.yaml'))).toEqual({ rnn_pruner: [2, 4, 6, 8, 10, 12] });
   });
 
   it('for training with few bits: nothing runs, everything waits', () => {
@@ -126,7 +150,7 @@ describe('a schedule in the language of Distiller', () => {
 
   it('is checked for the network it names: no file fits another depth by accident', () => {
     const text = readFileSync(new URL('resnet56_filter_rank.yaml', folder), 'utf8');
-    const parsed = parseSchedule(text, 's.yaml', { passes: distillerPasses });
+    const parsed = parseSchedule(text, 's.yaml', { passes });
     expect(() => bindSchedule(parsed, { layers: resnet(3) })).toThrow(
       /^18 problems in s.yaml:\n {2}s.yaml:11:\d+ pruners.filters_70.weights.2: "module.layer1.3.conv1.weight" matches no weights/,
     );
@@ -151,4 +175,9 @@ describe("Distiller's classes", () => {
   ])('%s is known', (name) => {
     expect(Object.hasOwn(trainingClasses, name) || distillerClasses.includes(name)).toBe(true);
   }); // prettier-ignore
+
+  it('all run that need no training', () => {
+    const running = passes.flatMap((pass) => pass.classes);
+    expect(distillerClasses.filter((name) => !running.includes(name))).toEqual([]);
+  });
 });

@@ -10,6 +10,7 @@ import { minMaxParams, quantize } from '../../numerics/quantize.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { calibrate, calibration } from './calibrate.ts';
+import { distillerQuantizer } from './distiller.ts';
 import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, type LayerFormats } from './formats.ts';
 import { activationFormats, activationParams, describeParams, weightParams } from './params.ts';
 import { quantizeBiasOf, quantizeValue, quantizeWeight } from './qdq.ts';
@@ -37,6 +38,7 @@ export const staticQuantizer: Pass<StaticOptions> = {
   summary: 'int8 weights and activations with calibrated scales (QDQ), fused to integer kernels',
   source: 'Jacob et al. 2018 (arXiv 1712.05877); ONNX QuantizeLinear/DequantizeLinear; onnxruntime QDQ fusion rules',
   options,
+  otherForm: distillerQuantizer,
   selectors: overrideSelectors,
   strength: {
     // Fewer bits are the stronger setting; 8 is the mildest that still runs on integer kernels.

@@ -1,0 +1,90 @@
+import * as z from 'zod';
+import { applyMask, type Mask } from '../../numerics/sparsity.ts';
+import { dynamicMask, magnitudeStatistics } from '../../numerics/surgery.ts';
+import type { Model } from '../../graph/model.ts';
+import type { Pass, PassContext, PassResult } from '../pass.ts';
+import { pruneSites, scaled, spanText, withWeights, zerosNote, type PruneSite } from './masks.ts';
+
+const options = z
+  .strictObject({
+    sensitivities: z.record(z.string(), z.number().min(0)).meta({
+      description: "weight name or pattern → standard deviations above the mean magnitude; '*' = all others",
+    }),
+    low_thresh_mult: z.number().min(0).meta({ description: 'times mean + s·σ: a weight below it goes' }),
+    hi_thresh_mult: z
+      .number()
+      .min(0)
+      .meta({ description: 'times mean + s·σ: a pruned weight from there on comes back' }),
+    sensitivity_multiplier: z
+      .number()
+      .min(0)
+      .default(0)
+      .meta({ description: 'by what share of itself a sensitivity grows with every epoch of the policy' }),
+  })
+  .refine((o) => o.low_thresh_mult <= o.hi_thresh_mult, {
+    message: 'must not be below low_thresh_mult: weights between the two keep what they are',
+    path: ['hi_thresh_mult'],
+  });
+
+export type SplicingOptions = z.infer<typeof options>;
+
+/**
+ * Dynamic network surgery: weights below one threshold go, pruned ones above a second one come back, those between stay as they
+ * are. What a zero was is remembered, so that it can come back when another pass has changed the layer's scale.
+ */
+export const splicingPruner: Pass<SplicingOptions> = {
+  name: 'prune/splicing',
+  section: 'pruners',
+  classes: ['SplicingPruner'],
+  summary: 'zero weights below a threshold, and give back those above a second one',
+  source: 'Guo et al. 2016, Dynamic Network Surgery (arXiv 1608.04493); Distiller SplicingPruner',
+  options,
+  selectors: (o) =>
+    Object.keys(o.sensitivities).map((pattern) => ({ pattern, path: ['sensitivities', pattern], over: 'weights' })),
+  strength: {
+    at: (o, t) => ({ ...o, sensitivities: scaled(o.sensitivities, t), low_thresh_mult: o.low_thresh_mult * t }),
+    describe: (o) => `sensitivity ${spanText(Object.values(o.sensitivities))}, below ${o.low_thresh_mult.toFixed(2)}`,
+  },
+  apply: (model, o, ctx) => Promise.resolve(apply(model, o, ctx)),
+};
+
+/** What an instance remembers of a weight. */
+interface Surgery {
+  readonly mean: number;
+  readonly deviation: number;
+  readonly mask: Mask;
+  /** The weights with what the zeros were. */
+  readonly whole: Float32Array;
+}
+
+function apply(model: Model, o: SplicingOptions, { memory, clock }: PassContext): PassResult {
+  const { sites, skipped, notes } = pruneSites(model, Object.keys(o.sensitivities));
+  const growth = 1 + o.sensitivity_multiplier * (clock.epoch - clock.start);
+  const pruned = sites.map((site) => {
+    const known = rememberedOf(memory.get(site.name), site);
+    const unit = known.mean + (o.sensitivities[site.selector] ?? 0) * growth * known.deviation;
+    const [low, high] = [unit * o.low_thresh_mult, unit * o.hi_thresh_mult];
+    const mask = dynamicMask(known.whole, known.mask, low, high);
+    const back = mask.reduce((n, keep, i) => n + (keep === 1 && known.mask[i] === 0 ? 1 : 0), 0);
+    memory.set(site.name, { ...known, mask } satisfies Surgery);
+    const data = applyMask(known.whole, mask);
+    const { layer, text } = zerosNote(site, data);
+    const thresholds = `, thresholds ${low.toPrecision(3)} and ${high.toPrecision(3)}`;
+    return { site, data, note: { layer, text: `${text}${thresholds}${back > 0 ? `, ${back} given back` : ''}` } };
+  });
+  return {
+    model: withWeights(model, new Map(pruned.map(({ site, data }) => [site.name, data]))),
+    changed: pruned.map(({ note }) => note),
+    skipped,
+    notes,
+  };
+}
+
+/** The mean and σ of the first use; weights as they are now, and behind zeros what they were. */
+function rememberedOf(known: unknown, site: PruneSite): Surgery {
+  const before = known as Surgery | undefined;
+  if (before?.whole.length !== site.data.length)
+    return { ...magnitudeStatistics(site.data), mask: new Uint8Array(site.data.length).fill(1), whole: site.data };
+  const whole = site.data.map((w, i) => (w === 0 && before.mask[i] === 0 ? (before.whole[i] as number) : w));
+  return { ...before, whole };
+}

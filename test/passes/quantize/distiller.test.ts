@@ -1,0 +1,79 @@
+import { passes } from '../../../src/passes/index.ts';
+import { distillerQuantizer } from '../../../src/passes/quantize/distiller.ts';
+import { parseSchedule } from '../../../src/schedule/parse.ts';
+
+const read = (lines: string): { options: unknown; notes: readonly string[] } => {
+  const text = `quantizers:\n  q:\n    class: PostTrainLinearQuantizer\n${lines.replace(/^/gm, '    ')}\n`;
+  const { stages, notes } = parseSchedule(text, 's.yaml', { passes });
+  return { options: stages[0]!.options, notes: notes.slice(1) };
+};
+
+describe("Distiller's arguments of PostTrainLinearQuantizer", () => {
+  it.each([
+    ['NONE', 'minmax'],
+    ['AVG', 'average_minmax'],
+    ['N_STD', 'n_std'],
+    ['GAUSS', 'aciq_gauss'],
+    ['LAPLACE', 'aciq_laplace'],
+  ])('clip_acts: %s is calibration by %s', (clip, method) => {
+    expect(read(`clip_acts: ${clip}`).options).toMatchObject({ calibration: { method } });
+  });
+
+  it('have its defaults where they are left out: 8 bits, one scale a tensor, symmetric weights', () => {
+    expect(read('bits_accum: 32').options).toMatchObject({
+      bits_weights: 8,
+      bits_activations: 8,
+      per_channel: false,
+      weights_symmetric: true,
+    });
+  });
+
+  it('say the widths, the mode of the weights, the deviations, and what layers differ in', () => {
+    const { options } = read(
+      [
+        'bits_parameters: 6',
+        'bits_activations: 7',
+        'mode: { weights: ASYMMETRIC_SIGNED, activations: ASYMMETRIC_UNSIGNED }',
+        'clip_acts: N_STD',
+        'clip_n_stds: 3',
+        "overrides: { 'conv*': { bits_parameters: 4 }, fc: { bits_parameters: null, bits_activations: null } }",
+      ].join('\n'),
+    );
+    expect(options).toMatchObject({
+      bits_weights: 6,
+      bits_activations: 7,
+      weights_symmetric: false,
+      calibration: { method: 'n_std', n_stds: 3 },
+      overrides: { 'conv*': { bits_weights: 4 }, fc: { bits_weights: null, bits_activations: null } },
+    });
+  });
+
+  it('that change nothing here are told, each with its reason', () => {
+    const { notes } = read(
+      'model_activation_stats: stats.yaml\nscale_approx_mult_bits: 8\nmode: SYMMETRIC\nfp16: false',
+    );
+    expect(notes.map((note) => note.split(':')[0])).toEqual([
+      'quantizers.q.scale_approx_mult_bits',
+      'quantizers.q.model_activation_stats',
+      'quantizers.q.mode',
+    ]);
+  });
+
+  it('are recognized in an override alone', () => {
+    expect(read('overrides: { conv1: { bits_parameters: 4 } }').options).toMatchObject({
+      overrides: { conv1: { bits_weights: 4 } },
+    });
+  });
+
+  it('are checked like any others', () => {
+    expect(() => read('clip_acts: MEAN\nper_channel_wts: True')).toThrow('clip_acts');
+    expect(() => read('per_channel_wts: True\nbits_paramters: 4')).toThrow('did you mean "bits_parameters"?');
+  });
+
+  it('do not shadow those of the pass itself', () => {
+    expect(
+      distillerQuantizer.keys.filter((key) => ['bits_weights', 'bits_activations', 'overrides'].includes(key)),
+    ).toEqual([]);
+    expect(read('bits_weights: 4').options).toMatchObject({ per_channel: true });
+  });
+});
