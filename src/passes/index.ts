@@ -27,6 +27,7 @@ import { randomRanked } from './prune/structure/random_ranked.ts';
 import { structureRemover } from './prune/structure/structure_remover.ts';
 import { wandaPruner } from './prune/wanda.ts';
 import { dynamicQuantizer } from './quantize/dynamic.ts';
+import { float16Quantizer } from './quantize/float16.ts';
 import { staticQuantizer } from './quantize/static.ts';
 import { weightsOnlyQuantizer } from './quantize/weights_only.ts';
 import { adaround } from './recover/adaround.ts';
@@ -66,5 +67,6 @@ export const passes: readonly Pass[] = [
   anyPass(staticQuantizer),
   anyPass(dynamicQuantizer),
   anyPass(weightsOnlyQuantizer),
+  anyPass(float16Quantizer),
   anyPass(adaround),
 ];

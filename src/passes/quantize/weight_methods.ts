@@ -34,6 +34,8 @@ export interface MethodOptions {
   readonly order: 'natural' | 'activation';
   /** Whether HQQ's zero points are kept as they come out; the other methods have integers. */
   readonly zero_points: 'integer' | 'float';
+  /** Exponent of HQQ's error. */
+  readonly lp_norm: number;
   /** Second moments of what the rows are multiplied with, [groups, columns, columns]; rows fall into groups in order. */
   readonly moments: { readonly groups: number; readonly gram: Float64Array } | undefined;
   /** Names the weight in errors. */
@@ -47,7 +49,11 @@ export function weightCodes({ data, rows, columns }: WeightRows, o: MethodOption
   const granularity = blockwise(o.block, columns);
   if (method === 'gptq' && moments !== undefined) return gptqRows(data, rows, columns, o, moments);
   if (method === 'hqq') {
-    const { codes, scale, zero } = hqq(data, dims, format, granularity, { zero_point: o.zero_points, at });
+    const { codes, scale, zero } = hqq(data, dims, format, granularity, {
+      zero_point: o.zero_points,
+      lp_norm: o.lp_norm,
+      at,
+    });
     const params = { format, granularity, scale, zeroPoint: Int32Array.from(zero) };
     return { codes, params, ...(o.zero_points === 'float' ? { zeros: zero } : {}) };
   }

@@ -39,6 +39,12 @@ const options = z.strictObject({
     .enum(Object.keys(weightMethods) as [WeightMethod, ...WeightMethod[]])
     .default('rtn')
     .meta({ description: described(weightMethods) }),
+  lp_norm: z
+    .number()
+    .positive()
+    .max(2)
+    .default(0.7)
+    .meta({ description: 'hqq: exponent of the error; below 1 few large errors are let be for many small ones' }),
   samples: z.number().int().positive().default(256).meta({ description: 'calibration samples of gptq' }),
   damping: z
     .number()
