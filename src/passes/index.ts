@@ -1,5 +1,6 @@
 import { sensitivityAllocator } from './allocate/sensitivity.ts';
 import { sqnrAllocator } from './allocate/sqnr.ts';
+import { encoder } from './encode/encode.ts';
 import { foldAffine } from './fold/affine.ts';
 import { foldBatchNorm } from './fold/batchnorm.ts';
 import { foldConstants } from './fold/constants.ts';
@@ -69,4 +70,5 @@ export const passes: readonly Pass[] = [
   anyPass(weightsOnlyQuantizer),
   anyPass(float16Quantizer),
   anyPass(adaround),
+  anyPass(encoder),
 ];
