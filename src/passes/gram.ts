@@ -27,6 +27,15 @@ export interface LayerGram {
   readonly crossSum: Float64Array;
 }
 
+/** What `layerGrams` collects, and from how much. */
+export interface GramOptions {
+  readonly samples?: number;
+  /** The float model, run beside for the cross moments. */
+  readonly reference?: Model;
+  /** false: sums only; `gram` and `cross` stay empty. */
+  readonly products?: boolean;
+}
+
 /** A layer whose input is looked at; `reference` names the value that holds the float input in the reference model. */
 export interface GramRequest {
   readonly node: NodeProto;
@@ -53,12 +62,10 @@ export async function layerGrams(
   ctx: PassContext,
   model: Model,
   requests: readonly GramRequest[],
-  options: { readonly samples?: number; readonly reference?: Model } = {},
+  options: GramOptions = {},
 ): Promise<LayerGram[]> {
-  const graphs = requests.map((request) => momentGraph(request.node, request.dims, options.reference !== undefined));
-  const sums = requests.map(({ node, dims }, i) =>
-    emptyGram(node, dims, graphs[i] !== undefined && options.reference !== undefined),
-  );
+  const graphs = requests.map((request) => momentGraph(request.node, request.dims, options));
+  const sums = requests.map(({ node, dims }) => emptyGram(node, dims, options));
   const main = ctx.capture(model, [...new Set(requests.map((r) => r.input))], options.samples);
   const beside =
     options.reference &&
@@ -88,19 +95,22 @@ interface MomentGraph {
   readonly node: NodeProto;
   readonly dims: readonly number[];
   readonly crossed: boolean;
+  readonly products: boolean;
   readonly cache: Map<string, Model>;
 }
 
-function momentGraph(node: NodeProto, dims: readonly number[], crossed: boolean): MomentGraph {
+function momentGraph(node: NodeProto, dims: readonly number[], options: GramOptions): MomentGraph {
   if (!hasGram(node))
     throw new QtoolError('graph', `second moments are not known for ${node.op_type}`, { at: layerName(node) });
-  return { node, dims, crossed, cache: new Map() };
+  const [crossed, products] = [options.reference !== undefined, options.products ?? true];
+  return { node, dims, crossed, products, cache: new Map() };
 }
 
-function emptyGram(node: NodeProto, dims: readonly number[], crossed: boolean): MutableGram {
+function emptyGram(node: NodeProto, dims: readonly number[], options: GramOptions): MutableGram {
+  const crossed = options.reference !== undefined;
   const groups = isOp(node, 'Conv') ? intAttribute(node, 'group', 1) : 1;
   const size = kernelSize(node, dims);
-  const gram = new Float64Array(groups * size * size);
+  const gram = new Float64Array(options.products === false ? 0 : groups * size * size);
   const sum = new Float64Array(groups * size);
   return {
     groups,
@@ -148,6 +158,7 @@ async function addMoments(
 ): Promise<void> {
   const got = await ctx.compute(graph, float ? { hat, float } : { hat });
   const add = (target: Float64Array, name: string): void => {
+    if (target.length === 0) return;
     const data = got[name]?.data as Float32Array;
     for (let i = 0; i < target.length; i++) target[i] = (target[i] as number) + (data[i] as number);
   };
@@ -168,7 +179,7 @@ function geometryGraph(moments: MomentGraph, input: Tensor): Model {
   return known;
 }
 
-function build({ node, dims, crossed }: MomentGraph, shape: readonly number[]): Model {
+function build({ node, dims, crossed, products }: MomentGraph, shape: readonly number[]): Model {
   const free = ['N', ...shape.slice(1)];
   const names = crossed ? ['hat', 'float'] : ['hat'];
   const size = kernelSize(node, dims);
@@ -192,15 +203,18 @@ function build({ node, dims, crossed }: MomentGraph, shape: readonly number[]): 
     makeNode('Transpose', [`${right}_columns`], [`${output}_right`], { perm: [0, 2, 1] }),
     makeNode('MatMul', [`${left}_columns`, `${output}_right`], [output]),
   ];
-  nodes.push(...product('hat', 'hat', 'gram'), makeNode('ReduceSum', ['hat_columns', last], ['sum'], { keepdims: 0 }));
+  if (products) nodes.push(...product('hat', 'hat', 'gram'));
+  nodes.push(makeNode('ReduceSum', ['hat_columns', last], ['sum'], { keepdims: 0 }));
   nodes.push(makeNode('Shape', ['hat_columns'], ['count'], { start: 2, end: 3 }));
-  if (crossed)
-    nodes.push(
-      ...product('float', 'hat', 'cross'),
-      makeNode('ReduceSum', ['float_columns', last], ['crossSum'], { keepdims: 0 }),
-    );
-  const outputs = [makeValue('gram', 'float32'), makeValue('sum', 'float32'), makeValue('count', 'int64')];
-  if (crossed) outputs.push(makeValue('cross', 'float32'), makeValue('crossSum', 'float32'));
+  if (crossed && products) nodes.push(...product('float', 'hat', 'cross'));
+  if (crossed) nodes.push(makeNode('ReduceSum', ['float_columns', last], ['crossSum'], { keepdims: 0 }));
+  const sums = [
+    'sum',
+    ...(products ? ['gram'] : []),
+    ...(crossed ? ['crossSum'] : []),
+    ...(crossed && products ? ['cross'] : []),
+  ];
+  const outputs = [makeValue('count', 'int64'), ...sums.map((name) => makeValue(name, 'float32'))];
   return makeModel({
     opset: 17,
     ir: 8,

@@ -32,6 +32,8 @@ import { float16Quantizer } from './quantize/float16.ts';
 import { staticQuantizer } from './quantize/static.ts';
 import { weightsOnlyQuantizer } from './quantize/weights_only.ts';
 import { adaround } from './recover/adaround.ts';
+import { biasCorrection } from './recover/bias_correction.ts';
+import { equalize } from './recover/equalize.ts';
 
 /**
  * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
@@ -69,6 +71,8 @@ export const passes: readonly Pass[] = [
   anyPass(dynamicQuantizer),
   anyPass(weightsOnlyQuantizer),
   anyPass(float16Quantizer),
+  anyPass(equalize),
+  anyPass(biasCorrection),
   anyPass(adaround),
   anyPass(encoder),
 ];

@@ -6,7 +6,7 @@ import { layerGrams, type LayerGram } from '../gram.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { adaroundStep, stretch } from './adaround_graph.ts';
 import { meanError, outputError, polish, roundingProblem, toCodes, type RoundingProblem } from './rounding_problem.ts';
-import { addToBias, quantizedLayers, storeCodes } from './sites.ts';
+import { addToBias, gramRequest, quantizedLayers, storeCodes } from './sites.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(1024).meta({ description: 'calibration samples' }),
@@ -56,13 +56,8 @@ async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promis
   for (const [i, layer] of layers.entries()) {
     ctx.signal.throwIfAborted();
     ctx.progress(i / layers.length, `rounding ${layer.name}`);
-    const request = {
-      node: layer.node,
-      dims: layer.dims,
-      input: layer.node.input[0] as string,
-      reference: layer.twin.input[0] as string,
-    };
-    const [gram] = (await layerGrams(ctx, current, [request], { samples: o.samples, reference: twin })) as [LayerGram];
+    const settings = { samples: o.samples, reference: twin };
+    const [gram] = (await layerGrams(ctx, current, [gramRequest(layer)], settings)) as [LayerGram];
     const problem = roundingProblem(layer, gram, o.bias && layer.bias !== undefined, o.damping);
     const learned = o.iterations > 0 ? await learn(problem, o, ctx) : problem.nearest.slice();
     if (o.descent) polish(problem, learned);

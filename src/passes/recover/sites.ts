@@ -3,7 +3,7 @@ import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { initializers, isOp, layerName, producers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, tensorData, typeOf } from '../../graph/tensor.ts';
-import { hasGram } from '../gram.ts';
+import { hasGram, type GramRequest } from '../gram.ts';
 import type { Note } from '../pass.ts';
 import { channelAxis } from '../quantize/rules.ts';
 
@@ -90,6 +90,11 @@ export function asRows({ node, dims }: Pick<QuantizedLayer, 'node' | 'dims'>): {
   const rows = dims[axis] as number;
   const size = dims.reduce((a, b) => a * b, 1) / rows;
   return axis === 0 ? { rows, size, place: (o, k) => o * size + k } : { rows, size, place: (o, k) => k * rows + o };
+}
+
+/** What to look at for a layer's moments: its input here and in the float twin. */
+export function gramRequest({ node, twin, dims }: QuantizedLayer): GramRequest {
+  return { node, dims, input: node.input[0] as string, reference: twin.input[0] };
 }
 
 /** Writes new codes of a layer, same type and dims. */

@@ -1,0 +1,232 @@
+import * as z from 'zod';
+import type { Tensor } from '../../data/types.ts';
+import { edit } from '../../graph/edit.ts';
+import type { Model } from '../../graph/model.ts';
+import { upgradeOpset } from '../../graph/opset.ts';
+import type { NodeProto } from '../../graph/proto.ts';
+import { isOp, layerName } from '../../graph/query.ts';
+import { floatData } from '../../graph/tensor.ts';
+import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
+import { equalizingScales, type EqualizationRow } from '../../numerics/equalization.ts';
+import { sealed } from '../../numerics/fold.ts';
+import { linearLayer, replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
+import { prepare } from '../fold/prepare.ts';
+import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { layerPairs, type LayerPair } from './pairs.ts';
+
+const options = z.strictObject({
+  method: z.enum(['noise', 'range']).default('noise').meta({
+    description:
+      'noise: least expected noise of per-channel weights and activations together; range: equal ranges of both weights (for one scale a tensor)',
+  }),
+  samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
+  headroom: z
+    .number()
+    .min(1)
+    .default(1.2)
+    .meta({ description: 'how far a scaled-up channel stays below the largest one' }),
+  bits_weights: z.number().int().min(2).max(16).default(8).meta({ description: 'bits the quantizer will use' }),
+  bits_activations: z.number().int().min(2).max(16).default(8),
+});
+
+type EqualizeOptions = z.infer<typeof options>;
+
+/**
+ * Cross-layer equalization: moves a positive factor a channel from one layer to the next, through what lies between, so that the
+ * model computes the same and quantizes better. Under a Clip, channels that reach its bound keep their scale and no other is
+ * scaled to reach it on the calibration data; where no channel reaches it, the Clip becomes a Relu.
+ */
+export const equalize: Pass<EqualizeOptions> = {
+  name: 'recover/equalize',
+  section: 'extensions',
+  classes: ['CrossLayerEqualization'],
+  summary: 'scales channels between layers, the function unchanged, so that they quantize better; before the quantizer',
+  source:
+    'Nagel et al. 2019, Data-Free Quantization (arXiv 1906.04721), section 4.1; Meller et al. 2019 (arXiv 1902.01917)',
+  options,
+  apply,
+};
+
+async function apply(model: Model, o: EqualizeOptions, ctx: PassContext): Promise<PassResult> {
+  if (ctx.twin)
+    return {
+      model,
+      changed: [],
+      skipped: [],
+      notes: ['the model is quantized already: put this before the quantizer'],
+    };
+  const prepared = await prepare(upgradeOpset(model, 13).model, ctx);
+  const { pairs, skipped } = layerPairs(prepared.model, await ctx.shapes(prepared.model));
+  const stats = await pairStats(prepared.model, pairs, o, ctx);
+  const changed: Note[] = [];
+  let now = prepared.model;
+  const factors = new Map<LayerPair, Float64Array>();
+  // By ranges each pair changes what its neighbours see, so that several rounds are needed until nothing moves.
+  for (let round = 0; round < (o.method === 'range' ? 20 : 1); round++) {
+    let largest = 0;
+    for (const pair of pairs) {
+      ctx.signal.throwIfAborted();
+      const before = factors.get(pair);
+      const s = o.method === 'range' ? rangeScales(now, pair, stats, o, before) : noiseScales(pair, stats, o);
+      factors.set(pair, before ? s.map((v, c) => v * (before[c] as number)) : s);
+      now = scaled(now, pair, s);
+      largest = s.reduce((m, v) => Math.max(m, Math.abs(Math.log(v))), largest);
+    }
+    if (largest < 1e-3) break;
+  }
+  for (const pair of pairs) {
+    const s = factors.get(pair) ?? new Float64Array();
+    const opened = pair.clip && !clips(pair, stats).some(Boolean);
+    if (opened) now = openClip(now, pair);
+    const text = `channels scaled by ${round3(Math.min(...s))} … ${round3(Math.max(...s))} for "${pair.consumers.map((c) => layerName(c.layer.node)).join('", "')}"`;
+    changed.push({
+      layer: layerName(pair.producer.node),
+      text: opened ? `${text}; Clip never reached, now Relu` : text,
+    });
+  }
+  return { model: now, changed, skipped, notes: prepared.notes.map((n) => `${n.layer}: ${n.text}`) };
+}
+
+const round3 = (v: number): string => Number(v.toPrecision(3)).toString();
+
+type Stats = ReadonlyMap<string, ChannelStats>;
+
+async function pairStats(
+  model: Model,
+  pairs: readonly LayerPair[],
+  o: EqualizeOptions,
+  ctx: PassContext,
+): Promise<Stats> {
+  const wanted = new Map<string, ReturnType<typeof sealed<Tensor, unknown, ChannelStats>>[]>();
+  const want = (value: string, layer: LinearLayer): void =>
+    void wanted.set(value, [sealed(channelStats({ axis: isOp(layer.node, 'MatMul', 'Gemm') ? -1 : 1 }, value))]);
+  for (const { producer, consumers, before, value } of pairs) {
+    want(before, producer);
+    want(value, producer);
+    for (const { layer } of consumers) want(layer.node.output[0] ?? '', layer);
+  }
+  const collected = await ctx.collect(model, wanted, o.samples);
+  return new Map([...collected].map(([value, [stats]]) => [value, stats as ChannelStats]));
+}
+
+/** Which channels reach the bound of the Clip between. */
+function clips({ before, clip }: LayerPair, stats: Stats): boolean[] {
+  const max = (stats.get(before) as ChannelStats).max;
+  return Array.from(max, (m) => clip !== undefined && m >= clip.max);
+}
+
+function noiseScales(pair: LayerPair, stats: Stats, o: EqualizeOptions): Float64Array {
+  const { value, producer } = pair;
+  const seen = stats.get(value) as ChannelStats;
+  const repeat = pair.consumers[0]?.repeat ?? 1;
+  const [peak, power] = [new Float64Array(producer.outputs), new Float64Array(producer.outputs)];
+  for (let k = 0; k < seen.channels; k++) {
+    const c = Math.floor(k / repeat);
+    peak[c] = Math.max(peak[c] as number, seen.max[k] as number, -(seen.min[k] as number));
+    power[c] = (power[c] as number) + (seen.sumSquares[k] as number) / (seen.count * repeat);
+  }
+  return equalizingScales({
+    power,
+    peak,
+    fixed: clips(pair, stats),
+    rows: pair.consumers.flatMap((consumer) =>
+      rowsOf(consumer.layer, consumer.repeat, stats.get(consumer.layer.node.output[0] ?? '') as ChannelStats),
+    ),
+    headroom: o.headroom,
+    bitsWeights: o.bits_weights,
+    bitsActivations: o.bits_activations,
+  });
+}
+
+/** The weights of a layer by output, and of each output by the channels it reads. */
+function rowsOf(layer: LinearLayer, repeat: number, outputs: ChannelStats): EqualizationRow[] {
+  const weights = floatData(layer.weight);
+  const rows: { first: number; last: number; elements: number[] }[] = [];
+  weights.forEach((_, i) => {
+    const c = Math.floor(layer.inputOf(i) / repeat);
+    const row = (rows[layer.outputOf(i)] ??= { first: c, last: c, elements: [] });
+    row.first = Math.min(row.first, c);
+    row.last = Math.max(row.last, c);
+    row.elements.push(i);
+  });
+  return rows.map(({ first, last, elements }, o) => {
+    const width = last - first + 1;
+    const [largest, squares] = [new Float64Array(width), new Float64Array(width)];
+    for (const i of elements) {
+      const at = Math.floor(layer.inputOf(i) / repeat) - first;
+      const w = weights[i] as number;
+      largest[at] = Math.max(largest[at] as number, Math.abs(w));
+      squares[at] = (squares[at] as number) + w * w;
+    }
+    const mean = (outputs.sum[o] as number) / outputs.count;
+    const variance = (outputs.sumSquares[o] as number) / outputs.count - mean * mean;
+    return { first, largest, squares, taps: elements.length / width, power: Math.max(variance, 1e-12) };
+  });
+}
+
+/**
+ * s = √(range read / range made): both weights get the same range in every channel (equation 11 of the paper). Where some
+ * channels reach the Clip's bound, the others stay below it, with what they were scaled by `before`.
+ */
+function rangeScales(
+  model: Model,
+  pair: LayerPair,
+  stats: Stats,
+  o: EqualizeOptions,
+  before: Float64Array | undefined,
+): Float64Array {
+  const producer = current(model, pair.producer);
+  const [made, read] = [new Float64Array(producer.outputs), new Float64Array(producer.outputs)];
+  floatData(producer.weight).forEach((w, i) => {
+    const c = producer.outputOf(i);
+    made[c] = Math.max(made[c] as number, Math.abs(w));
+  });
+  for (const consumer of pair.consumers) {
+    const layer = current(model, consumer.layer);
+    floatData(layer.weight).forEach((w, i) => {
+      const c = Math.floor(layer.inputOf(i) / consumer.repeat);
+      read[c] = Math.max(read[c] as number, Math.abs(w));
+    });
+  }
+  const fixed = clips(pair, stats);
+  const bound = fixed.some(Boolean) ? (pair.clip?.max ?? Infinity) : Infinity;
+  const peak = (stats.get(pair.before) as ChannelStats).max;
+  return made.map((m, c) => {
+    if (fixed[c] || m === 0 || read[c] === 0) return 1;
+    const limit = bound / o.headroom / Math.max(0, peak[c] as number) / (before?.[c] ?? 1);
+    return Math.min(Math.sqrt((read[c] as number) / m), Math.max(limit, 1 / (before?.[c] ?? 1)));
+  });
+}
+
+/** The layer as it stands in a later model. */
+function current(model: Model, layer: LinearLayer): LinearLayer {
+  const name = layerName(layer.node);
+  return linearLayer(model, model.graph.node.find((n) => layerName(n) === name) as NodeProto) as LinearLayer;
+}
+
+/** The same function with the pair's channels scaled. */
+function scaled(model: Model, pair: LayerPair, s: Float64Array): Model {
+  if (s.every((v) => v === 1)) return model;
+  return edit(model, (draft) => {
+    const producer = current(model, pair.producer);
+    replaceLinear(draft, model, producer, {
+      weight: scaledWeight(producer, s, 'outputs'),
+      bias: producer.bias.map((b, c) => b * (s[c] as number)),
+    });
+    for (const consumer of pair.consumers) {
+      const layer = current(model, consumer.layer);
+      const inverse = Float64Array.from(
+        { length: layer.inputs },
+        (_, k) => 1 / (s[Math.floor(k / consumer.repeat)] as number),
+      );
+      replaceLinear(draft, model, layer, { weight: scaledWeight(layer, inverse, 'inputs') });
+    }
+  });
+}
+
+function openClip(model: Model, { clip }: LayerPair): Model {
+  return edit(model, (draft) => {
+    const node = draft.nodes().find((n) => n.output[0] === clip?.node.output[0]) as NodeProto;
+    draft.update(node, { op_type: 'Relu', input: node.input.slice(0, 1), attribute: [] });
+  });
+}
