@@ -5,6 +5,7 @@ import { layerFacts } from '../graph/names.ts';
 import { passes } from '../passes/index.ts';
 import { bindSchedule } from '../schedule/bind.ts';
 import { parseSchedule } from '../schedule/parse.ts';
+import { forTarget, type Target } from '../schedule/target.ts';
 import type { Schedule } from '../schedule/types.ts';
 import { readSchedule } from './schedule_file.ts';
 
@@ -16,10 +17,17 @@ export async function openModel(path: string): Promise<Model> {
 }
 
 /**
- * A schedule checked by itself and, where they are given, against a model's layers and the metrics that will be measured.
+ * A schedule checked by itself and, where they are given, against a model's layers and the metrics that will be measured, and
+ * held within what a target can do.
  * @throws QtoolError('schedule').
  */
-export async function loadSchedule(file: string, model?: Model, metrics?: readonly string[]): Promise<Schedule> {
+export async function loadSchedule(
+  file: string,
+  model?: Model,
+  metrics?: readonly string[],
+  target?: Target,
+): Promise<Schedule> {
   const parsed = parseSchedule(await readSchedule(file), file, { passes, metrics });
-  return model === undefined ? parsed : bindSchedule(parsed, { layers: layerFacts(model) });
+  const bound = model === undefined ? parsed : bindSchedule(parsed, { layers: layerFacts(model) });
+  return target === undefined ? bound : forTarget(bound, target);
 }

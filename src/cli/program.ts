@@ -58,6 +58,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     true,
   );
   withCommon(quantize)
+    .option('--target <file or name>', 'hold options within what it can do: a name under configs/targets/, or auto')
     .option('--force', 'replace what an earlier run left in the output folder')
     .option('--dry-run', 'check everything and print the plan, run nothing')
     .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
@@ -96,7 +97,8 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .command('check <schedule>')
     .summary('check a schedule, also against a model, and print its plan')
     .description('Check a schedule without running it and print its plan. With a model its selectors are checked too.')
-    .option('--model <model.onnx>', 'the model the schedule is for');
+    .option('--model <model.onnx>', 'the model the schedule is for')
+    .option('--target <file or name>', 'hold options within what it can do: a name under configs/targets/, or auto');
   withCommon(check).action((schedule: string, options: Given<CheckOptions>) =>
     action(async (call) => (await import('./commands/check.ts')).check(schedule, options, call), options),
   );

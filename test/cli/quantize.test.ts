@@ -75,6 +75,17 @@ describe('qtool quantize', () => {
     expect(asked.outDir).toBe(shop.path('out'));
   });
 
+  it('holds the schedule within the target, and writes down which', async () => {
+    await shop.write('int8.yaml', 'version: 1\nquantizers:\n  q: { class: PostTrainLinearQuantizer }\n');
+    const { asked } = await withFake({ schedule: shop.path('int8.yaml'), target: 'node-x64-avx2' });
+    expect(asked.schedule.stages[0]?.options).toMatchObject({ bits_weights: 7 });
+    expect(asked.scheduleText).toMatch(/^# made with --target node-x64-avx2\nversion: 1\n/);
+    expect(asked.schedule.notes.join()).toContain('bits_weights 8 → 7');
+    await expect(withFake({ target: 'node-x64-avx3' })).rejects.toMatchObject({
+      hint: 'give a YAML file, or one of: auto, node-arm64, node-x64-avx2, node-x64-vnni, web-wasm, webgpu',
+    });
+  });
+
   it('takes the batch size of the data config, else 32', async () => {
     expect((await withFake()).asked.batchSize).toBe(32);
     await shop.write('batch.yaml', 'data: { kind: image-folder, path: images }\nbatch_size: 6\n');

@@ -13,9 +13,11 @@ import { loadSchedule, openModel } from '../load.ts';
 import { dataOptions, type DataOptions } from '../data_options.ts';
 import { progressFor } from '../progress.ts';
 import { findSchedule, readSchedule } from '../schedule_file.ts';
+import { findTarget } from '../target_file.ts';
 
 export interface QuantizeOptions extends DataOptions {
   readonly schedule: string;
+  readonly target?: string;
   readonly data: string;
   readonly output: string;
   readonly force?: boolean;
@@ -38,6 +40,7 @@ export async function quantize(
   run: Run = realRun,
 ): Promise<number> {
   const file = await findSchedule(options.schedule);
+  const target = await findTarget(options.target);
   const model = await openModel(path);
   const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
   const metrics = await openMetrics(data);
@@ -45,12 +48,14 @@ export async function quantize(
     file,
     model,
     metrics.map((metric) => metric.name),
+    target,
   );
   if (options.dryRun === true) {
     call.answer(planObject(schedule), () => planText(schedule, call.paint, call.width));
     return exit.ok;
   }
-  const scheduleText = await readSchedule(file);
+  const made = target === undefined ? '' : `# made with --target ${options.target}\n`;
+  const scheduleText = made + (await readSchedule(file));
   const progress = await progressFor(call.io, call.quiet);
   const report = await interruptible(call.io, (signal) =>
     run({

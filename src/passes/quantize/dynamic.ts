@@ -15,6 +15,13 @@ import { dequantizedName, quantizedName, scaleName, zeroPointName } from './qdq.
 import { weightSites, type WeightSite } from './targets.ts';
 
 const options = z.strictObject({
+  bits_weights: z
+    .number()
+    .int()
+    .min(2)
+    .max(8)
+    .default(8)
+    .meta({ description: 'bits of the weights, held in int8; 7 where a processor without VNNI would saturate' }),
   per_channel: z.boolean().default(true).meta({ description: 'one weight scale an output channel' }),
   overrides: overrides.default({}),
 });
@@ -51,10 +58,10 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
       const reason = override(site.node)?.bits_weights === null ? 'left in float by the schedule' : unfit(site);
       if (reason) left.push({ layer, text: reason });
       else {
-        replace(draft, site, o.per_channel);
+        replace(draft, site, o);
         changed.push({
           layer,
-          text: `weights int8 ${o.per_channel ? 'per channel' : 'per tensor'}, activations uint8 at run time`,
+          text: `weights int${o.bits_weights} ${o.per_channel ? 'per channel' : 'per tensor'}, activations uint8 at run time`,
         });
       }
     }
@@ -82,12 +89,16 @@ function unfit({ node, input, weight }: WeightSite): string | undefined {
   return undefined;
 }
 
-function replace(draft: Draft, { node, weight }: WeightSite, perChannel: boolean): void {
+function replace(
+  draft: Draft,
+  { node, weight }: WeightSite,
+  { bits_weights: bits, per_channel: perChannel }: DynamicOptions,
+): void {
   const [first, second] = dimsOf(weight) as [number, number];
   const turned = isOp(node, 'Gemm') && intAttribute(node, 'transB', 0) === 1;
   const dims = turned ? [second, first] : [first, second];
   const data = turned ? transposed(floatData(weight), first, second) : floatData(weight);
-  const format = { kind: 'int', bits: 8, signed: true, symmetric: true, narrow: true } as const;
+  const format = { kind: 'int', bits, signed: true, symmetric: true, narrow: true } as const;
   const params = minMaxParams(
     data,
     dims,
