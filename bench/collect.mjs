@@ -44,7 +44,7 @@ const floats = [...new Set(values)].filter((value) => unknown.get(value)?.type =
 const elements = floats.reduce((sum, value) => sum + unknown.get(value).dims.reduce((a, b) => a * b, 1), 0);
 const wanted = (make) => new Map(floats.map((value) => [value, [make(value)]]));
 const whole = (fold) => ({ ...fold, reads: undefined });
-const share = Math.max(1024, Math.ceil(2 ** 20 / count));
+const share = Math.ceil(Number(process.env.ELEMENTS ?? 2 ** 18) / count);
 const own = threads === undefined ? {} : { threads: Number(threads) };
 
 const cases = {

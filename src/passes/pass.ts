@@ -50,12 +50,14 @@ export interface PassContext {
   shapes(model: Model): Promise<Shapes>;
   /**
    * Runs the calibration data once through the model and folds every wanted value: value name → folds. The result has, for
-   * each value, the folds' results in the same order.
+   * each value, the folds' results in the same order. Folds that read `elements` are given about so many of a value over all
+   * samples, evenly spread over samples and places, where more are not needed; by default all.
    */
   collect<R>(
     model: Model,
     wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>,
     samples?: number,
+    elements?: number,
   ): Promise<Map<string, R[]>>;
   /** Streams the named values batch by batch, for at most `samples` calibration samples. */
   capture(model: Model, values: readonly string[], samples?: number): AsyncIterable<Feeds>;

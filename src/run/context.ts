@@ -85,10 +85,11 @@ export function openInstruments(setting: Setting): Instruments {
         shapesOf.set(model, known);
         return known;
       },
-      collect: (model, wanted, samples) =>
+      collect: (model, wanted, samples, elements) =>
         collect(model, () => cut(data.calibration, samples), wanted, {
           ...session,
           signal,
+          ...(elements === undefined ? {} : { elements: Math.ceil(elements * share(1, data.calibration, samples)) }),
           ...(setting.memoryLimit === undefined ? {} : { memoryLimit: setting.memoryLimit }),
           progress: (done) => setting.progress(share(done, data.calibration, samples), 'collecting statistics'),
         }),

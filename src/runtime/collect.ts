@@ -6,7 +6,7 @@ import { ahead, checkCancelled, realRows } from './capture.ts';
 import { exposable, expose } from './expose.ts';
 import { pieces, planFor, rowsFor, wholeBytes, type CollectPlan, type ValueShape } from './plan.ts';
 import { withSession, type SessionOptions } from './session.ts';
-import { openTap, rowStep, type Reading, type TapPoint } from './tap.ts';
+import { openTap, plainStep, stepFor, type Reading, type TapPoint } from './tap.ts';
 
 export interface CollectOptions extends SessionOptions {
   /** Bytes that one run may return; default 256 MiB. */
@@ -44,7 +44,7 @@ export async function collect<R>(
   const computed = exposable(model, values);
   const [elements, version] = [options.elements ?? Infinity, opset(model)];
   const tapsOf = (value: string, shape: ValueShape, samples: number): FoldTap[] =>
-    foldTaps(value, wanted.get(value) ?? [], shape, samples, (dims) => rowStep(dims, elements, version));
+    foldTaps(value, wanted.get(value) ?? [], shape, samples, (dims) => stepFor(dims, elements, version));
   const plan = await planFor(model, batches, computed, options.memoryLimit, (shape, value, samples) =>
     tapsOf(value, shape, samples).reduce((bytes, tap) => bytes + bytesOf(tap, shape), 0),
   );
@@ -134,5 +134,5 @@ function foldTaps<R>(
 /** Bytes that a tap returns of a value of this shape. */
 function bytesOf({ reading, step }: TapPoint, shape: ValueShape): number {
   if (reading === 'extremes') return 8 * (shape.dims[0] ?? 1);
-  return wholeBytes(shape) / step;
+  return wholeBytes(shape) / Math.min(step, plainStep(shape.dims));
 }

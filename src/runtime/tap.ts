@@ -19,7 +19,7 @@ export type Reading = 'tensor' | 'elements' | 'extremes';
 export interface TapPoint {
   readonly value: string;
   readonly reading: Reading;
-  /** Of `elements`, every how manieth row of axis 2 (axis 1 of rank 3) is read; 1 reads all. */
+  /** Of `elements`, one of so many is read, or more where that would leave out parts of an image; 1 reads all. */
   readonly step: number;
 }
 
@@ -101,7 +101,11 @@ function withTaps(
         guard ??= leaf(reduce(draft, 'ReduceSum', source, rank, version));
         const most = leaf(reduce(draft, 'ReduceMax', source, rank, version));
         outputs[i] = [floors.has(value) ? undefined : leaf(reduce(draft, 'ReduceMin', source, rank, version)), most];
-      } else outputs[i] = [leaf(step > 1 ? everyRow(draft, source, rank === 3 ? 1 : 2, step) : source)];
+      } else {
+        const dims = shapes.get(value)?.dims ?? [];
+        const taken = source === value ? everyRow(draft, value, dims, step) : everyPlace(draft, source, dims, step);
+        outputs[i] = [leaf(taken)];
+      }
     }
     draft.setOutputs(leaves);
     removeUnread(draft, new Set(leaves.map((value) => value.name)));
@@ -118,9 +122,33 @@ function reduce(draft: Draft, op: string, value: string, rank: number, version: 
   return output;
 }
 
-/** Every `step`-th row of an axis, from the middle of the first step: row 0 is a border, where padding makes values special. */
-function everyRow(draft: Draft, value: string, axis: number, step: number): string {
-  const output = draft.freshName(`${value}_rows`);
+/**
+ * Every `step`-th row (axis 2 of an image, axis 1 of a sequence), four at least: fewer would see a part of the image only. From the
+ * middle of the first step: row 0 is a border, where padding makes values special.
+ */
+function everyRow(draft: Draft, value: string, dims: readonly number[], step: number): string {
+  const every = Math.min(step, plainStep(dims));
+  return every > 1 ? slice(draft, value, dims.length === 3 ? 1 : 2, every) : value;
+}
+
+/**
+ * Every `step`-th place of a blocked tensor, where the 16 channels of a block lie side by side: [N, places, 16]. At least four
+ * places of each block, in at least four columns: a multiple of the width would stay in one.
+ */
+function everyPlace(draft: Draft, value: string, dims: readonly number[], step: number): string {
+  const [height = 1, width = 1] = dims.slice(2);
+  let every = Math.max(1, Math.min(step, (height * width) >> 2));
+  while (commonDivisor(every, width) > Math.max(1, width >> 2)) every--;
+  if (every === 1) return value;
+  const places = draft.freshName(`${value}_places`);
+  draft.addNode(makeNode('Reshape', [value, constant(draft, 'places', [0, -1, 16])], [places]));
+  return slice(draft, places, 1, every);
+}
+
+const commonDivisor = (a: number, b: number): number => (b === 0 ? a : commonDivisor(b, a % b));
+
+function slice(draft: Draft, value: string, axis: number, step: number): string {
+  const output = draft.freshName(`${value}_share`);
   const bounds = [step >> 1, 2 ** 31, axis, step].map((number) => constant(draft, `number_${number}`, [number]));
   draft.addNode(makeNode('Slice', [value, ...bounds], [output]));
   return output;
@@ -206,11 +234,14 @@ function paired(least: Tensor | undefined, most: Tensor): Tensor {
   return { type: 'float32', dims: [high.length, 2], data };
 }
 
-/** How far apart the rows of a value are read so that about `elements` of a sample are; 1 where it cannot be cut in rows. */
-export function rowStep(dims: readonly number[], elements: number, version: number): number {
-  // Slice has no steps before opset 10. Axis 2 of an image is its height, axis 1 of a sequence its positions.
+/** One of how many elements is to be read so that about `elements` of a sample are; 1 where a value cannot be cut. */
+export function stepFor(dims: readonly number[], elements: number, version: number): number {
+  // Slice has no steps before opset 10.
   if (version < 10 || dims.length < 3 || dims.length > 4) return 1;
-  const rows = dims[dims.length === 3 ? 1 : 2] ?? 1;
-  // Four rows at least: fewer would see a part of the image only.
-  return Math.max(1, Math.min(Math.floor(elementCount(dims.slice(1)) / elements), rows >> 2));
+  return Math.max(1, Math.floor(elementCount(dims.slice(1)) / elements));
+}
+
+/** The largest step that leaves four rows of a value. */
+export function plainStep(dims: readonly number[]): number {
+  return Math.max(1, (dims[dims.length === 3 ? 1 : 2] ?? 1) >> 2);
 }

@@ -15,6 +15,10 @@ export const calibration = z
       .default('minmax')
       .meta({ description: calibrators.map((c) => `${c.name}: ${c.summary}`).join('; ') }),
     samples: z.number().int().positive().default(512).meta({ description: 'calibration samples at most' }),
+    elements: z
+      .union([z.number().int().min(4096), z.literal('all')])
+      .default(2 ** 18)
+      .meta({ description: 'elements of a value, over all samples, that a histogram is made of; or all' }),
     num_bins: z.number().int().min(128).max(65536).optional(),
     num_quantized_bins: z.number().int().min(2).optional(),
     percentile: z.number().gt(50).max(100).optional().meta({ description: 'share of the values kept, %' }),
@@ -29,7 +33,9 @@ export const calibration = z
 export type Calibration = z.infer<typeof calibration>;
 
 /**
- * Clip ranges of values: one pass over the calibration data, whatever the method.
+ * Clip ranges of values: one pass over the calibration data, whatever the method. Histograms see `elements` of a value, in every
+ * sample the same rows: a quarter of a million leaves 26 beyond the 99.99th percentile, and copying more out of the network costs more than
+ * running it.
  * @param formats the format each value will have; methods that weigh clipping against rounding need its width.
  * @throws QtoolError naming the value where the data holds NaN or infinity.
  */
@@ -42,7 +48,7 @@ export async function calibrate(
   const calibrator = calibrators.find((c) => c.name === o.method) as Calibrator;
   const kind = calibrator.statistics[0] as Calibrator['statistics'][number];
   const wanted = new Map([...formats.keys()].map((value) => [value, [observerOf(kind, o, value)]]));
-  const statistics = await ctx.collect(model, wanted, o.samples);
+  const statistics = await ctx.collect(model, wanted, o.samples, o.elements === 'all' ? undefined : o.elements);
   return new Map(
     [...formats].map(([value, format]) => [value, calibrator.range(statistics.get(value)?.[0] as never, format, o)]),
   );
