@@ -51,9 +51,9 @@ function storedTypes(model: Model): (node: NodeProto | undefined, input: number)
       from = made.get(name)
     ) {
       const inner = from.input[0] ?? '';
-      const quantize = made.get(inner);
-      if (isOp(from, 'DequantizeLinear') && quantize && isOp(quantize, 'QuantizeLinear'))
-        return typeOfTensor(quantize.input[2] ?? '') ?? 'uint8';
+      const computed = made.has(inner);
+      // Codes that are computed, by QuantizeLinear or by unpacking, are of the zero point's type.
+      if (isOp(from, 'DequantizeLinear') && computed) return typeOfTensor(from.input[2] ?? '') ?? 'uint8';
       name = inner;
     }
     return typeOfTensor(name) ?? 'float32';

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { cpus } from 'node:os';
+import { withDecodedWeights } from '../analyze/decoded.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import type { RunData } from '../data/types.ts';
 import { checkModel } from '../graph/check.ts';
@@ -65,7 +66,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   const reports: StageReport[] = [];
   let status: RunReport['result']['status'] = 'finished';
   let state: State = { model, plan: new Map(), twin: undefined, measurement: undefined, stages: [] };
-  let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(model), latency: [] };
+  let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(await withDecodedWeights(model)), latency: [] };
   try {
     log({ kind: 'phase', text: 'float baseline' });
     if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };

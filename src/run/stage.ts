@@ -1,3 +1,4 @@
+import { withDecodedWeights } from '../analyze/decoded.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import { encodeModel, type Model } from '../graph/model.ts';
 import type { PassResult, Plan } from '../passes/pass.ts';
@@ -153,7 +154,7 @@ async function tryOnce(
   const measurement: Measurement = {
     metrics: options.measure ? await tools.measure(result.preview ?? result.model) : [],
     bytes: encodeModel(result.model).length,
-    zeros: zeroShare(result.model),
+    zeros: zeroShare(await withDecodedWeights(result.model)),
     latency: [],
   };
   const judged: GateResult =

@@ -1,3 +1,4 @@
+import { withDecodedWeights } from '../../analyze/decoded.ts';
 import { zeroShare } from '../../analyze/zero_share.ts';
 import { batches } from '../../data/batch.ts';
 import { openData } from '../../data/open.ts';
@@ -57,7 +58,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
         // Without a reference the drop would be that of the model against itself.
         metrics: reference ? results : results.map(alone),
         bytes: encodeModel(model).length,
-        zeros: zeroShare(model),
+        zeros: zeroShare(await withDecodedWeights(model)),
         latency: timed,
       },
       notes: [
