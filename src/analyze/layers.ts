@@ -80,8 +80,13 @@ export function constantValues(graph: Readonly<GraphProto>): ReadonlySet<string>
   return known;
 }
 
-/** `layerKind`, but a Gather is a layer only where it looks rows up in a constant table (an embedding). */
+/**
+ * `layerKind`, but a Gather is a layer only where it looks rows up in a constant table (an embedding). What unpacks stored
+ * weights, a Gather or an integer product of constants, is none.
+ */
 export function layerOf(node: NodeProto, constants: ReadonlySet<string>): LayerKind | undefined {
   const found = layerKind(node);
-  return found?.as === 'Gather' && !constants.has(node.input[0] ?? '') ? undefined : found;
+  const gather = found?.as === 'Gather';
+  const unpacks = (gather || found?.integer === true) && constants.has(node.output[0] ?? '');
+  return unpacks || (gather && !constants.has(node.input[0] ?? '')) ? undefined : found;
 }
