@@ -1,3 +1,5 @@
+import { latencyAllocator } from './allocate/latency.ts';
+import { repairAllocator } from './allocate/repair.ts';
 import { sensitivityAllocator } from './allocate/sensitivity.ts';
 import { sqnrAllocator } from './allocate/sqnr.ts';
 import { encoder } from './encode/encode.ts';
@@ -67,6 +69,8 @@ export const passes: readonly Pass[] = [
   structureRemover,
   anyPass(sqnrAllocator),
   anyPass(sensitivityAllocator),
+  anyPass(latencyAllocator),
+  anyPass(repairAllocator),
   anyPass(staticQuantizer),
   anyPass(dynamicQuantizer),
   anyPass(weightsOnlyQuantizer),

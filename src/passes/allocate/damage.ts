@@ -4,7 +4,8 @@ import { QtoolError } from '../../util/error.ts';
 import type { PassContext } from '../pass.ts';
 import { dB, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
-import { roundLayer, withRounded, type Scales } from './rounded.ts';
+import { withRounded } from './rounded.ts';
+import type { Rounder } from './rounder.ts';
 
 /** Damage of each layer at each of its widths, everything else in float. */
 export interface DamageTable {
@@ -21,11 +22,11 @@ export interface DamageTable {
  */
 export async function damageTable(
   { float, layers }: Ground,
-  o: { readonly damage: string; readonly samples: number; readonly scales: Scales },
+  o: { readonly damage: string; readonly samples: number },
+  round: Rounder,
   ctx: PassContext,
 ): Promise<DamageTable> {
-  const measure =
-    o.damage === 'output' ? await outputDamage(ctx, float, o.samples) : await metricDamage(ctx, float, o.damage);
+  const measure = await damageMeasure(ctx, float, o.damage, o.samples);
   const count = layers.reduce((sum, layer) => sum + layer.widths.length, 0);
   const damage: number[][] = [];
   let done = 0;
@@ -33,7 +34,7 @@ export async function damageTable(
     const row: number[] = [];
     for (const bits of layer.widths) {
       ctx.progress(done++ / count, `${layer.name} at ${bits} bits`);
-      const rounded = roundLayer(layer, bits, o.scales);
+      const rounded = await round(layer, bits);
       const own = rounded.noise === 0 ? 0 : await measure.of(withRounded(float, new Map([[layer, rounded]])));
       row.push(Math.min(own, row.at(-1) ?? Infinity));
     }
@@ -42,10 +43,16 @@ export async function damageTable(
   return { damage, text: measure.text, sum: measure.sum };
 }
 
-interface Measure {
+/** One measure of damage; all of them are less for a better model. */
+export interface Measure {
   readonly of: (model: Model) => Promise<number>;
   readonly text: (damage: number) => string;
   readonly sum: (damage: number) => string;
+}
+
+/** `output`: noise over signal at the outputs, on calibration samples; else the drop of a metric of the run against `float`. */
+export async function damageMeasure(ctx: PassContext, float: Model, damage: string, samples: number): Promise<Measure> {
+  return damage === 'output' ? outputDamage(ctx, float, samples) : metricDamage(ctx, float, damage);
 }
 
 async function outputDamage(ctx: PassContext, float: Model, samples: number): Promise<Measure> {

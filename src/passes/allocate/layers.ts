@@ -37,8 +37,8 @@ export interface PlannedLayer {
   readonly rule: string;
 }
 
-/** The widths that the weight-only quantizer can store. */
-const weightOnlyWidths = [4, 8];
+/** Weight-only files hold INT2, INT4 and INT8: a width between them takes as much as the next one. */
+const weightOnlyWidths = [2, 4, 8];
 
 /**
  * The layers of a prepared model that the quantizer named in the options will quantize, with the widths each may get.
@@ -65,7 +65,7 @@ export function plannedLayers(
     };
     if (o.quantizer === 'WeightOnlyQuantizer') {
       widths = widths.filter((w) => weightOnlyWidths.includes(w));
-      if (widths.length < o.widths.length) rules.push('stored in 4 or 8 bits');
+      if (widths.length < o.widths.length) rules.push('stored in 2, 4 or 8 bits');
     }
     for (const node of members) {
       const limit = o.limits[limits.get(layerName(node)) ?? ''];

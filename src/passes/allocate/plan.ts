@@ -6,7 +6,8 @@ import type { Note, PassContext, PassResult, Plan } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
 import { plannedLayers, type PlannedLayer } from './layers.ts';
 import type { AllocatorOptions } from './options.ts';
-import { roundLayer, withRounded } from './rounded.ts';
+import { withRounded, type RoundedLayer } from './rounded.ts';
+import type { Rounder } from './rounder.ts';
 import { packedBytes } from './spend.ts';
 
 /** The model as the quantizer will see it, and the layers that widths are chosen for. */
@@ -35,21 +36,22 @@ export async function prepareGround(model: Model, o: AllocatorOptions, ctx: Pass
 }
 
 /** What an allocator returns: the model as it was, the plan, a sentence a layer, and the model the gate is to judge. */
-export function planResult(
+export async function planResult(
   model: Model,
   { float, layers, skipped }: Ground,
   bits: readonly number[],
-  o: Pick<AllocatorOptions, 'scales'>,
+  round: Rounder,
   reason: (layer: PlannedLayer, index: number) => string,
   notes: readonly string[],
-): PassResult {
+): Promise<PassResult> {
   const plan: Plan = new Map(
     layers.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: weightFormat(bits[i] as number, true) }])),
   );
   const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0);
   const spent = layers.reduce((sum, layer, i) => sum + layer.parameters * (bits[i] as number), 0);
   const packed = layers.reduce((sum, layer, i) => sum + packedBytes(layer, bits[i] as number), 0);
-  const rounded = new Map(layers.map((layer, i) => [layer, roundLayer(layer, bits[i] as number, o.scales)]));
+  const rounded = new Map<PlannedLayer, RoundedLayer>();
+  for (const [i, layer] of layers.entries()) rounded.set(layer, await round(layer, bits[i] as number));
   return {
     model,
     plan,

@@ -6,6 +6,7 @@ import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { damageTable, type DamageTable } from './damage.ts';
 import { allocatorSelectors, budgetStrength, common, oneConstraint, oneConstraintMessage } from './options.ts';
 import { counted, dB, planResult, prepareGround } from './plan.ts';
+import { rounderFor } from './rounder.ts';
 import { spending } from './spend.ts';
 
 const options = z
@@ -40,7 +41,8 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
   const ground = await prepareGround(model, o, ctx);
   const { layers } = ground;
   const spend = spending(ground.float, layers, o);
-  const table = await damageTable(ground, o, ctx);
+  const round = rounderFor(ctx, ground.float, o);
+  const table = await damageTable(ground, o, round, ctx);
   const costs = layers.map((layer) => layer.widths.map((bits) => spend.of(layer, bits)));
   const chosen =
     spend.limit === undefined
@@ -56,7 +58,7 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
     model,
     ground,
     bits,
-    o,
+    round,
     (layer, i) =>
       `${counted(layer)}; ${layer.widths
         .map((w, k) => `${w === bits[i] ? '▸' : ''}${w}: ${table.text(table.damage[i]?.[k] ?? 0)}`)

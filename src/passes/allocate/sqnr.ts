@@ -16,6 +16,7 @@ import {
 import { counted, dB, planResult, prepareGround, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
 import { roundLayer, withRounded } from './rounded.ts';
+import { rounderFor, type Rounder } from './rounder.ts';
 import { spending } from './spend.ts';
 import type { Model } from '../../graph/model.ts';
 
@@ -73,7 +74,8 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
   const ground = await prepareGround(model, o, ctx);
   const { layers } = ground;
   const spend = spending(ground.float, layers, o);
-  const gains = o.gains === 'equal' ? layers.map(() => 1) : await measuredGains(ground, o, ctx);
+  const round = rounderFor(ctx, ground.float, o);
+  const gains = o.gains === 'equal' ? layers.map(() => 1) : await measuredGains(ground, o, round, ctx);
   const models = layers.map((layer, i) => layerModel(layer, gains[i] as number, o));
   const items = layers.map((layer, i): AllocationItem => {
     const { slope, offset, gain } = models[i] as LayerModel;
@@ -106,7 +108,7 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
     model,
     ground,
     bits,
-    o,
+    round,
     (layer, i) => {
       const { slope, gain, noise } = models[i] as LayerModel;
       const own = noise[chosen[i] as number] as number;
@@ -143,14 +145,15 @@ function layerModel(layer: PlannedLayer, gain: number, o: SqnrOptions): LayerMod
 /** Output noise over weight noise of each layer, by rounding one layer at a time to `probe_bits`. */
 async function measuredGains(
   { float, layers }: Ground,
-  o: Pick<SqnrOptions, 'samples' | 'scales' | 'probe_bits'>,
+  o: Pick<SqnrOptions, 'samples' | 'probe_bits'>,
+  round: Rounder,
   ctx: PassContext,
 ): Promise<number[]> {
   const probe = await openProbe(ctx, float, o.samples);
   const gains: number[] = [];
   for (const [i, layer] of layers.entries()) {
     ctx.progress(i / layers.length, `gain of ${layer.name}`);
-    const rounded = roundLayer(layer, o.probe_bits, o.scales);
+    const rounded = await round(layer, o.probe_bits);
     const output = rounded.noise === 0 ? 0 : await probe.noise(withRounded(float, new Map([[layer, rounded]])));
     gains.push(rounded.noise === 0 ? 0 : output / rounded.noise);
   }

@@ -67,7 +67,9 @@ export function layerFormats(node: NodeProto, defaults: FormatDefaults, plan: Pl
     weights:
       own?.bits_weights !== undefined
         ? weights(own.bits_weights)
-        : (planned?.weights ?? weights(defaults.bits_weights)),
+        : planned?.weights?.kind === 'float'
+          ? undefined
+          : (planned?.weights ?? weights(defaults.bits_weights)),
     activations:
       own?.bits_activations !== undefined
         ? activationFormat(own.bits_activations)

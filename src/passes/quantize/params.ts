@@ -4,6 +4,7 @@ import { affineFormat, chooseParams, type AffineFormat } from '../../numerics/af
 import type { Granularity, QuantParams } from '../../numerics/format.ts';
 import { minMaxParams } from '../../numerics/quantize.ts';
 import type { Range } from '../../numerics/range.ts';
+import { searchParams } from '../../numerics/weight_scale.ts';
 import type { LayerFormats } from './formats.ts';
 import type { Region } from './region.ts';
 import { channelAxis } from './rules.ts';
@@ -61,8 +62,11 @@ function belowClip(scale: number, steps: number, max: number): number {
   return inside;
 }
 
+/** How weight scales are chosen. */
+export type WeightScales = 'minmax' | 'mse';
+
 /**
- * Scale and zero point of a layer's weights from their extremes. A channel of zeros takes the finest scale of the others, and
+ * Scale and zero point of a layer's weights, from their extremes or searched for the least squared error. A channel of zeros takes the finest scale of the others, and
  * a channel whose bias would not fit int32 at scale input·weight takes a coarser one: both for the bias's sake.
  */
 export function weightParams(
@@ -71,13 +75,18 @@ export function weightParams(
   formats: LayerFormats,
   bias: TensorProto | undefined,
   inputScale: number,
+  scales: WeightScales,
 ): QuantParams {
   const dims = dimsOf(weight);
   const data = floatData(weight);
   const granularity: Granularity = formats.perChannel
     ? { per: 'channel', axis: channelAxis(node, dims.length) }
     : { per: 'tensor' };
-  const params = minMaxParams(data, dims, affineFormat(formats.weights as never), granularity, weight.name);
+  const format = affineFormat(formats.weights as never);
+  const params =
+    scales === 'mse'
+      ? searchParams(data, dims, format, granularity, { at: weight.name })
+      : minMaxParams(data, dims, format, granularity, weight.name);
   if (!bias) return params;
   return {
     ...params,

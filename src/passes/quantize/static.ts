@@ -12,7 +12,7 @@ import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { calibrate, calibration } from './calibrate.ts';
 import { distillerQuantizer } from './distiller.ts';
 import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, type LayerFormats } from './formats.ts';
-import { activationFormats, activationParams, describeParams, weightParams } from './params.ts';
+import { activationFormats, activationParams, describeParams, weightParams, type WeightScales } from './params.ts';
 import { quantizeBiasOf, quantizeValue, quantizeWeight } from './qdq.ts';
 import { quantizedRegion, type Region } from './region.ts';
 
@@ -21,6 +21,10 @@ const options = z.strictObject({
   bits_activations: bits.default(8).meta({ description: 'bits of the activations: 2 to 8, or 16' }),
   per_channel: z.boolean().default(true).meta({ description: 'one weight scale an output channel' }),
   weights_symmetric: z.boolean().default(true),
+  weight_scales: z
+    .enum(['minmax', 'mse'])
+    .default('minmax')
+    .meta({ description: 'from the extremes, or searched for the least squared error: better below 6 bits' }),
   calibration,
   overrides: overrides.default({}),
 });
@@ -72,7 +76,7 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
   });
   const inputs = activationFormats(region, formats, o.bits_activations ?? 8);
   const params = activationParams(region, await calibrate(twin, inputs, o.calibration, ctx), inputs);
-  const { model: quantized, changed } = insert(twin, region, formats, params, tensors);
+  const { model: quantized, changed } = insert(twin, region, formats, params, tensors, o.weight_scales);
   return {
     model: quantized,
     twin,
@@ -88,6 +92,7 @@ function insert(
   formats: ReadonlyMap<NodeProto, LayerFormats>,
   params: ReadonlyMap<string, QuantParams>,
   tensors: ReadonlyMap<string, TensorProto>,
+  scales: WeightScales,
 ): { model: Model; changed: Note[] } {
   const changed: Note[] = [];
   const outputs = new Set(twin.graph.output.map((o) => o.name));
@@ -104,7 +109,8 @@ function insert(
       const weight = tensors.get(node.input[role.weight] ?? '') as TensorProto;
       const bias = tensors.get(node.input[role.bias ?? -1] ?? '');
       const own =
-        weights.get(weight.name) ?? weightParams(node, weight, formats.get(node) as LayerFormats, bias, inputScale);
+        weights.get(weight.name) ??
+        weightParams(node, weight, formats.get(node) as LayerFormats, bias, inputScale, scales);
       weights.set(weight.name, own);
       quantizeWeight(draft, node, role.weight, weight, quantize(floatData(weight), dimsOf(weight), own), own);
       if (bias && role.bias !== undefined) quantizeBiasOf(draft, node, role.bias, bias, inputScale, own);

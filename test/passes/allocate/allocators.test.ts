@@ -113,6 +113,7 @@ describe('allocate/sqnr', () => {
     const { plan } = await sqnr({ budget: { weights: 6 }, quantizer: 'WeightOnlyQuantizer' });
     const bits = Object.values(bitsOf(plan));
     expect(new Set(bits)).toEqual(new Set([4, 8]));
+    expect(bits.every((b) => [2, 4, 8].includes(b))).toBe(true);
   });
 });
 

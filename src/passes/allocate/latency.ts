@@ -1,0 +1,157 @@
+import * as z from 'zod';
+import type { Model } from '../../graph/model.ts';
+import { knapsack } from '../../numerics/knapsack.ts';
+import { QtoolError } from '../../util/error.ts';
+import type { Pass, PassContext, PassResult, Plan } from '../pass.ts';
+import { weightFormat } from '../quantize/formats.ts';
+import { damageTable } from './damage.ts';
+import type { PlannedLayer } from './layers.ts';
+import { allocatorSelectors, common, type AllocatorOptions } from './options.ts';
+import { counted, dB, prepareGround } from './plan.ts';
+import { withRounded, type RoundedLayer } from './rounded.ts';
+import { rounderFor } from './rounder.ts';
+import { packedBytes } from './spend.ts';
+import { layerTimes, type LayerTimes } from './timing.ts';
+
+const { widths, first, last, limits, together, scales, rounding, samples } = common;
+
+const options = z.strictObject({
+  budget: z
+    .strictObject({ weights: z.number().min(1).max(32).meta({ description: 'mean bits a weight; float layers count 32' }) })
+    .optional(),
+  latency: z.number().positive().max(2).optional().meta({
+    description: 'time of all layers as a share of what they take in float: 0.6 = at most 60 %; left out = as fast as it goes',
+  }),
+  float: z.boolean().default(true).meta({ description: 'a layer may also stay in float, where that is faster' }),
+  seconds: z.number().positive().default(60).meta({ description: 'time that measuring latencies may take' }),
+  damage: z.literal('output').default('output'),
+  ...{ widths, first, last, limits, together, scales, rounding, samples },
+});
+
+export type LatencyOptions = z.infer<typeof options>;
+
+/**
+ * Chooses between float and integer widths by time measured on this machine as well as by damage: integer kernels are not always
+ * faster (narrow and depthwise layers), and no width below 8 bits is faster than 8. Minimises damage + λ·time under the byte
+ * budget by an exact knapsack; λ is the least that meets the latency asked for, or so large that time alone decides.
+ */
+export const latencyAllocator: Pass<LatencyOptions> = {
+  name: 'allocate/latency',
+  section: 'allocators',
+  classes: ['LatencyAllocator'],
+  summary: 'float or integer widths a layer by latency measured on this machine, damage and size',
+  source: 'latency tables of HAQ (arXiv 1811.08886) and HAWQ-V3 (arXiv 2011.10680), measured in onnxruntime',
+  options,
+  selectors: (o) => allocatorSelectors(asAllocator(o)),
+  strength: {
+    at: (o, t) => ({
+      ...o,
+      budget: o.budget && { weights: o.budget.weights + (1 - t) * Math.max(0, 8 - o.budget.weights) },
+      latency: (o.latency ?? 0.3) + (1 - t) * (1 - (o.latency ?? 0.3)),
+    }),
+    describe: (o) =>
+      [
+        o.latency === undefined ? 'fastest' : `latency ${(100 * o.latency).toFixed(0)} %`,
+        ...(o.budget ? [`mean ${o.budget.weights.toFixed(2)} bits`] : []),
+      ].join(', '),
+  },
+  apply,
+};
+
+const asAllocator = (o: LatencyOptions): AllocatorOptions => ({
+  ...o,
+  cost: 'parameters',
+  quantizer: 'PostTrainLinearQuantizer',
+});
+
+/** One way to hold a layer; `bits` undefined = float. */
+interface Way {
+  readonly bits: number | undefined;
+  readonly damage: number;
+  readonly milliseconds: number;
+  readonly size: number;
+}
+
+async function apply(model: Model, o: LatencyOptions, ctx: PassContext): Promise<PassResult> {
+  const ground = await prepareGround(model, asAllocator(o), ctx);
+  const { float, layers, skipped } = ground;
+  const times = await layerTimes(ctx, float, layers, o.seconds);
+  const round = rounderFor(ctx, float, o);
+  const table = await damageTable(ground, o, round, ctx);
+  const ways = layers.map((layer, i): Way[] => [
+    ...layer.widths.map((bits, k) => ({
+      bits,
+      damage: table.damage[i]?.[k] as number,
+      milliseconds: (times[i] as LayerTimes).integer,
+      size: layer.parameters * bits,
+    })),
+    ...(o.float
+      ? [{ bits: undefined, damage: 0, milliseconds: (times[i] as LayerTimes).float, size: layer.parameters * 32 }]
+      : []),
+  ]);
+  const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0);
+  const limit = (o.budget?.weights ?? 32) * parameters;
+  const whole = times.reduce((sum, time) => sum + time.alone, 0);
+  const chosen = choose(ways, limit, o.latency === undefined ? undefined : o.latency * whole);
+  const taken = ways.map((list, i) => list[chosen[i] as number] as Way);
+  const total = (key: 'milliseconds' | 'damage'): number => taken.reduce((sum, way) => sum + way[key], 0);
+  const plan: Plan = new Map(
+    layers.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: formatOf(taken[i] as Way) }])),
+  );
+  const rounded = new Map<PlannedLayer, RoundedLayer>();
+  for (const [i, layer] of layers.entries()) {
+    const { bits } = taken[i] as Way;
+    if (bits !== undefined) rounded.set(layer, await round(layer, bits));
+  }
+  const microseconds = (ms: number): string => `${(1000 * ms).toFixed(0)} µs`;
+  return {
+    model,
+    plan,
+    preview: withRounded(float, rounded),
+    changed: layers.map((layer, i) => {
+      const { bits, damage } = taken[i] as Way;
+      const { integer, float: slow } = times[i] as LayerTimes;
+      const why = `${counted(layer)}; integer ${microseconds(integer)}, float between integers ${microseconds(slow)}`;
+      return {
+        layer: layer.nodes.join(', '),
+        text: `${bits === undefined ? 'float' : `${bits} bits`}: ${why}; at the output ${dB(damage)}`,
+      };
+    }),
+    skipped,
+    notes: [
+      `layers take ${((100 * total('milliseconds')) / whole).toFixed(0)} % of their time in float at batch 1, ${(taken.reduce((s, w) => s + w.size, 0) / parameters).toFixed(2)} bits a weight; expected at the output ${dB(total('damage'))} from weights alone`,
+      ...(o.widths.some((w) => w < 8) ? [`${layers.reduce((sum, l, i) => sum + packedBytes(l, (taken[i] as Way).bits ?? 32), 0)} bytes of packed weights`] : []),
+    ],
+  };
+}
+
+const formatOf = ({ bits }: Way) => weightFormat(bits ?? null, true) ?? ({ kind: 'float', bits: 32 } as const);
+
+/** The least damage with size and time within their limits; without a time limit the least time, then the least damage. */
+function choose(ways: readonly (readonly Way[])[], size: number, time: number | undefined): number[] {
+  const solve = (lambda: number): { chosen: number[]; time: number } => {
+    const { chosen } = knapsack(
+      ways.map((list) => list.map((way) => ({ cost: way.size, damage: Math.max(0, way.damage) + lambda * way.milliseconds }))),
+      size,
+    );
+    return { chosen, time: chosen.reduce((sum, k, i) => sum + (ways[i]?.[k]?.milliseconds ?? 0), 0) };
+  };
+  // Damages are shares of the signal's power, times are milliseconds: this price makes a microsecond dearer than any damage.
+  const steep = 1e6;
+  const fastest = solve(steep);
+  if (time === undefined) return fastest.chosen;
+  if (fastest.time > time)
+    throw new QtoolError('schedule', `a latency of ${time.toFixed(3)} ms cannot be reached: the fastest take ${fastest.time.toFixed(3)} ms`, {
+      hint: 'allow float layers, more bytes, or a larger share of the time in float',
+    });
+  const free = solve(0);
+  if (free.time <= time) return free.chosen;
+  let [low, high, best] = [1e-9, steep, fastest.chosen];
+  for (let i = 0; i < 50; i++) {
+    const middle = Math.sqrt(low * high);
+    const got = solve(middle);
+    if (got.time <= time) [high, best] = [middle, got.chosen];
+    else low = middle;
+  }
+  return best;
+}

@@ -1,0 +1,114 @@
+import * as z from 'zod';
+import type { Model } from '../../graph/model.ts';
+import { QtoolError } from '../../util/error.ts';
+import { prepare } from '../fold/prepare.ts';
+import type { Note, Pass, PassContext, PassResult, Plan } from '../pass.ts';
+import { weightFormat } from '../quantize/formats.ts';
+import { damageMeasure } from './damage.ts';
+import { exchange, type Exchange } from './exchange.ts';
+import { plannedLayers, type PlannedLayer } from './layers.ts';
+import { allocatorSelectors, common } from './options.ts';
+import { dB } from './plan.ts';
+import { requantized } from './requantize.ts';
+import { withRounded, type RoundedLayer } from './rounded.ts';
+import { rounderFor } from './rounder.ts';
+
+const { widths, first, last, limits, together, scales, rounding, samples } = common;
+
+const options = z.strictObject({
+  metric: z.string().min(1).default('output').meta({
+    description: "what must become better: 'output' = the error of the outputs on calibration data, or a metric of the run",
+  }),
+  seconds: z.number().positive().default(120).meta({ description: 'time it may take' }),
+  ...{ widths, first, last, limits, together, scales, rounding, samples },
+});
+
+export type RepairOptions = z.infer<typeof options>;
+
+/**
+ * Greedy repair of a plan by any allocator: takes a bit from one layer and gives what that frees to others, as long as the
+ * whole model, all layers rounded at once, becomes better by the real measure. Never spends more bits than the plan did. After a
+ * quantizer it works on the quantized model and stores the layers it changes anew.
+ */
+export const repairAllocator: Pass<RepairOptions> = {
+  name: 'allocate/repair',
+  section: 'allocators',
+  classes: ['RepairAllocator'],
+  summary: 'exchanges bits between layers while the measured whole becomes better, within a time budget',
+  source: 'greedy exchange; no paper',
+  options,
+  selectors: (o) => allocatorSelectors({ ...o, quantizer: 'PostTrainLinearQuantizer', cost: 'parameters' }),
+  apply,
+};
+
+async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<PassResult> {
+  if (ctx.plan.size === 0)
+    throw new QtoolError('schedule', 'there is no plan to repair', { hint: 'put this after an allocator' });
+  const { twin } = ctx;
+  const float = twin ?? (await prepare(model, ctx)).model;
+  const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), {
+    ...o,
+    quantizer: 'PostTrainLinearQuantizer',
+  });
+  const known = layers.filter((layer) => plannedBits(ctx.plan, layer) !== undefined);
+  const start = known.map((layer) => plannedBits(ctx.plan, layer) as number);
+  const measure = await damageMeasure(ctx, float, o.metric, o.samples);
+  const round = rounderFor(ctx, float, o);
+  const cache = new Map<string, RoundedLayer>();
+  const rounded = async (layer: PlannedLayer, bits: number): Promise<RoundedLayer> => {
+    const key = `${layer.name} ${bits}`;
+    const found = cache.get(key) ?? (await round(layer, bits));
+    cache.set(key, found);
+    return found;
+  };
+  const build = async (bits: readonly number[]): Promise<Model> => {
+    if (!twin) {
+      const all = new Map<PlannedLayer, RoundedLayer>();
+      for (const [i, layer] of known.entries()) all.set(layer, await rounded(layer, bits[i] as number));
+      return withRounded(float, all);
+    }
+    const changed = known.map((layer, i) => [layer, bits[i] as number] as const).filter(([, b], i) => b !== start[i]);
+    return changed.length === 0 ? model : requantized(model, float, new Map(changed), o.scales);
+  };
+  const end = performance.now() + o.seconds * 1000;
+  const found = await exchange(
+    known.map((layer, i) => ({
+      // A width that a rule does not list may be what the plan has: then it stays.
+      widths: layer.widths.includes(start[i] as number) ? layer.widths : [start[i] as number],
+      parameters: layer.parameters,
+    })),
+    start,
+    {
+      damage: async (bits) => measure.of(await build(bits)),
+      expired: () => performance.now() > end,
+      progress: (text) => ctx.progress(Math.min(1, 1 - (end - performance.now()) / (o.seconds * 1000)), text),
+    },
+  );
+  const { bits } = found;
+  const plan: Plan = new Map(
+    known.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: weightFormat(bits[i] as number, true) }])),
+  );
+  const best = await build(bits);
+  const changed = known.flatMap((layer, i): Note[] =>
+    bits[i] === start[i] ? [] : [{ layer: layer.nodes.join(', '), text: `${start[i]} → ${bits[i]} bits` }],
+  );
+  return {
+    model: twin ? best : model,
+    plan,
+    ...(twin ? {} : { preview: best }),
+    changed,
+    skipped,
+    notes: [summary(found, o.metric), ...(twin && changed.length > 0 ? ['changed layers are rounded to nearest'] : [])],
+  };
+}
+
+function plannedBits(plan: Plan, layer: PlannedLayer): number | undefined {
+  const format = plan.get(layer.nodes[0] ?? '')?.weights;
+  return format?.kind === 'int' ? format.bits : undefined;
+}
+
+function summary({ before, after, tried, accepted, ended }: Exchange, metric: string): string {
+  const text = (damage: number): string => (metric === 'output' ? dB(damage) : `${damage.toFixed(2)} below float`);
+  const result = `${metric}: ${text(before)} before, ${text(after)} after ${accepted} exchanges (${tried} models measured)`;
+  return ended === 'time' ? `${result}; ended by its time budget` : result;
+}

@@ -1,0 +1,75 @@
+import type { Model } from '../../graph/model.ts';
+import type { NodeProto } from '../../graph/proto.ts';
+import { initializers, layerName } from '../../graph/query.ts';
+import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
+import { dequantize, quantize } from '../../numerics/quantize.ts';
+import { hasGram, layerGrams, type LayerGram } from '../gram.ts';
+import type { PassContext } from '../pass.ts';
+import { meanError, polish, roundingProblem, toCodes } from '../recover/rounding_problem.ts';
+import type { QuantizedLayer } from '../recover/sites.ts';
+import type { PlannedLayer, PlannedWeight } from './layers.ts';
+import { roundingParams, roundLayer, type RoundedLayer, type Scales } from './rounded.ts';
+
+/** Rounds layers the way the stages after the allocator will. */
+export type Rounder = (layer: PlannedLayer, bits: number) => Promise<RoundedLayer>;
+
+/** AdaRound's default pull towards the float weights. */
+const damping = 0.01;
+
+/**
+ * `nearest` rounds weights by themselves. `descent` is what AdaRound's coordinate descent makes of a layer alone on calibration
+ * data, mean error into the bias; the second moments of one layer's input are held at a time, so layers should be asked for one
+ * after another. Layers whose moments are not known are rounded to nearest.
+ */
+export function rounderFor(
+  ctx: PassContext,
+  float: Model,
+  o: { readonly scales: Scales; readonly rounding: 'nearest' | 'descent'; readonly samples: number },
+): Rounder {
+  if (o.rounding === 'nearest') return (layer, bits) => Promise.resolve(roundLayer(layer, bits, o.scales));
+  let held: { readonly layer: PlannedLayer; readonly grams: LayerGram[] } | undefined;
+  return async (layer, bits) => {
+    const plain = roundLayer(layer, bits, o.scales);
+    if (!layer.weights.every(({ node }) => hasGram(node))) return plain;
+    if (held?.layer !== layer) {
+      const requests = layer.weights.map(({ node, tensor }) => ({ node, dims: dimsOf(tensor), input: node.input[0] ?? '' }));
+      held = { layer, grams: await layerGrams(ctx, float, requests, { samples: o.samples }) };
+    }
+    const { grams } = held;
+    const biases = new Map<string, Float32Array>();
+    const data = layer.weights.map((weight, i) => descended(float, weight, bits, o.scales, grams[i] as LayerGram, biases));
+    return { ...plain, data, biases };
+  };
+}
+
+/** One weight rounded by coordinate descent on the error of the layer's output. */
+function descended(
+  float: Model,
+  weight: PlannedWeight,
+  bits: number,
+  scales: Scales,
+  gram: LayerGram,
+  biases: Map<string, Float32Array>,
+): Float32Array {
+  const { node, tensor, axis } = weight;
+  const [data, dims] = [floatData(tensor), dimsOf(tensor)];
+  const params = roundingParams(weight, bits, scales);
+  const codes = quantize(data, dims, params);
+  const bias = initializers(float.graph).get(node.input[2] ?? '');
+  const layer: QuantizedLayer = {
+    ...{ name: layerName(node), node, twin: node as NodeProto, dims, weights: data, bias: undefined },
+    ...{ codes: makeTensor('codes', 'int8', dims, codes), scale: params.scale, zeroPoint: params.zeroPoint },
+    scaleAxis: params.scale.length > 1 ? axis : undefined,
+  };
+  const problem = roundingProblem(layer, gram, bias !== undefined, damping);
+  const best = problem.nearest.slice();
+  polish(problem, best);
+  if (bias) {
+    const error = meanError(layer, gram, best);
+    biases.set(
+      bias.name,
+      floatData(bias).map((b, c) => b + (error[c] ?? 0)),
+    );
+  }
+  return dequantize(Int8Array.from(toCodes(layer, best)), dims, params);
+}
