@@ -5,7 +5,7 @@
 //     [--limit 5000] [--budgets 2.5,3,3.5,4] [--methods uniform,equal,closed,repaired,knapsack] [--rounding descent] [--out file.json]
 //
 // Every model, uniform or allocated, gets the same treatment: weight scales searched for the least squared error, the same 512
-// calibration samples, AdaRound's descent with bias correction on 128 of them (--rounding nearest: none), and the packed file.
+// calibration samples, AdaRound's descent with bias correction on 64 of them (--rounding nearest: none), and the packed file.
 // Nothing is chosen on the test images: damages and repairs look at the outputs on calibration images only.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -63,9 +63,12 @@ for (const name of names.split(',')) {
     ...{ reference: model, data: { ...opened, calibration, validation }, metrics: [], batchSize: 32, threads: 1, signal },
     ...{ memoryLimit: undefined, progress: () => undefined },
   });
+  const memories = new Map();
   const apply = (pass, on, options, state = {}) => {
     const clock = { epoch: 0, start: 0, end: 1, frequency: 1 };
-    const context = tools.context({ plan: new Map(), twin: undefined, memory: new Map(), clock, ...state });
+    // One memory a class, as a schedule's instance has: another budget needs no other measurement of damages.
+    if (!memories.has(pass)) memories.set(pass, new Map());
+    const context = tools.context({ plan: new Map(), twin: undefined, memory: memories.get(pass), clock, ...state });
     return pass.apply(on, pass.options.parse(options), context);
   };
   const correct = async (candidate) => {
@@ -92,7 +95,7 @@ for (const name of names.split(',')) {
     const quantized = await apply(find('PostTrainLinearQuantizer'), model, { bits_weights: bits, weight_scales: 'mse' }, { plan });
     let last = quantized.model;
     const state = { plan, twin: quantized.twin };
-    if (rounding === 'descent') last = (await apply(find('AdaRound'), last, { samples: 128, iterations: 0 }, state)).model;
+    if (rounding === 'descent') last = (await apply(find('AdaRound'), last, { samples: 64, iterations: 0 }, state)).model;
     const right = await correct(last);
     const packed = encoder ? (await apply(encoder, last, {}, state)).model : undefined;
     const widths = [...plan.values()].map((format) => format.weights.bits);
@@ -107,7 +110,7 @@ for (const name of names.split(',')) {
 
   if (methods.includes('uniform')) for (const bits of [8, 7, 6, 5, 4, 3, 2]) await finish('uniform', bits, new Map(), bits, 0);
   for (const weights of budgets) {
-    const common = { budget: { weights }, rounding };
+    const common = { budget: { weights }, rounding, samples: 64 };
     const timed = async (work) => {
       const began = performance.now();
       const { plan } = await work();
@@ -121,7 +124,7 @@ for (const name of names.split(',')) {
       const [plan, seconds] = await timed(() => apply(find('SqnrAllocator'), model, common));
       if (methods.includes('closed')) await finish('closed', weights, plan, 8, seconds);
       if (methods.includes('repaired')) {
-        const [better, more] = await timed(() => apply(find('RepairAllocator'), model, { rounding, seconds: 60 }, { plan }));
+        const [better, more] = await timed(() => apply(find('RepairAllocator'), model, { rounding, samples: 64, seconds: 60 }, { plan }));
         await finish('repaired', weights, better, 8, seconds + more);
       }
     }

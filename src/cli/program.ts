@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { callOf, type Call, type CommonOptions } from './call.ts';
+import type { AnalyzeCommandOptions } from './commands/analyze.ts';
 import type { EvalOptions } from './commands/eval.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { InspectOptions } from './commands/inspect.ts';
@@ -82,6 +83,23 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   withCommon(evaluate).action((model: string, options: Given<EvalOptions>) =>
     action(async (call) => (await import('./commands/eval.ts')).evaluate(model, options, call), options),
   );
+
+  const analysis = withData(
+    program
+      .command('analyze <model>')
+      .summary('show what quantization noise does in a model, and propose widths')
+      .description(
+        'Show the SQNR of every weight and activation at 2 to 8 and 16 bits, what of the noise reaches the output, and whether it adds up there; propose a width for each layer.',
+      )
+      .addOption(numberOption('--bits <n>', 'mean bits a weight of the proposed widths (default: 4)', 2, 'Analysis:'))
+      .option('--minmax', 'weight scales from the extremes instead of the least squared error'),
+    true,
+  );
+  withCommon(analysis)
+    .addOption(numberOption('--samples <n>', 'calibration samples (default: 128)', 1, 'Data:'))
+    .action((model: string, options: Given<AnalyzeCommandOptions>) =>
+      action(async (call) => (await import('./commands/analyze.ts')).analyze(model, options, call), options),
+    );
 
   const inspect = program
     .command('inspect <model>')

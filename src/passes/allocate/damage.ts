@@ -16,13 +16,50 @@ export interface DamageTable {
   readonly sum: (damage: number) => string;
 }
 
+interface TableOptions {
+  readonly damage: string;
+  readonly samples: number;
+  readonly rounding: string;
+  readonly scales: string;
+}
+
 /**
  * Measures layers × widths candidates: each one session and one run over the samples. A damage that rises with the width is
  * noise of the measurement, and becomes that of the next lower width.
  */
-export async function damageTable(
+export function damageTable(
+  model: Model,
+  ground: Ground,
+  o: TableOptions,
+  round: Rounder,
+  ctx: PassContext,
+): Promise<DamageTable> {
+  return remembered(ctx, 'damages', model, [o.damage, o.samples, o.rounding, o.scales], ground, () => measuredTable(ground, o, round, ctx));
+}
+
+/**
+ * What was measured before for the same model object and settings, from the memory of the pass instance: another budget needs no
+ * other measurement.
+ */
+export async function remembered<T>(
+  { memory }: PassContext,
+  name: string,
+  model: Model,
+  settings: readonly unknown[],
+  { layers }: Ground,
+  measure: () => Promise<T>,
+): Promise<T> {
+  const key = JSON.stringify([settings, layers.map((layer) => [layer.name, layer.widths])]);
+  const known = memory.get(name) as { model: Model; key: string; value: T } | undefined;
+  if (known?.model === model && known.key === key) return known.value;
+  const value = await measure();
+  memory.set(name, { model, key, value });
+  return value;
+}
+
+async function measuredTable(
   { float, layers }: Ground,
-  o: { readonly damage: string; readonly samples: number },
+  o: TableOptions,
   round: Rounder,
   ctx: PassContext,
 ): Promise<DamageTable> {

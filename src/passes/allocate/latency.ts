@@ -77,7 +77,7 @@ async function apply(model: Model, o: LatencyOptions, ctx: PassContext): Promise
   const { float, layers, skipped } = ground;
   const times = await layerTimes(ctx, float, layers, o.seconds);
   const round = rounderFor(ctx, float, o);
-  const table = await damageTable(ground, o, round, ctx);
+  const table = await damageTable(model, ground, o, round, ctx);
   const ways = layers.map((layer, i): Way[] => [
     ...layer.widths.map((bits, k) => ({
       bits,

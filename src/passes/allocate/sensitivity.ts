@@ -42,7 +42,7 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
   const { layers } = ground;
   const spend = spending(ground.float, layers, o);
   const round = rounderFor(ctx, ground.float, o);
-  const table = await damageTable(ground, o, round, ctx);
+  const table = await damageTable(model, ground, o, round, ctx);
   const costs = layers.map((layer) => layer.widths.map((bits) => spend.of(layer, bits)));
   const chosen =
     spend.limit === undefined

@@ -5,6 +5,7 @@ import { fitSlope } from '../../numerics/sqnr_model.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import type { PlannedLayer } from './layers.ts';
+import { remembered } from './damage.ts';
 import {
   allocatorSelectors,
   budgetStrength,
@@ -75,7 +76,10 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
   const { layers } = ground;
   const spend = spending(ground.float, layers, o);
   const round = rounderFor(ctx, ground.float, o);
-  const gains = o.gains === 'equal' ? layers.map(() => 1) : await measuredGains(ground, o, round, ctx);
+  const gains = o.gains === 'equal' ? layers.map(() => 1)
+      : await remembered(ctx, 'gains', model, [o.samples, o.probe_bits, o.rounding, o.scales], ground, () =>
+          measuredGains(ground, o, round, ctx),
+        );
   const models = layers.map((layer, i) => layerModel(layer, gains[i] as number, o));
   const items = layers.map((layer, i): AllocationItem => {
     const { slope, offset, gain } = models[i] as LayerModel;

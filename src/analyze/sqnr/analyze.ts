@@ -1,0 +1,156 @@
+import type { Model } from '../../graph/model.ts';
+import { upgradeOpset } from '../../graph/opset.ts';
+import { composeSqnr } from '../../numerics/sqnr_model.ts';
+import { plannedLayers, type PlannedLayer } from '../../passes/allocate/layers.ts';
+import { openProbe, type Probe } from '../../passes/allocate/probe.ts';
+import { roundLayer, type Scales } from '../../passes/allocate/rounded.ts';
+import { prepare } from '../../passes/fold/prepare.ts';
+import type { Note, PassContext } from '../../passes/pass.ts';
+import { quantizedRegion } from '../../passes/quantize/region.ts';
+import { staticQuantizer } from '../../passes/quantize/static.ts';
+import { activationSources, analysedWidths, decibel, injected, outputErrors, weightSource, type Injection, type Source } from './sources.ts';
+
+export interface AnalyzeOptions {
+  readonly samples: number;
+  readonly scales: Scales;
+  /** Calibration method of the activations' ranges. */
+  readonly method: string;
+}
+
+/** A source, and what of its noise arrives at the output. */
+export interface AnalysedSource extends Source {
+  /** Output noise-to-signal ratio for one of this tensor, dB: 0 in a plain chain, less where the net damps it. */
+  readonly gain: number;
+  /** What it alone leaves of the output, dB of SQNR at each of `analysedWidths`: measured SQNR − gain. */
+  readonly atOutput: readonly number[];
+}
+
+/** The harmonic sum against the truth, at one choice of widths. */
+export interface Composition {
+  readonly weights: number;
+  readonly activations: number;
+  /** 1/γ_out = Σ g/γ with measured gains. */
+  readonly predicted: number;
+  /** The paper's chain: all gains 1. */
+  readonly chain: number;
+  /** The quantized model's own output. */
+  readonly measured: number;
+  /** Where predicted and measured are more than 2 dB apart: what does not behave as assumed, the worst first. */
+  readonly broken: readonly Note[];
+}
+
+export interface SqnrAnalysis {
+  readonly widths: readonly number[];
+  readonly sources: readonly AnalysedSource[];
+  readonly compositions: readonly Composition[];
+  /** Accumulated SQNR is in the run report of a quantized model; here layers that are not quantized, with the reason. */
+  readonly skipped: readonly Note[];
+  readonly samples: number;
+}
+
+/** Predictions further off than this are looked into. */
+const tolerance = 2;
+
+/** Tensors are quantized to these widths one at a time to measure gains: the mean evens out luck in the rounding. */
+const gainWidths = { weights: [4, 5, 6, 7], activation: [5, 7] } as const;
+
+/**
+ * What quantization noise does in a model: SQNR of every weight and activation tensor at every width, by statistics and measured,
+ * what of it reaches the output, and whether the noises add up there (docs/passes/allocate.md has the derivation).
+ */
+export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOptions): Promise<SqnrAnalysis> {
+  const { model: float } = await prepare(upgradeOpset(model, 13).model, ctx);
+  const shapes = await ctx.shapes(float);
+  const rules = { widths: [...analysedWidths], first: null, last: null, limits: {}, together: [] };
+  const { layers, skipped } = plannedLayers(float, shapes, { ...rules, quantizer: 'PostTrainLinearQuantizer' });
+  const region = quantizedRegion(float, shapes, () => undefined);
+  ctx.progress(0, 'statistics of activations');
+  const activations = await activationSources(ctx, float, region, o);
+  ctx.progress(0.05, 'errors at the layers’ own outputs');
+  const own = await outputErrors(ctx, float, layers, o.scales, o.samples);
+  const probe = await openProbe(ctx, float, o.samples);
+  const inject = (index: number, bits: number): Injection => {
+    const layer = layers[index];
+    if (layer) return { kind: 'weights', layer, rounded: roundLayer(layer, bits, o.scales) };
+    const { source, params } = activations[index - layers.length] as (typeof activations)[number];
+    const at = (analysedWidths as readonly number[]).indexOf(bits);
+    return { kind: 'activation', value: source.name, params: params[at] as (typeof params)[number] };
+  };
+  const plain: Source[] = [
+    ...layers.map((layer) => weightSource(layer, o.scales, own.get(layer.name) ?? [])),
+    ...activations.map(({ source }) => source),
+  ];
+  const sources: AnalysedSource[] = [];
+  for (const [i, source] of plain.entries()) {
+    ctx.signal.throwIfAborted();
+    ctx.progress(0.1 + (0.6 * i) / plain.length, `gain of ${source.name}`);
+    const widths = gainWidths[source.kind];
+    let gain = 0;
+    for (const bits of widths) {
+      const noise = 10 ** (-(source.measured[(analysedWidths as readonly number[]).indexOf(bits)] as number) / 10);
+      if (noise > 0) gain += (await probe.noise(injected(float, [inject(i, bits)]))) / noise / widths.length;
+    }
+    const dB = gain > 0 ? 10 * Math.log10(gain) : -Infinity;
+    sources.push({ ...source, gain: dB, atOutput: source.measured.map((s) => (gain > 0 ? s - dB : Infinity)) });
+  }
+  const compositions: Composition[] = [];
+  const pairs = [4, 5, 6, 7, 8].flatMap((bits) => (bits === 8 ? [[8, 8]] : [[bits, 8], [bits, bits]])) as [number, number][];
+  for (const [i, [weights, acts]] of pairs.entries()) {
+    ctx.progress(0.7 + (0.3 * i) / pairs.length, `quantized to ${weights} and ${acts} bits`);
+    compositions.push(await composition(ctx, { model, float, layers, sources, inject, probe, o }, weights, acts));
+  }
+  return { widths: analysedWidths, sources, compositions, skipped, samples: probe.samples };
+}
+
+interface Bench {
+  readonly model: Model;
+  readonly float: Model;
+  readonly layers: readonly PlannedLayer[];
+  readonly sources: readonly AnalysedSource[];
+  readonly inject: (index: number, bits: number) => Injection;
+  readonly probe: Probe;
+  readonly o: AnalyzeOptions;
+}
+
+async function composition(ctx: PassContext, bench: Bench, weights: number, activations: number): Promise<Composition> {
+  const { model, sources, probe, o } = bench;
+  const bitsOf = (source: Source): number => (source.kind === 'weights' ? weights : activations);
+  const at = (source: AnalysedSource, list: 'atOutput' | 'measured'): number =>
+    source[list][(analysedWidths as readonly number[]).indexOf(bitsOf(source))] as number;
+  const predicted = composeSqnr(sources.map((source) => at(source, 'atOutput')));
+  const chain = composeSqnr(sources.map((source) => at(source, 'measured')));
+  const options = staticQuantizer.options.parse({
+    ...{ bits_weights: weights, bits_activations: activations, weight_scales: o.scales },
+    calibration: { method: o.method, samples: o.samples },
+  });
+  const quantized = await staticQuantizer.apply(model, options, { ...ctx, plan: new Map(), twin: undefined });
+  const measured = decibel(await probe.noise(quantized.model));
+  const broken = Math.abs(predicted - measured) > tolerance ? await breakers(ctx, bench, bitsOf) : [];
+  return { weights, activations, predicted, chain, measured, broken };
+}
+
+/** Sources that are named at most. */
+const named = 3;
+
+/**
+ * What breaks the sum: for each source, how much the noise of the whole falls when it alone stays in float, against what the
+ * sum says it adds. The largest differences are named.
+ */
+async function breakers(ctx: PassContext, bench: Bench, bitsOf: (source: Source) => number): Promise<Note[]> {
+  const { float, sources, inject, probe } = bench;
+  const all = sources.map((source, i) => inject(i, bitsOf(source)));
+  const whole = await probe.noise(injected(float, all));
+  const found: { name: string; difference: number; text: string }[] = [];
+  for (const [i, source] of sources.entries()) {
+    ctx.signal.throwIfAborted();
+    const expected = 10 ** (-(source.atOutput[(analysedWidths as readonly number[]).indexOf(bitsOf(source))] as number) / 10);
+    const real = whole - (await probe.noise(injected(float, all.filter((_, k) => k !== i))));
+    const share = (noise: number): string => `${((100 * noise) / whole).toFixed(0)} %`;
+    const text = `adds ${share(real)} of the output's noise where the sum of independent errors has ${share(expected)}`;
+    found.push({ name: `${source.name} (${source.kind})`, difference: Math.abs(real - expected), text });
+  }
+  return found
+    .sort((a, b) => b.difference - a.difference)
+    .slice(0, named)
+    .map(({ name, text }) => ({ layer: name, text }));
+}

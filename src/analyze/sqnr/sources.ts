@@ -1,0 +1,195 @@
+import { makeNode, makeValue } from '../../graph/build.ts';
+import { edit } from '../../graph/edit.ts';
+import type { Model } from '../../graph/model.ts';
+import { NodeCodec } from '../../graph/proto.ts';
+import { layerName } from '../../graph/query.ts';
+import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
+import type { Tensor } from '../../data/types.ts';
+import { chooseParams, type AffineFormat } from '../../numerics/affine.ts';
+import { calibrators, observerOf, type Calibrator } from '../../numerics/calibrators.ts';
+import { sealed } from '../../numerics/fold.ts';
+import { histogram, type Histogram } from '../../numerics/histogram.ts';
+import { expectedSqnr } from '../../numerics/mse.ts';
+import { modelSqnr, type Model as Distribution } from '../../numerics/optimal_steps.ts';
+import { closestModel, fitSlope } from '../../numerics/sqnr_model.ts';
+import type { PlannedLayer } from '../../passes/allocate/layers.ts';
+import { roundLayer, type RoundedLayer, type Scales } from '../../passes/allocate/rounded.ts';
+import type { PassContext } from '../../passes/pass.ts';
+import type { QuantParams } from '../../numerics/format.ts';
+import { quantizeValue } from '../../passes/quantize/qdq.ts';
+import type { Region } from '../../passes/quantize/region.ts';
+
+/** The widths that are looked at. */
+export const analysedWidths = [2, 3, 4, 5, 6, 7, 8, 16] as const;
+
+/** A tensor whose quantization adds noise: the weights of a layer, or an activation. */
+export interface Source {
+  readonly kind: 'weights' | 'activation';
+  /** The layer's name, or the value's. */
+  readonly name: string;
+  readonly elements: number;
+  /** The distribution whose mean deviation is nearest to the tensor's. */
+  readonly closest: Distribution;
+  /** SQNR in dB at each of `analysedWidths` by each model with the tensor's own mean and deviation, and measured. */
+  readonly modelled: Readonly<Record<Distribution, readonly number[]>>;
+  readonly measured: readonly number[];
+  /** κ in dB a bit, fitted to the measured SQNRs at 2 to 8 bits. */
+  readonly slope: number;
+  /** Only weights: the error at the layer's own output, dB at each width, everything else in float. */
+  readonly output?: readonly number[];
+}
+
+/** How a source is put into the float model. */
+export type Injection =
+  | { readonly kind: 'weights'; readonly layer: PlannedLayer; readonly rounded: RoundedLayer }
+  | { readonly kind: 'activation'; readonly value: string; readonly params: QuantParams };
+
+/** The float model with these tensors quantized, in float arithmetic: any subset of what a quantizer does at once. */
+export function injected(float: Model, injections: readonly Injection[]): Model {
+  const outputs = new Set(float.graph.output.map((output) => output.name));
+  return edit(float, (draft) => {
+    for (const injection of injections) {
+      if (injection.kind === 'activation') {
+        const { value, params } = injection;
+        quantizeValue(draft, { value, root: value, params, reads: () => true, isOutput: outputs.has(value) });
+        continue;
+      }
+      injection.layer.weights.forEach(({ tensor }, i) =>
+        draft.setInitializer(
+          makeTensor(tensor.name, 'float32', dimsOf(tensor), injection.rounded.data[i] as Float32Array),
+        ),
+      );
+    }
+  });
+}
+
+const distributions: readonly Distribution[] = ['gauss', 'laplace', 'uniform'];
+
+/** What a model of zero mean and unit variance gives, for a tensor of this mean square: the mean carries signal, no noise. */
+function modelled(meanSquare: number, variance: number): Readonly<Record<Distribution, readonly number[]>> {
+  const carried = variance > 0 ? 10 * Math.log10(meanSquare / variance) : Infinity;
+  const row = (model: Distribution): number[] => analysedWidths.map((bits) => modelSqnr(model, bits) + carried);
+  return Object.fromEntries(distributions.map((model) => [model, row(model)])) as Record<Distribution, number[]>;
+}
+
+const fitted = (measured: readonly number[]): number => fitSlope([2, 3, 4, 5, 6, 7, 8], measured.slice(0, 7))?.slope ?? 0;
+
+/** Statistics and SQNRs of a layer's weights. */
+export function weightSource(layer: PlannedLayer, scales: Scales, output: readonly number[]): Source {
+  let [count, sum, squares, absolute] = [0, 0, 0, 0];
+  for (const { tensor } of layer.weights)
+    for (const w of floatData(tensor)) {
+      count++;
+      sum += w;
+      squares += w * w;
+      absolute += Math.abs(w);
+    }
+  const variance = squares / count - (sum / count) ** 2;
+  const measured = analysedWidths.map((bits) => decibel(roundLayer(layer, bits, scales).noise));
+  return {
+    ...{ kind: 'weights', name: layer.name, elements: count, measured, output, slope: fitted(measured) },
+    closest: closestModel(absolute / count, Math.sqrt(variance)),
+    modelled: modelled(squares / count, variance),
+  };
+}
+
+/** Statistics, SQNRs and the quantizer at each width of every activation, from one pass over the data. */
+export async function activationSources(
+  ctx: PassContext,
+  float: Model,
+  region: Region,
+  options: { readonly samples: number; readonly method: string },
+): Promise<{ readonly source: Source; readonly params: readonly QuantParams[] }[]> {
+  const roots = [...new Set([...region.values.values()].map((value) => value.root))];
+  const calibrator = calibrators.find((c) => c.name === options.method) as Calibrator;
+  const wanted = new Map(
+    roots.map((value) => [value, [sealed(histogram({}, value)), observerOf(calibrator.statistics[0] ?? 'histogram', {}, value)]]),
+  );
+  const found = await ctx.collect<unknown>(float, wanted as never, options.samples);
+  return roots.map((value) => {
+    const [h, statistic] = found.get(value) as [Histogram, never];
+    const clip = region.values.get(value)?.clip;
+    const params: QuantParams[] = [];
+    const measured = analysedWidths.map((bits) => {
+      const format: AffineFormat = { kind: 'int', bits, signed: false, symmetric: false };
+      const range = calibrator.range(statistic, format);
+      const high = Math.min(range.max, clip?.max ?? Infinity);
+      const low = Math.min(high, Math.max(range.min, clip?.min ?? -Infinity));
+      const { scale, zeroPoint } = chooseParams(low, high, format, value);
+      params.push({
+        ...{ format, granularity: { per: 'tensor' } },
+        ...{ scale: Float32Array.of(scale), zeroPoint: Int32Array.of(zeroPoint) },
+      });
+      return expectedSqnr(h, low, high, format);
+    });
+    const [mean, square] = [h.sum / h.count, h.sumSquares / h.count];
+    const variance = Math.max(0, square - mean * mean);
+    const source: Source = {
+      ...{ kind: 'activation', name: value, elements: h.count, measured, slope: fitted(measured) },
+      closest: closestModel(meanDeviation(h, mean), Math.sqrt(variance)),
+      modelled: modelled(square, variance),
+    };
+    return { source, params };
+  });
+}
+
+/** E|x − mean|, from the bins. */
+function meanDeviation(h: Histogram, mean: number): number {
+  let sum = 0;
+  h.counts.forEach((n, i) => (sum += n * Math.abs((h.first + i + 0.5) * h.width - mean)));
+  return sum / Math.max(1, h.count);
+}
+
+export const decibel = (noise: number): number => (noise > 0 ? -10 * Math.log10(noise) : Infinity);
+
+/**
+ * Each layer's own error at its own output, at every width: Σ(ΔW·x)² / Σy² on the float model's inputs. One graph a width holds
+ * the error products of all layers and returns two sums a layer, so memory does not grow with the model's activations.
+ * @returns layer → dB at each of `analysedWidths`.
+ */
+export async function outputErrors(
+  ctx: PassContext,
+  float: Model,
+  layers: readonly PlannedLayer[],
+  scales: Scales,
+  samples: number,
+): Promise<Map<string, number[]>> {
+  const result = new Map(layers.map((layer) => [layer.name, [] as number[]]));
+  const nodes = new Map(float.graph.node.map((node) => [layerName(node), node]));
+  for (const bits of analysedWidths) {
+    const names: string[] = [];
+    const probe = edit(float, (draft) => {
+      for (const [i, layer] of layers.entries()) {
+        const rounded = roundLayer(layer, bits, scales);
+        const [first] = layer.weights;
+        const node = nodes.get(layer.name);
+        if (!first || !node) continue;
+        const own = floatData(first.tensor);
+        const error = own.map((w, k) => w - (rounded.data[0]?.[k] ?? w));
+        draft.setInitializer(makeTensor(`sqnr_w${i}`, 'float32', dimsOf(first.tensor), error));
+        const [name, input] = [`sqnr_e${i}`, [node.input[0] ?? '', `sqnr_w${i}`]];
+        draft.addNode(NodeCodec.amend(node, { name, input, output: [name] }));
+        // Both are taken before a Relu behind the layer.
+        for (const [value, name] of [
+          [`sqnr_e${i}`, `sqnr_noise${i}`],
+          [node.output[0] ?? '', `sqnr_signal${i}`],
+        ] as const) {
+          draft.addNode(makeNode('ReduceSumSquare', [value], [name], { keepdims: 0 }));
+          draft.addOutput(makeValue(name, 'float32', []));
+          names.push(name);
+        }
+      }
+    });
+    const sums = new Map<string, number>();
+    for await (const values of ctx.capture(probe, names, samples))
+      for (const name of names) {
+        const [sum] = (values[name] as Tensor).data as Float32Array;
+        sums.set(name, (sums.get(name) ?? 0) + (sum ?? 0));
+      }
+    layers.forEach((layer, i) => {
+      const [noise, signal] = [sums.get(`sqnr_noise${i}`) ?? 0, sums.get(`sqnr_signal${i}`) ?? 0];
+      result.get(layer.name)?.push(decibel(signal > 0 ? noise / signal : 0));
+    });
+  }
+  return result;
+}
