@@ -32,12 +32,22 @@ const rounding = flag('rounding', 'descent');
 const out = flag('out', undefined);
 const [folder, names = 'lenet-300-100,lenet-5,resnet20,resnet56'] = words;
 if (folder === undefined) {
-  console.error('usage: node bench/allocation.mjs <folder with models/ and data/> [nets] [--limit n] [--budgets 3,4] [--out file]');
+  console.error(
+    'usage: node bench/allocation.mjs <folder with models/ and data/> [nets] [--limit n] [--budgets 3,4] [--out file]',
+  );
   process.exit(2);
 }
 const nets = {
-  resnet20: { model: join(folder, 'models/resnet20_cifar10.onnx'), config: 'cifar10', root: join(folder, 'data/cifar10') },
-  resnet56: { model: join(folder, 'models/resnet56_cifar10.onnx'), config: 'cifar10', root: join(folder, 'data/cifar10') },
+  resnet20: {
+    model: join(folder, 'models/resnet20_cifar10.onnx'),
+    config: 'cifar10',
+    root: join(folder, 'data/cifar10'),
+  },
+  resnet56: {
+    model: join(folder, 'models/resnet56_cifar10.onnx'),
+    config: 'cifar10',
+    root: join(folder, 'data/cifar10'),
+  },
   'lenet-5': { model: join(root, 'examples/mnist/lenet-5.onnx'), config: 'mnist' },
   'lenet-300-100': { model: join(root, 'examples/mnist/lenet-300-100.onnx'), config: 'mnist' },
 };
@@ -60,7 +70,14 @@ for (const name of names.split(',')) {
   // Decoded once: dozens of models see the same images.
   const [calibration, validation] = [await held(opened.calibration), await held(opened.validation)];
   const tools = openInstruments({
-    ...{ reference: model, data: { ...opened, calibration, validation }, metrics: [], batchSize: 32, threads: 1, signal },
+    ...{
+      reference: model,
+      data: { ...opened, calibration, validation },
+      metrics: [],
+      batchSize: 32,
+      threads: 1,
+      signal,
+    },
     ...{ memoryLimit: undefined, progress: () => undefined },
   });
   const memories = new Map();
@@ -86,29 +103,52 @@ for (const name of names.split(',')) {
   };
   const reference = await correct(model);
   const share = (bits) => (100 * bits.reduce((a, b) => a + b, 0)) / bits.length;
-  console.log(`\n${name}: float ${share(reference).toFixed(2)} %, ${encodeModel(model).length} bytes, ${reference.length} test images`);
+  console.log(
+    `\n${name}: float ${share(reference).toFixed(2)} %, ${encodeModel(model).length} bytes, ${reference.length} test images`,
+  );
   const points = [];
 
   /** Quantizes by a plan (or uniformly), recovers, packs, counts and measures. */
   const finish = async (method, budget, plan, bits, searchSeconds) => {
     const began = performance.now();
-    const quantized = await apply(find('PostTrainLinearQuantizer'), model, { bits_weights: bits, weight_scales: 'mse' }, { plan });
+    const quantized = await apply(
+      find('PostTrainLinearQuantizer'),
+      model,
+      { bits_weights: bits, weight_scales: 'mse' },
+      { plan },
+    );
     let last = quantized.model;
     const state = { plan, twin: quantized.twin };
-    if (rounding === 'descent') last = (await apply(find('AdaRound'), last, { samples: 64, iterations: 0 }, state)).model;
+    if (rounding === 'descent')
+      last = (await apply(find('AdaRound'), last, { samples: 64, iterations: 0 }, state)).model;
     const right = await correct(last);
     const packed = encoder ? (await apply(encoder, last, {}, state)).model : undefined;
     const widths = [...plan.values()].map((format) => format.weights.bits);
-    const point = { net: name, method, budget, bytes: encodeModel(packed ?? last).length, top1: share(right), widths, right };
+    const point = {
+      net: name,
+      method,
+      budget,
+      bytes: encodeModel(packed ?? last).length,
+      top1: share(right),
+      widths,
+      right,
+    };
     points.push(point);
-    results.push({ ...point, right: undefined, drop: share(reference) - share(right), interval: paired(reference, right), searchSeconds });
+    results.push({
+      ...point,
+      right: undefined,
+      drop: share(reference) - share(right),
+      interval: paired(reference, right),
+      searchSeconds,
+    });
     const seconds = ((performance.now() - began) / 1000).toFixed(0);
     console.log(
       `${name} ${method.padEnd(9)} ${String(budget).padEnd(5)} ${String(point.bytes).padStart(8)} bytes  top-1 ${point.top1.toFixed(2)}  drop ${(share(reference) - point.top1).toFixed(2)} ± ${paired(reference, right).toFixed(2)}  (search ${searchSeconds.toFixed(0)} s, rest ${seconds} s) ${widths.join(' ')}`,
     );
   };
 
-  if (methods.includes('uniform')) for (const bits of [8, 7, 6, 5, 4, 3, 2]) await finish('uniform', bits, new Map(), bits, 0);
+  if (methods.includes('uniform'))
+    for (const bits of [8, 7, 6, 5, 4, 3, 2]) await finish('uniform', bits, new Map(), bits, 0);
   for (const weights of budgets) {
     const common = { budget: { weights }, rounding, samples: 64 };
     const timed = async (work) => {
@@ -124,7 +164,9 @@ for (const name of names.split(',')) {
       const [plan, seconds] = await timed(() => apply(find('SqnrAllocator'), model, common));
       if (methods.includes('closed')) await finish('closed', weights, plan, 8, seconds);
       if (methods.includes('repaired')) {
-        const [better, more] = await timed(() => apply(find('RepairAllocator'), model, { rounding, samples: 64, seconds: 60 }, { plan }));
+        const [better, more] = await timed(() =>
+          apply(find('RepairAllocator'), model, { rounding, samples: 64, seconds: 60 }, { plan }),
+        );
         await finish('repaired', weights, better, 8, seconds + more);
       }
     }

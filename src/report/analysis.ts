@@ -36,7 +36,7 @@ const dB = (value: number): string => (Number.isFinite(value) ? value.toFixed(1)
 const eighths = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
 /** A bar of at most `width` columns for a share of 1. */
-export function bar(share: number, width: number): string {
+function bar(share: number, width: number): string {
   const steps = Math.max(0, Math.min(width * 8, Math.round((Number.isFinite(share) ? share : 0) * width * 8)));
   return '█'.repeat(Math.floor(steps / 8)) + (eighths[steps % 8] ?? '');
 }
@@ -53,7 +53,9 @@ export function analysisText(report: AnalysisReport, paint: Paint, width: number
     compositions(report, paint, width),
     paint.bold(`closed form at a mean of ${report.bits} bits a weight, to paste into a schedule`),
     report.yaml,
-    ...[...report.skipped.map((n) => `${n.layer}: ${n.text}`), ...report.notes].map((text) => paint.dim(hanging('', text, width))),
+    ...[...report.skipped.map((n) => `${n.layer}: ${n.text}`), ...report.notes].map((text) =>
+      paint.dim(hanging('', text, width)),
+    ),
   ].join('\n\n');
 }
 
@@ -106,7 +108,11 @@ function section(
     { title: legend.split(':')[0] ?? '' },
   ];
   return `${table(columns, rows, paint)}\n${paint.dim(
-    hanging('', `κ: dB a bit. model: by the nearest distribution with the tensor's mean and deviation.${sources[0]?.output ? " own: at the layer's own output." : ''} gain: of its noise, at the output. out: what it alone leaves there. ${legend}.`, width),
+    hanging(
+      '',
+      `κ: dB a bit. model: by the nearest distribution with the tensor's mean and deviation.${sources[0]?.output ? " own: at the layer's own output." : ''} gain: of its noise, at the output. out: what it alone leaves there. ${legend}.`,
+      width,
+    ),
   )}`;
 }
 
@@ -124,7 +130,10 @@ function compositions({ compositions: list }: AnalysisReport, paint: Paint, widt
   });
   const columns = [
     { title: 'weights × activations' },
-    ...['predicted', 'measured', 'difference', 'chain (all gains 1)'].map((title) => ({ title, align: 'right' as const })),
+    ...['predicted', 'measured', 'difference', 'chain (all gains 1)'].map((title) => ({
+      title,
+      align: 'right' as const,
+    })),
   ];
   const why = list
     .filter((c) => c.broken.length > 0)

@@ -26,7 +26,9 @@ function chain(): Model {
     ...{ opset: 13, ir: 8, nodes },
     inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
     outputs: [makeValue('c4', 'float32', ['N', 12, 8, 8])],
-    initializers: [0, 1, 2, 3, 4].map((i) => weight(`w${i}`, [12, i === 0 ? 3 : 12, 3, 3], i + 20, i === 0 ? 0.5 : 0.25)),
+    initializers: [0, 1, 2, 3, 4].map((i) =>
+      weight(`w${i}`, [12, i === 0 ? 3 : 12, 3, 3], i + 20, i === 0 ? 0.5 : 0.25),
+    ),
   });
 }
 
@@ -81,18 +83,25 @@ describe('analyze: the harmonic sum', () => {
     // By hand: conv2 rounded to 5 bits, the outputs of that layer and of the net.
     const own = floatData(initializers(model.graph).get('conv2.weight') as never);
     const node = model.graph.node.find((n) => n.name === 'conv2');
-    const layer = { name: 'conv2', weights: [{ node, tensor: initializers(model.graph).get('conv2.weight'), axis: 0 }] };
+    const layer = {
+      name: 'conv2',
+      weights: [{ node, tensor: initializers(model.graph).get('conv2.weight'), axis: 0 }],
+    };
     const back = roundLayer(layer as never, 5, 'mse').data[0] as Float32Array;
     expect(conv2?.measured[at5]).toBeCloseTo(snr(own, back), 3);
     const rounded = edit(model, (d) => d.setInitializer(makeTensor('conv2.weight', 'float32', [8, 8, 3, 3], back)));
     const outputs = async (m: Model, name: string): Promise<Float32Array> => {
       const shown = edit(m, (d) => (name === 'y' ? undefined : d.addOutput(makeValue(name, 'float32'))));
-      const parts = await Promise.all(images.map(async (feeds) => (await runModel(shown, feeds))[name]?.data as Float32Array));
+      const parts = await Promise.all(
+        images.map(async (feeds) => (await runModel(shown, feeds))[name]?.data as Float32Array),
+      );
       return Float32Array.from(parts.flatMap((part) => [...part]));
     };
     expect(conv2?.output?.[at5]).toBeCloseTo(snr(await outputs(model, 'c2'), await outputs(rounded, 'c2')), 2);
     // The gain is a mean over widths; on five outputs behind a pooling the luck of one rounding is a few decibels.
-    expect(Math.abs((conv2?.atOutput[at5] ?? 0) - snr(await outputs(model, 'y'), await outputs(rounded, 'y')))).toBeLessThan(4);
+    expect(
+      Math.abs((conv2?.atOutput[at5] ?? 0) - snr(await outputs(model, 'y'), await outputs(rounded, 'y'))),
+    ).toBeLessThan(4);
   });
 
   it('has every tensor, κ between the models, activations and weights', async () => {
@@ -115,7 +124,12 @@ describe('analyze: the harmonic sum', () => {
       ...{ opset: 13, ir: 8 },
       inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
       outputs: [makeValue('y', 'float32', ['N', 8, 8, 8])],
-      initializers: [weight('a', [8, 3, 3, 3], 5), weight('b', [8, 3, 3, 3], 5), weight('c', [8, 3, 3, 3], 9, 0.02), weight('m', [1, 1], 3)],
+      initializers: [
+        weight('a', [8, 3, 3, 3], 5),
+        weight('b', [8, 3, 3, 3], 5),
+        weight('c', [8, 3, 3, 3], 9, 0.02),
+        weight('m', [1, 1], 3),
+      ],
       nodes: [
         makeNode('Conv', ['x', 'a'], ['ya'], pads, { name: 'first' }),
         makeNode('Conv', ['x', 'b'], ['yb'], pads, { name: 'second' }),
@@ -127,7 +141,14 @@ describe('analyze: the harmonic sum', () => {
     const { compositions } = await analyse(twins);
     const [four] = compositions;
     expect(Math.abs((four?.predicted ?? 0) - (four?.measured ?? 0))).toBeGreaterThan(2);
-    expect(four?.broken.slice(0, 2).map((n) => n.layer).sort()).toEqual(['first (weights)', 'second (weights)']);
-    expect(four?.broken[0]?.text).toMatch(/adds -?\d+ % of the output's noise where the sum of independent errors has \d+ %/);
+    expect(
+      four?.broken
+        .slice(0, 2)
+        .map((n) => n.layer)
+        .sort(),
+    ).toEqual(['first (weights)', 'second (weights)']);
+    expect(four?.broken[0]?.text).toMatch(
+      /adds -?\d+ % of the output's noise where the sum of independent errors has \d+ %/,
+    );
   });
 });

@@ -8,7 +8,16 @@ import { prepare } from '../../passes/fold/prepare.ts';
 import type { Note, PassContext } from '../../passes/pass.ts';
 import { quantizedRegion } from '../../passes/quantize/region.ts';
 import { staticQuantizer } from '../../passes/quantize/static.ts';
-import { activationSources, analysedWidths, decibel, injected, outputErrors, weightSource, type Injection, type Source } from './sources.ts';
+import {
+  activationSources,
+  analysedWidths,
+  decibel,
+  injected,
+  outputErrors,
+  weightSource,
+  type Injection,
+  type Source,
+} from './sources.ts';
 
 export interface AnalyzeOptions {
   readonly samples: number;
@@ -94,7 +103,14 @@ export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOpti
     sources.push({ ...source, gain: dB, atOutput: source.measured.map((s) => (gain > 0 ? s - dB : Infinity)) });
   }
   const compositions: Composition[] = [];
-  const pairs = [4, 5, 6, 7, 8].flatMap((bits) => (bits === 8 ? [[8, 8]] : [[bits, 8], [bits, bits]])) as [number, number][];
+  const pairs = [4, 5, 6, 7, 8].flatMap((bits): [number, number][] =>
+    bits === 8
+      ? [[8, 8]]
+      : [
+          [bits, 8],
+          [bits, bits],
+        ],
+  );
   for (const [i, [weights, acts]] of pairs.entries()) {
     ctx.progress(0.7 + (0.3 * i) / pairs.length, `quantized to ${weights} and ${acts} bits`);
     compositions.push(await composition(ctx, { model, float, layers, sources, inject, probe, o }, weights, acts));
@@ -143,8 +159,16 @@ async function breakers(ctx: PassContext, bench: Bench, bitsOf: (source: Source)
   const found: { name: string; difference: number; text: string }[] = [];
   for (const [i, source] of sources.entries()) {
     ctx.signal.throwIfAborted();
-    const expected = 10 ** (-(source.atOutput[(analysedWidths as readonly number[]).indexOf(bitsOf(source))] as number) / 10);
-    const real = whole - (await probe.noise(injected(float, all.filter((_, k) => k !== i))));
+    const expected =
+      10 ** (-(source.atOutput[(analysedWidths as readonly number[]).indexOf(bitsOf(source))] as number) / 10);
+    const real =
+      whole -
+      (await probe.noise(
+        injected(
+          float,
+          all.filter((_, k) => k !== i),
+        ),
+      ));
     const share = (noise: number): string => `${((100 * noise) / whole).toFixed(0)} %`;
     const text = `adds ${share(real)} of the output's noise where the sum of independent errors has ${share(expected)}`;
     found.push({ name: `${source.name} (${source.kind})`, difference: Math.abs(real - expected), text });

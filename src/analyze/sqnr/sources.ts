@@ -72,7 +72,8 @@ function modelled(meanSquare: number, variance: number): Readonly<Record<Distrib
   return Object.fromEntries(distributions.map((model) => [model, row(model)])) as Record<Distribution, number[]>;
 }
 
-const fitted = (measured: readonly number[]): number => fitSlope([2, 3, 4, 5, 6, 7, 8], measured.slice(0, 7))?.slope ?? 0;
+const fitted = (measured: readonly number[]): number =>
+  fitSlope([2, 3, 4, 5, 6, 7, 8], measured.slice(0, 7))?.slope ?? 0;
 
 /** Statistics and SQNRs of a layer's weights. */
 export function weightSource(layer: PlannedLayer, scales: Scales, output: readonly number[]): Source {
@@ -103,9 +104,12 @@ export async function activationSources(
   const roots = [...new Set([...region.values.values()].map((value) => value.root))];
   const calibrator = calibrators.find((c) => c.name === options.method) as Calibrator;
   const wanted = new Map(
-    roots.map((value) => [value, [sealed(histogram({}, value)), observerOf(calibrator.statistics[0] ?? 'histogram', {}, value)]]),
+    roots.map((value) => [
+      value,
+      [sealed(histogram({}, value)), observerOf(calibrator.statistics[0] ?? 'histogram', {}, value)],
+    ]),
   );
-  const found = await ctx.collect<unknown>(float, wanted as never, options.samples);
+  const found = await ctx.collect<unknown>(float, wanted, options.samples);
   return roots.map((value) => {
     const [h, statistic] = found.get(value) as [Histogram, never];
     const clip = region.values.get(value)?.clip;

@@ -34,7 +34,9 @@ export function damageTable(
   round: Rounder,
   ctx: PassContext,
 ): Promise<DamageTable> {
-  return remembered(ctx, 'damages', model, [o.damage, o.samples, o.rounding, o.scales], ground, () => measuredTable(ground, o, round, ctx));
+  return remembered(ctx, 'damages', model, [o.damage, o.samples, o.rounding, o.scales], ground, () =>
+    measuredTable(ground, o, round, ctx),
+  );
 }
 
 /**

@@ -17,10 +17,13 @@ const { widths, first, last, limits, together, scales, rounding, samples } = com
 
 const options = z.strictObject({
   budget: z
-    .strictObject({ weights: z.number().min(1).max(32).meta({ description: 'mean bits a weight; float layers count 32' }) })
+    .strictObject({
+      weights: z.number().min(1).max(32).meta({ description: 'mean bits a weight; float layers count 32' }),
+    })
     .optional(),
   latency: z.number().positive().max(2).optional().meta({
-    description: 'time of all layers as a share of what they take in float: 0.6 = at most 60 %; left out = as fast as it goes',
+    description:
+      'time of all layers as a share of what they take in float: 0.6 = at most 60 %; left out = as fast as it goes',
   }),
   float: z.boolean().default(true).meta({ description: 'a layer may also stay in float, where that is faster' }),
   seconds: z.number().positive().default(60).meta({ description: 'time that measuring latencies may take' }),
@@ -120,7 +123,11 @@ async function apply(model: Model, o: LatencyOptions, ctx: PassContext): Promise
     skipped,
     notes: [
       `layers take ${((100 * total('milliseconds')) / whole).toFixed(0)} % of their time in float at batch 1, ${(taken.reduce((s, w) => s + w.size, 0) / parameters).toFixed(2)} bits a weight; expected at the output ${dB(total('damage'))} from weights alone`,
-      ...(o.widths.some((w) => w < 8) ? [`${layers.reduce((sum, l, i) => sum + packedBytes(l, (taken[i] as Way).bits ?? 32), 0)} bytes of packed weights`] : []),
+      ...(o.widths.some((w) => w < 8)
+        ? [
+            `${layers.reduce((sum, l, i) => sum + packedBytes(l, (taken[i] as Way).bits ?? 32), 0)} bytes of packed weights`,
+          ]
+        : []),
     ],
   };
 }
@@ -131,7 +138,9 @@ const formatOf = ({ bits }: Way) => weightFormat(bits ?? null, true) ?? ({ kind:
 function choose(ways: readonly (readonly Way[])[], size: number, time: number | undefined): number[] {
   const solve = (lambda: number): { chosen: number[]; time: number } => {
     const { chosen } = knapsack(
-      ways.map((list) => list.map((way) => ({ cost: way.size, damage: Math.max(0, way.damage) + lambda * way.milliseconds }))),
+      ways.map((list) =>
+        list.map((way) => ({ cost: way.size, damage: Math.max(0, way.damage) + lambda * way.milliseconds })),
+      ),
       size,
     );
     return { chosen, time: chosen.reduce((sum, k, i) => sum + (ways[i]?.[k]?.milliseconds ?? 0), 0) };
@@ -141,9 +150,13 @@ function choose(ways: readonly (readonly Way[])[], size: number, time: number | 
   const fastest = solve(steep);
   if (time === undefined) return fastest.chosen;
   if (fastest.time > time)
-    throw new QtoolError('schedule', `a latency of ${time.toFixed(3)} ms cannot be reached: the fastest take ${fastest.time.toFixed(3)} ms`, {
-      hint: 'allow float layers, more bytes, or a larger share of the time in float',
-    });
+    throw new QtoolError(
+      'schedule',
+      `a latency of ${time.toFixed(3)} ms cannot be reached: the fastest take ${fastest.time.toFixed(3)} ms`,
+      {
+        hint: 'allow float layers, more bytes, or a larger share of the time in float',
+      },
+    );
   const free = solve(0);
   if (free.time <= time) return free.chosen;
   let [low, high, best] = [1e-9, steep, fastest.chosen];

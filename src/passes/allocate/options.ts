@@ -54,13 +54,10 @@ export const common = {
     .enum(['mse', 'minmax'])
     .default('mse')
     .meta({ description: 'how that quantizer chooses its weight scales' }),
-  rounding: z
-    .enum(['nearest', 'descent'])
-    .default('nearest')
-    .meta({
-      description:
-        "how weights will be rounded: to the nearest step, or by AdaRound's descent after the quantizer, which mends some layers far more than others",
-    }),
+  rounding: z.enum(['nearest', 'descent']).default('nearest').meta({
+    description:
+      "how weights will be rounded: to the nearest step, or by AdaRound's descent after the quantizer, which mends some layers far more than others",
+  }),
   samples: z.number().int().positive().default(128).meta({ description: 'calibration samples for the output error' }),
 };
 

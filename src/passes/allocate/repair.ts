@@ -17,7 +17,8 @@ const { widths, first, last, limits, together, scales, rounding, samples } = com
 
 const options = z.strictObject({
   metric: z.string().min(1).default('output').meta({
-    description: "what must become better: 'output' = the error of the outputs on calibration data, or a metric of the run",
+    description:
+      "what must become better: 'output' = the error of the outputs on calibration data, or a metric of the run",
   }),
   seconds: z.number().positive().default(120).meta({ description: 'time it may take' }),
   ...{ widths, first, last, limits, together, scales, rounding, samples },

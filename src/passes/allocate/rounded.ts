@@ -58,8 +58,7 @@ export function withRounded(model: Model, rounded: ReadonlyMap<PlannedLayer, Rou
       layer.weights.forEach(({ tensor }, i) =>
         draft.setInitializer(makeTensor(tensor.name, 'float32', dimsOf(tensor), data[i] as Float32Array)),
       );
-      for (const [name, bias] of biases ?? [])
-        draft.setInitializer(makeTensor(name, 'float32', [bias.length], bias));
+      for (const [name, bias] of biases ?? []) draft.setInitializer(makeTensor(name, 'float32', [bias.length], bias));
     }
   });
 }

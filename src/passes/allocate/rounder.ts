@@ -1,5 +1,4 @@
 import type { Model } from '../../graph/model.ts';
-import type { NodeProto } from '../../graph/proto.ts';
 import { initializers, layerName } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
 import { dequantize, quantize } from '../../numerics/quantize.ts';
@@ -32,12 +31,18 @@ export function rounderFor(
     const plain = roundLayer(layer, bits, o.scales);
     if (!layer.weights.every(({ node }) => hasGram(node))) return plain;
     if (held?.layer !== layer) {
-      const requests = layer.weights.map(({ node, tensor }) => ({ node, dims: dimsOf(tensor), input: node.input[0] ?? '' }));
+      const requests = layer.weights.map(({ node, tensor }) => ({
+        node,
+        dims: dimsOf(tensor),
+        input: node.input[0] ?? '',
+      }));
       held = { layer, grams: await layerGrams(ctx, float, requests, { samples: o.samples }) };
     }
     const { grams } = held;
     const biases = new Map<string, Float32Array>();
-    const data = layer.weights.map((weight, i) => descended(float, weight, bits, o.scales, grams[i] as LayerGram, biases));
+    const data = layer.weights.map((weight, i) =>
+      descended(float, weight, bits, o.scales, grams[i] as LayerGram, biases),
+    );
     return { ...plain, data, biases };
   };
 }
@@ -57,7 +62,7 @@ function descended(
   const codes = quantize(data, dims, params);
   const bias = initializers(float.graph).get(node.input[2] ?? '');
   const layer: QuantizedLayer = {
-    ...{ name: layerName(node), node, twin: node as NodeProto, dims, weights: data, bias: undefined },
+    ...{ name: layerName(node), node, twin: node, dims, weights: data, bias: undefined },
     ...{ codes: makeTensor('codes', 'int8', dims, codes), scale: params.scale, zeroPoint: params.zeroPoint },
     scaleAxis: params.scale.length > 1 ? axis : undefined,
   };

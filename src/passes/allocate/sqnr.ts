@@ -37,7 +37,7 @@ const options = z
       .int()
       .min(2)
       .max(8)
-      .default(5)
+      .default(4)
       .meta({ description: 'width at which the gains are measured, one layer at a time' }),
   })
   .refine(oneConstraint, { message: oneConstraintMessage });
@@ -76,7 +76,9 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
   const { layers } = ground;
   const spend = spending(ground.float, layers, o);
   const round = rounderFor(ctx, ground.float, o);
-  const gains = o.gains === 'equal' ? layers.map(() => 1)
+  const gains =
+    o.gains === 'equal'
+      ? layers.map(() => 1)
       : await remembered(ctx, 'gains', model, [o.samples, o.probe_bits, o.rounding, o.scales], ground, () =>
           measuredGains(ground, o, round, ctx),
         );

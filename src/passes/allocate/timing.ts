@@ -1,7 +1,7 @@
 import type { Feeds, Tensor } from '../../data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../graph/build.ts';
 import type { Model } from '../../graph/model.ts';
-import { NodeCodec, type NodeProto, type TensorProto } from '../../graph/proto.ts';
+import { NodeCodec, toNumber, type NodeProto, type TensorProto } from '../../graph/proto.ts';
 import { initializers, layerName, opset } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { dimsOf, elementCount, floatData, makeTensor } from '../../graph/tensor.ts';
@@ -36,8 +36,11 @@ export async function layerTimes(
   const shapes = await ctx.shapes(float);
   const nodes = new Map(float.graph.node.map((node) => [layerName(node), node]));
   const known = new Map<string, LayerTimes>();
-  const keyOf = (node: NodeProto): string =>
-    `${node.op_type} ${node.input.slice(0, 2).map((name) => shapes.get(name)?.dims.join('×')).join()} ${shapes.get(node.output[0] ?? '')?.dims.join('×')} ${node.attribute.map((a) => `${a.name}=${a.i}${a.ints.join()}`).join()}`;
+  const keyOf = (node: NodeProto): string => {
+    const dims = [...node.input.slice(0, 2), node.output[0] ?? ''].map((name) => shapes.get(name)?.dims.join('×'));
+    const attributes = node.attribute.map((a) => `${a.name}=${toNumber(a.i)},${a.ints.map(toNumber).join()}`);
+    return [node.op_type, ...dims, ...attributes].join(' ');
+  };
   const distinct = new Set(layers.flatMap((layer) => layer.nodes.map((name) => keyOf(nodes.get(name) as NodeProto))));
   const times: LayerTimes[] = [];
   for (const [i, layer] of layers.entries()) {
@@ -130,7 +133,12 @@ function layerGraph(float: Model, node: NodeProto, kind: Kind, dims: readonly nu
       const count = params.scale.length;
       constants.push(
         makeTensor('b_codes', 'int32', [count], new Int32Array(count).fill(1000)),
-        makeTensor('b_scale', 'float32', [count], params.scale.map((s) => s / 64)),
+        makeTensor(
+          'b_scale',
+          'float32',
+          [count],
+          params.scale.map((s) => s / 64),
+        ),
         makeTensor('b_zero', 'int32', [count], new Int32Array(count)),
       );
       nodes.push(makeNode('DequantizeLinear', ['b_codes', 'b_scale', 'b_zero'], ['b_float'], { axis: 0 }));

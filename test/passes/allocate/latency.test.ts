@@ -12,13 +12,16 @@ const context = (given: Partial<PassContext> = {}): PassContext => testContext({
 const allocate = (options: object) =>
   latencyAllocator.apply(smallConvNet(), latencyAllocator.options.parse({ seconds: 1, ...options }), context());
 const widthsOf = (plan: Plan | undefined) =>
-  Object.fromEntries([...(plan ?? [])].map(([name, { weights }]) => [name, weights?.kind === 'int' ? weights.bits : 'float']));
+  Object.fromEntries(
+    [...(plan ?? [])].map(([name, { weights }]) => [name, weights?.kind === 'int' ? weights.bits : 'float']),
+  );
 
 describe('allocate/latency', () => {
   it('takes for each layer what was measured to be faster, where time alone counts', async () => {
     const { plan, changed } = await allocate({});
     for (const { layer, text } of changed) {
-      const [integer, float] = /integer (\d+) µs, float between integers (\d+) µs/.exec(text)?.slice(1).map(Number) ?? [];
+      const [integer, float] =
+        /integer (\d+) µs, float between integers (\d+) µs/.exec(text)?.slice(1).map(Number) ?? [];
       expect(integer).toBeGreaterThan(0);
       // Equal microseconds may differ in what was rounded away.
       if (integer !== float) expect(widthsOf(plan)[layer] === 'float').toBe((float as number) < (integer as number));

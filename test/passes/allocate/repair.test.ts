@@ -24,7 +24,9 @@ const planOf = (widths: Record<string, number>): Plan =>
     ]),
   );
 const bitsOf = (plan: Plan | undefined): Record<string, number> =>
-  Object.fromEntries([...(plan ?? [])].map(([name, { weights }]) => [name, weights?.kind === 'int' ? weights.bits : NaN]));
+  Object.fromEntries(
+    [...(plan ?? [])].map(([name, { weights }]) => [name, weights?.kind === 'int' ? weights.bits : NaN]),
+  );
 const spent = (bits: Record<string, number>): number =>
   Object.entries(bits).reduce((sum, [name, b]) => sum + b * (parameters[name] as number), 0);
 
@@ -45,7 +47,8 @@ describe('exchange', () => {
         const start = layers.map((l) => l.start);
         const items = layers.map((l) => ({ widths: [2, 3, 4, 5, 6, 7, 8], parameters: l.parameters }));
         const found = await exchange(items, start, { damage, expired: () => false, progress: () => undefined });
-        const cost = (bits: readonly number[]): number => bits.reduce((s, b, i) => s + b * (items[i]?.parameters ?? 0), 0);
+        const cost = (bits: readonly number[]): number =>
+          bits.reduce((s, b, i) => s + b * (items[i]?.parameters ?? 0), 0);
         expect(cost(found.bits)).toBeLessThanOrEqual(cost(start));
         expect(found.after).toBeLessThanOrEqual(found.before);
         expect(found.after).toBe(await damage(found.bits));
@@ -84,7 +87,11 @@ describe('allocate/repair', () => {
     expect(spent(bitsOf(plan))).toBeLessThanOrEqual(spent(bitsOf(bad)));
     expect(bitsOf(plan).conv2).toBeLessThan(8);
     expect(changed.map((c) => c.layer)).toContain('fc');
-    const [before, after] = /output: ([\d.]+) dB before, ([\d.]+) dB after/.exec(notes?.[0] ?? '')?.slice(1).map(Number) ?? [];
+    const [before, after] =
+      /output: ([\d.]+) dB before, ([\d.]+) dB after/
+        .exec(notes?.[0] ?? '')
+        ?.slice(1)
+        .map(Number) ?? [];
     expect(after).toBeGreaterThan((before as number) + 3);
     const got = await (await openProbe(context(), smallConvNet(), 32)).noise(preview as Model);
     expect(-10 * Math.log10(got)).toBeCloseTo(after as number, 0);
