@@ -2,7 +2,7 @@
 // The size/accuracy curve of mixed bit-widths against uniform ones, activations in 8 bits, bytes on disk after packing.
 //
 //   npm run build && node bench/allocation.mjs <folder with models/ and data/cifar10/> [nets=resnet20,resnet56,lenet-5,lenet-300-100]
-//     [--limit 5000] [--budgets 2.5,3,3.5,4] [--methods uniform,equal,closed,repaired,knapsack] [--rounding descent] [--out file.json]
+//     [--limit 5000] [--uniform 8,6,5,4] [--budgets 2.5,3,3.5,4] [--methods uniform,equal,closed,repaired,knapsack] [--rounding descent] [--out file.json]
 //
 // Every model, uniform or allocated, gets the same treatment: weight scales searched for the least squared error, the same 512
 // calibration samples, AdaRound's descent with bias correction on 64 of them (--rounding nearest: none), and the packed file.
@@ -27,6 +27,7 @@ const flag = (name, otherwise) => {
 };
 const limit = Number(flag('limit', '5000'));
 const budgets = flag('budgets', '2.25,2.5,2.75,3,3.25,3.5,4,5').split(',').map(Number);
+const uniform = flag('uniform', '8,7,6,5,4,3,2').split(',').map(Number);
 const methods = flag('methods', 'uniform,equal,closed,repaired,knapsack').split(',');
 const rounding = flag('rounding', 'descent');
 const out = flag('out', undefined);
@@ -95,7 +96,7 @@ for (const name of names.split(',')) {
         const [logits] = Object.values(await session.run(batch.feeds));
         for (let i = 0; i < batch.count; i++) {
           const row = logits.data.subarray(i * 10, i * 10 + 10);
-          right.push(row.indexOf(Math.max(...row)) === batch.targets[i].label ? 1 : 0);
+          right.push(row.indexOf(Math.max(...row)) === batch.targets[i].label[0] ? 1 : 0);
         }
       }
     });
@@ -147,8 +148,7 @@ for (const name of names.split(',')) {
     );
   };
 
-  if (methods.includes('uniform'))
-    for (const bits of [8, 7, 6, 5, 4, 3, 2]) await finish('uniform', bits, new Map(), bits, 0);
+  if (methods.includes('uniform')) for (const bits of uniform) await finish('uniform', bits, new Map(), bits, 0);
   for (const weights of budgets) {
     const common = { budget: { weights }, rounding, samples: 64 };
     const timed = async (work) => {
@@ -195,13 +195,13 @@ function paired(a, b) {
 /** For every uniform width: is some allocated model of no more bytes at least as accurate, and how small is one as accurate? */
 function summary(name, points, reference) {
   const lines = [];
-  const uniform = points.filter((p) => p.method === 'uniform');
+  const plain = points.filter((p) => p.method === 'uniform');
   const others = points.filter((p) => p.method !== 'uniform');
   const difference = (p, q) => {
     const mean = p.right.reduce((sum, v, i) => sum + v - q.right[i], 0) / p.right.length;
     return [100 * mean, paired(p.right, q.right)];
   };
-  for (const u of uniform) {
+  for (const u of plain) {
     const fits = others.filter((p) => p.bytes <= u.bytes).sort((a, b) => b.top1 - a.top1)[0];
     const equal = others.filter((p) => {
       const [gain, interval] = difference(p, u);
@@ -218,7 +218,7 @@ function summary(name, points, reference) {
   }
   const lossless = (p) => (100 * (sumOf(reference) - sumOf(p.right))) / reference.length <= paired(reference, p.right);
   const best = (list) => list.filter(lossless).sort((a, b) => a.bytes - b.bytes)[0];
-  const [u, a] = [best(uniform), best(others)];
+  const [u, a] = [best(plain), best(others)];
   if (u && a)
     lines.push(
       `${name} smallest within the paired interval of float: uniform ${u.budget} with ${u.bytes} bytes, ${a.method} ${a.budget} with ${a.bytes} (${(100 * (1 - a.bytes / u.bytes)).toFixed(1)} % smaller)`,
