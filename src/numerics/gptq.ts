@@ -7,8 +7,11 @@ import type { Mask } from './sparsity.ts';
 
 const { fround, min } = Math;
 
-/** Scale and zero point for the weights of one group; they are float32 numbers held as doubles. */
-export type ChooseParams = (values: Float32Array) => { readonly scale: number; readonly zeroPoint: number };
+/** Scale and zero point for the weights of one group of a row; they are float32 numbers held as doubles. */
+export type ChooseParams = (
+  values: Float32Array,
+  row: number,
+) => { readonly scale: number; readonly zeroPoint: number };
 
 export interface GptqOptions {
   readonly format: AffineFormat;
@@ -112,7 +115,7 @@ export function gptq(
   return { codes, params: { format, granularity, scale, zeroPoint } };
 
   function set(row: number, g: number, values: Float32Array): void {
-    const chosen = choose(values);
+    const chosen = choose(values, row);
     scale[row * groups + g] = chosen.scale;
     zeroPoint[row * groups + g] = chosen.zeroPoint;
   }

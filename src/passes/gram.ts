@@ -2,7 +2,7 @@ import { intAttribute, intsAttribute, stringAttribute } from '../graph/attribute
 import { makeModel, makeNode, makeValue } from '../graph/build.ts';
 import type { Feeds, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
-import type { NodeProto, TensorProto } from '../graph/proto.ts';
+import { NodeCodec, type NodeProto, type TensorProto } from '../graph/proto.ts';
 import { isOp, layerName } from '../graph/query.ts';
 import { makeTensor } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
@@ -64,8 +64,7 @@ export async function layerGrams(
   requests: readonly GramRequest[],
   options: GramOptions = {},
 ): Promise<LayerGram[]> {
-  const graphs = requests.map((request) => momentGraph(request.node, request.dims, options));
-  const sums = requests.map(({ node, dims }) => emptyGram(node, dims, options));
+  const sums = requests.map((request) => openGram(request, options));
   const main = ctx.capture(model, [...new Set(requests.map((r) => r.input))], options.samples);
   const beside =
     options.reference &&
@@ -76,15 +75,37 @@ export async function layerGrams(
     const others = beside ? ((await beside.next()).value as Feeds) : values;
     for (const [i, request] of requests.entries()) {
       const hat = values[request.input] as Tensor;
-      const float = others[request.reference ?? request.input] as Tensor;
-      for (const [a, b] of slices(hat, float, request)) {
-        const graph = geometryGraph(graphs[i] as MomentGraph, a);
-        await addMoments(ctx, graph, sums[i] as MutableGram, a, beside ? b : undefined);
-      }
+      const float = beside && (others[request.reference ?? request.input] as Tensor);
+      await (sums[i] as OpenGram).add(ctx, hat, float);
     }
   }
-  return sums;
+  return sums.map((sum) => sum.gram);
 }
+
+/** Moments that are still being summed up. */
+export interface OpenGram {
+  readonly gram: LayerGram;
+  /** Adds a batch of the layer's input; `float`, of the same shape, where the cross moments are wanted. */
+  add(ctx: PassContext, hat: Tensor, float: Tensor | undefined): Promise<void>;
+}
+
+/** Starts the moments of one layer, for callers that bring its inputs themselves. */
+export function openGram(
+  request: Pick<GramRequest, 'node' | 'dims'>,
+  options: { readonly reference?: unknown; readonly products?: boolean },
+): OpenGram {
+  const graph = momentGraph(request.node, request.dims, options);
+  const gram = emptyGram(request.node, request.dims, options);
+  return {
+    gram,
+    async add(ctx, hat, float) {
+      for (const [a, b] of slices(hat, float ?? hat, request))
+        await addMoments(ctx, geometryGraph(graph, a), gram, a, float && b);
+    },
+  };
+}
+
+type Wanted = Parameters<typeof openGram>[1];
 
 interface MutableGram extends LayerGram {
   count: number;
@@ -99,14 +120,14 @@ interface MomentGraph {
   readonly cache: Map<string, Model>;
 }
 
-function momentGraph(node: NodeProto, dims: readonly number[], options: GramOptions): MomentGraph {
+function momentGraph(node: NodeProto, dims: readonly number[], options: Wanted): MomentGraph {
   if (!hasGram(node))
     throw new QtoolError('graph', `second moments are not known for ${node.op_type}`, { at: layerName(node) });
   const [crossed, products] = [options.reference !== undefined, options.products ?? true];
   return { node, dims, crossed, products, cache: new Map() };
 }
 
-function emptyGram(node: NodeProto, dims: readonly number[], options: GramOptions): MutableGram {
+function emptyGram(node: NodeProto, dims: readonly number[], options: Wanted): MutableGram {
   const crossed = options.reference !== undefined;
   const groups = isOp(node, 'Conv') ? intAttribute(node, 'group', 1) : 1;
   const size = kernelSize(node, dims);
@@ -131,7 +152,11 @@ function kernelSize(node: NodeProto, dims: readonly number[]): number {
 }
 
 /** Cuts a batch where its im2col matrix would be too large. */
-function* slices(hat: Tensor, float: Tensor, { node, dims }: GramRequest): Generator<[Tensor, Tensor]> {
+function* slices(
+  hat: Tensor,
+  float: Tensor,
+  { node, dims }: Pick<GramRequest, 'node' | 'dims'>,
+): Generator<[Tensor, Tensor]> {
   const rows = hat.dims[0] ?? 1;
   const taps = isOp(node, 'Conv') ? dims.slice(2).reduce((a, b) => a * b, 1) : 1;
   const step = Math.max(1, Math.floor(matrixLimit / ((hat.data.length / rows) * taps)));
@@ -168,7 +193,8 @@ async function addMoments(
     add(into.cross, 'cross');
     add(into.crossSum, 'crossSum');
   }
-  into.count += Number((got.count?.data as BigInt64Array)[0]);
+  const samples = into.gram.length > 0 ? 1 : (hat.dims[0] ?? 1);
+  into.count += Number((got.count?.data as BigInt64Array)[0]) * samples;
 }
 
 /** The graph for one input shape; the batch axis is free. */
@@ -189,15 +215,19 @@ function build({ node, dims, crossed, products }: MomentGraph, shape: readonly n
     initializers.push(makeTensor(name, 'int64', [values.length], BigInt64Array.from(values, BigInt)));
     return name;
   };
-  const nodes = names.flatMap((name) =>
-    isOp(node, 'Conv')
+  // Sums alone need no column of each sample: summing the batch first is the same.
+  const first = (name: string): string => (products ? name : `${name}_all`);
+  const nodes = names.flatMap((name) => [
+    ...(products ? [] : [makeNode('ReduceSum', [name, constant(`${name}_batch`, [0])], [first(name)])]),
+    ...(isOp(node, 'Conv')
       ? convColumns(node, dims, shape, name, [groups, size], constant)
       : [
           makeNode('Reshape', [name, constant(`${name}_flat`, [-1, size])], [`${name}_rows`]),
           makeNode('Transpose', [`${name}_rows`], [`${name}_turned`], { perm: [1, 0] }),
           makeNode('Reshape', [`${name}_turned`, constant(`${name}_shape`, [1, size, -1])], [`${name}_columns`]),
-        ],
-  );
+        ]
+    ).map((n) => (n.input[0] === name ? NodeCodec.amend(n, { input: [first(name), ...n.input.slice(1)] }) : n)),
+  ]);
   const last = constant('last', [2]);
   const product = (left: string, right: string, output: string): NodeProto[] => [
     makeNode('Transpose', [`${right}_columns`], [`${output}_right`], { perm: [0, 2, 1] }),

@@ -33,9 +33,13 @@ import { dynamicQuantizer } from './quantize/dynamic.ts';
 import { float16Quantizer } from './quantize/float16.ts';
 import { staticQuantizer } from './quantize/static.ts';
 import { weightsOnlyQuantizer } from './quantize/weights_only.ts';
+import { absorbBias } from './recover/absorb_bias.ts';
 import { adaround } from './recover/adaround.ts';
 import { biasCorrection } from './recover/bias_correction.ts';
 import { equalize } from './recover/equalize.ts';
+import { gptqRounding } from './recover/gptq.ts';
+import { migrate } from './recover/migrate.ts';
+import { weightScale } from './recover/weight_scale.ts';
 
 /**
  * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
@@ -76,7 +80,11 @@ export const passes: readonly Pass[] = [
   anyPass(weightsOnlyQuantizer),
   anyPass(float16Quantizer),
   anyPass(equalize),
+  anyPass(absorbBias),
+  anyPass(migrate),
   anyPass(biasCorrection),
+  anyPass(weightScale),
+  anyPass(gptqRounding),
   anyPass(adaround),
   anyPass(encoder),
 ];

@@ -62,6 +62,28 @@ describe('layerGrams', () => {
   it('of MatMul with leading axes', () => expectMoments(makeNode('MatMul', ['x', 'w'], ['y']), [5, 4], [6, 5]));
   it('of Gemm', () => expectMoments(makeNode('Gemm', ['x', 'w'], ['y']), [5, 4], [5]));
 
+  it('gives the same sums and count without the products', async () => {
+    const node = conv({ strides: [2, 1], pads: [0, 2, 1, 3] });
+    const model = makeModel({
+      opset: 17,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 3, 9, 8])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [4, 3, 3, 2], 3)],
+      nodes: [node],
+    });
+    const calibration = [1, 2].map((seed) => ({ x: floats(noise(seed, 5 * 216), [5, 3, 9, 8]) }));
+    const given = async (products: boolean): Promise<LayerGram> =>
+      (
+        await layerGrams(testContext({ calibration }), model, [{ node, dims: [4, 3, 3, 2], input: 'x' }], { products })
+      )[0] as LayerGram;
+    const [full, sums] = [await given(true), await given(false)];
+    expect(sums.gram).toHaveLength(0);
+    expect(sums.count).toBe(full.count);
+    // float32 sums in another order.
+    sums.sum.forEach((s, i) => expect(s).toBeCloseTo(full.sum[i] as number, 3));
+  });
+
   it('gives cross moments with a reference model', async () => {
     const double = makeModel({
       opset: 17,

@@ -64,6 +64,7 @@ function descended(
   const layer: QuantizedLayer = {
     ...{ name: layerName(node), node, twin: node, dims, weights: data, bias: undefined },
     ...{ codes: makeTensor('codes', 'int8', dims, codes), scale: params.scale, zeroPoint: params.zeroPoint },
+    scaleName: 'scale',
     scaleAxis: params.scale.length > 1 ? axis : undefined,
   };
   const problem = roundingProblem(layer, gram, bias !== undefined, damping);

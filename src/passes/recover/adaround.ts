@@ -2,11 +2,11 @@ import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Tensor } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
-import { layerGrams, type LayerGram } from '../gram.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { adaroundStep, stretch } from './adaround_graph.ts';
+import { layerByLayer } from './sequence.ts';
 import { meanError, outputError, polish, roundingProblem, toCodes, type RoundingProblem } from './rounding_problem.ts';
-import { addToBias, gramRequest, quantizedLayers, storeCodes } from './sites.ts';
+import { addToBias, quantizedLayers, storeCodes } from './sites.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(1024).meta({ description: 'calibration samples' }),
@@ -52,25 +52,21 @@ async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promis
     return { model, changed: [], skipped: [], notes: ['nothing is quantized yet: put this after a quantizer'] };
   const { layers, skipped } = quantizedLayers(model, twin);
   const changed: Note[] = [];
-  let current = model;
-  for (const [i, layer] of layers.entries()) {
-    ctx.signal.throwIfAborted();
-    ctx.progress(i / layers.length, `rounding ${layer.name}`);
-    const settings = { samples: o.samples, reference: twin };
-    const [gram] = (await layerGrams(ctx, current, [gramRequest(layer)], settings)) as [LayerGram];
+  const settings = { samples: o.samples, doing: 'rounding' };
+  const rounded = await layerByLayer(ctx, { model, twin, layers }, settings, async (current, layer, gram) => {
     const problem = roundingProblem(layer, gram, o.bias && layer.bias !== undefined, o.damping);
     const learned = o.iterations > 0 ? await learn(problem, o, ctx) : problem.nearest.slice();
     if (o.descent) polish(problem, learned);
     // The relaxation may end worse than what is stored; then that stays.
     const best = outputError(problem, learned) <= outputError(problem, problem.nearest) ? learned : problem.nearest;
-    current = edit(current, (draft) => {
+    const moved = best.reduce((n, code, k) => n + (code === problem.nearest[k] ? 0 : 1), 0);
+    changed.push({ layer: layer.name, text: `${moved} of ${best.length} weights rounded the other way` });
+    return edit(current, (draft) => {
       storeCodes(draft, layer, toCodes(layer, best));
       if (o.bias) addToBias(draft, layer, meanError(layer, gram, best));
     });
-    const moved = best.reduce((n, code, k) => n + (code === problem.nearest[k] ? 0 : 1), 0);
-    changed.push({ layer: layer.name, text: `${moved} of ${best.length} weights rounded the other way` });
-  }
-  return { model: current, changed, skipped };
+  });
+  return { model: rounded, changed, skipped };
 }
 
 /** Adam on the relaxed roundings; returns the hard ones. */

@@ -2,8 +2,9 @@ import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { tensorData } from '../../graph/tensor.ts';
-import { layerGrams, type GramOptions, type LayerGram } from '../gram.ts';
+import { layerGrams, type LayerGram } from '../gram.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { layerByLayer } from './sequence.ts';
 import { meanError } from './rounding_problem.ts';
 import { addToBias, asRows, gramRequest, quantizedLayers, type QuantizedLayer } from './sites.ts';
 
@@ -43,25 +44,21 @@ async function apply(model: Model, o: BiasOptions, ctx: PassContext): Promise<Pa
     ...found.layers.filter((layer) => !layer.bias).map(({ name }) => ({ layer: name, text: 'has no bias to correct' })),
   ];
   const changed: Note[] = [];
-  const settings: GramOptions = { samples: o.samples, products: false };
-  let now = model;
-  const correct = (layer: QuantizedLayer, sums: LayerGram): void => {
+  const correct = (current: Model, layer: QuantizedLayer, sums: LayerGram): Model => {
     const error = meanError(layer, sums, storedCodes(layer));
-    now = edit(now, (draft) => addToBias(draft, layer, error));
     const largest = error.reduce((m, e) => Math.max(m, Math.abs(e)), 0);
     changed.push({ layer: layer.name, text: `bias moved by up to ${Number(largest.toPrecision(3))}` });
+    return edit(current, (draft) => addToBias(draft, layer, error));
   };
+  let now = model;
   if (o.method === 'analytic') {
     const requests = layers.map((layer) => ({ ...gramRequest(layer), input: layer.twin.input[0] as string }));
-    const sums = await layerGrams(ctx, twin, requests, settings);
-    layers.forEach((layer, i) => correct(layer, sums[i] as LayerGram));
-  } else
-    for (const [i, layer] of layers.entries()) {
-      ctx.signal.throwIfAborted();
-      ctx.progress(i / layers.length, `correcting ${layer.name}`);
-      const [sums] = await layerGrams(ctx, now, [gramRequest(layer)], { ...settings, reference: twin });
-      correct(layer, sums as LayerGram);
-    }
+    const sums = await layerGrams(ctx, twin, requests, { samples: o.samples, products: false });
+    for (const [i, layer] of layers.entries()) now = correct(now, layer, sums[i] as LayerGram);
+  } else {
+    const settings = { samples: o.samples, products: false, doing: 'correcting' };
+    now = await layerByLayer(ctx, { model, twin, layers }, settings, correct);
+  }
   return { model: now, changed, skipped };
 }
 

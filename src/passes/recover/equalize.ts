@@ -9,10 +9,10 @@ import { floatData } from '../../graph/tensor.ts';
 import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
 import { equalizingScales, type EqualizationRow } from '../../numerics/equalization.ts';
 import { sealed } from '../../numerics/fold.ts';
-import { linearLayer, replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
+import { replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { layerPairs, type LayerPair } from './pairs.ts';
+import { current, layerPairs, type LayerPair } from './pairs.ts';
 
 const options = z.strictObject({
   method: z.enum(['noise', 'range']).default('noise').meta({
@@ -196,12 +196,6 @@ function rangeScales(
     const limit = bound / o.headroom / Math.max(0, peak[c] as number) / (before?.[c] ?? 1);
     return Math.min(Math.sqrt((read[c] as number) / m), Math.max(limit, 1 / (before?.[c] ?? 1)));
   });
-}
-
-/** The layer as it stands in a later model. */
-function current(model: Model, layer: LinearLayer): LinearLayer {
-  const name = layerName(layer.node);
-  return linearLayer(model, model.graph.node.find((n) => layerName(n) === name) as NodeProto) as LinearLayer;
 }
 
 /** The same function with the pair's channels scaled. */

@@ -116,3 +116,9 @@ function clipBounds(model: Model, node: NodeProto): { min: number; max: number }
   const [min, max] = [bound(1, 'min', -Infinity), bound(2, 'max', Infinity)];
   return min === undefined || max === undefined ? undefined : { min, max };
 }
+
+/** The layer as it stands in a later model. */
+export function current(model: Model, layer: LinearLayer): LinearLayer {
+  const name = layerName(layer.node);
+  return linearLayer(model, model.graph.node.find((n) => layerName(n) === name) as NodeProto) as LinearLayer;
+}

@@ -21,7 +21,9 @@ export interface QuantizedLayer {
   readonly zeroPoint: ArrayLike<number>;
   /** Axis of the scales; undefined = one for all. */
   readonly scaleAxis: number | undefined;
-  readonly bias: { readonly codes: TensorProto; readonly scale: Float32Array } | undefined;
+  readonly bias: { readonly codes: TensorProto; readonly scale: Float32Array; readonly scaleName: string } | undefined;
+  /** The initializer that holds `scale`. */
+  readonly scaleName: string;
 }
 
 /** The layers that a static quantizer made and that second moments are known for; the others with a sentence. */
@@ -57,6 +59,7 @@ export function quantizedLayers(
         weights: floatData(weight),
         codes,
         scale,
+        scaleName: decode.input[1] ?? '',
         zeroPoint: tensorData(tensors.get(decode.input[2] ?? '') as TensorProto) as ArrayLike<number>,
         scaleAxis: scale.length > 1 ? channelAxis(node, weight.dims.length) : undefined,
         bias: biasOf(node, made, tensors),
@@ -74,7 +77,8 @@ function biasOf(
   const decode = made.get(node.input[2] ?? '');
   const codes = decode && isOp(decode, 'DequantizeLinear') ? tensors.get(decode.input[0] ?? '') : undefined;
   if (!decode || !codes) return undefined;
-  return { codes, scale: floatData(tensors.get(decode.input[1] ?? '') as TensorProto) };
+  const scaleName = decode.input[1] ?? '';
+  return { codes, scale: floatData(tensors.get(scaleName) as TensorProto), scaleName };
 }
 
 /**
@@ -93,8 +97,8 @@ export function asRows({ node, dims }: Pick<QuantizedLayer, 'node' | 'dims'>): {
 }
 
 /** What to look at for a layer's moments: its input here and in the float twin. */
-export function gramRequest({ node, twin, dims }: QuantizedLayer): GramRequest {
-  return { node, dims, input: node.input[0] as string, reference: twin.input[0] };
+export function gramRequest({ node, twin, dims }: QuantizedLayer): Required<GramRequest> {
+  return { node, dims, input: node.input[0] as string, reference: twin.input[0] as string };
 }
 
 /** Writes new codes of a layer, same type and dims. */
@@ -103,6 +107,28 @@ export function storeCodes(draft: Draft, layer: QuantizedLayer, codes: ArrayLike
   const array = tensorData(layer.codes).slice() as Int8Array;
   for (let i = 0; i < array.length; i++) array[i] = codes[i] as number;
   draft.setInitializer(makeTensor(layer.codes.name, type, layer.dims, array));
+}
+
+/**
+ * Writes new scales of a layer's weights, one for each that it has, and the bias at input scale · weight scale. Returns the layer
+ * with them.
+ */
+export function storeScales(draft: Draft, layer: QuantizedLayer, scale: Float32Array): QuantizedLayer {
+  draft.setInitializer(
+    makeTensor(layer.scaleName, 'float32', layer.scaleAxis === undefined ? [] : [scale.length], scale),
+  );
+  const { bias } = layer;
+  if (!bias) return { ...layer, scale };
+  const ratio = (c: number): number => {
+    const p = scale.length === 1 ? 0 : c;
+    return (scale[p] as number) / (layer.scale[p] as number);
+  };
+  const steps = bias.scale.map((step, c) => step * ratio(c));
+  const moved = Int32Array.from(tensorData(bias.codes) as Int32Array, (code, c) => Math.round(code / ratio(c)));
+  const codes = makeTensor(bias.codes.name, 'int32', dimsOf(bias.codes), moved);
+  draft.setInitializer(makeTensor(bias.scaleName, 'float32', bias.scale.length === 1 ? [] : [steps.length], steps));
+  draft.setInitializer(codes);
+  return { ...layer, scale, bias: { ...bias, codes, scale: steps } };
 }
 
 /** Adds a correction, in real units a channel, to a layer's int32 bias. */

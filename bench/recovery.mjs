@@ -1,0 +1,98 @@
+#!/usr/bin/env node
+// What each recovery pass wins back, alone and together: accuracy, agreement with float and SQNR of the outputs.
+//
+//   npm run build && node bench/recovery.mjs <model.onnx> <data: folder or config> [root=<folder>] [bits=8] [samples=512]
+//     [limit=<validation samples>] [threads=1] [only=<words of row names, comma-separated>]
+//
+// Every row quantizes the float model anew with the same calibration data and settings; losing rows stay in the table.
+import { openData } from '../dist/data/open.js';
+import { readModel } from '../dist/graph/file.js';
+import { modelInputs } from '../dist/graph/query.js';
+import { openMetrics } from '../dist/metrics/index.js';
+import { passes } from '../dist/passes/index.js';
+import { openInstruments } from '../dist/run/context.js';
+
+const [path, source, ...rest] = process.argv.slice(2);
+if (path === undefined || source === undefined) {
+  console.error('usage: node bench/recovery.mjs <model.onnx> <data> [root=] [bits=8] [samples=512] [limit=] [only=]');
+  process.exit(2);
+}
+const given = Object.fromEntries(rest.map((word) => word.split('=')));
+const bits = Number(given.bits ?? 8);
+const samples = Number(given.samples ?? 512);
+
+const equalize = { class: 'CrossLayerEqualization', samples };
+const absorb = { class: 'BiasAbsorption', samples };
+const int8 = { class: 'PostTrainLinearQuantizer', bits_weights: bits, calibration: { method: 'minmax', samples } };
+const clipped = { ...int8, calibration: { method: 'mse', samples } };
+const bias = (method) => ({ class: 'BiasCorrection', method, samples });
+const scales = (rounding) => ({ class: 'WeightScaleSearch', rounding, samples });
+const gptq = { class: 'GptqRounding', samples };
+const rounding = (iterations) => ({ class: 'AdaRound', iterations, samples });
+
+const rows = [
+  ['round to nearest', [int8]],
+  ['mse ranges of activations', [clipped]],
+  ['equalization', [equalize, int8]],
+  ['equalization and bias absorption', [equalize, absorb, int8]],
+  ['bias correction, analytic', [int8, bias('analytic')]],
+  ['bias correction, empirical', [int8, bias('empirical')]],
+  ['mse scales of weights', [int8, scales('nearest')]],
+  ['gptq', [int8, gptq]],
+  ['mse scales, gptq', [int8, scales('nearest'), gptq]],
+  ['adaround by descent', [int8, rounding(0)]],
+  ['adaround, 1000 steps', [int8, rounding(1000)]],
+  ['scales and adaround by descent', [int8, scales('descent'), rounding(0)]],
+  ['together: equalization, mse ranges, adaround', [equalize, clipped, rounding(0)]],
+  ['together: equalization, mse ranges, scales, adaround', [equalize, clipped, scales('descent'), rounding(0)]],
+];
+const wanted = given.only?.split(',');
+const chosen = rows.filter(([name]) => wanted === undefined || wanted.some((words) => name.includes(words)));
+
+const model = await readModel(path);
+const data = await openData(source, modelInputs(model), {
+  root: given.root,
+  validationSamples: given.limit === undefined ? undefined : Number(given.limit),
+});
+const tools = openInstruments({
+  reference: model,
+  data,
+  metrics: await openMetrics(data),
+  batchSize: data.batchSize ?? 32,
+  threads: Number(given.threads ?? 1),
+  memoryLimit: undefined,
+  signal: new AbortController().signal,
+  progress: () => undefined,
+});
+
+async function apply(stages) {
+  let [now, twin] = [model, undefined];
+  for (const { class: name, ...options } of stages) {
+    const pass = passes.find((p) => p.classes.includes(name));
+    const clock = { epoch: 0, start: 0, end: 1, frequency: 1 };
+    const context = tools.context({ plan: new Map(), twin, memory: new Map(), clock });
+    const result = await pass.apply(now, pass.options.parse(options), context);
+    [now, twin] = [result.model, result.twin ?? twin];
+  }
+  return now;
+}
+
+const show = (measured) =>
+  measured
+    .filter(({ name }) => ['top1', 'agreement', 'sqnr'].includes(name))
+    .map(({ name, value, drop, dropInterval }) => {
+      const loss = name === 'top1' && drop ? ` (${(-drop).toFixed(2)} ±${dropInterval.toFixed(2)})` : '';
+      return `${Number.isFinite(value) ? value.toFixed(name === 'sqnr' ? 1 : 2) : '∞'}${loss}`;
+    })
+    .join(' | ');
+const float = await tools.measure(model);
+console.log(`| passes (${bits}-bit weights) | top-1 % (drop) | agreement % | SQNR dB | seconds |`);
+console.log('|---|---|---|---|---|');
+console.log(`| float | ${show(float)} | |`);
+for (const [name, stages] of chosen) {
+  const began = performance.now();
+  const result = await apply(stages);
+  const seconds = (performance.now() - began) / 1000;
+  console.log(`| ${name} | ${show(await tools.measure(result))} | ${seconds.toFixed(1)} |`);
+}
+await tools.close();

@@ -1,0 +1,119 @@
+import * as z from 'zod';
+import { edit } from '../../graph/edit.ts';
+import type { Model } from '../../graph/model.ts';
+import { descendRounding } from '../../numerics/rounding_descent.ts';
+import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { meanError, roundingProblem, toCodes, type RoundingProblem } from './rounding_problem.ts';
+import { layerByLayer } from './sequence.ts';
+import { addToBias, quantizedLayers, storeCodes, storeScales, type QuantizedLayer } from './sites.ts';
+
+const options = z.strictObject({
+  samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
+  steps: z.number().int().min(2).default(24).meta({ description: 'scales tried for each output' }),
+  rounding: z.enum(['nearest', 'descent']).default('nearest').meta({
+    description: 'how weights are rounded at each scale that is tried: to nearest, or by coordinate descent as well',
+  }),
+  damping: z.number().min(0).default(0.01).meta({ description: 'as in AdaRound' }),
+});
+
+type ScaleOptions = z.infer<typeof options>;
+
+/**
+ * Chooses the scale of each output's weights by the mean squared error of that output on calibration data, rather than by the
+ * largest weight; the mean error that is left goes into the bias. A layer too large for the error's full form is left as it is.
+ */
+export const weightScale: Pass<ScaleOptions> = {
+  name: 'recover/weight_scale',
+  section: 'extensions',
+  classes: ['WeightScaleSearch'],
+  summary: 'scales of quantized weights by the error of the outputs instead of the largest weight; after a quantizer',
+  source: 'own; the error is that of Nagel et al. 2020 (arXiv 2004.10568)',
+  options,
+  apply,
+};
+
+/** Multiplications that a layer may take for the scales looked at closely, and beyond which it is left alone altogether. */
+const closeLook = 1e8;
+const workLimit = 5e9;
+
+async function apply(model: Model, o: ScaleOptions, ctx: PassContext): Promise<PassResult> {
+  const { twin } = ctx;
+  if (!twin)
+    return { model, changed: [], skipped: [], notes: ['nothing is quantized yet: put this after a quantizer'] };
+  const found = quantizedLayers(model, twin);
+  const unfit = (layer: QuantizedLayer): string | undefined => {
+    if (layer.scaleAxis === undefined) return 'its weights have one scale for all outputs';
+    const size = layer.weights.length / layer.scale.length;
+    return layer.weights.length * size > workLimit ? 'too many weights an output' : undefined;
+  };
+  const layers = found.layers.filter((layer) => unfit(layer) === undefined);
+  const left = found.layers.filter((layer) => !layers.includes(layer));
+  const skipped: Note[] = [
+    ...found.skipped,
+    ...left.map((layer) => ({ layer: layer.name, text: unfit(layer) as string })),
+  ];
+  const changed: Note[] = [];
+  const settings = { samples: o.samples, doing: 'choosing scales for' };
+  const result = await layerByLayer(ctx, { model, twin, layers }, settings, (current, layer, gram) => {
+    const problem = roundingProblem(layer, gram, layer.bias !== undefined, o.damping);
+    const codes = problem.nearest.slice();
+    const factors = Float32Array.from(layer.scale, (_, row) => bestFactor(problem, row, codes, o));
+    const scale = layer.scale.map((s, row) => s * (factors[row] as number));
+    const range = [Math.min(...factors), Math.max(...factors)];
+    changed.push({ layer: layer.name, text: `scales times ${range.map((f) => f.toFixed(3)).join(' … ')}` });
+    return edit(current, (draft) => {
+      const rescaled = storeScales(draft, layer, scale);
+      storeCodes(draft, layer, toCodes(layer, codes));
+      addToBias(draft, rescaled, meanError(rescaled, gram, codes));
+    });
+  });
+  return { model: result, changed, skipped };
+}
+
+/** The factor of a row's scale that is best for its output; its codes are left in `codes`. */
+function bestFactor(p: RoundingProblem, row: number, codes: Float64Array, o: ScaleOptions): number {
+  const { size, qmin, qmax } = p;
+  const [from, to] = [row * size, (row + 1) * size];
+  const group = Math.floor(row / p.rows) * size * size;
+  const gram = p.gram.subarray(group, group + size * size);
+  const target = p.target.subarray(from, to);
+  const exact = p.exact.subarray(from, to);
+  const frozen = p.frozen.subarray(from, to);
+  let best = 1;
+  let least = Infinity;
+  // Few levels gain from clipping; many only from a grid that happens to suit the weights.
+  const lowest = qmax <= 7 ? 0.4 : qmax <= 31 ? 0.7 : 0.85;
+  const round = (w: number, factor: number): number => Math.min(qmax, Math.max(qmin, Math.round(w / factor)));
+  // The diagonal tells which scales are worth the whole error, where that is dear.
+  const diagonal = (factor: number): number =>
+    exact.reduce((sum, w, i) => {
+      const error = (w - round(w, factor) * factor) * (p.scale[from + i] as number);
+      return sum + error * error * (gram[i * size + i] as number);
+    }, 0);
+  const factors = Array.from({ length: o.steps }, (_, i) => 1 - ((1 - lowest) * i) / (o.steps - 1))
+    .map((factor) => ({ factor, guess: diagonal(factor) }))
+    .sort((a, b) => a.guess - b.guess)
+    .slice(0, Math.max(4, Math.floor(closeLook / (p.rows * p.groups * size * size))));
+  for (const { factor } of factors) {
+    const scale = p.scale.slice(from, to).map((s) => s * factor);
+    const tried = exact.map((w) => round(w, factor));
+    if (o.rounding === 'descent')
+      descendRounding(tried, scale, gram, target, { rows: 1, size, qmin, qmax }, { frozen });
+    const error = rowError(tried, scale, gram, target);
+    if (error >= least) continue;
+    [least, best] = [error, factor];
+    codes.set(tried, from);
+  }
+  return best;
+}
+
+function rowError(codes: Float64Array, scale: Float64Array, gram: Float64Array, target: Float64Array): number {
+  const w = codes.map((q, i) => q * (scale[i] as number));
+  let error = 0;
+  for (let i = 0, at = 0; i < w.length; i++) {
+    let sum = -2 * (target[i] as number);
+    for (let j = 0; j < w.length; j++, at++) sum += (gram[at] as number) * (w[j] as number);
+    error += (w[i] as number) * sum;
+  }
+  return error;
+}
