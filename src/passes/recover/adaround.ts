@@ -4,8 +4,9 @@ import type { Tensor } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { adaroundStep, stretch } from './adaround_graph.ts';
+import { gptqCodes } from './gptq_codes.ts';
 import { layerByLayer } from './sequence.ts';
-import { meanError, outputError, polish, roundingProblem, toCodes, type RoundingProblem } from './rounding_problem.ts';
+import { better, meanError, polish, roundingProblem, toCodes, type RoundingProblem } from './rounding_problem.ts';
 import { addToBias, quantizedLayers, storeCodes } from './sites.ts';
 
 const options = z.strictObject({
@@ -25,7 +26,10 @@ const options = z.strictObject({
     .min(0)
     .default(0.01)
     .meta({ description: 'pull towards the float weights, as a share of the mean input power' }),
-  descent: z.boolean().default(true).meta({ description: 'coordinate descent on the same error after rounding' }),
+  descent: z
+    .boolean()
+    .default(true)
+    .meta({ description: 'coordinate descent on the same error, after rounding and from the rounding of GPTQ' }),
   bias: z.boolean().default(true).meta({ description: 'put the mean error that is left into the bias' }),
 });
 
@@ -46,6 +50,9 @@ export const adaround: Pass<AdaroundOptions> = {
   apply,
 };
 
+/** Weights of one output beyond which factoring their moments takes too long. */
+const gptqLimit = 2048;
+
 async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promise<PassResult> {
   const { twin } = ctx;
   if (!twin)
@@ -55,10 +62,14 @@ async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promis
   const settings = { samples: o.samples, doing: 'rounding' };
   const rounded = await layerByLayer(ctx, { model, twin, layers }, settings, async (current, layer, gram) => {
     const problem = roundingProblem(layer, gram, o.bias && layer.bias !== undefined, o.damping);
-    const learned = o.iterations > 0 ? await learn(problem, o, ctx) : problem.nearest.slice();
-    if (o.descent) polish(problem, learned);
-    // The relaxation may end worse than what is stored; then that stays.
-    const best = outputError(problem, learned) <= outputError(problem, problem.nearest) ? learned : problem.nearest;
+    let best = problem.nearest;
+    // Descent ends in the valley where it starts, so it starts from several roundings; each row keeps its best.
+    const starts = [o.iterations > 0 ? await learn(problem, o, ctx) : best.slice()];
+    if (o.descent && problem.size <= gptqLimit) starts.push(gptqCodes(problem, 'activation', layer.name));
+    for (const codes of starts) {
+      if (o.descent) polish(problem, codes);
+      best = better(problem, best, codes);
+    }
     const moved = best.reduce((n, code, k) => n + (code === problem.nearest[k] ? 0 : 1), 0);
     changed.push({ layer: layer.name, text: `${moved} of ${best.length} weights rounded the other way` });
     return edit(current, (draft) => {

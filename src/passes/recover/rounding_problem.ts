@@ -64,7 +64,10 @@ export function roundingProblem(
       }
   for (let g = 0; g < groups; g++) {
     const diagonal = Array.from({ length: size }, (_, i) => (g * size + i) * size + i);
-    const added = (damping * diagonal.reduce((sum, at) => sum + (gram[at] as number), 0)) / size;
+    const sum = diagonal.reduce((total, at) => total + Math.max(0, gram[at] as number), 0);
+    // What float32 sums leave of a channel that never varies may be negative; the raw power says what is rounding.
+    const raw = diagonal.reduce((total, at) => total + (moments.gram[at] as number), 0) / count;
+    const added = (damping * sum + 1e-6 * raw) / size;
     for (const at of diagonal) {
       gram[at] = (gram[at] as number) + added;
       cross[at] = (cross[at] as number) + added;
@@ -104,24 +107,28 @@ function targets(
   return { target, power: Math.max(power / (groups * rows), 1e-30) };
 }
 
-/** tr(W̃ G W̃ᵀ) − 2 tr(T W̃ᵀ): the error of the layer's output in units of its power, less what no rounding changes. */
-export function outputError(p: RoundingProblem, codes: Float64Array): number {
+/** w̃ G w̃ᵀ − 2 t w̃ᵀ of one row: the error of its output in units of the layer's power, less what no rounding changes. */
+export function rowError(p: RoundingProblem, row: number, codes: Float64Array): number {
+  const { size } = p;
+  const from = row * size;
+  const g = Math.floor(row / p.rows) * size * size;
+  const w = Float64Array.from({ length: size }, (_, i) => (codes[from + i] as number) * (p.scale[from + i] as number));
   let error = 0;
-  for (let r = 0; r < p.groups * p.rows; r++) {
-    const g = Math.floor(r / p.rows) * p.size * p.size;
-    for (let i = 0; i < p.size; i++) {
-      const at = r * p.size + i;
-      const w = (codes[at] as number) * (p.scale[at] as number);
-      let row = 0;
-      for (let j = 0; j < p.size; j++)
-        row +=
-          (p.gram[g + i * p.size + j] as number) *
-          (codes[r * p.size + j] as number) *
-          (p.scale[r * p.size + j] as number);
-      error += w * (row - 2 * (p.target[at] as number));
-    }
+  for (let i = 0, at = g; i < size; i++) {
+    let sum = -2 * (p.target[from + i] as number);
+    for (let j = 0; j < size; j++, at++) sum += (p.gram[at] as number) * (w[j] as number);
+    error += (w[i] as number) * sum;
   }
   return error;
+}
+
+/** Row by row the one of two roundings that has the smaller error. */
+export function better(p: RoundingProblem, a: Float64Array, b: Float64Array): Float64Array {
+  const result = a.slice();
+  for (let row = 0; row < p.groups * p.rows; row++)
+    if (rowError(p, row, b) < rowError(p, row, a))
+      result.set(b.subarray(row * p.size, (row + 1) * p.size), row * p.size);
+  return result;
 }
 
 /** The codes that a width as small as these need can hold: a 4-bit grid inside int8 stays one. */

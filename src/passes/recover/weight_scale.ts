@@ -3,7 +3,7 @@ import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { meanError, roundingProblem, toCodes, type RoundingProblem } from './rounding_problem.ts';
+import { meanError, roundingProblem, rowError, toCodes, type RoundingProblem } from './rounding_problem.ts';
 import { layerByLayer } from './sequence.ts';
 import { addToBias, quantizedLayers, storeCodes, storeScales, type QuantizedLayer } from './sites.ts';
 
@@ -79,6 +79,7 @@ function bestFactor(p: RoundingProblem, row: number, codes: Float64Array, o: Sca
   const target = p.target.subarray(from, to);
   const exact = p.exact.subarray(from, to);
   const frozen = p.frozen.subarray(from, to);
+  const alone = { ...p, groups: 1, rows: 1, gram, target };
   let best = 1;
   let least = Infinity;
   // Few levels gain from clipping; many only from a grid that happens to suit the weights.
@@ -99,21 +100,10 @@ function bestFactor(p: RoundingProblem, row: number, codes: Float64Array, o: Sca
     const tried = exact.map((w) => round(w, factor));
     if (o.rounding === 'descent')
       descendRounding(tried, scale, gram, target, { rows: 1, size, qmin, qmax }, { frozen });
-    const error = rowError(tried, scale, gram, target);
+    const error = rowError({ ...alone, scale }, 0, tried);
     if (error >= least) continue;
     [least, best] = [error, factor];
     codes.set(tried, from);
   }
   return best;
-}
-
-function rowError(codes: Float64Array, scale: Float64Array, gram: Float64Array, target: Float64Array): number {
-  const w = codes.map((q, i) => q * (scale[i] as number));
-  let error = 0;
-  for (let i = 0, at = 0; i < w.length; i++) {
-    let sum = -2 * (target[i] as number);
-    for (let j = 0; j < w.length; j++, at++) sum += (gram[at] as number) * (w[j] as number);
-    error += (w[i] as number) * sum;
-  }
-  return error;
 }
