@@ -1,4 +1,5 @@
 import type { Batch, Tensor } from '../data/types.ts';
+import { dtypes } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import { consumers, isOp, layerName, producers } from '../graph/query.ts';
 import { decibels, errorSums } from '../numerics/error.ts';
@@ -126,6 +127,20 @@ export async function layerErrors(
     const { signal, noise, worst } = sums[i] ?? { signal: 0, noise: 0, worst: 0 };
     return [{ ...pair, sqnr: decibels(signal, noise), worst }];
   });
+}
+
+/** Error of a model's float outputs, each as a share of its energy in the float model, summed. 0 where there are none. */
+export async function outputError(
+  float: Model,
+  quantized: Model,
+  batches: () => AsyncIterable<Batch>,
+  signal: AbortSignal,
+): Promise<number> {
+  const pairs = float.graph.output
+    .filter((output) => output.type?.tensor_type?.elem_type === dtypes.float32.code)
+    .map(({ name }) => ({ layer: name, float: name, quantized: name }));
+  const errors = pairs.length === 0 ? [] : await layerErrors(float, quantized, pairs, batches, { signal });
+  return errors.reduce((sum, { sqnr }) => sum + 10 ** (-sqnr / 10), 0);
 }
 
 function floats({ type, data }: Tensor, pair: ValuePair): Float32Array | Float64Array {

@@ -45,6 +45,11 @@ export interface PassContext {
   readonly twin: Model | undefined;
   /** Memory of a pass instance between its epochs (masks, thresholds); plain data, keyed by what the pass likes. */
   readonly memory: Map<string, unknown>;
+  /**
+   * Set while the same pass is tried on the same model and data with other widths for single layers: what a layer and its own
+   * width decide alone may be kept here.
+   */
+  readonly cache?: Map<string, unknown>;
   readonly signal: AbortSignal;
   /** Shapes and types of all values of the model, from one run in onnxruntime on a calibration batch. */
   shapes(model: Model): Promise<Shapes>;

@@ -6,6 +6,8 @@ import { QtoolError } from '../util/error.ts';
 export interface GateResult {
   readonly passed: boolean;
   readonly why: string;
+  /** By how much the cost is beyond what is allowed; 0 and below: it passed. Infinity where there is no finite value. */
+  readonly excess: number;
 }
 
 /**
@@ -18,7 +20,8 @@ export function judge(gate: Gate, metrics: readonly MetricResult[]): GateResult 
     throw new QtoolError('schedule', `the gate asks for "${gate.metric}", which was not measured`, {
       hint: `measured: ${metrics.map((m) => m.name).join(', ') || 'nothing'}; name it under "metric" of the data config`,
     });
-  if (!Number.isFinite(result.value)) return { passed: false, why: `${gate.metric} is ${result.value}` };
+  if (!Number.isFinite(result.value))
+    return { passed: false, why: `${gate.metric} is ${result.value}`, excess: Infinity };
   const reference = result.reference ?? result.value;
   const drop = result.drop ?? (result.higherIsBetter ? reference - result.value : result.value - reference);
   const cost = gate.relative ? drop / Math.abs(reference) : drop;
@@ -31,5 +34,9 @@ export function judge(gate: Gate, metrics: readonly MetricResult[]): GateResult 
     result.dropInterval !== undefined &&
     Math.abs(drop - (gate.relative ? gate.maxDrop * Math.abs(reference) : gate.maxDrop)) < result.dropInterval;
   const doubt = noise ? `; within the noise of ${result.samples} samples (± ${result.dropInterval?.toFixed(2)})` : '';
-  return { passed, why: `${gate.metric} drop ${text(cost)} ${passed ? '≤' : '>'} ${text(gate.maxDrop)}${doubt}` };
+  return {
+    passed,
+    why: `${gate.metric} drop ${text(cost)} ${passed ? '≤' : '>'} ${text(gate.maxDrop)}${doubt}`,
+    excess: cost - gate.maxDrop,
+  };
 }

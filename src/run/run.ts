@@ -154,12 +154,17 @@ export async function run(options: RunOptions): Promise<RunReport> {
 /** Gates are checked against what will be measured before anything runs. */
 function checkGates({ schedule, metrics, measure }: RunOptions): void {
   if (!measure) return;
-  for (const { gate, at } of schedule.stages)
-    if (gate && !metrics.some((m) => m.name === gate.metric))
-      throw new QtoolError('schedule', `the gate's metric "${gate.metric}" is not measured on this data`, {
-        at,
-        hint: `measured are: ${metrics.map((m) => m.name).join(', ') || 'none'}`,
-      });
+  for (const { gate: own, fallback, at } of schedule.stages)
+    for (const gate of [own, fallback])
+      if (gate && !metrics.some((m) => m.name === gate.metric))
+        throw new QtoolError(
+          'schedule',
+          `the ${gate === own ? 'gate' : 'fallback'}'s metric "${gate.metric}" is not measured on this data`,
+          {
+            at,
+            hint: `measured are: ${metrics.map((m) => m.name).join(', ') || 'none'}`,
+          },
+        );
 }
 
 const sha256 = (model: Model): string => createHash('sha256').update(encodeModel(model)).digest('hex');

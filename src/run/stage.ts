@@ -1,12 +1,14 @@
 import { withDecodedWeights } from '../analyze/decoded.ts';
+import { outputError } from '../analyze/layer_error.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import { encodeModel, type Model } from '../graph/model.ts';
-import type { PassResult, Plan } from '../passes/pass.ts';
+import type { PassContext, PassResult, Plan } from '../passes/pass.ts';
 import { openSession } from '../runtime/session.ts';
 import { latency } from '../runtime/time.ts';
-import type { Stage } from '../schedule/types.ts';
+import type { Fallback, Stage } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
 import type { Instruments } from './context.ts';
+import { collectingOnce, fallBack, withRaised } from './fallback.ts';
 import { judge, type GateResult } from './gate.ts';
 import type { Attempt, Measurement, StageReport, Verdict } from './report.ts';
 import { weaken } from './retry.ts';
@@ -60,13 +62,23 @@ export async function runStage(
   const began = Date.now();
   const attempts: Attempt[] = [];
   const old = memories.get(stage.instance) ?? new Map<string, unknown>();
+  const known = new Map<string, unknown>();
+  const contextOf = (memory: Map<string, unknown>): PassContext => {
+    const context = tools.context({ plan: before.plan, twin: before.twin, memory, clock: stage.clock });
+    return stage.fallback ? collectingOnce(context, known) : context;
+  };
   const attempt = async (passOptions: unknown): Promise<Tried> => {
-    const tried = await tryOnce(stage, passOptions, before, new Map(old), tools, options);
+    const tried = await tryOnce(stage, passOptions, before, contextOf(new Map(old)), tools, options);
     attempts.push(tried.attempt);
     return tried;
   };
   let tried = await attempt(stage.options);
   let verdict: Verdict = 'kept';
+  if (stage.fallback && options.measure) {
+    const found = await raiseLayers(stage, tried, { began, attempt, context: contextOf(new Map(old)), tools, before });
+    if (found.tried !== tried) verdict = found.passed ? 'retried' : 'warned';
+    tried = found.tried;
+  }
   if (!tried.attempt.passed) ({ tried, verdict } = await onFailure(stage, tried, attempt));
   const goesOn = verdict === 'kept' || verdict === 'retried' || verdict === 'warned';
   let state = before;
@@ -104,6 +116,42 @@ export async function runStage(
   return { state, report };
 }
 
+interface Raising {
+  readonly began: number;
+  readonly attempt: (options: unknown) => Promise<Tried>;
+  readonly context: PassContext;
+  readonly tools: Instruments;
+  readonly before: State;
+}
+
+/** Samples on which the damage of single layers is measured: enough for an order. */
+const damageSamples = 128;
+
+/** Raises layers until the stage's fallback holds; what it did stands in the notes of the result. */
+async function raiseLayers(
+  stage: Stage,
+  first: Tried,
+  { began, attempt, context, tools, before }: Raising,
+): Promise<{ readonly tried: Tried; readonly passed: boolean }> {
+  const fallback = stage.fallback as Fallback;
+  const bits = (stage.options as { readonly bits_weights?: unknown }).bits_weights;
+  const layers = [...new Set(first.result.changed.map((note) => note.layer))];
+  const { best, notes, passed, why } = await fallBack(first, fallback, {
+    layers,
+    bits: typeof bits === 'number' ? bits : null,
+    attempt: (raised) => attempt(withRaised(stage.options, raised)),
+    damage: async (raised) => {
+      const { model } = await stage.pass.apply(before.model, withRaised(stage.options, raised), context);
+      if ((await refusal(model)) !== undefined) return Infinity;
+      return outputError(before.model, model, () => tools.calibration(damageSamples), context.signal);
+    },
+    seconds: () => (Date.now() - began) / 1000,
+    progress: (done, text) => context.progress(done, text),
+  });
+  const result = { ...best.result, notes: [...(best.result.notes ?? []), ...notes] };
+  return { tried: best === first && notes.length === 0 ? first : { ...best, result, why }, passed };
+}
+
 async function onFailure(
   stage: Stage,
   failed: Tried,
@@ -135,12 +183,12 @@ async function tryOnce(
   stage: Stage,
   passOptions: unknown,
   before: State,
-  memory: Map<string, unknown>,
+  context: PassContext,
   tools: Instruments,
   options: StageOptions,
 ): Promise<Tried> {
-  const { pass, clock, gate } = stage;
-  const context = tools.context({ plan: before.plan, twin: before.twin, memory, clock });
+  const { pass, gate } = stage;
+  const { memory } = context;
   const result = await pass.apply(before.model, passOptions, context);
   const strength = pass.strength?.describe(passOptions) ?? '';
   const refused = await refusal(result.model);
@@ -160,7 +208,7 @@ async function tryOnce(
   const judged: GateResult =
     gate && options.measure
       ? judge(gate, measurement.metrics)
-      : { passed: true, why: gate ? 'not measured' : 'no gate' };
+      : { passed: true, why: gate ? 'not measured' : 'no gate', excess: 0 };
   return { result, memory, attempt: { strength, measurement, passed: judged.passed }, why: judged.why };
 }
 

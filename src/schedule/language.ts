@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Section } from '../passes/pass.ts';
-import type { Gate } from './types.ts';
+import type { Fallback, Gate } from './types.ts';
 
 /** Sections whose instances run, and Distiller's that only mean something while training. */
 const runningSections = ['pruners', 'quantizers', 'allocators', 'extensions'] as const satisfies Section[];
@@ -23,15 +23,19 @@ export const isRunning = (section: AnySection): section is Section =>
 
 const percent = /^\s*(\d+(?:\.\d+)?)\s*%\s*$/;
 
+const limits = {
+  metric: z.string().min(1).describe('A metric of the run: top1, top5, agreement, sqnr, …'),
+  max_drop: z
+    .union([
+      z.number().min(0),
+      z.string().regex(percent, "must be a number in the metric's unit, or a share such as '1%'"),
+    ])
+    .describe("How much worse than the float model is allowed: in the metric's unit, or '1%' of the float value"),
+};
+
 const gateSchema = z
   .strictObject({
-    metric: z.string().min(1).describe('A metric of the run: top1, top5, agreement, sqnr, …'),
-    max_drop: z
-      .union([
-        z.number().min(0),
-        z.string().regex(percent, "must be a number in the metric's unit, or a share such as '1%'"),
-      ])
-      .describe("How much worse than the float model is allowed: in the metric's unit, or '1%' of the float value"),
+    ...limits,
     on_fail: z
       .enum(['undo', 'retry', 'stop', 'warn'])
       .default('stop')
@@ -44,13 +48,24 @@ export const gateOrNone = z.union([gateSchema, z.literal('none')]).describe("A g
 /** The checked form of a gate; undefined for `none`. */
 export function toGate(gate: z.output<typeof gateOrNone>): Gate | undefined {
   if (gate === 'none') return undefined;
-  const share = typeof gate.max_drop === 'string' ? Number(percent.exec(gate.max_drop)?.[1]) / 100 : undefined;
-  return {
-    metric: gate.metric,
-    maxDrop: share ?? (gate.max_drop as number),
-    relative: share !== undefined,
-    onFail: gate.on_fail,
-  };
+  return { ...toLimits(gate), onFail: gate.on_fail };
+}
+
+function toLimits({ metric, max_drop }: { readonly metric: string; readonly max_drop: number | string }) {
+  const share = typeof max_drop === 'string' ? Number(percent.exec(max_drop)?.[1]) / 100 : undefined;
+  return { metric, maxDrop: share ?? (max_drop as number), relative: share !== undefined };
+}
+
+const fallbackSchema = z
+  .strictObject({
+    ...limits,
+    time_budget: z.number().positive().optional().describe('Seconds after which the best so far is taken'),
+  })
+  .describe('Raise the layers that do most damage to more bits, or to float, until the metric holds');
+
+/** The checked form of a fallback. */
+export function toFallback(fallback: z.output<typeof fallbackSchema>): Fallback {
+  return { ...toLimits(fallback), timeBudget: fallback.time_budget };
 }
 
 const epoch = z.int().min(0);
@@ -65,7 +80,7 @@ const reference = z.strictObject({
 
 export const policySchema = z.strictObject({
   pruner: reference.optional(),
-  quantizer: reference.optional(),
+  quantizer: reference.extend({ fallback: fallbackSchema.optional() }).optional(),
   allocator: reference.optional(),
   extension: reference.optional(),
   regularizer: reference.optional(),

@@ -103,7 +103,15 @@ function lateQuantizers(before: readonly Application[], late: readonly Instance[
   return late.map((instance, i) => {
     const start = first + i;
     const when = { epochs: [start], start, end: start + 1, frequency: 1 };
-    return { instance, when, gate: undefined, options: instance.options, args: {}, path: instance.path };
+    return {
+      instance,
+      when,
+      gate: undefined,
+      fallback: undefined,
+      options: instance.options,
+      args: {},
+      path: instance.path,
+    };
   });
 }
 
@@ -142,9 +150,13 @@ function checkMetrics(
   metrics: readonly string[] | undefined,
 ): Problem[] {
   if (metrics === undefined) return [];
-  const paths = [['gate'], ...new Set(applications.map(({ path }) => path))].map((path) =>
-    path[0] === 'gate' ? ['gate', 'metric'] : [path[0]!, path[1]!, 'gate', 'metric'],
-  );
+  const paths = [
+    ['gate', 'metric'],
+    ...applications.flatMap(({ path }) => [
+      [path[0]!, path[1]!, 'gate', 'metric'],
+      [...path, 'fallback', 'metric'],
+    ]),
+  ];
   return paths.flatMap((path) => {
     const name = path.reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], doc.value);
     if (typeof name !== 'string' || metrics.includes(name)) return [];
@@ -155,19 +167,20 @@ function checkMetrics(
 }
 
 /** Epoch by epoch, within an epoch in the order of the file. */
-function toStages(doc: YamlDoc, applications: readonly Application[], fallback: Gate | undefined): Stage[] {
+function toStages(doc: YamlDoc, applications: readonly Application[], common: Gate | undefined): Stage[] {
   const steps = applications
     .filter(({ instance }) => isRunning(instance.section) && instance.pass !== undefined)
     .flatMap((application) => application.when.epochs.map((epoch) => ({ application, epoch })));
   steps.sort((a, b) => a.epoch - b.epoch); // stable
-  return steps.map(({ application: { instance, when, gate, options, path }, epoch }, i) => ({
+  return steps.map(({ application: { instance, when, gate, fallback, options, path }, epoch }, i) => ({
     index: i + 1,
     instance: instance.name,
     class: instance.class!,
     pass: instance.pass!,
     options,
     clock: { epoch, start: when.start, end: when.end, frequency: when.frequency },
-    gate: gate === undefined ? fallback : gate === 'none' ? undefined : gate,
+    gate: gate === undefined ? common : gate === 'none' ? undefined : gate,
+    ...(fallback === undefined ? {} : { fallback }),
     at: doc.at(path[0] === 'policies' ? path.slice(0, 2) : path, 'key'),
   }));
 }

@@ -4,11 +4,11 @@ import { inspectYaml } from '../util/yaml.ts';
 import type { Path, Problem, YamlDoc } from '../util/yaml.ts';
 import { expandEpochs } from './epochs.ts';
 import type { When } from './epochs.ts';
-import { readOptions } from './instances.ts';
+import { isRecord, readOptions } from './instances.ts';
 import type { Instance } from './instances.ts';
-import { policyKeys, policySchema, sections, toGate, trainingPolicyArgs } from './language.ts';
+import { policyKeys, policySchema, sections, toFallback, toGate, trainingPolicyArgs } from './language.ts';
 import type { AnySection, Policy } from './language.ts';
-import type { Gate, Waiting } from './types.ts';
+import type { Fallback, Gate, Waiting } from './types.ts';
 
 /** One policy, read: which instance, when, with which options. */
 export interface Application {
@@ -16,6 +16,7 @@ export interface Application {
   readonly when: When;
   /** `none` where the policy turns the schedule's gate off; undefined where it says nothing. */
   readonly gate: Gate | 'none' | undefined;
+  readonly fallback: Fallback | undefined;
   readonly options: unknown;
   /** Options that the policy itself sets. */
   readonly args: Readonly<Record<string, unknown>>;
@@ -130,7 +131,15 @@ function apply(
   const gate = policy.gate === undefined ? undefined : (toGate(policy.gate) ?? 'none');
   const args = policy[policyKeys[section]]?.args ?? {};
   const own = checkArgs(doc, instance, args, [...path, 'args'], problems, waiting);
-  return { instance, when, gate, path, args: own.args, options: own.options };
+  const asked = section === 'quantizers' ? policy.quantizer?.fallback : undefined;
+  if (asked !== undefined && instance.pass !== undefined && isRecord(own.options) && !('overrides' in own.options))
+    problems.push({
+      path: [...path, 'fallback'],
+      message: `raises single layers, and ${instance.class} has no overrides`,
+      on: 'key',
+    });
+  const fallback = asked === undefined ? undefined : toFallback(asked);
+  return { instance, when, gate, fallback, path, args: own.args, options: own.options };
 }
 
 /** Splits a policy's arguments into options of the class and Distiller's, which wait for training. */

@@ -12,6 +12,15 @@ export interface Gate {
   readonly onFail: OnFail;
 }
 
+/** How a quantizer raises layers to more bits or float until a metric holds. `maxDrop` as a gate's. */
+export interface Fallback {
+  readonly metric: string;
+  readonly maxDrop: number;
+  readonly relative: boolean;
+  /** Seconds; undefined: until it is done. */
+  readonly timeBudget: number | undefined;
+}
+
 /** One application of one pass at one epoch: what the runner executes, in order. */
 export interface Stage {
   /** 1, 2, 3 … in running order. */
@@ -25,6 +34,7 @@ export interface Stage {
   readonly options: unknown;
   readonly clock: Clock;
   readonly gate: Gate | undefined;
+  readonly fallback?: Fallback | undefined;
   /** `file:line:col` of the policy. */
   readonly at: string;
 }

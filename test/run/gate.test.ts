@@ -15,8 +15,8 @@ const gate = { metric: 'top1', maxDrop: 1, relative: false, onFail: 'undo' } as 
 
 describe('judge', () => {
   it('compares the drop in the metric’s own unit', () => {
-    expect(judge(gate, [top1])).toEqual({ passed: false, why: 'top1 drop 2.00 points > 1.00 points' });
-    expect(judge({ ...gate, maxDrop: 3 }, [top1])).toEqual({
+    expect(judge(gate, [top1])).toMatchObject({ passed: false, why: 'top1 drop 2.00 points > 1.00 points' });
+    expect(judge({ ...gate, maxDrop: 3 }, [top1])).toMatchObject({
       passed: true,
       why: 'top1 drop 2.00 points ≤ 3.00 points',
     });
@@ -24,7 +24,7 @@ describe('judge', () => {
 
   it('takes a relative drop as a share of the float value', () => {
     // 2 of 92 are 2.17 %.
-    expect(judge({ ...gate, relative: true, maxDrop: 0.02 }, [top1])).toEqual({
+    expect(judge({ ...gate, relative: true, maxDrop: 0.02 }, [top1])).toMatchObject({
       passed: false,
       why: 'top1 drop 2.17 % > 2.00 %; within the noise of 500 samples (± 0.80)',
     });

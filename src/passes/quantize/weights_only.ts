@@ -190,8 +190,19 @@ async function allCodes(
     const method = o.method === 'gptq' && moments === undefined ? 'mse' : o.method;
     found.set(keyOf(site), { codes, bits, method });
   };
+  // GPTQ of a layer depends on the float model's inputs and its own width: trials of a fallback share it.
+  const cacheKey = (site: WeightSite): string => `gptq ${keyOf(site)} ${width(site)}`;
+  const open = first.filter((site) => {
+    const known = o.method === 'gptq' ? ctx.cache?.get(cacheKey(site)) : undefined;
+    if (known !== undefined) found.set(keyOf(site), known as Found);
+    return known === undefined;
+  });
   if (o.method !== 'gptq') for (const site of first) solve(site, undefined);
-  else for await (const { site, moments } of siteMoments(ctx, model, first, o.samples)) solve(site, moments);
+  else
+    for await (const { site, moments } of siteMoments(ctx, model, open, o.samples)) {
+      solve(site, moments);
+      ctx.cache?.set(cacheKey(site), found.get(keyOf(site)));
+    }
   return found;
 }
 
