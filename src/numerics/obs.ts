@@ -86,3 +86,13 @@ export function flush(
     }
   }
 }
+
+/** The diagonal of the damped H⁻¹: w² / [H⁻¹]ⱼⱼ is what is lost with a weight when all others make up for it (see `inverseFactor`). */
+export function diagonalOfInverse(hessian: Float64Array, n: number, damping = 0.01, at?: string): Float64Array {
+  const u = inverseFactor(hessian, n, damping, at);
+  const diagonal = new Float64Array(n);
+  // H⁻¹ = Uᵀ U: the squares of U's columns.
+  for (let i = 0; i < n; i++)
+    for (let j = i; j < n; j++) diagonal[j] = (diagonal[j] as number) + (u[i * n + j] as number) ** 2;
+  return diagonal;
+}

@@ -10,6 +10,7 @@ import { foldIdentity } from './fold/identity.ts';
 import { anyPass, type Pass } from './pass.ts';
 import { agpPruner } from './prune/agp.ts';
 import { baiduRnnPruner } from './prune/baidu_rnn.ts';
+import { globalPruner } from './prune/global.ts';
 import { levelPruner } from './prune/level.ts';
 import { magnitudePruner } from './prune/magnitude.ts';
 import { nmPruner } from './prune/n_m.ts';
@@ -59,6 +60,7 @@ export const passes: readonly Pass[] = [
   anyPass(nmPruner),
   anyPass(wandaPruner),
   anyPass(sparseGptPruner),
+  anyPass(globalPruner),
   anyPass(channelPruner),
   ...l1Ranked,
   ...l2Ranked,

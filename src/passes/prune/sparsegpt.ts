@@ -1,16 +1,17 @@
 import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
-import type { LayerGram } from '../gram.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { eachMatrix, gramSites, siteGrams } from './columns.ts';
-import { pruneSites, scaled, spanText, withWeights, zerosNote } from './masks.ts';
+import type { LayerGram } from '../gram.ts';
+import { eachMatrix, gramSites, siteGrams, type GramSite } from './columns.ts';
+import { pruneInTurn } from './in_turn.ts';
+import { pruneSites, scaled, spanText, withWeights, zerosNote, type PruneSite } from './masks.ts';
 
 const options = z.strictObject({
   levels: z
     .record(z.string(), z.number().min(0).max(1))
     .meta({ description: "weight name or pattern → share of its weights to zero; '*' = all others" }),
-  samples: z.int().positive().default(256).meta({ description: 'calibration samples' }),
+  samples: z.int().positive().default(512).meta({ description: 'calibration samples' }),
   scope: z
     .enum(['layer', 'row'])
     .default('layer')
@@ -21,13 +22,18 @@ const options = z.strictObject({
     .positive()
     .default(0.01)
     .meta({ description: "share of the Hessian's mean diagonal added to it" }),
+  refit: z
+    .boolean()
+    .default(true)
+    .meta({ description: "refit all that is left, and the bias, to the unpruned model's output; false = the paper" }),
 });
 
 export type SparseGptOptions = z.infer<typeof options>;
 
 /**
  * Zeros the weights whose loss the others can best make up for, and updates the others so that the layer's output on
- * calibration data changes least. Layer by layer, front to back, each on the inputs that the layers pruned before it give.
+ * calibration data changes least. Layer by layer, front to back, each on the inputs that the layers pruned before it give. Where
+ * the paper makes up for a weight by those that come after it, `refit` solves for all that are left together.
  */
 export const sparseGptPruner: Pass<SparseGptOptions> = {
   name: 'prune/sparsegpt',
@@ -47,22 +53,50 @@ export const sparseGptPruner: Pass<SparseGptOptions> = {
 async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promise<PassResult> {
   const { sites, skipped, notes } = pruneSites(model, Object.keys(o.levels));
   const { usable, skipped: unseen } = gramSites(model, sites);
-  const { scope, block, damping, samples } = o;
+  const { scope, block, damping } = o;
+  const asked = ({ selector, name }: PruneSite) => ({
+    share: o.levels[selector] ?? 0,
+    scope,
+    block,
+    damping,
+    at: name,
+  });
+  const { model: pruned, changed } = o.refit
+    ? await pruneInTurn(
+        ctx,
+        model,
+        usable,
+        o,
+        ({ site }) =>
+          (weights, shape, hessian) =>
+            sparsegpt(weights, shape, hessian, asked(site)).mask,
+      )
+    : await updated(model, usable, o.samples, ctx, asked);
+  return { model: pruned, changed, skipped: [...skipped, ...unseen], notes };
+}
+
+/** As the paper has it: each weight that goes is made up for by the columns after it. */
+async function updated(
+  model: Model,
+  usable: readonly GramSite[],
+  samples: number,
+  ctx: PassContext,
+  asked: (site: PruneSite) => Parameters<typeof sparsegpt>[3],
+): Promise<{ readonly model: Model; readonly changed: readonly Note[] }> {
   const changed: Note[] = [];
   let current = model;
   for (const [i, usage] of usable.entries()) {
     const { site } = usage;
     ctx.signal.throwIfAborted();
     ctx.progress(i / usable.length, `pruning ${site.name}`);
-    const share = o.levels[site.selector] ?? 0;
     const [gram] = (await siteGrams(ctx, current, [usage], samples)) as [LayerGram];
     const { size } = gram;
     const data = eachMatrix(usage, gram, (matrix, shape, group) => {
       const hessian = gram.gram.slice(group * size * size, (group + 1) * size * size);
-      return sparsegpt(matrix, shape, hessian, { share, scope, block, damping, at: site.name }).weights;
+      return sparsegpt(matrix, shape, hessian, asked(site)).weights;
     });
     current = withWeights(current, new Map([[site.name, data]]));
     changed.push(zerosNote(site, data));
   }
-  return { model: current, changed, skipped: [...skipped, ...unseen], notes };
+  return { model: current, changed };
 }

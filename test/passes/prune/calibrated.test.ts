@@ -1,3 +1,4 @@
+import { globalPruner } from '../../../src/passes/prune/global.ts';
 import { levelPruner } from '../../../src/passes/prune/level.ts';
 import { sparseGptPruner } from '../../../src/passes/prune/sparsegpt.ts';
 import { wandaPruner } from '../../../src/passes/prune/wanda.ts';
@@ -34,8 +35,10 @@ describe('pruning by what the inputs are', () => {
     const model = smallConvNet();
     const context = testContext({ calibration });
     const { model: level } = await levelPruner.apply(model, levels, context);
-    const { model: wanda } = await wandaPruner.apply(model, wandaPruner.options.parse(levels), context);
-    const { model: updated } = await sparseGptPruner.apply(model, sparseGptPruner.options.parse(levels), context);
+    const paper = { ...levels, refit: false };
+    const byRow = wandaPruner.options.parse({ ...paper, scope: 'row' });
+    const { model: wanda } = await wandaPruner.apply(model, byRow, context);
+    const { model: updated } = await sparseGptPruner.apply(model, sparseGptPruner.options.parse(paper), context);
     for (const pruned of [level, wanda, updated]) expect(zeros(pruned, 'conv2.weight')).toBe(288);
     for (const pruned of [level, updated]) expect(names.map((n) => zeros(pruned, n))).toEqual([108, 288, 20]);
     // Wanda rounds for each output: half of 27 is 14 of each of the 8.
@@ -46,6 +49,67 @@ describe('pruning by what the inputs are', () => {
     // 1 dB is a fifth less error, more than the choice of 96 images can give or take.
     expect(byInputs).toBeGreaterThan(plain! + 1);
     expect(withUpdate).toBeGreaterThan(byInputs! + 1);
+  });
+
+  it('keeps still more when all that is left is refitted together, with the same zeros', async () => {
+    const model = smallConvNet();
+    const context = testContext({ calibration });
+    for (const pass of [wandaPruner, sparseGptPruner]) {
+      const [plain, refitted] = await Promise.all(
+        [false, true].map(async (refit) => {
+          const options = pass.options.parse({ ...levels, refit });
+          return (await pass.apply(model, options as never, context)).model;
+        }),
+      );
+      expect(zeros(refitted!, 'conv2.weight')).toBe(288);
+      expect(await quality(model, refitted!, unseen)).toBeGreaterThan((await quality(model, plain!, unseen)) + 1);
+    }
+  });
+
+  it('makes up in the bias for what the means of the inputs lose', async () => {
+    const model = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 8])],
+      outputs: [makeValue('y', 'float32', ['N', 4])],
+      initializers: [weight('w', [4, 8], 3), weight('b', [4], 5)],
+      nodes: [makeNode('Gemm', ['x', 'w', 'b'], ['y'], { transB: 1 }, { name: 'layer' })],
+    });
+    // Inputs that are constant: only their means matter, so the bias alone can make up for any zeros.
+    const feeds = {
+      x: floats(
+        Float32Array.from({ length: 32 * 8 }, (_, i) => 1 + (i % 8)),
+        [32, 8],
+      ),
+    };
+    const context = testContext({ calibration: [feeds] });
+    const options = wandaPruner.options.parse({ levels: { '*': 0.75 } });
+    const { model: pruned } = await wandaPruner.apply(model, options, context);
+    expect(zeros(pruned, 'w')).toBe(24);
+    // Rounding of float32 sums of eight products: about 120 dB.
+    expect(await quality(model, pruned, feeds)).toBeGreaterThan(100);
+  });
+
+  it('shares one sparsity out over layers by what they lose', async () => {
+    const model = smallConvNet();
+    const context = testContext({ calibration });
+    const of = async (more: object): Promise<Model> =>
+      (await globalPruner.apply(model, globalPruner.options.parse({ sparsity: 0.5, ...more }), context)).model;
+    const names = ['conv1.weight', 'dw.weight', 'conv2.weight', 'fc.weight'];
+    const total = names.reduce((sum, name) => sum + weightsOf(model, name).length, 0);
+    const magnitude = await of({ criterion: 'magnitude', refit: false });
+    expect(names.reduce((sum, name) => sum + zeros(magnitude, name), 0)).toBe(Math.round(total / 2));
+    const [wanda, obs, refitted] = [
+      await of({ criterion: 'wanda', refit: false }),
+      await of({ criterion: 'obs', refit: false }),
+      await of({}),
+    ];
+    // The share of each layer is rounded by itself when it is refitted.
+    expect(Math.abs(names.reduce((sum, name) => sum + zeros(refitted, name), 0) - total / 2)).toBeLessThan(4);
+    const level = (await levelPruner.apply(model, { levels: { '*': 0.5 } }, context)).model;
+    const plain = await quality(model, level, unseen);
+    for (const pruned of [wanda, obs, refitted])
+      expect(await quality(model, pruned, unseen)).toBeGreaterThan(plain + 1);
   });
 
   it.each([
@@ -69,14 +133,14 @@ describe('pruning by what the inputs are', () => {
       ),
     });
     const context = testContext({ calibration: [feeds(1)] });
-    const half = { levels: { '*': 0.5 } };
+    const half = { levels: { '*': 0.5 }, refit: false };
     for (const pruned of [await wandaPruner.apply(model, wandaPruner.options.parse(half), context)]) {
       expect(zeros(pruned.model, 'w')).toBe(48);
       expect((await runModel(pruned.model, feeds(9))).y).toEqual((await runModel(model, feeds(9))).y);
     }
     const updated = await sparseGptPruner.apply(model, sparseGptPruner.options.parse(half), context);
     expect(zeros(updated.model, 'w')).toBe(48);
-    const level = await levelPruner.apply(model, half, context);
+    const level = await levelPruner.apply(model, { levels: { '*': 0.5 } }, context);
     expect(await quality(model, updated.model, feeds(9))).toBeGreaterThan(await quality(model, level.model, feeds(9)));
   });
 

@@ -1,0 +1,161 @@
+import type { Model } from '../../graph/model.ts';
+import { floatAttribute } from '../../graph/attribute.ts';
+import { edit } from '../../graph/edit.ts';
+import type { NodeProto } from '../../graph/proto.ts';
+import { consumers, initializers, isOp } from '../../graph/query.ts';
+import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
+import { solveSpd } from '../../numerics/linalg.ts';
+import { refitMasked, type RefitProblem } from '../../numerics/masked_refit.ts';
+import type { Mask } from '../../numerics/sparsity.ts';
+import { layerGrams, type LayerGram } from '../gram.ts';
+import type { PassContext } from '../pass.ts';
+import { eachMatrix, type GramSite } from './columns.ts';
+
+/** A layer of a model that is being pruned front to back: what it gets now, and what it should go on giving. */
+export interface RefitLayer {
+  readonly usage: GramSite;
+  readonly gram: LayerGram;
+  /** The name of its bias, which then takes what the means of its inputs lose; undefined where it has none of its own. */
+  readonly bias: string | undefined;
+}
+
+/**
+ * Second moments of a layer's inputs in the model as pruned so far, and across with those of the unpruned one: what the layer
+ * should reproduce is its output on the float inputs. Summed over the layers that share the weight.
+ */
+export async function refitLayer(
+  ctx: PassContext,
+  { current, float }: { readonly current: Model; readonly float: Model },
+  usage: GramSite,
+  samples: number,
+): Promise<RefitLayer> {
+  const requests = usage.nodes.map((node) => ({ node, dims: usage.site.dims, input: node.input[0] as string }));
+  // While nothing before it has changed both are the same, and one run is enough.
+  const pair = current === float ? { samples } : { samples, reference: float };
+  const [first, ...others] = await layerGrams(ctx, current, requests, pair);
+  const gram = others.reduce<LayerGram>(sum, first as LayerGram);
+  return { usage, gram, bias: biasOf(current, usage.nodes, usage.site.data.length / gram.size) };
+}
+
+function sum(a: LayerGram, b: LayerGram): LayerGram {
+  const plus = (x: Float64Array, y: Float64Array): Float64Array => x.map((v, i) => v + (y[i] as number));
+  return {
+    ...a,
+    count: a.count + b.count,
+    gram: plus(a.gram, b.gram),
+    cross: plus(a.cross, b.cross),
+    sum: plus(a.sum, b.sum),
+    crossSum: plus(a.crossSum, b.crossSum),
+  };
+}
+
+/** A stored float bias that nobody else reads. */
+function biasOf(model: Model, nodes: readonly NodeProto[], outputs: number): string | undefined {
+  const [node, ...others] = nodes;
+  const name = node && !isOp(node, 'MatMul') ? node.input[2] : undefined;
+  if (others.length > 0 || name === undefined || name === '') return undefined;
+  if (
+    isOp(node as NodeProto, 'Gemm') &&
+    ['alpha', 'beta'].some((key) => floatAttribute(node as NodeProto, key, 1) !== 1)
+  )
+    return undefined;
+  const tensor = initializers(model.graph).get(name);
+  const alone = (consumers(model.graph).get(name) ?? []).length === 1;
+  const whole = tensor && typeOf(tensor) === 'float32' && elementCount(dimsOf(tensor)) === outputs;
+  return whole && alone ? name : undefined;
+}
+
+/**
+ * One group's problem: reproduce `own` · x (float) from x̂ (pruned), means taken out where a bias makes up for them. The ridge
+ * pulls towards the layer's own weights; `damping` is in units of the mean power of an input.
+ */
+function problemOf(
+  { gram, bias }: RefitLayer,
+  own: Float32Array,
+  [rows, cols]: readonly [number, number],
+  group: number,
+  damping: number,
+): RefitProblem {
+  const { count } = gram;
+  const at = group * cols;
+  const free = bias !== undefined && count > 0;
+  const hessian = new Float64Array(cols * cols);
+  const cross = new Float64Array(cols * cols);
+  for (let i = 0; i < cols; i++) {
+    const [mean, meanFloat] = free
+      ? [(gram.sum[at + i] as number) / count, (gram.crossSum[at + i] as number) / count]
+      : [0, 0];
+    for (let j = 0; j < cols; j++) {
+      const e = (at + i) * cols + j;
+      const other = gram.sum[at + j] as number;
+      hessian[i * cols + j] = (gram.gram[e] as number) - mean * other;
+      cross[i * cols + j] = (gram.cross[e] as number) - meanFloat * other;
+    }
+  }
+  let power = 0;
+  for (let i = 0; i < cols; i++) power += hessian[i * cols + i] as number;
+  const ridge = Math.max((damping * power) / cols, 1e-8 * Math.max(1, count));
+  const goal = new Float64Array(rows * cols);
+  for (let r = 0; r < rows; r++)
+    for (let k = 0; k < cols; k++) {
+      const w = own[r * cols + k] as number;
+      goal[r * cols + k] = (goal[r * cols + k] as number) + ridge * w;
+      if (w === 0) continue;
+      for (let j = 0; j < cols; j++)
+        goal[r * cols + j] = (goal[r * cols + j] as number) + w * (cross[k * cols + j] as number);
+    }
+  for (let i = 0; i < cols; i++) hessian[i * cols + i] = (hessian[i * cols + i] as number) + ridge;
+  return { rows, cols, hessian, goal };
+}
+
+/** The weights that solve the problem with no mask at all: what a mask is chosen from. */
+function denseSolution({ rows, cols, hessian, goal }: RefitProblem): Float32Array {
+  // H is symmetric: W = G H⁻¹ is the transpose of H⁻¹ Gᵀ.
+  const turned = Float64Array.from(goal, (_, e) => goal[(e % rows) * cols + Math.floor(e / rows)] as number);
+  const solved = solveSpd(hessian, cols, turned, rows);
+  return Float32Array.from(solved, (_, e) => solved[(e % cols) * rows + Math.floor(e / cols)] as number);
+}
+
+/** Chooses a mask for weights [rows, cols] that fit what the layer gets now, with the Hessian of their error. */
+export type ChooseMask = (
+  weights: Float32Array,
+  shape: readonly [number, number],
+  hessian: Float64Array,
+  group: number,
+) => Mask;
+
+/** The model with one layer pruned by `choose` and everything that is left of it, bias included, refitted by least squares. */
+export function pruneAndRefit(
+  model: Model,
+  layer: RefitLayer,
+  damping: number,
+  choose: ChooseMask,
+): { readonly model: Model; readonly weights: Float32Array } {
+  const { usage, gram, bias } = layer;
+  const tensors = initializers(model.graph);
+  const old = bias === undefined ? undefined : floatData(tensors.get(bias)!);
+  const shifted = old?.slice();
+  const weights = eachMatrix(usage, gram, (own, shape, group) => {
+    const [rows, cols] = shape;
+    const problem = problemOf(layer, own, shape, group, damping);
+    const mask = choose(denseSolution(problem), shape, problem.hessian, group);
+    const fitted = Float32Array.from(refitMasked(problem, mask, usage.site.name));
+    if (shifted && gram.count > 0)
+      for (let r = 0; r < rows; r++) {
+        let shift = 0;
+        for (let k = 0; k < cols; k++)
+          shift +=
+            (own[r * cols + k] as number) * (gram.crossSum[group * cols + k] as number) -
+            (fitted[r * cols + k] as number) * (gram.sum[group * cols + k] as number);
+        const out = group * rows + r;
+        shifted[out] = (shifted[out] as number) + shift / gram.count;
+      }
+    return fitted;
+  });
+  const next = edit(model, (draft) => {
+    draft.setInitializer(makeTensor(usage.site.name, 'float32', usage.site.dims, weights));
+    if (shifted && bias !== undefined)
+      draft.setInitializer(makeTensor(bias, 'float32', dimsOf(tensors.get(bias)!), shifted));
+  });
+  return { model: next, weights };
+}
