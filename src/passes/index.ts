@@ -20,6 +20,7 @@ import { splicingPruner } from './prune/splicing.ts';
 import { activationApoz } from './prune/structure/activation_apoz.ts';
 import { activationMean } from './prune/structure/activation_mean.ts';
 import { bernoulli } from './prune/structure/bernoulli.ts';
+import { blockPruner } from './prune/structure/block_pruner.ts';
 import { channelPruner } from './prune/structure/channel_pruner.ts';
 import { channelRemover } from './prune/structure/channel_remover.ts';
 import { filterRemover } from './prune/structure/filter_remover.ts';
@@ -62,6 +63,7 @@ export const passes: readonly Pass[] = [
   anyPass(sparseGptPruner),
   anyPass(globalPruner),
   anyPass(channelPruner),
+  anyPass(blockPruner),
   ...l1Ranked,
   ...l2Ranked,
   ...activationApoz,

@@ -3,7 +3,7 @@ import type { Model } from '../../../graph/model.ts';
 import { layerName } from '../../../graph/query.ts';
 import type { Note, PassContext } from '../../pass.ts';
 import type { Candidate } from './allocate.ts';
-import { eliminate, readerOf } from './order.ts';
+import { eliminate, readerOf, type Elimination } from './order.ts';
 import { outputError, withReaders } from './probe.ts';
 import { momentBytes, siteProblems } from './problems.ts';
 import { refitSites, type Site } from './sites.ts';
@@ -55,7 +55,7 @@ export async function candidatesOf(
       });
       const measured = probe && (await outputError(ctx, probe.model, model, Math.min(probeSamples, options.samples)));
       const weight = probe && measured !== undefined && probe.damage > 0 ? measured / probe.damage : 1;
-      candidates.push({ ...elimination, guarded: guarded(channels, elimination.order), weight });
+      candidates.push(...cohorts(channels, elimination, weight));
     }
     from = to;
   }
@@ -101,6 +101,32 @@ function fitting(entries: readonly Entry[], from: number): number {
     if (bytes > heldBytes && i > from) return i;
   }
   return entries.length;
+}
+
+/**
+ * The parts of a group that stand in the same layers: channels of the first stage of a residual network run through all its
+ * stages, those that later stages add do not. Each part can then keep a multiple of its own, so that every layer does. Each atom
+ * takes the damage it did in the order of the whole group.
+ */
+export function cohorts(channels: Channels, { order, damage }: Elimination, weight: number): Candidate[] {
+  const parts = new Map<string, { order: number[]; damage: number[] }>();
+  const places = new Map<number, number[]>(order.map((atom) => [atom, []]));
+  channels.members.forEach(({ role, atoms }, i) => {
+    if (role === 'out') new Set(atoms).forEach((atom) => places.get(atom)?.push(i));
+  });
+  order.forEach((atom, i) => {
+    const key = places.get(atom)?.join() ?? '';
+    const part = parts.get(key) ?? { order: [], damage: [0] };
+    part.order.push(atom);
+    part.damage.push((part.damage.at(-1) as number) + (damage[i + 1] as number) - (damage[i] as number));
+    parts.set(key, part);
+  });
+  const guards = guarded(channels, order);
+  return [...parts.values()].map((part) => ({
+    ...part,
+    guarded: new Set(part.order.filter((atom) => guards.has(atom))),
+    weight,
+  }));
 }
 
 /** The strongest atom of every axis that has atoms of this group only: it stays, so that no axis is left empty. */

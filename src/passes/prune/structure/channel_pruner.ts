@@ -4,18 +4,21 @@ import type { Model } from '../../../graph/model.ts';
 import { assignNames, layerFacts } from '../../../graph/names.ts';
 import { cubicRamp, rampProgress } from '../../../numerics/agp.ts';
 import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
+import { scaled, spanText } from '../masks.ts';
 import { allocate, allocateUniform, type Candidate } from './allocate.ts';
-import { candidatesOf, guarded } from './candidates.ts';
-import { costOf, type Unit } from './cost.ts';
+import { candidatesOf, cohorts } from './candidates.ts';
+import { budget, budgetOf, budgetText, firstCost, scaledBudget, type Budget, type Unit } from './budget.ts';
+import { costOf } from './cost.ts';
 import { reconstruct } from './reconstruct.ts';
 import { channelScores } from './scores.ts';
 import { refitSites } from './sites.ts';
 
-const share = z.number().gt(0).max(1);
-const options = z.strictObject({
-  budget: z
-    .union([z.strictObject({ macs: share }), z.strictObject({ parameters: share }), z.strictObject({ bytes: share })])
-    .meta({ description: 'the share of multiply-accumulates, parameters or bytes that may stay' }),
+const fields = z.strictObject({
+  budget: budget.optional(),
+  levels: z
+    .record(z.string(), z.number().min(0).max(1))
+    .optional()
+    .meta({ description: 'instead of a budget: layer name or pattern → share of its channels to cut' }),
   weights: z
     .array(z.string())
     .min(1)
@@ -39,8 +42,12 @@ const options = z.strictObject({
     .meta({ description: 'pull towards the old weights, in units of the mean power of an input' }),
   seed: z.int().min(0).default(0),
 });
+const options = fields.refine((o) => (o.budget === undefined) !== (o.levels === undefined), {
+  message: 'give either a budget for the model or levels for its layers',
+  path: ['budget'],
+});
 
-export type ChannelPrunerOptions = z.infer<typeof options>;
+type ChannelPrunerOptions = z.infer<typeof options>;
 
 /**
  * Cuts whole channels until a budget is met, chosen by what the layers that read them lose, and refits those layers on
@@ -53,33 +60,29 @@ export const channelPruner: Pass<ChannelPrunerOptions> = {
   summary: 'cut channels for real down to a budget and refit the layers that read them',
   source: 'He et al. 2017 (arXiv 1707.06168), ThiNet (1707.06342), block OBS after ZipLM (2302.04089)',
   options,
-  selectors: (o) => o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' })),
+  selectors: (o) =>
+    o.levels
+      ? Object.keys(o.levels).map((pattern) => ({ pattern, path: ['levels', pattern], over: 'weights' }))
+      : o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' })),
   strength: {
-    at: (o, t) => {
-      const [unit, left] = budgetOf(o);
-      return { ...o, budget: { [unit]: 1 - (1 - left) * t } as ChannelPrunerOptions['budget'] };
-    },
-    describe: (o) => {
-      const [unit, left] = budgetOf(o);
-      return `${(100 * left).toFixed(1)} % of the ${unit === 'macs' ? 'MACs' : unit}`;
-    },
+    at: (o, t) => ({
+      ...o,
+      ...(o.budget ? { budget: scaledBudget(o.budget, t) } : {}),
+      ...(o.levels ? { levels: scaled(o.levels, t) } : {}),
+    }),
+    describe: (o) =>
+      o.budget ? budgetText(o.budget) : `${spanText(Object.values(o.levels ?? {}))} of each layer's channels cut`,
   },
   apply,
 };
-
-const budgetOf = (o: ChannelPrunerOptions): [Unit, number] => Object.entries(o.budget)[0] as [Unit, number];
 
 async function apply(model: Model, o: ChannelPrunerOptions, ctx: PassContext): Promise<PassResult> {
   const channels = channelGroups(model, await ctx.shapes(model));
   const chosen = chosenGroups(model, channels, o);
   const { candidates, skipped } = await priced(model, channels, chosen.groups, o, ctx);
-  const [unit, final] = budgetOf(o);
-  const { epoch, start: first, end, frequency } = ctx.clock;
-  // Over several epochs the budget falls along Zhu & Gupta's ramp.
-  const left = cubicRamp(1, final, rampProgress(epoch, first, end, frequency));
-  const start = firstCost(ctx, unit, costOf(model, channels, unit).total());
-  const allot = o.allocation === 'uniform' ? allocateUniform : allocate;
-  const picked = allot(candidates, costOf(model, channels, unit), left * start, o.multiple);
+  const picked = o.budget
+    ? withinBudget(model, channels, candidates, o, o.budget, ctx)
+    : byLevels(chosen.groups, candidates, chosen.levels, o.multiple);
   const order = candidates.flatMap((candidate) => candidate.order.filter((atom) => picked.has(atom)));
   const removed = leaveOne(channels, order);
   const cut = removeChannels(model, channels, removed);
@@ -101,24 +104,59 @@ async function apply(model: Model, o: ChannelPrunerOptions, ctx: PassContext): P
   };
 }
 
-/** The cost that budgets are shares of: that of the model this instance saw first. */
-function firstCost(ctx: PassContext, unit: Unit, now: number): number {
-  const known = ctx.memory.get(`cost:${unit}`);
-  if (typeof known === 'number') return known;
-  ctx.memory.set(`cost:${unit}`, now);
-  return now;
+function withinBudget(
+  model: Model,
+  channels: Channels,
+  candidates: readonly Candidate[],
+  o: ChannelPrunerOptions,
+  asked: Budget,
+  ctx: PassContext,
+): Set<number> {
+  const [unit, final] = budgetOf(asked);
+  const { epoch, start: first, end, frequency } = ctx.clock;
+  // Over several epochs the budget falls along Zhu & Gupta's ramp.
+  const left = cubicRamp(1, final, rampProgress(epoch, first, end, frequency));
+  const start = firstCost(ctx, unit, costOf(model, channels, unit).total());
+  const allot = o.allocation === 'uniform' ? allocateUniform : allocate;
+  return allot(candidates, costOf(model, channels, unit), left * start, o.multiple);
 }
 
-/** The groups all of whose layers the selectors name. */
+/** The share of each group that the first of its layers is given; the same of all its parts. */
+function byLevels(
+  groups: readonly ChannelGroup[],
+  candidates: readonly Candidate[],
+  levels: ReadonlyMap<string, number>,
+  multiple: number,
+): Set<number> {
+  const share = new Map(
+    groups.flatMap(({ atoms, layers }) => atoms.map((atom) => [atom, levels.get(layers[0] ?? '') ?? 0])),
+  );
+  return new Set(
+    candidates.flatMap(({ order, guarded }) => {
+      const left = order.length * (1 - (share.get(order[0] as number) ?? 0));
+      const keep = Math.max(1, Math.ceil(Number(left.toFixed(6)) / multiple) * multiple);
+      return order.filter((atom) => !guarded.has(atom)).slice(0, Math.max(0, order.length - keep));
+    }),
+  );
+}
+
+/** The groups all of whose layers the selectors name, and the levels of layers. */
 function chosenGroups(
   model: Model,
   channels: Channels,
   o: ChannelPrunerOptions,
-): { readonly groups: readonly ChannelGroup[]; readonly skipped: readonly Note[]; readonly notes: readonly string[] } {
-  const { nodes, notes } = assignNames(o.weights, layerFacts(model), 'weights');
+): {
+  readonly groups: readonly ChannelGroup[];
+  readonly levels: ReadonlyMap<string, number>;
+  readonly skipped: readonly Note[];
+  readonly notes: readonly string[];
+} {
+  const named = o.levels ? Object.keys(o.levels) : o.weights;
+  const { nodes, notes } = assignNames(named, layerFacts(model), 'weights');
+  const levels = new Map([...nodes].map(([node, selector]) => [node, o.levels?.[selector] ?? 0]));
   const skipped: Note[] = [];
   const groups = channels.groups.filter((group) => {
-    const text = !group.layers.every((layer) => nodes.has(layer))
+    const text = !(o.levels ? nodes.has(group.layers[0] ?? '') : group.layers.every((layer) => nodes.has(layer)))
       ? 'left alone: no entry of the pruner names it, or not all layers that share its channels'
       : !o.residual && group.layers.length > 1
         ? `left alone: ${group.layers.length} layers make its channels together, and residual is off`
@@ -126,7 +164,7 @@ function chosenGroups(
     if (text) skipped.push(...group.layers.map((layer) => ({ layer, text })));
     return !text;
   });
-  return { groups, skipped, notes };
+  return { groups, levels, skipped, notes };
 }
 
 async function priced(
@@ -139,14 +177,19 @@ async function priced(
   const scores =
     o.criterion === 'reconstruction' ? undefined : await channelScores(model, channels, o.criterion, o, ctx);
   if (scores && o.allocation === 'uniform' && !o.reconstruct) {
-    const candidates = groups.map(({ atoms }): Candidate => {
+    const candidates = groups.flatMap(({ atoms }) => {
       const order = [...atoms].sort((a, b) => (scores.get(a) ?? 0) - (scores.get(b) ?? 0));
-      return { order, damage: [0, ...order.map(() => 0)], guarded: guarded(channels, order), weight: 1 };
+      return cohorts(channels, { order, damage: [0, ...order.map(() => 0)] }, 1);
     });
     return { candidates, skipped: [] };
   }
   const { samples, ridge } = o;
-  return candidatesOf(ctx, model, channels, groups, { samples, ridge, scores, probe: o.allocation === 'measured' });
+  return candidatesOf(ctx, model, channels, groups, {
+    samples,
+    ridge,
+    scores,
+    probe: o.budget !== undefined && o.allocation === 'measured',
+  });
 }
 
 function cutNotes(
@@ -156,14 +199,15 @@ function cutNotes(
 ): Note[] {
   return groups.flatMap(({ layers, atoms }) => {
     const gone = atoms.filter((atom) => removed.has(atom)).length;
-    const damage = candidates.find(
-      (candidate) => candidate.order[0] !== undefined && atoms.includes(candidate.order[0]),
-    )?.damage[gone];
     if (gone === 0) return [];
-    const lost = damage ? `; its readers lose ${(100 * damage).toFixed(1)} % of their output power` : '';
-    const first = layers[0] as string;
+    const damage = candidates
+      .filter(({ order }) => atoms.includes(order[0] as number))
+      .reduce((sum, part) => sum + (part.damage[part.order.filter((atom) => removed.has(atom)).length] as number), 0);
+    const lost = damage > 0 ? `; its readers lose ${(100 * damage).toFixed(1)} % of their output power` : '';
     const together = layers.length > 1 ? ` (with ${layers.length - 1} layers that share its channels)` : '';
-    return [{ layer: first, text: `${atoms.length} → ${atoms.length - gone} channels${together}${lost}` }];
+    return [
+      { layer: layers[0] as string, text: `${atoms.length} → ${atoms.length - gone} channels${together}${lost}` },
+    ];
   });
 }
 

@@ -102,3 +102,20 @@ describe('costOf', () => {
     expect(costOf(model, channels, 'bytes').total()).toBe(4 * parameters);
   });
 });
+
+describe('levels of single layers', () => {
+  it('cut the share asked for and nothing else', async () => {
+    const { model: cut, notes } = await prune({ levels: { a: 0.5, h: 0.25 } });
+    expect([dims(cut, 'a.weight')[0], dims(cut, 'h.weight')[0], dims(cut, 'stem.weight')[0]]).toEqual([4, 9, 6]);
+    expect(notes?.some((note) => note.startsWith('parameters'))).toBe(true);
+    // Half of a and a quarter of h only repeat what is left.
+    expect(distance(await runModel(cut, fresh), await runModel(model, fresh))).toBeLessThan(1e-4);
+  });
+
+  it('are weaker on retry, and exclude a budget', () => {
+    const o = channelPruner.options.parse({ levels: { a: 0.5 } });
+    expect(channelPruner.strength!.at(o, 0.5).levels).toEqual({ a: 0.25 });
+    expect(channelPruner.options.safeParse({ levels: { a: 0.5 }, budget: { macs: 0.5 } }).success).toBe(false);
+    expect(channelPruner.options.safeParse({}).success).toBe(false);
+  });
+});
