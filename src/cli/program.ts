@@ -5,6 +5,7 @@ import type { EvalOptions } from './commands/eval.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { InspectOptions } from './commands/inspect.ts';
 import type { QuantizeOptions } from './commands/quantize.ts';
+import type { SensitivityCommandOptions } from './commands/sensitivity.ts';
 import type { Io } from './io.ts';
 import { numberOption, withCommon, withData } from './options.ts';
 
@@ -120,6 +121,31 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   withCommon(check).action((schedule: string, options: Given<CheckOptions>) =>
     action(async (call) => (await import('./commands/check.ts')).check(schedule, options, call), options),
   );
+
+  const sensitivity = withData(
+    program
+      .command('sensitivity <model>')
+      .summary('measure how much each layer bears, and find the levels that meet a target')
+      .description(
+        'Prune each layer alone to several sparsities and measure the model. With a target: the levels that meet it at the least drop, and the schedule to paste.',
+      )
+      .option('--class <pruner>', 'a class that takes levels, such as ChannelPruner', 'SparsityLevelParameterPruner')
+      .option('--levels <shares>', 'sparsities to try', '0.2,0.4,0.5,0.6,0.7,0.8,0.9')
+      .option('--layers <selectors>', 'layers to try, separated by commas', '*')
+      .option('--metric <name>', 'what is measured (default: the first metric of the data)')
+      .option('--target <unit=share>', 'what may stay: parameters, macs, bytes or latency, such as macs=0.7')
+      .option('-o, --output <dir>', 'folder for sensitivity.json, sensitivity.csv and schedule.yaml')
+      .option('--force', 'write into a folder that is not empty'),
+    true,
+  );
+  withCommon(sensitivity)
+    .addOption(numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'))
+    .action((model: string, options: Given<SensitivityCommandOptions>) =>
+      action(
+        async (call) => (await import('./commands/sensitivity.ts')).sensitivityCommand(model, options, call),
+        options,
+      ),
+    );
 
   const passes = program
     .command('passes [class]')

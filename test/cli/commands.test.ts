@@ -28,7 +28,7 @@ describe('qtool', () => {
   it('--help and --version exit 0 and write to stdout', async () => {
     const help = await qtool('--help');
     expect([help.code, help.err]).toEqual([0, '']);
-    for (const command of ['quantize', 'eval', 'inspect', 'check', 'passes'])
+    for (const command of ['quantize', 'eval', 'inspect', 'sensitivity', 'check', 'passes'])
       expect(help.out).toContain(`  ${command} `);
     expect((await qtool('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
