@@ -42,6 +42,7 @@ import { equalize } from './recover/equalize.ts';
 import { gptqRounding } from './recover/gptq.ts';
 import { migrate } from './recover/migrate.ts';
 import { weightScale } from './recover/weight_scale.ts';
+import { reestimate } from './recover/reestimate.ts';
 
 /**
  * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
@@ -90,5 +91,6 @@ export const passes: readonly Pass[] = [
   anyPass(weightScale),
   anyPass(gptqRounding),
   anyPass(adaround),
+  anyPass(reestimate),
   anyPass(encoder),
 ];

@@ -1,7 +1,7 @@
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Note } from '../passes/pass.ts';
 import type { Attempt, Measurement, RunReport, StageReport } from '../run/report.ts';
-import { number, pointsOf } from './format.ts';
+import { bytes, number, percent, pointsOf } from './format.ts';
 
 /** What the terminal and the HTML both show of a report, picked out once. */
 
@@ -93,5 +93,24 @@ export function remarks(report: RunReport): readonly string[] {
       return [`${stage.index} ${key}`];
     }),
   );
-  return [...new Set([...notes, ...calibration.notes, ...validation.notes, ...report.notes, ...stages])];
+  return [
+    ...new Set([
+      ...notes,
+      ...calibration.notes,
+      ...validation.notes,
+      ...report.notes,
+      ...stages,
+      ...zerosRemark(report),
+    ]),
+  ];
+}
+
+/** What the zeros of pruned weights are good for, and what not. */
+function zerosRemark({ baseline, result, stages }: RunReport): string[] {
+  const { zeros } = result.measurement;
+  const kept = stages.some((stage) => stage.pass.startsWith('prune/') && result.stages.includes(stage.index));
+  if (!kept || zeros < baseline.zeros + 0.05) return [];
+  return [
+    `${percent(zeros)} of the weights are zero: onnxruntime multiplies with them, so they save no time; what they save is the file under gzip (${bytes(result.gzip)} of ${bytes(result.measurement.bytes)}) or packed by WeightEncoder. Removed channels save both.`,
+  ];
 }

@@ -54,6 +54,14 @@ describe('textReport', () => {
     expect(rowOf(text(140), /^ *3 +prune/)).toMatch(/level 0\.74 .* 98\.80 ±0\.19 +0\.27 ±0\.12 .* retried$/);
   });
 
+  it('says what zeros save and what they do not, where a pruner made them', () => {
+    expect(text(160)).toContain(
+      '41.0 % of the weights are zero: onnxruntime multiplies with them, so they save no time',
+    );
+    const dense = { ...report, result: { ...report.result, stages: [4] } };
+    expect(textReport(dense, { paint: plain, width: 160 })).not.toContain('of the weights are zero');
+  });
+
   it('lists every attempt of a retried stage with its verdict', () => {
     const block = text(120).slice(text(120).indexOf('3 bisected retried'));
     expect(block).toMatch(

@@ -92,9 +92,13 @@ function problemOf(
       cross[i * cols + j] = (gram.cross[e] as number) - meanFloat * other;
     }
   }
-  let power = 0;
-  for (let i = 0; i < cols; i++) power += hessian[i * cols + i] as number;
-  const ridge = Math.max((damping * power) / cols, 1e-8 * Math.max(1, count));
+  let [power, whole] = [0, 0];
+  for (let i = 0; i < cols; i++) {
+    power += hessian[i * cols + i] as number;
+    whole += gram.gram[(at + i) * cols + i] as number;
+  }
+  // The moments are float32 sums: where the means are nearly all there is, what is left of them is rounding.
+  const ridge = Math.max((damping * power) / cols, (1e-5 * whole) / cols, 1e-12 * Math.max(1, count));
   const goal = new Float64Array(rows * cols);
   for (let r = 0; r < rows; r++)
     for (let k = 0; k < cols; k++) {
