@@ -125,15 +125,15 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   const sensitivity = withData(
     program
       .command('sensitivity <model>')
-      .summary('measure how much each layer bears, and find the levels that meet a target')
+      .summary('measure how much each layer bears, and find the levels that meet a budget')
       .description(
-        'Prune each layer alone to several sparsities and measure the model. With a target: the levels that meet it at the least drop, and the schedule to paste.',
+        'Prune each layer alone to several sparsities and measure the model. With a budget: the levels that meet it at the least drop, and the schedule to paste.',
       )
       .option('--class <pruner>', 'a class that takes levels, such as ChannelPruner', 'SparsityLevelParameterPruner')
       .option('--levels <shares>', 'sparsities to try', '0.2,0.4,0.5,0.6,0.7,0.8,0.9')
       .option('--layers <selectors>', 'layers to try, separated by commas', '*')
       .option('--metric <name>', 'what is measured (default: the first metric of the data)')
-      .option('--target <unit=share>', 'what may stay: parameters, macs, bytes or latency, such as macs=0.7')
+      .option('--budget <unit=share>', 'what may stay: parameters, macs, bytes or latency, such as macs=0.7')
       .option('-o, --output <dir>', 'folder for sensitivity.json, sensitivity.csv and schedule.yaml')
       .option('--force', 'write into a folder that is not empty'),
     true,

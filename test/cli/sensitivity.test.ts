@@ -43,7 +43,7 @@ describe('qtool sensitivity', () => {
 
   it('finds levels that meet a target, measures them together, and writes the schedule', async () => {
     const folder = shop.path('curves');
-    const { code, out } = await sensitivity('--levels', '0.5,0.9', '--target', 'parameters=0.7', '-o', folder);
+    const { code, out } = await sensitivity('--levels', '0.5,0.9', '--budget', 'parameters=0.7', '-o', folder);
     expect(code).toBe(0);
     expect(out).toContain('For 70.0 % of the parameters that are not zero: top1');
     const report = JSON.parse(await readFile(`${folder}/sensitivity.json`, 'utf8')) as SensitivityReport;
@@ -82,7 +82,7 @@ describe('qtool sensitivity', () => {
 
   it('cuts channels for a target of multiply-accumulates', async () => {
     const { code, json } = await sensitivity(
-      ...['--class', 'ChannelPruner', '--levels', '0.25,0.5', '--target', 'macs=0.8', '--json'],
+      ...['--class', 'ChannelPruner', '--levels', '0.25,0.5', '--budget', 'macs=0.8', '--json'],
     );
     expect(code).toBe(0);
     const { curves, notes, solution } = json();
@@ -95,11 +95,11 @@ describe('qtool sensitivity', () => {
   it.each([
     [['--class', 'AutomatedGradualPruner'], 'is no pruner that takes levels'],
     [['--levels', '0.5,1.5'], '--levels takes shares between 0 and 1'],
-    [['--target', 'macs=0.5'], 'zeros save no macs'],
-    [['--target', 'speed=2'], '--target takes one of parameters, macs, bytes, latency'],
+    [['--budget', 'macs=0.5'], 'zeros save no macs'],
+    [['--budget', 'speed=2'], '--budget takes one of parameters, macs, bytes, latency'],
     [['--metric', 'psnr'], 'the metric "psnr" is not measured on this data'],
     [['--layers', 'nothing'], 'no layer with float weights is named by nothing'],
-    [['--levels', '0.5', '--layers', 'fc', '--target', 'parameters=0.1'], 'cannot be reached with these levels'],
+    [['--levels', '0.5', '--layers', 'fc', '--budget', 'parameters=0.1'], 'cannot be reached with these levels'],
   ])('refuses %j in one line', async (args, message) => {
     const { code, err } = await sensitivity(...args, '--quiet');
     expect(code).toBe(2);

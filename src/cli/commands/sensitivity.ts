@@ -24,7 +24,7 @@ export interface SensitivityCommandOptions extends DataOptions {
   readonly levels: string;
   readonly layers: string;
   readonly metric?: string;
-  readonly target?: string;
+  readonly budget?: string;
   readonly output?: string;
   readonly force?: boolean;
 }
@@ -37,7 +37,7 @@ export async function sensitivityCommand(
 ): Promise<number> {
   const pass = passOf(options.class);
   const levels = levelsOf(options.levels);
-  const target = options.target === undefined ? undefined : targetOf(options.target, pass);
+  const target = options.budget === undefined ? undefined : targetOf(options.budget, pass);
   if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
   const model = await openModel(path);
   const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
@@ -98,7 +98,7 @@ function targetOf(text: string, pass: Pass): SensitivityOptions['target'] {
   const [unit = '', share = ''] = text.split('=');
   const value = Number(share);
   if (!(sensitivityUnits as readonly string[]).includes(unit) || !(value > 0 && value < 1))
-    throw new QtoolError('usage', `--target takes one of ${sensitivityUnits.join(', ')} and a share, not "${text}"`, {
+    throw new QtoolError('usage', `--budget takes one of ${sensitivityUnits.join(', ')} and a share, not "${text}"`, {
       hint: 'such as macs=0.7: 70 % of the multiply-accumulates stay',
     });
   if (!pass.name.includes('structure') && (unit === 'macs' || unit === 'latency'))
