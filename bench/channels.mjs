@@ -2,14 +2,14 @@
 // What cutting channels costs and saves without retraining, with and without reconstruction, on one model.
 //
 //   npm run build && node bench/channels.mjs <model.onnx> <data> [--data-root <folder>] [--budgets 0.7] [--unit macs]
-//     [--methods 'channel pruner;uniform l1, no refit'] [--limit <n>] [--latency]
+//     [--methods 'channel pruner;uniform l1, no refit'] [--limit <n>] [--latency] [--save <folder>]
 //
 // Prints a Markdown table. "no refit" is the same pass with the same cut but without least squares afterwards. Latency is the
 // median of interleaved runs against the uncut model on one thread; with --latency only.
 import { parseArgs } from 'node:util';
 import { batches } from '../dist/data/batch.js';
 import { openData } from '../dist/data/open.js';
-import { readModel } from '../dist/graph/file.js';
+import { readModel, writeModel } from '../dist/graph/file.js';
 import { encodeModel } from '../dist/graph/model.js';
 import { modelInputs } from '../dist/graph/query.js';
 import { openMetrics } from '../dist/metrics/index.js';
@@ -34,6 +34,7 @@ const { values, positionals } = parseArgs({
     methods: { type: 'string', default: Object.keys(methods).join(';') },
     limit: { type: 'string' },
     latency: { type: 'boolean', default: false },
+    save: { type: 'string' },
   },
 });
 const [path, config] = positionals;
@@ -75,6 +76,8 @@ for (const budget of values.budgets.split(',').map(Number))
     const found = (await instruments.measure(result.model))[0];
     const size = encodeModel(result.model).length;
     const macs = /\(([\d.]+ %)\)/.exec(result.notes.find((note) => note.startsWith('MACs')))[1];
+    if (values.save !== undefined)
+      await writeModel(result.model, `${values.save}/${name.replaceAll(/\W+/g, '_')}_${budget}.onnx`);
     const cells = [`${100 * budget} %`, name, found.value.toFixed(2), (float.value - found.value).toFixed(2), macs];
     console.log(
       `| ${[...cells, `${((100 * size) / bytes).toFixed(1)} %`, await speed(result.model), seconds.toFixed(1)].join(' | ')} |`,
@@ -86,6 +89,6 @@ async function speed(pruned) {
   if (!values.latency) return '';
   for await (const batch of batches(data.validation, { batchSize, limit: batchSize })) {
     const found = await latency(pruned, model, batch.feeds, { signal });
-    return found.map((l) => `${l.ratio.toFixed(2)}× (${l.batch})`).join(', ');
+    return found.map((l) => `${l.ratio.toFixed(2)}× (batch ${l.batch})`).join(', ');
   }
 }
