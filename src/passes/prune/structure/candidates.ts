@@ -130,7 +130,7 @@ export function cohorts(channels: Channels, { order, damage }: Elimination, weig
 }
 
 /** The strongest atom of every axis that has atoms of this group only: it stays, so that no axis is left empty. */
-export function guarded(channels: Channels, order: readonly number[]): Set<number> {
+function guarded(channels: Channels, order: readonly number[]): Set<number> {
   const rank = new Map(order.map((atom, i) => [atom, i]));
   const guards = new Set<number>();
   for (const axes of channels.axes.values())
