@@ -32,6 +32,14 @@ export interface MetricMeasure {
   readonly metrics: readonly MetricResult[];
 }
 
+/** Bounds of one collection. */
+export interface CollectBounds {
+  /** Bytes that one run may return; values beyond that are taken in further passes over the data. */
+  readonly memoryLimit?: number | undefined;
+  /** Called before the first run: passes over the data, and the most bytes that a run returns. */
+  readonly planned?: (passes: number, bytes: number) => void;
+}
+
 /** What a pass may ask of the runtime, handed in by the runner: passes import no runtime. */
 export interface PassContext {
   readonly plan: Plan;
@@ -63,6 +71,7 @@ export interface PassContext {
     wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>,
     samples?: number,
     elements?: number,
+    bounds?: CollectBounds,
   ): Promise<Map<string, R[]>>;
   /** Streams the named values batch by batch, for at most `samples` calibration samples. */
   capture(model: Model, values: readonly string[], samples?: number): AsyncIterable<Feeds>;

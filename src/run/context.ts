@@ -85,12 +85,13 @@ export function openInstruments(setting: Setting): Instruments {
         shapesOf.set(model, known);
         return known;
       },
-      collect: (model, wanted, samples, elements) =>
+      collect: (model, wanted, samples, elements, bounds = {}) =>
         collect(model, () => cut(data.calibration, samples), wanted, {
           ...session,
           signal,
           ...(elements === undefined ? {} : { elements: Math.ceil(elements * share(1, data.calibration, samples)) }),
-          ...(setting.memoryLimit === undefined ? {} : { memoryLimit: setting.memoryLimit }),
+          ...memoryBound(bounds.memoryLimit ?? setting.memoryLimit),
+          planned: ({ passes, bytes }) => bounds.planned?.(passes.length, bytes),
           progress: (done) => setting.progress(share(done, data.calibration, samples), 'collecting statistics'),
         }),
       capture: (model, values, samples) =>
@@ -101,6 +102,9 @@ export function openInstruments(setting: Setting): Instruments {
     }),
   };
 }
+
+const memoryBound = (memoryLimit: number | undefined): { memoryLimit?: number } =>
+  memoryLimit === undefined ? {} : { memoryLimit };
 
 async function firstBatch(all: AsyncIterable<Batch>): Promise<Batch> {
   for await (const batch of all) return batch;

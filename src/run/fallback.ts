@@ -1,7 +1,7 @@
 import type { Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import type { AnyFold } from '../numerics/fold.ts';
-import type { PassContext } from '../passes/pass.ts';
+import type { CollectBounds, PassContext } from '../passes/pass.ts';
 import type { Fallback } from '../schedule/types.ts';
 import { judge } from './gate.ts';
 import type { Measurement } from './report.ts';
@@ -147,11 +147,14 @@ export function collectingOnce(ctx: PassContext, known: Map<string, unknown>): P
       model: Model,
       wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>,
       samples?: number,
+      elements?: number,
+      bounds?: CollectBounds,
     ): Promise<Map<string, R[]>> {
       const key = (value: string, folds: readonly AnyFold<Tensor, R>[]): string =>
-        JSON.stringify(['collect', value, samples, folds.map((fold) => fold.name)]);
+        JSON.stringify(['collect', value, samples, elements, folds.map((fold) => fold.name)]);
       const missing = new Map([...wanted].filter(([value, folds]) => !known.has(key(value, folds))));
-      const fresh = missing.size === 0 ? new Map<string, R[]>() : await ctx.collect(model, missing, samples);
+      const fresh =
+        missing.size === 0 ? new Map<string, R[]>() : await ctx.collect(model, missing, samples, elements, bounds);
       for (const [value, folds] of missing) known.set(key(value, folds), fresh.get(value));
       return new Map([...wanted].map(([value, folds]) => [value, known.get(key(value, folds)) as R[]]));
     },

@@ -60,8 +60,8 @@ describe('images of mixed sizes', () => {
   beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'qtool-mixed-'))));
   afterAll(() => rm(folder, { recursive: true, force: true }));
 
-  const quantized = async (method: string) => {
-    const scheduleText = `version: 1\nquantizers:\n  q: { class: PostTrainLinearQuantizer, calibration: { method: ${method} } }\n`;
+  const quantized = async (method: string, more = '') => {
+    const scheduleText = `version: 1\nquantizers:\n  q: { class: PostTrainLinearQuantizer, calibration: { method: ${method}${more} } }\n`;
     const schedule = bindSchedule(parseSchedule(scheduleText, 's.yaml', { passes }), { layers: layerFacts(net) });
     const data = {
       calibration: dataset(24),
@@ -71,15 +71,15 @@ describe('images of mixed sizes', () => {
       folder,
     } as never as RunData;
     const outDir = join(folder, method);
-    await run({
+    const report = await run({
       ...{ model: net, data, schedule, scheduleText, outDir, signal: new AbortController().signal },
       ...{ metrics: [], force: true, measure: false, latency: false, batchSize: 4, log: () => undefined },
     });
-    return readModel(join(outDir, 'model.onnx'));
+    return { model: await readModel(join(outDir, 'model.onnx')), notes: report.stages[0]?.notes ?? [] };
   };
 
   it.each(calibrators.map((c) => c.name))('calibrate with %s, and the result runs in every size', async (method) => {
-    const model = await quantized(method);
+    const { model } = await quantized(method);
     expect(await optimizedOps(model)).toMatchObject({ QLinearConv: 3, QLinearAdd: 1 });
     for (const i of [0, 1, 3]) {
       const feeds = { x: sampleAt(i) };
@@ -90,8 +90,21 @@ describe('images of mixed sizes', () => {
     }
   });
 
+  it('take more passes within a memory limit, and come to the same', async () => {
+    const [free, bound] = [await quantized('percentile'), await quantized('percentile', ', memory_limit: 0.001')];
+    // The values of the first sample, 8 by 8, are 1.5 kB together.
+    const passesTaken = Number(/calibration: (\d+) passes/.exec(bound.notes.join())?.[1]);
+    expect(passesTaken).toBeGreaterThan(1);
+    expect(free.notes.join()).not.toContain('passes');
+    const scales = ({ graph }: typeof net) =>
+      [...initializers(graph)]
+        .filter(([name]) => name.endsWith('_scale'))
+        .map(([name, t]) => [name, [...floatData(t)]]);
+    expect(scales(bound.model)).toEqual(scales(free.model));
+  });
+
   it('count the pixels of all sizes: minmax has exactly the extremes of all samples', async () => {
-    const scale = floatData(initializers((await quantized('minmax')).graph).get('x_scale') as never)[0] as number;
+    const scale = floatData(initializers((await quantized('minmax')).model.graph).get('x_scale') as never)[0] as number;
     let [lo, hi] = [0, 0];
     for (let i = 0; i < 24; i++)
       for (const v of sampleAt(i).data as Float32Array) [lo, hi] = [Math.min(lo, v), Math.max(hi, v)];

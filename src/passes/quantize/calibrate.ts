@@ -27,6 +27,9 @@ export const calibration = z
     average_per: z.enum(['sample', 'batch']).optional(),
     p: z.number().positive().optional().meta({ description: 'exponent of the lp method' }),
     n_stds: z.number().positive().optional(),
+    memory_limit: z.number().positive().optional().meta({
+      description: 'MB of activations that one run may return; what is beyond takes further passes over the data',
+    }),
   })
   .prefault({});
 
@@ -37,6 +40,7 @@ export type Calibration = z.infer<typeof calibration>;
  * sample the same rows: a quarter of a million leaves 26 beyond the 99.99th percentile, and copying more out of the network costs more than
  * running it.
  * @param formats the format each value will have; methods that weigh clipping against rounding need its width.
+ * @param note is told how many passes over the data it takes, where that is not one.
  * @throws QtoolError naming the value where the data holds NaN or infinity.
  */
 export async function calibrate(
@@ -44,11 +48,18 @@ export async function calibrate(
   formats: ReadonlyMap<string, AffineFormat>,
   o: Calibration,
   ctx: PassContext,
+  note: (text: string) => void = () => undefined,
 ): Promise<Map<string, Range>> {
   const calibrator = calibrators.find((c) => c.name === o.method) as Calibrator;
   const kind = calibrator.statistics[0] as Calibrator['statistics'][number];
   const wanted = new Map([...formats.keys()].map((value) => [value, [observerOf(kind, o, value)]]));
-  const statistics = await ctx.collect(model, wanted, o.samples, o.elements === 'all' ? undefined : o.elements);
+  const statistics = await ctx.collect(model, wanted, o.samples, o.elements === 'all' ? undefined : o.elements, {
+    memoryLimit: o.memory_limit === undefined ? undefined : o.memory_limit * 1e6,
+    planned(passes, bytes) {
+      if (passes > 1 || o.memory_limit !== undefined)
+        note(`calibration: ${passes} passes over the data, at most ${(bytes / 1e6).toFixed(1)} MB a run`);
+    },
+  });
   return new Map(
     [...formats].map(([value, format]) => [value, calibrator.range(statistics.get(value)?.[0] as never, format, o)]),
   );

@@ -75,14 +75,19 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
       : undefined;
   });
   const inputs = activationFormats(region, formats, o.bits_activations ?? 8);
-  const params = activationParams(region, await calibrate(twin, inputs, o.calibration, ctx), inputs);
+  const notes: string[] = [];
+  const params = activationParams(
+    region,
+    await calibrate(twin, inputs, o.calibration, ctx, (text) => notes.push(text)),
+    inputs,
+  );
   const { model: quantized, changed } = insert(twin, region, formats, params, tensors, o.weight_scales);
   return {
     model: quantized,
     twin,
     changed,
     skipped: region.skipped,
-    notes: [...[...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`)],
+    notes: [...[...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`), ...notes],
   };
 }
 
