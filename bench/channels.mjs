@@ -19,6 +19,10 @@ import { latency } from '../dist/runtime/time.js';
 
 const methods = {
   'channel pruner': {},
+  'multiple of 16': { multiple: 16 },
+  'multiple of 16, no refit': { multiple: 16, reconstruct: false },
+  'multiple of 8': { multiple: 8 },
+  'multiple of 8, no refit': { multiple: 8, reconstruct: false },
   'channel pruner, no refit': { reconstruct: false },
   'uniform reconstruction': { allocation: 'uniform' },
   'uniform l1': { allocation: 'uniform', criterion: 'l1' },
