@@ -104,7 +104,9 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
     return width(site) !== null;
   });
   const codes = await allCodes(prepared.model, chosen, (site) => width(site) as number, o, ctx);
-  const relus = beforeRelu(prepared.model, await ctx.shapes(prepared.model));
+  const shapes = await ctx.shapes(prepared.model);
+  const relus = beforeRelu(prepared.model, shapes);
+  const slow: Note[] = [];
   const quantized = edit(prepared.model, (draft) => {
     draft.requireOpset('', opset);
     for (const site of chosen) {
@@ -117,6 +119,12 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
         relu: relus.has(site.node),
       };
       const runs = storeWeight(draft, site, weightRows(site), found.codes, store);
+      const many = rowsOf(shapes.get(site.node.output[0] ?? '')?.dims ?? []);
+      if (runs.startsWith('MatMulNBits') && many > fewRows)
+        slow.push({
+          layer: layerName(site.node),
+          text: `multiplies ${many} rows a sample: from ${fewRows} on MatMulNBits is no faster than float, or slower; "storage: folded" keeps float's speed`,
+        });
       const scales = `one scale ${o.block_size ? `for ${o.block_size}` : 'a channel'}`;
       changed.push({
         layer: layerName(site.node),
@@ -129,9 +137,14 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
     twin: prepared.model,
     changed,
     skipped: left,
-    notes: [...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`),
+    notes: [...upgraded.notes, ...prepared.notes, ...slow].map((n) => `${n.layer}: ${n.text}`),
   };
 }
+
+/** Rows of a product at which MatMulNBits lost its lead over float32: 4 times at 1 row, 0.5 to 1.3 times at 64. */
+const fewRows = 8;
+
+const rowsOf = (dims: readonly number[]): number => dims.slice(0, -1).reduce((a, b) => a * b, 1);
 
 /** Bits of a site's weights: schedule overrides > plan > default; null = float. */
 function widths(o: WeightsOnlyOptions, ctx: PassContext, override: Overrides): (site: WeightSite) => number | null {

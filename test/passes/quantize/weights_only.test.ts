@@ -182,6 +182,15 @@ describe('quantize/weights_only', () => {
       expect(ops).toMatchObject({ MatMulNBits: 2 });
     });
 
+    it('says beforehand where MatMulNBits will not be faster: many rows at once', async () => {
+      const { notes } = await quantized(dense(), w4, vectors());
+      expect(notes?.join()).toContain('fc2: multiplies 48 rows a sample');
+      const one = await quantized(dense(), w4, [{ x: floats(noise(7, 64), [1, 64]) }]);
+      expect(one.notes?.join()).not.toContain('rows a sample');
+      const folded = await quantized(dense(), { ...w4, storage: 'folded' }, vectors());
+      expect(folded.notes?.join()).not.toContain('rows a sample');
+    });
+
     it('decodes a Gemm before a Relu at load, which would be dequantized at every run as FusedGemm', async () => {
       const { changed, ops } = await quantized(dense(64, 'Relu'), w4, vectors());
       expect(changed[0]?.text).toContain('joins it with its Relu');
