@@ -30,6 +30,8 @@ export interface AnalyzeOptions {
 export interface AnalysedSource extends Source {
   /** Output noise-to-signal ratio for one of this tensor, dB: 0 in a plain chain, less where the net damps it. */
   readonly gain: number;
+  /** How much the output shrinks for a noise-to-signal ratio of this tensor: errors along the signal add as amplitudes. */
+  readonly shrinkage: number;
   /** What it alone leaves of the output, dB of SQNR at each of `analysedWidths`: measured SQNR − gain. */
   readonly atOutput: readonly number[];
 }
@@ -38,7 +40,7 @@ export interface AnalysedSource extends Source {
 export interface Composition {
   readonly weights: number;
   readonly activations: number;
-  /** 1/γ_out = Σ g/γ with measured gains. */
+  /** 1/γ_out = Σ g/γ + (Σ k/γ)² with measured gains g and shrinkages k. */
   readonly predicted: number;
   /** The paper's chain: all gains 1. */
   readonly chain: number;
@@ -94,13 +96,20 @@ export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOpti
     ctx.signal.throwIfAborted();
     ctx.progress(0.1 + (0.6 * i) / plain.length, `gain of ${source.name}`);
     const widths = gainWidths[source.kind];
-    let gain = 0;
+    const found: { own: number; noise: number; along: number }[] = [];
     for (const bits of widths) {
-      const noise = 10 ** (-(source.measured[(analysedWidths as readonly number[]).indexOf(bits)] as number) / 10);
-      if (noise > 0) gain += (await probe.noise(injected(float, [inject(i, bits)]))) / noise / widths.length;
+      const own = noiseAt(source, bits);
+      if (own > 0) found.push({ own, ...(await probe.error(injected(float, [inject(i, bits)]))) });
     }
-    const dB = gain > 0 ? 10 * Math.log10(gain) : -Infinity;
-    sources.push({ ...source, gain: dB, atOutput: source.measured.map((s) => (gain > 0 ? s - dB : Infinity)) });
+    const mean = (of: (entry: (typeof found)[number]) => number): number =>
+      found.reduce((sum, entry) => sum + of(entry), 0) / Math.max(1, found.length);
+    const shrinkage = found.length === 0 ? 0 : mean((e) => e.along) / mean((e) => e.own);
+    const gain = mean((e) => Math.max(0, e.noise - e.along ** 2) / e.own);
+    const atOutput = analysedWidths.map((bits) => {
+      const own = noiseAt(source, bits);
+      return decibel(gain * own + (shrinkage * own) ** 2);
+    });
+    sources.push({ ...source, gain: gain > 0 ? 10 * Math.log10(gain) : -Infinity, shrinkage, atOutput });
   }
   const compositions: Composition[] = [];
   const pairs = [4, 5, 6, 7, 8].flatMap((bits): [number, number][] =>
@@ -118,6 +127,11 @@ export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOpti
   return { widths: analysedWidths, sources, compositions, skipped, samples: probe.samples };
 }
 
+/** Noise-to-signal ratio of a tensor at a width. */
+function noiseAt({ measured }: Source, bits: number): number {
+  return 10 ** (-(measured[(analysedWidths as readonly number[]).indexOf(bits)] as number) / 10);
+}
+
 interface Bench {
   readonly model: Model;
   readonly float: Model;
@@ -131,17 +145,18 @@ interface Bench {
 async function composition(ctx: PassContext, bench: Bench, weights: number, activations: number): Promise<Composition> {
   const { model, sources, probe, o } = bench;
   const bitsOf = (source: Source): number => (source.kind === 'weights' ? weights : activations);
-  const at = (source: AnalysedSource, list: 'atOutput' | 'measured'): number =>
-    source[list][(analysedWidths as readonly number[]).indexOf(bitsOf(source))] as number;
-  const predicted = composeSqnr(sources.map((source) => at(source, 'atOutput')));
-  const chain = composeSqnr(sources.map((source) => at(source, 'measured')));
+  const own = (source: Source): number => noiseAt(source, bitsOf(source));
+  const spread = sources.reduce((sum, source) => sum + 10 ** (source.gain / 10) * own(source), 0);
+  const along = sources.reduce((sum, source) => sum + source.shrinkage * own(source), 0);
+  const predicted = decibel(spread + along ** 2);
+  const chain = composeSqnr(sources.map((source) => decibel(own(source))));
   const options = staticQuantizer.options.parse({
     ...{ bits_weights: weights, bits_activations: activations, weight_scales: o.scales },
     calibration: { method: o.method, samples: o.samples },
   });
   const quantized = await staticQuantizer.apply(model, options, { ...ctx, plan: new Map(), twin: undefined });
   const measured = decibel(await probe.noise(quantized.model));
-  const broken = Math.abs(predicted - measured) > tolerance ? await breakers(ctx, bench, bitsOf) : [];
+  const broken = Math.abs(predicted - measured) > tolerance ? await breakers(ctx, bench, bitsOf, along) : [];
   return { weights, activations, predicted, chain, measured, broken };
 }
 
@@ -152,15 +167,20 @@ const named = 3;
  * What breaks the sum: for each source, how much the noise of the whole falls when it alone stays in float, against what the
  * sum says it adds. The largest differences are named.
  */
-async function breakers(ctx: PassContext, bench: Bench, bitsOf: (source: Source) => number): Promise<Note[]> {
+async function breakers(
+  ctx: PassContext,
+  bench: Bench,
+  bitsOf: (source: Source) => number,
+  along: number,
+): Promise<Note[]> {
   const { float, sources, inject, probe } = bench;
   const all = sources.map((source, i) => inject(i, bitsOf(source)));
   const whole = await probe.noise(injected(float, all));
   const found: { name: string; difference: number; text: string }[] = [];
   for (const [i, source] of sources.entries()) {
     ctx.signal.throwIfAborted();
-    const expected =
-      10 ** (-(source.atOutput[(analysedWidths as readonly number[]).indexOf(bitsOf(source))] as number) / 10);
+    const own = noiseAt(source, bitsOf(source));
+    const expected = 10 ** (source.gain / 10) * own + along ** 2 - (along - source.shrinkage * own) ** 2;
     const real =
       whole -
       (await probe.noise(
@@ -170,7 +190,7 @@ async function breakers(ctx: PassContext, bench: Bench, bitsOf: (source: Source)
         ),
       ));
     const share = (noise: number): string => `${((100 * noise) / whole).toFixed(0)} %`;
-    const text = `adds ${share(real)} of the output's noise where the sum of independent errors has ${share(expected)}`;
+    const text = `adds ${share(real)} of the output's noise where the sum has ${share(expected)}`;
     found.push({ name: `${source.name} (${source.kind})`, difference: Math.abs(real - expected), text });
   }
   return found

@@ -11,6 +11,8 @@ export interface ExchangeTools {
   /** Whether the time is up. */
   expired(): boolean;
   progress(text: string): void;
+  /** Other widths to begin with if they spend no more and are better: a plan should never lose against one width for all. */
+  readonly alternatives?: readonly (readonly number[])[];
 }
 
 export interface Exchange {
@@ -47,6 +49,11 @@ export async function exchange(
   const before = await at(bits, 'measuring the plan');
   let now = before;
   const limit = spent(items, start);
+  for (const other of tools.alternatives ?? []) {
+    if (spent(items, other) > limit || tools.expired()) continue;
+    const damage = await at(other, 'measuring one width for all');
+    if (damage < now) [bits, now] = [[...other], damage];
+  }
   const next = (i: number, by: 1 | -1): number | undefined => {
     const { widths } = items[i] as ExchangeItem;
     return widths[widths.indexOf(bits[i] as number) + by];

@@ -10,6 +10,8 @@ import type { PassContext } from '../pass.ts';
 export interface Probe {
   /** Noise-to-signal ratio at the outputs, Σ(y − ŷ)² / Σy² over all samples; the mean of it over several float outputs. */
   noise(candidate: Model): Promise<number>;
+  /** That, and the part of the error that lies along the signal: Σ(y − ŷ)·y / Σy², above 0 where the output shrinks. */
+  error(candidate: Model): Promise<{ readonly noise: number; readonly along: number }>;
   /** Samples that it really holds. */
   readonly samples: number;
 }
@@ -50,25 +52,25 @@ export async function openProbe(ctx: PassContext, float: Model, samples: number)
     count += Object.values(outputs)[0]?.dims[0] ?? 1;
   }
   if (held.length === 0) throw new QtoolError('data', 'there is no calibration sample to measure the output error on');
-  return {
-    samples: count,
-    async noise(candidate) {
-      const sums = new Map<string, { signal: number; noise: number }>();
-      for (const { feeds, outputs } of held) {
-        ctx.signal.throwIfAborted();
-        const got = await ctx.compute(candidate, feeds);
-        for (const [name, wanted] of Object.entries(outputs)) {
-          const [x, y] = [wanted.data as Float32Array, got[name]?.data as Float32Array];
-          // Rows that only fill a fixed batch up stand last.
-          const { signal, noise } = errorSums(x, y.subarray(0, elementCount(wanted.dims)));
-          const sum = sums.get(name) ?? { signal: 0, noise: 0 };
-          sums.set(name, { signal: sum.signal + signal, noise: sum.noise + noise });
-        }
+  const error: Probe['error'] = async (candidate) => {
+    const sums = new Map<string, { signal: number; noise: number; dot: number }>();
+    for (const { feeds, outputs } of held) {
+      ctx.signal.throwIfAborted();
+      const got = await ctx.compute(candidate, feeds);
+      for (const [name, wanted] of Object.entries(outputs)) {
+        const [x, y] = [wanted.data as Float32Array, got[name]?.data as Float32Array];
+        // Rows that only fill a fixed batch up stand last.
+        const { signal, noise, dot } = errorSums(x, y.subarray(0, elementCount(wanted.dims)));
+        const sum = sums.get(name) ?? { signal: 0, noise: 0, dot: 0 };
+        sums.set(name, { signal: sum.signal + signal, noise: sum.noise + noise, dot: sum.dot + dot });
       }
-      const ratios = [...sums.values()].map(({ signal, noise }) => noise / Math.max(signal, Number.MIN_VALUE));
-      return ratios.reduce((a, b) => a + b, 0) / ratios.length;
-    },
+    }
+    const outputs = [...sums.values()];
+    const mean = (of: (sum: (typeof outputs)[number]) => number): number =>
+      outputs.reduce((total, sum) => total + of(sum) / Math.max(sum.signal, Number.MIN_VALUE), 0) / outputs.length;
+    return { noise: mean((sum) => sum.noise), along: mean((sum) => sum.signal - sum.dot) };
   };
+  return { samples: count, error, noise: async (candidate) => (await error(candidate)).noise };
 }
 
 /** The tensor with its last row repeated until it has the rows that the model insists on. */

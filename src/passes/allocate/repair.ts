@@ -5,7 +5,7 @@ import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult, Plan } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
 import { damageMeasure } from './damage.ts';
-import { exchange, type Exchange } from './exchange.ts';
+import { exchange, type Exchange, type ExchangeItem } from './exchange.ts';
 import { plannedLayers, type PlannedLayer } from './layers.ts';
 import { allocatorSelectors, common } from './options.ts';
 import { dB } from './plan.ts';
@@ -28,7 +28,8 @@ export type RepairOptions = z.infer<typeof options>;
 
 /**
  * Greedy repair of a plan by any allocator: takes a bit from one layer and gives what that frees to others, as long as the
- * whole model, all layers rounded at once, becomes better by the real measure. Never spends more bits than the plan did. After a
+ * whole model, all layers rounded at once, becomes better by the real measure. Begins with one width for all where that is
+ * better for the same bits. Never spends more bits than the plan did. After a
  * quantizer it works on the quantized model and stores the layers it changes anew.
  */
 export const repairAllocator: Pass<RepairOptions> = {
@@ -72,19 +73,17 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
     return changed.length === 0 ? model : requantized(model, float, new Map(changed), o.scales);
   };
   const end = performance.now() + o.seconds * 1000;
-  const found = await exchange(
-    known.map((layer, i) => ({
-      // A width that a rule does not list may be what the plan has: then it stays.
-      widths: layer.widths.includes(start[i] as number) ? layer.widths : [start[i] as number],
-      parameters: layer.parameters,
-    })),
-    start,
-    {
-      damage: async (bits) => measure.of(await build(bits)),
-      expired: () => performance.now() > end,
-      progress: (text) => ctx.progress(Math.min(1, 1 - (end - performance.now()) / (o.seconds * 1000)), text),
-    },
-  );
+  const items = known.map((layer, i) => ({
+    // A width that a rule does not list may be what the plan has: then it stays.
+    widths: layer.widths.includes(start[i] as number) ? layer.widths : [start[i] as number],
+    parameters: layer.parameters,
+  }));
+  const found = await exchange(items, start, {
+    alternatives: uniform(items, start),
+    damage: async (bits) => measure.of(await build(bits)),
+    expired: () => performance.now() > end,
+    progress: (text) => ctx.progress(Math.min(1, 1 - (end - performance.now()) / (o.seconds * 1000)), text),
+  });
   const { bits } = found;
   const plan: Plan = new Map(
     known.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: weightFormat(bits[i] as number, true) }])),
@@ -101,6 +100,16 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
     skipped,
     notes: [summary(found, o.metric), ...(twin && changed.length > 0 ? ['changed layers are rounded to nearest'] : [])],
   };
+}
+
+/** The widest one width for all layers (or the next below that they may have) that spends no more than the plan. */
+function uniform(items: readonly ExchangeItem[], start: readonly number[]): number[][] {
+  const spent = (bits: readonly number[]): number =>
+    items.reduce((sum, { parameters }, i) => sum + parameters * (bits[i] as number), 0);
+  return [8, 7, 6, 5, 4, 3, 2]
+    .map((bits) => items.map(({ widths }) => widths.filter((w) => w <= bits).at(-1) ?? (widths[0] as number)))
+    .filter((plan) => spent(plan) <= spent(start))
+    .slice(0, 1);
 }
 
 function plannedBits(plan: Plan, layer: PlannedLayer): number | undefined {

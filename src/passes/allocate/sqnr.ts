@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { waterFill, type AllocationItem } from '../../numerics/allocation.ts';
 import { roundWidths, type DiscreteItem } from '../../numerics/allocation_rounding.ts';
+import { knapsack } from '../../numerics/knapsack.ts';
 import { fitSlope } from '../../numerics/sqnr_model.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
@@ -102,11 +103,14 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
     };
   });
   const ideal = waterFill(items, spend.limit === undefined ? { sqnr: target(o) } : { budget: spend.limit });
-  const chosen = roundWidths(
-    discrete,
-    ideal,
-    spend.limit === undefined ? { noise: 10 ** (-target(o) / 10) } : { budget: spend.limit },
-  );
+  // The exact integer solution of the same noise model: rounding real widths fails where one layer holds nearly all weights.
+  const chosen =
+    spend.limit === undefined
+      ? roundWidths(discrete, ideal, { noise: 10 ** (-target(o) / 10) })
+      : knapsack(
+          discrete.map(({ noise, cost }) => noise.map((damage, k) => ({ damage, cost: cost[k] as number }))),
+          spend.limit,
+        ).chosen;
   const bits = layers.map((layer, i) => layer.widths[chosen[i] as number] as number);
   const total = (list: 'noise' | 'cost'): number =>
     discrete.reduce((sum, item, i) => sum + (item[list][chosen[i] as number] as number), 0);

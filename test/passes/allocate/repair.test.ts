@@ -74,6 +74,22 @@ describe('exchange', () => {
     });
     expect(found).toMatchObject({ bits: [2], tried: 1, ended: 'time' });
   });
+
+  it('begins with an alternative that is better and spends no more', async () => {
+    const items = [2, 1].map((parameters) => ({ widths: [2, 3, 4, 5], parameters }));
+    const given = {
+      expired: () => false,
+      progress: () => undefined,
+      alternatives: [
+        [5, 5],
+        [3, 3],
+      ],
+    };
+    // Only equal widths are good here, which no exchange of one bit leads to.
+    const damage = (bits: readonly number[]): Promise<number> =>
+      Promise.resolve(bits[0] === bits[1] ? 1 / (bits[0] as number) : 9);
+    expect(await exchange(items, [2, 5], { ...given, damage })).toMatchObject({ bits: [3, 3], before: 9 });
+  });
 });
 
 describe('allocate/repair', () => {
