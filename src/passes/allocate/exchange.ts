@@ -109,20 +109,21 @@ function proposals(
   const rising = [...up].filter(([, d]) => d < 0).sort(([a, x], [b, y]) => x / cost(a, 1) - y / cost(b, 1));
   const found: { changes: Map<number, number>; predicted: number }[] = [];
   for (const [giver, damage] of [[-1, 0] as const, ...down]) {
-    const changes = new Map<number, number>();
-    let [room, predicted] = [slack, damage];
-    if (giver >= 0) {
-      room += cost(giver, -1);
-      changes.set(giver, next(giver, -1) as number);
+    const room = slack + (giver < 0 ? 0 : cost(giver, -1));
+    const takers = rising.filter(([i]) => i !== giver && cost(i, 1) <= room);
+    // All that fit, best for its cost first, and each alone: a small taker may be what keeps a large one out.
+    for (const list of [takers, ...takers.map((taker) => [taker])]) {
+      const changes = new Map<number, number>(giver < 0 ? [] : [[giver, next(giver, -1) as number]]);
+      let [left, predicted] = [room, damage];
+      for (const [i, gain] of list) {
+        if (cost(i, 1) > left) continue;
+        left -= cost(i, 1);
+        predicted += gain;
+        changes.set(i, next(i, 1) as number);
+      }
+      // A layer that can give without harm is worth it even where nobody can take.
+      if (predicted < 0 && changes.size > 0) found.push({ changes, predicted });
     }
-    for (const [i, gain] of rising) {
-      if (i === giver || cost(i, 1) > room) continue;
-      room -= cost(i, 1);
-      predicted += gain;
-      changes.set(i, next(i, 1) as number);
-    }
-    // A layer that can give without harm is worth it even where nobody can take.
-    if (predicted < 0 && changes.size > 0) found.push({ changes, predicted });
   }
   return found.sort((a, b) => a.predicted - b.predicted);
 }

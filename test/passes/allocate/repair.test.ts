@@ -61,7 +61,19 @@ describe('exchange', () => {
             expect(await damage(moved)).toBeGreaterThanOrEqual(found.after * (1 - 1e-9));
           }
       }),
-      { numRuns: 60 },
+      {
+        numRuns: 60,
+        // A small layer that takes first must not keep the large one from taking.
+        examples: [
+          [
+            [
+              { parameters: 1, sensitivity: 1, start: 2 },
+              { parameters: 18, sensitivity: 2, start: 2 },
+              { parameters: 18, sensitivity: 16, start: 5 },
+            ],
+          ],
+        ],
+      },
     );
   });
 
