@@ -45,8 +45,12 @@ export interface GramRequest {
   readonly reference?: string;
 }
 
-/** Floats of one im2col matrix; larger batches are cut into rows. */
+/**
+ * Floats of one im2col matrix, and its columns; larger batches are cut into rows. Within a run products are summed in float32:
+ * over hundreds of thousands of columns that would drown the variance of channels with a large mean.
+ */
 const matrixLimit = 32 * 2 ** 20;
+const columnLimit = 2 ** 15;
 
 /** Whether `layerGrams` knows the layer's operator. */
 export function hasGram(node: NodeProto): boolean {
@@ -159,7 +163,13 @@ function* slices(
 ): Generator<[Tensor, Tensor]> {
   const rows = hat.dims[0] ?? 1;
   const taps = isOp(node, 'Conv') ? dims.slice(2).reduce((a, b) => a * b, 1) : 1;
-  const step = Math.max(1, Math.floor(matrixLimit / ((hat.data.length / rows) * taps)));
+  const positions = isOp(node, 'Conv')
+    ? hat.dims.slice(2).reduce((a, b) => a * b, 1)
+    : hat.dims.slice(1, -1).reduce((a, b) => a * b, 1);
+  const step = Math.max(
+    1,
+    Math.floor(Math.min(matrixLimit / ((hat.data.length / rows) * taps), columnLimit / positions)),
+  );
   const cut = (t: Tensor, from: number, to: number): Tensor => {
     const inner = t.data.length / rows;
     return {

@@ -1,5 +1,6 @@
 import { gptq } from '../../numerics/gptq.ts';
-import { solveSpd } from '../../numerics/linalg.ts';
+import { cholesky, damped, solveSpd } from '../../numerics/linalg.ts';
+import { QtoolError } from '../../util/error.ts';
 import type { RoundingProblem } from './rounding_problem.ts';
 
 /** GPTQ's rounding of a layer, at the scales it has. */
@@ -16,8 +17,9 @@ export function gptqCodes(p: RoundingProblem, order: 'natural' | 'activation', a
     const turned = new Float64Array(rows * size);
     for (let r = 0; r < rows; r++)
       for (let k = 0; k < size; k++) turned[k * rows + r] = p.target[first + r * size + k] as number;
+    const extra = enough(gram, size);
     // The weights that do best on the inputs of the quantized model, unrounded: T G⁻¹.
-    const solved = solveSpd(gram, size, turned, rows, 1e-9, at);
+    const solved = solveSpd(gram, size, turned, rows, extra, at);
     const weights = new Float32Array(rows * size);
     const mask = new Uint8Array(rows * size);
     for (let r = 0; r < rows; r++)
@@ -27,7 +29,7 @@ export function gptqCodes(p: RoundingProblem, order: 'natural' | 'activation', a
       }
     const result = gptq(weights, [rows, size], gram, {
       format,
-      damping: 1e-9,
+      damping: extra,
       order,
       mask,
       choose: (_, row) => ({ scale: p.scale[first + row * size] as number, zeroPoint: 0 }),
@@ -36,4 +38,18 @@ export function gptqCodes(p: RoundingProblem, order: 'natural' | 'activation', a
     codes.set(result.codes, first);
   }
   return codes;
+}
+
+/** The least of some dampings that makes moments positive definite: float32 sums may leave them slightly short of it. */
+function enough(gram: Float64Array, size: number): number {
+  const fits = (damping: number): boolean => {
+    try {
+      cholesky(damped(gram, size, damping), size);
+      return true;
+    } catch (error) {
+      if (error instanceof QtoolError) return false;
+      throw error;
+    }
+  };
+  return [1e-9, 1e-6, 1e-4, 1e-2].find(fits) ?? 1;
 }

@@ -67,7 +67,7 @@ export function roundingProblem(
     const sum = diagonal.reduce((total, at) => total + Math.max(0, gram[at] as number), 0);
     // What float32 sums leave of a channel that never varies may be negative; the raw power says what is rounding.
     const raw = diagonal.reduce((total, at) => total + (moments.gram[at] as number), 0) / count;
-    const added = (damping * sum + 1e-6 * raw) / size;
+    const added = (damping * sum + 1e-5 * raw) / size;
     for (const at of diagonal) {
       gram[at] = (gram[at] as number) + added;
       cross[at] = (cross[at] as number) + added;
