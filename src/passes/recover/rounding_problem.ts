@@ -25,7 +25,8 @@ export interface RoundingProblem {
 /**
  * The rounding problem of a layer. `centred` takes means out of the moments, for a layer whose bias will be corrected.
  * `damping` (a share of the mean diagonal of G) adds the distance to the float weights, so that directions the calibration data
- * hardly shows are not rounded at will: with fewer samples than weights of one output G is singular.
+ * hardly shows are not rounded at will: with fewer samples than weights of one output G is singular. The fewer the columns are for
+ * their size, the more is added.
  */
 export function roundingProblem(
   layer: QuantizedLayer,
@@ -67,7 +68,8 @@ export function roundingProblem(
     const sum = diagonal.reduce((total, at) => total + Math.max(0, gram[at] as number), 0);
     // What float32 sums leave of a channel that never varies may be negative; the raw power says what is rounding.
     const raw = diagonal.reduce((total, at) => total + (moments.gram[at] as number), 0) / count;
-    const added = (damping * sum + 1e-5 * raw) / size;
+    // Moments of few columns know few directions: their share of the noise falls as K / count.
+    const added = ((damping + size / count) * sum + 1e-5 * raw) / size;
     for (const at of diagonal) {
       gram[at] = (gram[at] as number) + added;
       cross[at] = (cross[at] as number) + added;
