@@ -2,7 +2,7 @@
 // What each recovery pass wins back, alone and together: accuracy, agreement with float and SQNR of the outputs.
 //
 //   npm run build && node bench/recovery.mjs <model.onnx> <data: folder or config> [root=<folder>] [bits=8] [samples=512]
-//     [limit=<validation samples>] [threads=1] [only=<words of row names, comma-separated>]
+//     [limit=<validation samples>] [threads=1] [only=<parts of row names, comma-separated>]
 //
 // Every row quantizes the float model anew with the same calibration data and settings; losing rows stay in the table.
 import { openData } from '../dist/data/open.js';
@@ -24,7 +24,7 @@ const samples = Number(given.samples ?? 512);
 const equalize = { class: 'CrossLayerEqualization', samples };
 const absorb = { class: 'BiasAbsorption', samples };
 const int8 = { class: 'PostTrainLinearQuantizer', bits_weights: bits, calibration: { method: 'minmax', samples } };
-const clipped = { ...int8, calibration: { method: 'mse', samples } };
+const ranges = (method) => ({ ...int8, calibration: { method, samples } });
 const bias = (method) => ({ class: 'BiasCorrection', method, samples });
 const scales = (rounding) => ({ class: 'WeightScaleSearch', rounding, samples });
 const gptq = { class: 'GptqRounding', samples };
@@ -32,7 +32,8 @@ const rounding = (iterations) => ({ class: 'AdaRound', iterations, samples });
 
 const rows = [
   ['round to nearest', [int8]],
-  ['mse ranges of activations', [clipped]],
+  ['mse ranges of activations', [ranges('mse')]],
+  ['entropy ranges of activations', [ranges('entropy')]],
   ['equalization', [equalize, int8]],
   ['equalization and bias absorption', [equalize, absorb, int8]],
   ['bias correction, analytic', [int8, bias('analytic')]],
@@ -43,8 +44,9 @@ const rows = [
   ['adaround by descent', [int8, rounding(0)]],
   ['adaround, 1000 steps', [int8, rounding(1000)]],
   ['scales and adaround by descent', [int8, scales('descent'), rounding(0)]],
-  ['together: equalization, mse ranges, adaround', [equalize, clipped, rounding(0)]],
-  ['together: equalization, mse ranges, scales, adaround', [equalize, clipped, scales('descent'), rounding(0)]],
+  ['together: equalization, minmax ranges, adaround by descent', [equalize, int8, rounding(0)]],
+  ['together: equalization, mse ranges, adaround by descent', [equalize, ranges('mse'), rounding(0)]],
+  ['together: equalization, entropy ranges, adaround by descent', [equalize, ranges('entropy'), rounding(0)]],
 ];
 const wanted = given.only?.split(',');
 const chosen = rows.filter(([name]) => wanted === undefined || wanted.some((words) => name.includes(words)));
