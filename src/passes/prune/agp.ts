@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { cubicRamp, rampProgress } from '../../numerics/agp.ts';
 import { levelMask } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { pruneEach } from './masks.ts';
+import { pruneEach, weightSelectors } from './masks.ts';
 
 const share = z.number().min(0).max(1);
 const options = z
@@ -26,7 +26,7 @@ export const agpPruner: Pass<AgpOptions> = {
   summary: 'zero a share of each weight tensor that grows from epoch to epoch',
   source: 'Zhu and Gupta 2017, To prune, or not to prune (arXiv 1710.01878); Distiller AutomatedGradualPruner',
   options,
-  selectors: (o) => o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' })),
+  selectors: (o) => weightSelectors('weights', o.weights),
   strength: {
     at: (o, t) => ({ ...o, initial_sparsity: o.initial_sparsity * t, final_sparsity: o.final_sparsity * t }),
     describe: (o) => `final sparsity ${o.final_sparsity.toFixed(2)}`,

@@ -3,7 +3,7 @@ import { rampedThreshold } from '../../numerics/agp.ts';
 import { magnitudeMask } from '../../numerics/sparsity.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Clock, Pass } from '../pass.ts';
-import { pruneEach } from './masks.ts';
+import { pruneEach, weightSelectors } from './masks.ts';
 
 const options = z.strictObject({
   q: z.number().min(0).meta({
@@ -27,7 +27,7 @@ export const baiduRnnPruner: Pass<BaiduRnnOptions> = {
   summary: 'zero the weights of magnitude up to a threshold that rises from epoch to epoch',
   source: 'Narang et al. 2017, Exploring Sparsity in Recurrent Neural Networks (arXiv 1704.05119); Distiller',
   options,
-  selectors: (o) => o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' })),
+  selectors: (o) => weightSelectors('weights', o.weights),
   strength: {
     at: (o, t) => ({ ...o, q: o.q * t }),
     describe: (o) => `q ${o.q.toPrecision(3)}`,

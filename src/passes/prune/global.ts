@@ -8,7 +8,7 @@ import type { LayerGram } from '../gram.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { eachMatrix, gramSites, siteGrams, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
-import { pruneSites, withWeights, zerosNote } from './masks.ts';
+import { pruneSites, weightSelectors, withWeights, zerosNote } from './masks.ts';
 
 const options = z.strictObject({
   sparsity: z.number().min(0).max(1).meta({ description: 'share of zeros over all the weights together' }),
@@ -36,7 +36,7 @@ export const globalPruner: Pass<GlobalOptions> = {
   summary: 'zero a share of all weights together, more where they matter less, and refit the others',
   source: 'Hassibi and Stork 1993 (optimal brain surgeon); Frantar and Alistarh 2022 (arXiv 2208.11580)',
   options,
-  selectors: (o) => o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' })),
+  selectors: (o) => weightSelectors('weights', o.weights),
   strength: {
     at: (o, t) => ({ ...o, sparsity: o.sparsity * t }),
     describe: (o) => `sparsity ${o.sparsity.toFixed(2)}`,

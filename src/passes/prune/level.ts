@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { levelMask } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { pruneEach, scaled, spanText } from './masks.ts';
+import { levelStrength, pruneEach, weightSelectors } from './masks.ts';
 
 const share = z.number().min(0).max(1);
 const options = z.strictObject({
@@ -20,11 +20,8 @@ export const levelPruner: Pass<LevelOptions> = {
   summary: 'zero the smallest share of each weight tensor',
   source: 'Han et al. 2015 (arXiv 1506.02626); Distiller SparsityLevelParameterPruner',
   options,
-  selectors: (o) => Object.keys(o.levels).map((pattern) => ({ pattern, path: ['levels', pattern], over: 'weights' })),
-  strength: {
-    at: (o, t) => ({ levels: scaled(o.levels, t) }),
-    describe: (o) => `sparsity ${spanText(Object.values(o.levels))}`,
-  },
+  selectors: (o) => weightSelectors('levels', o.levels),
+  strength: levelStrength<LevelOptions>(),
   apply: (model, o) =>
     Promise.resolve(
       pruneEach(model, Object.keys(o.levels), (site) => levelMask(site.data, o.levels[site.selector] ?? 0, site.name)),

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { magnitudeMask } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { pruneEach, scaled, spanText } from './masks.ts';
+import { pruneEach, scaled, spanText, weightSelectors } from './masks.ts';
 
 const options = z.strictObject({
   thresholds: z
@@ -19,8 +19,7 @@ export const magnitudePruner: Pass<MagnitudeOptions> = {
   summary: 'zero the weights of magnitude up to a threshold',
   source: 'Han et al. 2015 (arXiv 1506.02626); Distiller MagnitudeParameterPruner',
   options,
-  selectors: (o) =>
-    Object.keys(o.thresholds).map((pattern) => ({ pattern, path: ['thresholds', pattern], over: 'weights' })),
+  selectors: (o) => weightSelectors('thresholds', o.thresholds),
   strength: {
     at: (o, t) => ({ thresholds: scaled(o.thresholds, t) }),
     describe: (o) => `threshold ${spanText(Object.values(o.thresholds))}`,

@@ -4,7 +4,7 @@ import { assignNames, layerFacts, type LayerFact } from '../../graph/names.ts';
 import { initializers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { applyMask, type Mask } from '../../numerics/sparsity.ts';
-import type { Note, PassResult } from '../pass.ts';
+import type { Note, Pass, PassResult, Strength } from '../pass.ts';
 
 /** A weight to prune: its tensor as it stands, the layer it belongs to, and the entry of the options that named it. */
 export interface PruneSite {
@@ -14,6 +14,27 @@ export interface PruneSite {
   readonly data: Float32Array;
   /** The selector that picked it. */
   readonly selector: string;
+}
+
+/** The weight selectors below `key` of an instance: a list of them, or a mapping whose keys they are. */
+export function weightSelectors(
+  key: string,
+  given: readonly string[] | Readonly<Record<string, unknown>>,
+): ReturnType<NonNullable<Pass['selectors']>> {
+  const list = Array.isArray(given) ? (given as readonly string[]) : undefined;
+  return (list ?? Object.keys(given)).map((pattern, i) => ({
+    pattern,
+    path: [key, list ? i : pattern],
+    over: 'weights',
+  }));
+}
+
+/** How pruners with `levels` (selector → share) are weakened: every share by the same factor. */
+export function levelStrength<O extends { readonly levels: Readonly<Record<string, number>> }>(): Strength<O> {
+  return {
+    at: (o, t) => ({ ...o, levels: scaled(o.levels, t) }),
+    describe: (o) => `sparsity ${spanText(Object.values(o.levels))}`,
+  };
 }
 
 /** The weights that ordered selectors pick (first match wins, `'*'` last), and why others that they name stay whole. */

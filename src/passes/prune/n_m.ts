@@ -5,7 +5,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp } from '../../graph/query.ts';
 import { applyMask, nmMask } from '../../numerics/sparsity.ts';
 import type { Note, Pass, PassResult } from '../pass.ts';
-import { pruneSites, withWeights, zerosNote, type PruneSite } from './masks.ts';
+import { pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
 
 const pattern = z
   .string()
@@ -30,8 +30,7 @@ export const nmPruner: Pass<NmOptions> = {
   summary: 'keep n of every m consecutive inputs (2:4)',
   source: 'Mishra et al. 2021, Accelerating Sparse Deep Neural Networks (arXiv 2104.08378)',
   options,
-  selectors: (o) =>
-    Object.keys(o.patterns).map((text) => ({ pattern: text, path: ['patterns', text], over: 'weights' })),
+  selectors: (o) => weightSelectors('patterns', o.patterns),
   apply: (model, o) => Promise.resolve(apply(model, o)),
 };
 

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { magnitudeMask, standardDeviation } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { pruneEach, scaled, spanText, type PruneSite } from './masks.ts';
+import { pruneEach, scaled, spanText, weightSelectors, type PruneSite } from './masks.ts';
 
 const options = z.strictObject({
   sensitivities: z
@@ -22,8 +22,7 @@ export const sensitivityPruner: Pass<SensitivityOptions> = {
   summary: 'zero the weights within a multiple of their standard deviation',
   source: 'Han et al. 2015 (arXiv 1506.02626); Distiller SensitivityPruner',
   options,
-  selectors: (o) =>
-    Object.keys(o.sensitivities).map((pattern) => ({ pattern, path: ['sensitivities', pattern], over: 'weights' })),
+  selectors: (o) => weightSelectors('sensitivities', o.sensitivities),
   strength: {
     at: (o, t) => ({ sensitivities: scaled(o.sensitivities, t) }),
     describe: (o) => `sensitivity ${spanText(Object.values(o.sensitivities))}`,

@@ -5,7 +5,7 @@ import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import type { LayerGram } from '../gram.ts';
 import { eachMatrix, gramSites, siteGrams, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
-import { pruneSites, scaled, spanText, withWeights, zerosNote, type PruneSite } from './masks.ts';
+import { levelStrength, pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
 
 const options = z.strictObject({
   levels: z
@@ -42,11 +42,8 @@ export const sparseGptPruner: Pass<SparseGptOptions> = {
   summary: 'zero weights and update the others to keep the layer output',
   source: 'Frantar and Alistarh 2023, SparseGPT (arXiv 2301.00774)',
   options,
-  selectors: (o) => Object.keys(o.levels).map((pattern) => ({ pattern, path: ['levels', pattern], over: 'weights' })),
-  strength: {
-    at: (o, t) => ({ ...o, levels: scaled(o.levels, t) }),
-    describe: (o) => `sparsity ${spanText(Object.values(o.levels))}`,
-  },
+  selectors: (o) => weightSelectors('levels', o.levels),
+  strength: levelStrength<SparseGptOptions>(),
   apply,
 };
 

@@ -3,7 +3,7 @@ import { applyMask, type Mask } from '../../numerics/sparsity.ts';
 import { dynamicMask, magnitudeStatistics } from '../../numerics/surgery.ts';
 import type { Model } from '../../graph/model.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { pruneSites, scaled, spanText, withWeights, zerosNote, type PruneSite } from './masks.ts';
+import { pruneSites, scaled, spanText, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
 
 const options = z
   .strictObject({
@@ -39,8 +39,7 @@ export const splicingPruner: Pass<SplicingOptions> = {
   summary: 'zero weights below a threshold, and give back those above a second one',
   source: 'Guo et al. 2016, Dynamic Network Surgery (arXiv 1608.04493); Distiller SplicingPruner',
   options,
-  selectors: (o) =>
-    Object.keys(o.sensitivities).map((pattern) => ({ pattern, path: ['sensitivities', pattern], over: 'weights' })),
+  selectors: (o) => weightSelectors('sensitivities', o.sensitivities),
   strength: {
     at: (o, t) => ({ ...o, sensitivities: scaled(o.sensitivities, t), low_thresh_mult: o.low_thresh_mult * t }),
     describe: (o) => `sensitivity ${spanText(Object.values(o.sensitivities))}, below ${o.low_thresh_mult.toFixed(2)}`,

@@ -6,7 +6,7 @@ import type { LayerGram } from '../gram.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { columnNorms, eachMatrix, gramSites, siteGrams } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
-import { pruneSites, scaled, spanText, withWeights, zerosNote, type PruneSite } from './masks.ts';
+import { levelStrength, pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
 
 const options = z.strictObject({
   levels: z
@@ -33,11 +33,8 @@ export const wandaPruner: Pass<WandaOptions> = {
   summary: 'zero the weights that matter least for the inputs they meet',
   source: 'Sun et al. 2023, A Simple and Effective Pruning Approach for Large Language Models (arXiv 2306.11695)',
   options,
-  selectors: (o) => Object.keys(o.levels).map((pattern) => ({ pattern, path: ['levels', pattern], over: 'weights' })),
-  strength: {
-    at: (o, t) => ({ ...o, levels: scaled(o.levels, t) }),
-    describe: (o) => `sparsity ${spanText(Object.values(o.levels))}`,
-  },
+  selectors: (o) => weightSelectors('levels', o.levels),
+  strength: levelStrength<WandaOptions>(),
   apply,
 };
 

@@ -2,15 +2,13 @@ import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { intsAttribute, stringAttribute } from '../../graph/attribute.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
-import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
-import { sealed } from '../../numerics/fold.ts';
+import type { ChannelStats } from '../../numerics/channel_stats.ts';
 import { replaceLinear, response } from '../fold/linear.ts';
-import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { current, layerPairs, type LayerPair } from './pairs.ts';
+import { beforeQuantizer } from './before_quantizer.ts';
+import { current, layerPairs, outputStats, type LayerPair } from './pairs.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
@@ -30,34 +28,21 @@ export const absorbBias: Pass<AbsorbOptions> = {
   summary: 'moves what a channel never falls below into the next bias, so that ranges shrink; before the quantizer',
   source: 'Nagel et al. 2019, Data-Free Quantization (arXiv 1906.04721), section 4.1.3',
   options,
-  apply,
+  apply: (model, o, ctx) => beforeQuantizer(model, ctx, (prepared) => apply(prepared, o, ctx)),
 };
 
 async function apply(model: Model, o: AbsorbOptions, ctx: PassContext): Promise<PassResult> {
-  if (ctx.twin)
-    return {
-      model,
-      changed: [],
-      skipped: [],
-      notes: ['the model is quantized already: put this before the quantizer'],
-    };
-  const prepared = await prepare(upgradeOpset(model, 13).model, ctx);
-  const found = layerPairs(prepared.model, await ctx.shapes(prepared.model));
+  const found = layerPairs(model, await ctx.shapes(model));
   const pairs = found.pairs.filter((pair) => obstacle(pair) === undefined);
   const skipped: Note[] = [...found.skipped];
   for (const pair of found.pairs) {
     const text = obstacle(pair);
     if (text !== undefined) skipped.push({ layer: layerName(pair.producer.node), text });
   }
-  const wanted = new Map(
-    pairs.map(({ before, producer }) => [
-      before,
-      [sealed(channelStats({ axis: isOp(producer.node, 'MatMul', 'Gemm') ? -1 : 1 }, before))],
-    ]),
-  );
-  const collected = await ctx.collect(prepared.model, wanted, o.samples);
+  const wanted = new Map(pairs.map(({ before, producer }) => [before, [outputStats(producer.node, before)]]));
+  const collected = await ctx.collect(model, wanted, o.samples);
   const changed: Note[] = [];
-  let now = prepared.model;
+  let now = model;
   for (const pair of pairs) {
     const [stats] = collected.get(pair.before) as [ChannelStats];
     // A channel that reaches a Clip's bound would be cut at another place.
@@ -75,7 +60,7 @@ async function apply(model: Model, o: AbsorbOptions, ctx: PassContext): Promise<
       });
     }
   }
-  return { model: now, changed, skipped, notes: prepared.notes.map((n) => `${n.layer}: ${n.text}`) };
+  return { model: now, changed, skipped };
 }
 
 /** Why a constant cannot pass from one layer to the next. */

@@ -1,18 +1,15 @@
 import * as z from 'zod';
-import type { Tensor } from '../../data/types.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
 import type { NodeProto } from '../../graph/proto.ts';
-import { isOp, layerName } from '../../graph/query.ts';
+import { layerName } from '../../graph/query.ts';
 import { floatData } from '../../graph/tensor.ts';
-import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
+import type { ChannelStats } from '../../numerics/channel_stats.ts';
 import { equalizingScales, type EqualizationRow } from '../../numerics/equalization.ts';
-import { sealed } from '../../numerics/fold.ts';
 import { replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
-import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { current, layerPairs, type LayerPair } from './pairs.ts';
+import { beforeQuantizer } from './before_quantizer.ts';
+import { current, layerPairs, outputStats, type LayerPair } from './pairs.ts';
 
 const options = z.strictObject({
   method: z.enum(['noise', 'range']).default('noise').meta({
@@ -44,22 +41,14 @@ export const equalize: Pass<EqualizeOptions> = {
   source:
     'Nagel et al. 2019, Data-Free Quantization (arXiv 1906.04721), section 4.1; Meller et al. 2019 (arXiv 1902.01917)',
   options,
-  apply,
+  apply: (model, o, ctx) => beforeQuantizer(model, ctx, (prepared) => apply(prepared, o, ctx)),
 };
 
 async function apply(model: Model, o: EqualizeOptions, ctx: PassContext): Promise<PassResult> {
-  if (ctx.twin)
-    return {
-      model,
-      changed: [],
-      skipped: [],
-      notes: ['the model is quantized already: put this before the quantizer'],
-    };
-  const prepared = await prepare(upgradeOpset(model, 13).model, ctx);
-  const { pairs, skipped } = layerPairs(prepared.model, await ctx.shapes(prepared.model));
-  const stats = await pairStats(prepared.model, pairs, o, ctx);
+  const { pairs, skipped } = layerPairs(model, await ctx.shapes(model));
+  const stats = await pairStats(model, pairs, o, ctx);
   const changed: Note[] = [];
-  let now = prepared.model;
+  let now = model;
   const factors = new Map<LayerPair, Float64Array>();
   // By ranges each pair changes what its neighbours see, so that several rounds are needed until nothing moves.
   for (let round = 0; round < (o.method === 'range' ? 20 : 1); round++) {
@@ -84,7 +73,7 @@ async function apply(model: Model, o: EqualizeOptions, ctx: PassContext): Promis
       text: opened ? `${text}; Clip never reached, now Relu` : text,
     });
   }
-  return { model: now, changed, skipped, notes: prepared.notes.map((n) => `${n.layer}: ${n.text}`) };
+  return { model: now, changed, skipped };
 }
 
 const round3 = (v: number): string => Number(v.toPrecision(3)).toString();
@@ -97,9 +86,8 @@ async function pairStats(
   o: EqualizeOptions,
   ctx: PassContext,
 ): Promise<Stats> {
-  const wanted = new Map<string, ReturnType<typeof sealed<Tensor, unknown, ChannelStats>>[]>();
-  const want = (value: string, layer: LinearLayer): void =>
-    void wanted.set(value, [sealed(channelStats({ axis: isOp(layer.node, 'MatMul', 'Gemm') ? -1 : 1 }, value))]);
+  const wanted = new Map<string, ReturnType<typeof outputStats>[]>();
+  const want = (value: string, layer: LinearLayer): void => void wanted.set(value, [outputStats(layer.node, value)]);
   for (const { producer, consumers, before, value } of pairs) {
     want(before, producer);
     want(value, producer);

@@ -2,16 +2,15 @@ import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import { intAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, producers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
 import { sealed } from '../../numerics/fold.ts';
 import { linearLayer, replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
-import { prepare } from '../fold/prepare.ts';
 import { constantTensors, ownedBy } from '../fold/tensors.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { beforeQuantizer } from './before_quantizer.ts';
 
 const options = z.strictObject({
   alpha: z.number().min(0).max(1).default(0.5).meta({
@@ -34,7 +33,7 @@ export const migrate: Pass<MigrateOptions> = {
   summary: 'moves outlier channels of normalized activations into the weights that read them; before the quantizer',
   source: 'Xiao et al. 2022, SmoothQuant (arXiv 2211.10438)',
   options,
-  apply,
+  apply: (model, o, ctx) => beforeQuantizer(model, ctx, (prepared) => apply(prepared, o, ctx)),
 };
 
 /** A normalization with a factor a channel (and perhaps a term), whose result only matrix products read. */
@@ -47,19 +46,11 @@ interface Site {
 }
 
 async function apply(model: Model, o: MigrateOptions, ctx: PassContext): Promise<PassResult> {
-  if (ctx.twin)
-    return {
-      model,
-      changed: [],
-      skipped: [],
-      notes: ['the model is quantized already: put this before the quantizer'],
-    };
-  const prepared = await prepare(upgradeOpset(model, 13).model, ctx);
-  const { sites, skipped } = findSites(prepared.model);
+  const { sites, skipped } = findSites(model);
   const wanted = new Map(sites.map(({ value }) => [value, [sealed(channelStats({ axis: -1 }, value))]]));
-  const collected = await ctx.collect(prepared.model, wanted, o.samples);
+  const collected = await ctx.collect(model, wanted, o.samples);
   const changed: Note[] = [];
-  let now = prepared.model;
+  let now = model;
   for (const site of sites) {
     const [stats] = collected.get(site.value) as [ChannelStats];
     const s = smoothing(site.readers, stats, o.alpha);
@@ -70,12 +61,11 @@ async function apply(model: Model, o: MigrateOptions, ctx: PassContext): Promise
       text: `${text} for "${site.readers.map((r) => layerName(r.node)).join('", "')}"`,
     });
   }
-  const notes = prepared.notes.map((n) => `${n.layer}: ${n.text}`);
   return {
     model: now,
     changed,
     skipped,
-    notes: sites.length > 0 ? notes : [...notes, 'no normalization is read by matrix products alone'],
+    notes: sites.length > 0 ? [] : ['no normalization is read by matrix products alone'],
   };
 }
 

@@ -4,6 +4,8 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { tensorNumbers } from '../../graph/tensor.ts';
+import { channelStats } from '../../numerics/channel_stats.ts';
+import { sealed } from '../../numerics/fold.ts';
 import { isLinear, linearLayer, type LinearLayer } from '../fold/linear.ts';
 import { constantTensors } from '../fold/tensors.ts';
 import type { Note } from '../pass.ts';
@@ -38,6 +40,10 @@ const homogeneous = [
   'GlobalMaxPool',
   'Identity',
 ];
+
+/** Statistics of each channel of a value that a layer gives, or that follows it in the same layout. */
+export const outputStats = (node: NodeProto, value: string) =>
+  sealed(channelStats({ axis: isOp(node, 'MatMul', 'Gemm') ? -1 : 1 }, value));
 
 /** Every pair of a model; layers whose channels go elsewhere too are in `skipped`, with the reason. */
 export function layerPairs(

@@ -4,7 +4,7 @@ import type { Model } from '../../../graph/model.ts';
 import { assignNames, layerFacts } from '../../../graph/names.ts';
 import { cubicRamp, rampProgress } from '../../../numerics/agp.ts';
 import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
-import { scaled, spanText } from '../masks.ts';
+import { scaled, spanText, weightSelectors } from '../masks.ts';
 import { allocate, allocateUniform, type Candidate } from './allocate.ts';
 import { candidatesOf, cohorts } from './candidates.ts';
 import { budget, budgetOf, budgetText, firstCost, scaledBudget, type Budget, type Unit } from './budget.ts';
@@ -60,10 +60,7 @@ export const channelPruner: Pass<ChannelPrunerOptions> = {
   summary: 'cut channels for real down to a budget and refit the layers that read them',
   source: 'He et al. 2017 (arXiv 1707.06168), ThiNet (1707.06342), block OBS after ZipLM (2302.04089)',
   options,
-  selectors: (o) =>
-    o.levels
-      ? Object.keys(o.levels).map((pattern) => ({ pattern, path: ['levels', pattern], over: 'weights' }))
-      : o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' })),
+  selectors: (o) => (o.levels ? weightSelectors('levels', o.levels) : weightSelectors('weights', o.weights)),
   strength: {
     at: (o, t) => ({
       ...o,

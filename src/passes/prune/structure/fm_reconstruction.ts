@@ -5,7 +5,7 @@ import { initializers } from '../../../graph/query.ts';
 import { dimsOf } from '../../../graph/tensor.ts';
 import { sliceNorms } from '../../../numerics/sparsity.ts';
 import { anyPass, type Note, type Pass, type PassContext, type PassResult } from '../../pass.ts';
-import { noisy, rampedSparsity } from './ranked.ts';
+import { noisy, rampedSparsity, rampStrength } from './ranked.ts';
 import { refitLayer, refitText, targetOf } from './reconstruct.ts';
 import { refitSites, type Site } from './sites.ts';
 import {
@@ -16,6 +16,7 @@ import {
   zeroStructures,
   type StructureSite,
 } from './structures.ts';
+import { weightSelectors } from '../masks.ts';
 
 const share = z.number().min(0).max(1);
 const shape = {
@@ -32,8 +33,7 @@ const once = z.strictObject({ desired_sparsity: share, ...shape });
 const ramped = z.strictObject({ initial_sparsity: share, final_sparsity: share, ...shape });
 type Shared = z.infer<z.ZodObject<typeof shape>>;
 
-const selectors = (o: Shared) =>
-  o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' as const }));
+const selectors = (o: Shared) => weightSelectors('weights', o.weights);
 
 const plain: Pass<z.infer<typeof once>> = {
   name: 'prune/structure/fm_reconstruction',
@@ -57,14 +57,7 @@ const gradual: Pass<z.infer<typeof ramped>> = {
   summary: `${plain.summary}, little by little`,
   options: ramped,
   selectors,
-  strength: {
-    at: (o, t) => ({
-      ...o,
-      initial_sparsity: Math.min(o.initial_sparsity, o.final_sparsity * t),
-      final_sparsity: o.final_sparsity * t,
-    }),
-    describe: (o) => `sparsity ${o.final_sparsity.toFixed(2)}`,
-  },
+  strength: rampStrength<z.infer<typeof ramped>>(),
   apply: (model, o, ctx) => apply(model, o, rampedSparsity(o, ctx), ctx),
 };
 

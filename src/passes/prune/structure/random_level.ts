@@ -3,6 +3,7 @@ import { sliceNorms } from '../../../numerics/sparsity.ts';
 import type { Pass } from '../../pass.ts';
 import { seeded } from './random.ts';
 import { groupTypes, structureNote, structureSites, structuresToPrune, weakest, zeroStructures } from './structures.ts';
+import { weightSelectors } from '../masks.ts';
 
 const share = z.number().min(0).max(1);
 const options = z.strictObject({
@@ -22,7 +23,7 @@ export const randomLevel: Pass<Options> = {
   summary: 'zero a random share of the weakest filters of each layer',
   source: 'Distiller RandomLevelStructureParameterPruner',
   options,
-  selectors: (o) => o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' })),
+  selectors: (o) => weightSelectors('weights', o.weights),
   strength: {
     at: (o, t) => ({ ...o, sparsity_range: [o.sparsity_range[0] * t, o.sparsity_range[1] * t] }),
     describe: (o) => `sparsity ${o.sparsity_range.map((s) => s.toFixed(2)).join(' to ')}`,

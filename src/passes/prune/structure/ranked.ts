@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { Model } from '../../../graph/model.ts';
 import { cubicRamp, rampProgress } from '../../../numerics/agp.ts';
 import { QtoolError } from '../../../util/error.ts';
-import { anyPass, type Pass, type PassContext, type PassResult } from '../../pass.ts';
+import { anyPass, type Pass, type PassContext, type PassResult, type Strength } from '../../pass.ts';
 import {
   groupTypes,
   isOutput,
@@ -16,6 +16,7 @@ import {
   type StructureSite,
 } from './structures.ts';
 import { seeded } from './random.ts';
+import { weightSelectors } from '../masks.ts';
 
 const share = z.number().min(0).max(1);
 /** The arguments that all of Distiller's ranked structure pruners share. */
@@ -60,8 +61,7 @@ export interface RankedMethod {
   readonly outputsOnly?: boolean;
 }
 
-const selectors = (o: RankedOptions) =>
-  o.weights.map((pattern, i) => ({ pattern, path: ['weights', i], over: 'weights' as const }));
+const selectors = (o: RankedOptions) => weightSelectors('weights', o.weights);
 
 const once = z.strictObject({ desired_sparsity: share, ...rankedShape });
 const ramped = z.strictObject({ initial_sparsity: share, final_sparsity: share, ...rankedShape });
@@ -93,24 +93,32 @@ export function rankedPasses(method: RankedMethod): Pass[] {
     summary: `${method.summary}, little by little`,
     options: ramped,
     selectors,
-    strength: {
-      at: (o, t) => ({
-        ...o,
-        initial_sparsity: Math.min(o.initial_sparsity, o.final_sparsity * t),
-        final_sparsity: o.final_sparsity * t,
-      }),
-      describe: (o) => `sparsity ${o.final_sparsity.toFixed(2)}`,
-    },
+    strength: rampStrength<z.infer<typeof ramped>>(),
     apply: (model, o, ctx) => apply(model, o, rampedSparsity(o, ctx), method, ctx),
   };
   return [anyPass(plain), anyPass(gradual)];
 }
 
+/** What a ramp of sparsity is given. */
+interface Ramp {
+  readonly initial_sparsity: number;
+  readonly final_sparsity: number;
+}
+
+/** Weakens a ramp by its end, and by its beginning where that would lie above. */
+export function rampStrength<O extends Ramp>(): Strength<O> {
+  return {
+    at: (o, t) => ({
+      ...o,
+      initial_sparsity: Math.min(o.initial_sparsity, o.final_sparsity * t),
+      final_sparsity: o.final_sparsity * t,
+    }),
+    describe: (o) => `sparsity ${o.final_sparsity.toFixed(2)}`,
+  };
+}
+
 /** The sparsity of this epoch. */
-export function rampedSparsity(
-  o: { readonly initial_sparsity: number; readonly final_sparsity: number },
-  { clock }: PassContext,
-): number {
+export function rampedSparsity(o: Ramp, { clock }: PassContext): number {
   const progress = rampProgress(clock.epoch, clock.start, clock.end, clock.frequency);
   return cubicRamp(o.initial_sparsity, o.final_sparsity, progress);
 }

@@ -1,0 +1,25 @@
+import type { Model } from '../../graph/model.ts';
+import { upgradeOpset } from '../../graph/opset.ts';
+import { prepare } from '../fold/prepare.ts';
+import type { PassContext, PassResult } from '../pass.ts';
+
+/**
+ * Runs a pass that changes a float model so that it quantizes better, on the form that quantizers read. A model that is quantized
+ * already stays as it is, with a note.
+ */
+export async function beforeQuantizer(
+  model: Model,
+  ctx: PassContext,
+  change: (prepared: Model) => Promise<PassResult>,
+): Promise<PassResult> {
+  if (ctx.twin)
+    return {
+      model,
+      changed: [],
+      skipped: [],
+      notes: ['the model is quantized already: put this before the quantizer'],
+    };
+  const prepared = await prepare(upgradeOpset(model, 13).model, ctx);
+  const result = await change(prepared.model);
+  return { ...result, notes: [...prepared.notes.map((n) => `${n.layer}: ${n.text}`), ...(result.notes ?? [])] };
+}
