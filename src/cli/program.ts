@@ -65,6 +65,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .option('--dry-run', 'check everything and print the plan, run nothing')
     .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
     .option('--no-latency', 'measure no latency')
+    .option('--no-cache', 'collect calibration statistics anew, and keep none in the output folder')
     .addOption(numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'))
     .action((model: string, options: Given<QuantizeOptions>) =>
       action(async (call) => (await import('./commands/quantize.ts')).quantize(model, options, call), options),

@@ -1,3 +1,4 @@
+import { fingerprintOf } from './fingerprint.ts';
 import { checkSample } from './check.ts';
 import type { ModelInput } from '../graph/query.ts';
 import type { IndexedSource, StreamSource } from './source.ts';
@@ -21,6 +22,7 @@ function info({ kind, source, labelled, notes }: IndexedSource | StreamSource, s
 export function indexedDataset(source: IndexedSource, order: Uint32Array, { inputs, classes }: Wanted): Dataset {
   return {
     info: info(source, order.length),
+    fingerprint: (limit = Infinity) => fingerprintOf(source, order.subarray(0, limit)),
     async *samples(limit = Infinity) {
       const end = Math.min(order.length, limit);
       const reader = await source.open();

@@ -24,6 +24,7 @@ export function imageSource(
     access: 'index',
     length: entries.length,
     identity: (index) => tree.identity(entries[index]!.file),
+    files: (index) => [tree.holder(entries[index]!.file)],
     async open(): Promise<Reader> {
       const reader = tree.open();
       return {

@@ -31,6 +31,7 @@ export function openOnnxTests(config: SourceConfigOf<'onnx'>, opening: Opening):
     labelled: false,
     notes: [],
     identity: (index) => sets[index]!,
+    files: (index) => readdirSync(sets[index]!).map((name) => join(sets[index]!, name)),
     open: async () => ({
       read(index) {
         const set = sets[index]!;

@@ -1,9 +1,10 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ModelInput } from '../graph/query.ts';
 import type { Path } from '../util/yaml.ts';
 import { metricConfigs, parseDataConfig, type DataConfig, type SourceConfig } from './config.ts';
 import { dataError } from './errors.ts';
+import { stampOf } from './fingerprint.ts';
 import { guessConfig, namedConfig } from './guess.ts';
 import { openIdx } from './idx.ts';
 import { openImageFolder } from './image_folder.ts';
@@ -66,17 +67,24 @@ async function openSets(config: DataConfig, inputs: readonly ModelInput[], optio
   const split: SplitOptions = { ...options, inputs, seed };
   const open = async (source: SourceConfig, key: string, own = seed): Promise<readonly [Source, SourceConfig]> => {
     const at = (...path: Path): string | undefined => config.at([key, ...path]);
+    const transforms = { ...value.transforms, ...('transforms' in source ? source.transforms : undefined) };
+    const named: string[] = [];
     const opened = await openSource(source, {
       inputs,
       outputs: options.outputs ?? [],
       classes: options.classes,
       seed: own,
-      transforms: { ...value.transforms, ...('transforms' in source ? source.transforms : undefined) },
+      transforms,
       at,
-      find: (path, ...place) => findPath(path, root, config.folder, at(...place)),
+      find(path, ...place) {
+        const found = findPath(path, root, config.folder, at(...place));
+        named.push(found);
+        return found;
+      },
     });
     if (opened.length === 0) throw dataError(`${source.kind} "${opened.source}" has no samples`, at());
-    return [opened, source];
+    const files = named.filter((path) => statSync(path).isFile()).map((path) => `${path} ${stampOf(path)}`);
+    return [{ ...opened, recipe: JSON.stringify([source, transforms, own, inputs, files]) }, source];
   };
   const { data, calibration, validation } = value;
   if (options.part === 'validation') return wholeSet(...(await open((validation ?? data)!, validation ? 'validation' : 'data')), split); // prettier-ignore

@@ -66,6 +66,7 @@ export async function openParquet(config: SourceConfigOf<'parquet'>, opening: Op
     notes: [],
     sequential: true,
     identity: (index) => `${path}#${index}`,
+    files: (index) => [groupOf(groups, index).file],
     async open(): Promise<Reader> {
       const held = new Map<Group, Promise<Row[]>>();
       return {

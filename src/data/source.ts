@@ -14,6 +14,8 @@ interface SourceFacts {
   readonly length: number;
   readonly labelled: boolean;
   readonly notes: readonly string[];
+  /** How samples are made from files, and which files were opened: what a fingerprint begins with. */
+  readonly recipe?: string;
 }
 
 /** Samples that can be read in any order, so that splits and shuffles are lists of indexes. */
@@ -21,6 +23,8 @@ export interface IndexedSource extends SourceFacts {
   readonly access: 'index';
   /** What a sample is, wherever it is listed: equal in two sources when both would read the same. */
   identity(index: number): string;
+  /** The files a sample is read from, where the config does not name them themselves. */
+  files?(index: number): readonly string[];
   /** Reading in another order costs much more (Parquet row groups). */
   readonly sequential?: boolean;
   /** Opens what the samples are read from, for one pass over them. */

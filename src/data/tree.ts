@@ -8,6 +8,8 @@ export interface Tree {
   /** All files, in alphabetical order. */
   files(): readonly string[];
   has(file: string): boolean;
+  /** The file on disk that holds it: itself, or the archive. */
+  holder(file: string): string;
   /** Opens the tree for reading; `identity` names a file wherever it is listed. */
   open(): TreeReader;
   identity(file: string): string;
@@ -39,6 +41,7 @@ function folderTree(path: string): Tree {
         .filter((file) => !hidden(file))
         .sort(byCodePoint),
     has: (file) => existsSync(resolve(path, file)),
+    holder: (file) => resolve(path, file),
     identity: (file) => resolve(path, file),
     open: () => ({ read: (file) => readFileSync(resolve(path, file)), close: () => undefined }),
   };
@@ -60,6 +63,7 @@ function tarTree(path: string, dropTop: boolean): Tree {
     name: path,
     files: () => [...places.keys()].sort(byCodePoint),
     has: (file) => places.has(file),
+    holder: () => path,
     identity: (file) => `${path}:${file}`,
     open() {
       const handle = openSync(path, 'r');

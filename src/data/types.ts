@@ -52,6 +52,8 @@ export interface DatasetInfo {
 export interface Dataset {
   readonly info: DatasetInfo;
   samples(limit?: number): AsyncIterable<Sample>;
+  /** Equal only where the first `limit` samples are the same; undefined where that cannot be known (user modules). */
+  fingerprint?(limit?: number): string | undefined;
 }
 
 /** One metric asked for: its name (or the path of a module) and its options. */

@@ -44,15 +44,30 @@ export function observerOf(
   options: CalibrationOptions = {},
   at?: string,
 ): AnyFold<Values, Statistic> {
+  const read = statisticOptions(kind, options);
   switch (kind) {
     case 'minmax':
       return sealed(minmax(at));
     case 'moving_average_minmax':
-      return sealed(movingAverageMinmax(options, at));
+      return sealed(movingAverageMinmax(read, at));
     case 'average_minmax':
-      return sealed(averageMinmax({ per: options.average_per }, at));
+      return sealed(averageMinmax({ per: read.average_per }, at));
     case 'histogram':
-      return sealed(histogram(options, at));
+      return sealed(histogram(read, at));
+  }
+}
+
+/** Those of the options that a statistic itself depends on; the others only decide what is made of it. */
+export function statisticOptions(kind: StatisticKind, o: CalibrationOptions): CalibrationOptions {
+  switch (kind) {
+    case 'minmax':
+      return {};
+    case 'moving_average_minmax':
+      return { averaging_constant: o.averaging_constant };
+    case 'average_minmax':
+      return { average_per: o.average_per };
+    case 'histogram':
+      return { num_bins: o.num_bins };
   }
 }
 

@@ -32,12 +32,26 @@ export interface MetricMeasure {
   readonly metrics: readonly MetricResult[];
 }
 
+/**
+ * Lets the runner keep the results of a collection in the run folder and give them to a later run of the same model, data and
+ * options, which then need not collect.
+ */
+export interface Keeping<R> {
+  /** What the folds were made with, as plain data. Model, data, values and bounds are known without it. */
+  readonly options: unknown;
+  /** A result as JSON holds it, and back: exactly. */
+  plain(result: R): unknown;
+  readonly schema: z.ZodType<R>;
+}
+
 /** Bounds of one collection. */
-export interface CollectBounds {
+export interface CollectBounds<R = unknown> {
   /** Bytes that one run may return; values beyond that are taken in further passes over the data. */
   readonly memoryLimit?: number | undefined;
   /** Called before the first run: passes over the data, and the most bytes that a run returns. */
   readonly planned?: (passes: number, bytes: number) => void;
+  /** Absent: the results are not kept. */
+  readonly keeping?: Keeping<R>;
 }
 
 /** What a pass may ask of the runtime, handed in by the runner: passes import no runtime. */
@@ -71,7 +85,7 @@ export interface PassContext {
     wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>,
     samples?: number,
     elements?: number,
-    bounds?: CollectBounds,
+    bounds?: CollectBounds<R>,
   ): Promise<Map<string, R[]>>;
   /** Streams the named values batch by batch, for at most `samples` calibration samples. */
   capture(model: Model, values: readonly string[], samples?: number): AsyncIterable<Feeds>;

@@ -1,17 +1,22 @@
+import { createHash } from 'node:crypto';
+import { cpus } from 'node:os';
 import { batches } from '../data/batch.ts';
-import type { Batch, Dataset, Feeds, RunData } from '../data/types.ts';
-import type { Model } from '../graph/model.ts';
+import type { Batch, Dataset, Feeds, RunData, Tensor } from '../data/types.ts';
+import { encodeModel, type Model } from '../graph/model.ts';
 import { modelInputs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
-import type { Clock, PassContext, Plan } from '../passes/pass.ts';
+import type { AnyFold } from '../numerics/fold.ts';
+import type { Clock, CollectBounds, PassContext, Plan } from '../passes/pass.ts';
 import { capture } from '../runtime/capture.ts';
 import { collect } from '../runtime/collect.ts';
 import { openComputer } from '../runtime/compute.ts';
 import { keepReferences, measure } from '../runtime/measure.ts';
-import { fixedBatch } from '../runtime/session.ts';
+import { fixedBatch, onnxruntimeVersion } from '../runtime/session.ts';
 import { inferShapes } from '../runtime/shapes.ts';
 import { QtoolError } from '../util/error.ts';
+import { version } from '../util/version.ts';
+import type { StatisticsFacts, StatisticsStore } from './statistics.ts';
 
 /** What a run needs to look at models: the data, how to run, whom to tell. */
 export interface Setting {
@@ -22,6 +27,8 @@ export interface Setting {
   readonly batchSize: number;
   readonly threads: number | undefined;
   readonly memoryLimit: number | undefined;
+  /** Where statistics are kept; absent: nowhere. */
+  readonly statistics?: StatisticsStore | undefined;
   readonly signal: AbortSignal;
   progress(done: number, doing: string): void;
 }
@@ -70,6 +77,42 @@ export function openInstruments(setting: Setting): Instruments {
       progress: (samples) => setting.progress(share(samples, data.validation), 'measuring'),
     });
 
+  const collected: PassContext['collect'] = async <R>(
+    model: Model,
+    wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>,
+    samples?: number,
+    elements?: number,
+    bounds: CollectBounds<R> = {},
+  ) => {
+    const { keeping } = bounds;
+    const options = {
+      ...session,
+      ...(elements === undefined ? {} : { elements: Math.ceil(elements * share(1, data.calibration, samples)) }),
+      ...memoryBound(bounds.memoryLimit ?? setting.memoryLimit),
+    };
+    const anew = (): Promise<Map<string, R[]>> =>
+      collect(model, () => cut(data.calibration, samples), wanted, {
+        ...options,
+        signal,
+        planned: ({ passes, bytes }) => bounds.planned?.(passes.length, bytes),
+        progress: (done) => setting.progress(share(done, data.calibration, samples), 'collecting statistics'),
+      });
+    const print = data.calibration.fingerprint?.(samples);
+    if (keeping === undefined || setting.statistics === undefined || print === undefined) return anew();
+    return setting.statistics.recall(
+      {
+        tool: await toolFacts(),
+        model: createHash('sha256').update(encodeModel(model)).digest('hex'),
+        data: print,
+        samples: Math.min(samples ?? Infinity, data.calibration.info.samples),
+        options: { ...options, batchSize: fixed ?? setting.batchSize },
+        wanted: [...wanted].map(([value, folds]) => [value, folds.map((fold) => fold.name)]),
+      },
+      keeping,
+      anew,
+    );
+  };
+
   return {
     measure: measured,
     calibration: (samples) => cut(data.calibration, samples),
@@ -85,15 +128,7 @@ export function openInstruments(setting: Setting): Instruments {
         shapesOf.set(model, known);
         return known;
       },
-      collect: (model, wanted, samples, elements, bounds = {}) =>
-        collect(model, () => cut(data.calibration, samples), wanted, {
-          ...session,
-          signal,
-          ...(elements === undefined ? {} : { elements: Math.ceil(elements * share(1, data.calibration, samples)) }),
-          ...memoryBound(bounds.memoryLimit ?? setting.memoryLimit),
-          planned: ({ passes, bytes }) => bounds.planned?.(passes.length, bytes),
-          progress: (done) => setting.progress(share(done, data.calibration, samples), 'collecting statistics'),
-        }),
+      collect: collected,
       capture: (model, values, samples) =>
         capture(model, cut(data.calibration, samples), values, { ...session, signal }),
       compute: (graph, feeds) => computer.compute(graph, feeds),
@@ -102,6 +137,13 @@ export function openInstruments(setting: Setting): Instruments {
     }),
   };
 }
+
+/** Versions, and the machine: another processor has other kernels, which differ in the last digits. */
+const toolFacts = async (): Promise<StatisticsFacts['tool']> => ({
+  qtool: version,
+  onnxruntime: await onnxruntimeVersion(),
+  machine: `${process.platform} ${process.arch} ${cpus()[0]?.model ?? ''}`,
+});
 
 const memoryBound = (memoryLimit: number | undefined): { memoryLimit?: number } =>
   memoryLimit === undefined ? {} : { memoryLimit };

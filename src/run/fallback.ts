@@ -148,7 +148,7 @@ export function collectingOnce(ctx: PassContext, known: Map<string, unknown>): P
       wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>,
       samples?: number,
       elements?: number,
-      bounds?: CollectBounds,
+      bounds?: CollectBounds<R>,
     ): Promise<Map<string, R[]>> {
       const key = (value: string, folds: readonly AnyFold<Tensor, R>[]): string =>
         JSON.stringify(['collect', value, samples, elements, folds.map((fold) => fold.name)]);

@@ -14,6 +14,9 @@ export const outputFiles = [
   'qtool.log',
 ] as const;
 
+/** The folder in it that keeps statistics for later runs. */
+export const statisticsFolder = 'statistics';
+
 /** A run's own folder: the best model so far, the report, the resolved schedule, the log. */
 export interface RunFolder {
   readonly modelPath: string;

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { cpus } from 'node:os';
+import { join } from 'node:path';
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import type { RunData } from '../data/types.ts';
@@ -16,9 +17,10 @@ import { version } from '../util/version.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { layerReports } from './layers.ts';
-import { checkRunFolder, openRunFolder } from './output.ts';
+import { checkRunFolder, openRunFolder, statisticsFolder } from './output.ts';
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
+import { statisticsStore } from './statistics.ts';
 import { checkLoads, runStage, type State } from './stage.ts';
 
 export interface RunOptions {
@@ -33,6 +35,8 @@ export interface RunOptions {
   /** Without it nothing is measured: passes are applied, gates cannot be judged. */
   readonly measure: boolean;
   readonly latency: boolean;
+  /** Whether statistics in the run folder may be used and are kept there; default true. */
+  readonly cache?: boolean;
   readonly batchSize: number;
   readonly threads?: number;
   readonly memoryLimit?: number;
@@ -56,8 +60,14 @@ export async function run(options: RunOptions): Promise<RunReport> {
   const bytes = encodeModel(model).length;
   checkGates(options);
   await checkRunFolder(options.outDir, options.force);
+  const told: string[] = [];
+  const statistics = statisticsStore(join(options.outDir, statisticsFolder), (text) => {
+    told.push(text);
+    say({ kind: 'note', text });
+  });
   const instruments = openInstruments({
     ...options,
+    statistics: options.cache === false ? undefined : statistics,
     reference: model,
     memoryLimit: options.memoryLimit,
     threads: options.threads,
@@ -108,7 +118,10 @@ export async function run(options: RunOptions): Promise<RunReport> {
   } catch (error) {
     if (!signal.aborted) {
       // The float model alone is no result; a stage that was kept is.
-      if (state.stages.length === 0) await folder.discard();
+      if (state.stages.length === 0) {
+        await statistics.discard();
+        await folder.discard();
+      }
       throw error;
     }
     status = 'cancelled';
@@ -144,7 +157,11 @@ export async function run(options: RunOptions): Promise<RunReport> {
       stages: state.stages,
       status,
     },
-    notes: [...schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`), ...schedule.notes],
+    notes: [
+      ...schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
+      ...schedule.notes,
+      ...told,
+    ],
   };
   await folder.write('report.json', jsonText(report));
   if (options.render) await folder.write('report.html', options.render(report).html);

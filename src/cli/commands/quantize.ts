@@ -24,6 +24,7 @@ export interface QuantizeOptions extends DataOptions {
   readonly dryRun?: boolean;
   readonly measure: boolean;
   readonly latency: boolean;
+  readonly cache?: boolean;
   readonly samples?: number;
 }
 
@@ -68,6 +69,7 @@ export async function quantize(
       force: options.force === true,
       measure: options.measure,
       latency: options.latency,
+      cache: options.cache !== false,
       batchSize: options.batchSize ?? data.batchSize ?? 32,
       threads: options.threads,
       signal,

@@ -1,9 +1,10 @@
 import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import type { AffineFormat } from '../../numerics/affine.ts';
-import { calibrators, observerOf, type Calibrator } from '../../numerics/calibrators.ts';
+import { calibrators, observerOf, statisticOptions, type Calibrator } from '../../numerics/calibrators.ts';
 import type { Range } from '../../numerics/range.ts';
 import type { PassContext } from '../pass.ts';
+import { keptStatistic } from './kept_statistic.ts';
 
 const methods = calibrators.map((c) => c.name) as [string, ...string[]];
 
@@ -59,6 +60,7 @@ export async function calibrate(
       if (passes > 1 || o.memory_limit !== undefined)
         note(`calibration: ${passes} passes over the data, at most ${(bytes / 1e6).toFixed(1)} MB a run`);
     },
+    keeping: { options: [kind, statisticOptions(kind, o)], ...keptStatistic },
   });
   return new Map(
     [...formats].map(([value, format]) => [value, calibrator.range(statistics.get(value)?.[0] as never, format, o)]),

@@ -1,0 +1,128 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import * as z from 'zod';
+import type { Keeping } from '../passes/pass.ts';
+
+/** Statistics of the calibration data in a run folder, for the next run there. */
+export interface StatisticsStore {
+  /**
+   * The results kept for the same facts; where there are none, those of `collect`, which are then kept.
+   * @param facts everything the results depend on, as plain data.
+   */
+  recall<R>(facts: StatisticsFacts, keeping: Keeping<R>, collect: () => Promise<Results<R>>): Promise<Results<R>>;
+  /** Takes away what this run kept. */
+  discard(): Promise<void>;
+}
+
+/** What a collection depends on. Everything in it is part of the fingerprint. */
+export interface StatisticsFacts {
+  readonly tool: Readonly<Record<string, string>>;
+  /** SHA-256 of the model, and the fingerprint of the samples. */
+  readonly model: string;
+  readonly data: string;
+  readonly samples: number;
+  readonly options: Readonly<Record<string, unknown>>;
+  /** Values and the names of their folds, in order. */
+  readonly wanted: readonly (readonly [value: string, folds: readonly string[]])[];
+}
+
+type Results<R> = Map<string, R[]>;
+
+/** Files that are left lying for later runs; the oldest go. */
+const mostFiles = 16;
+const fileName = /^[0-9a-f]{64}\.json(\.part)?$/;
+
+/**
+ * Keeps statistics in a folder, one file a fingerprint. A file is believed only where its name, its fingerprint, its checksum and
+ * its shape are right; files are put in place in one step.
+ * @param note is told in one line what was reused, and what could not be.
+ */
+export function statisticsStore(folder: string, note: (text: string) => void): StatisticsStore {
+  const own = new Set<string>();
+  const nameIn = (path: string): string => `${basename(folder)}/${basename(path)}`;
+  return {
+    async recall(facts, keeping, collect) {
+      const fingerprint = sha256(JSON.stringify([facts, keeping.options]));
+      const path = join(folder, `${fingerprint}.json`);
+      const found = await read(path, fingerprint, facts, keeping);
+      if (found instanceof Map) {
+        if (!own.has(path)) note(`statistics of ${facts.samples} samples from an earlier run (${nameIn(path)})`);
+        return found;
+      }
+      if (found !== undefined) note(`${nameIn(path)} is not what was kept there (${found}): collected anew`);
+      const results = await collect();
+      try {
+        await write(path, fingerprint, results, keeping);
+        own.add(path);
+        await thin(folder);
+      } catch (error) {
+        note(`the statistics could not be kept: ${(error as Error).message}`);
+      }
+      return results;
+    },
+    async discard() {
+      for (const path of own) await rm(path, { force: true });
+      // Removes an empty folder only: what earlier runs kept stays.
+      await rmdir(folder).catch(() => undefined);
+    },
+  };
+}
+
+const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+const fileSchema = z.strictObject({
+  format: z.literal(1),
+  fingerprint: z.string(),
+  /** SHA-256 of `values` as JSON. */
+  sha256: z.string(),
+  values: z.array(z.tuple([z.string(), z.array(z.unknown())])),
+});
+
+/** The results in a file; undefined where there is none, a reason where it is not to be believed. */
+async function read<R>(
+  path: string,
+  fingerprint: string,
+  { wanted }: StatisticsFacts,
+  { schema }: Keeping<R>,
+): Promise<Results<R> | string | undefined> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'ENOENT' ? undefined : (error as Error).message;
+  }
+  let given: unknown;
+  try {
+    given = JSON.parse(text);
+  } catch {
+    return 'it is no whole JSON';
+  }
+  const file = fileSchema.safeParse(given);
+  if (!file.success) return 'it has another form';
+  const { values, ...head } = file.data;
+  if (head.fingerprint !== fingerprint) return 'it is of another fingerprint';
+  if (head.sha256 !== sha256(JSON.stringify(values))) return 'its checksum is wrong';
+  const results = z.map(z.string(), z.array(schema)).safeParse(new Map(values));
+  const fits = wanted.every(([value, folds]) => results.data?.get(value)?.length === folds.length);
+  return results.success && fits && results.data.size === wanted.length ? results.data : 'it has other values';
+}
+
+async function write<R>(path: string, fingerprint: string, results: Results<R>, keeping: Keeping<R>): Promise<void> {
+  const values = [...results].map(([value, list]) => [value, list.map((one) => keeping.plain(one))]);
+  const file = { format: 1, fingerprint, sha256: sha256(JSON.stringify(values)), values };
+  await mkdir(join(path, '..'), { recursive: true });
+  await writeFile(`${path}.part`, `${JSON.stringify(file)}\n`);
+  await rename(`${path}.part`, path);
+}
+
+/** Lets the newest files lie. What an interrupted run left half written goes as well. */
+async function thin(folder: string): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => fileName.test(name));
+  for (const name of names.filter((one) => one.endsWith('.part'))) await rm(join(folder, name), { force: true });
+  const whole = names.filter((name) => name.endsWith('.json'));
+  if (whole.length <= mostFiles) return;
+  const times = await Promise.all(whole.map(async (name) => [(await stat(join(folder, name))).mtimeMs, name] as const));
+  const oldest = times.sort(([a], [b]) => a - b).slice(0, whole.length - mostFiles);
+  for (const [, name] of oldest) await rm(join(folder, name), { force: true });
+}
