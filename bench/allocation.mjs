@@ -30,6 +30,9 @@ const budgets = flag('budgets', '2.25,2.5,2.75,3,3.25,3.5,4,5').split(',').map(N
 const uniform = flag('uniform', '8,7,6,5,4,3,2').split(',').map(Number);
 const methods = flag('methods', 'uniform,equal,closed,repaired,knapsack').split(',');
 const rounding = flag('rounding', 'descent');
+const scales = flag('scales', 'mse,coded').split(',');
+const samples = Number(flag('samples', '128'));
+const seconds = Number(flag('seconds', '60'));
 const out = flag('out', undefined);
 const [folder, names = 'lenet-300-100,lenet-5,resnet20,resnet56'] = words;
 if (folder === undefined) {
@@ -144,35 +147,44 @@ for (const name of names.split(',')) {
     });
     const seconds = ((performance.now() - began) / 1000).toFixed(0);
     console.log(
-      `${name} ${method.padEnd(9)} ${String(budget).padEnd(5)} ${String(point.bytes).padStart(8)} bytes  top-1 ${point.top1.toFixed(2)}  drop ${(share(reference) - point.top1).toFixed(2)} ± ${paired(reference, right).toFixed(2)}  (search ${searchSeconds.toFixed(0)} s, rest ${seconds} s) ${widths.join(' ')}`,
+      `${name} ${method.padEnd(14)} ${String(budget).padEnd(5)} ${String(point.bytes).padStart(8)} bytes  top-1 ${point.top1.toFixed(2)}  drop ${(share(reference) - point.top1).toFixed(2)} ± ${paired(reference, right).toFixed(2)}  (search ${searchSeconds.toFixed(0)} s, rest ${seconds} s) ${widths.join(' ')}`,
     );
   };
 
   if (methods.includes('uniform')) for (const bits of uniform) await finish('uniform', bits, new Map(), bits, 0);
-  for (const weights of budgets) {
-    const common = { budget: { weights }, rounding, samples: 64 };
+  for (const [weights, scale] of scales.flatMap((s) => budgets.map((b) => [b, s]))) {
+    // Fixed widths are integers of 2 bits or more.
+    if (scale !== 'coded' && weights < 2) continue;
+    const common = { budget: { weights }, rounding, samples, scales: scale };
+    const named = (method) => (scale === 'coded' ? `${method} coded` : method);
     const timed = async (work) => {
       const began = performance.now();
       const { plan } = await work();
       return [plan, (performance.now() - began) / 1000];
     };
+    if (methods.includes('even') && scale === 'coded') {
+      const [plan] = await timed(() =>
+        apply(find('SqnrAllocator'), model, { ...common, widths: [weights], gains: 'equal' }),
+      );
+      await finish('even coded', weights, plan, 8, 0);
+    }
     if (methods.includes('equal')) {
       const [plan, seconds] = await timed(() => apply(find('SqnrAllocator'), model, { ...common, gains: 'equal' }));
-      await finish('equal', weights, plan, 8, seconds);
+      await finish(named('equal'), weights, plan, 8, seconds);
     }
     if (methods.includes('closed') || methods.includes('repaired')) {
       const [plan, seconds] = await timed(() => apply(find('SqnrAllocator'), model, common));
-      if (methods.includes('closed')) await finish('closed', weights, plan, 8, seconds);
+      if (methods.includes('closed')) await finish(named('closed'), weights, plan, 8, seconds);
       if (methods.includes('repaired')) {
         const [better, more] = await timed(() =>
-          apply(find('RepairAllocator'), model, { rounding, samples: 64, seconds: 60 }, { plan }),
+          apply(find('RepairAllocator'), model, { rounding, samples, seconds }, { plan }),
         );
-        await finish('repaired', weights, better, 8, seconds + more);
+        await finish(named('repaired'), weights, better, 8, seconds + more);
       }
     }
     if (methods.includes('knapsack')) {
       const [plan, seconds] = await timed(() => apply(find('SensitivityAllocator'), model, common));
-      await finish('knapsack', weights, plan, 8, seconds);
+      await finish(named('knapsack'), weights, plan, 8, seconds);
     }
     if (out) await writeFile(out, JSON.stringify(results, undefined, 1));
   }

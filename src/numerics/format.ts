@@ -11,6 +11,8 @@ export type NumberFormat =
   | { readonly kind: 'ternary' }
   | { readonly kind: 'binary' }
   | { readonly kind: 'codebook'; readonly bits: number }
+  /** int8 codes of one step for all channels; `bits` is what a code takes on average once it is coded by its frequency. */
+  | { readonly kind: 'coded'; readonly bits: number; readonly step: number }
   | { readonly kind: 'float'; readonly bits: 16 | 32 };
 
 /** Which elements of a tensor share one scale. `axis` counts from 0 and is never negative. */

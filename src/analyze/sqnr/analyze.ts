@@ -73,7 +73,11 @@ export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOpti
   const { model: float } = await prepare(upgradeOpset(model, 13).model, ctx);
   const shapes = await ctx.shapes(float);
   const rules = { widths: [...analysedWidths], first: null, last: null, limits: {}, together: [] };
-  const { layers, skipped } = plannedLayers(float, shapes, { ...rules, quantizer: 'PostTrainLinearQuantizer' });
+  const { layers, skipped } = plannedLayers(float, shapes, {
+    ...rules,
+    quantizer: 'PostTrainLinearQuantizer',
+    scales: o.scales,
+  });
   const region = quantizedRegion(float, shapes, () => undefined);
   ctx.progress(0, 'statistics of activations');
   const activations = await activationSources(ctx, float, region, o);

@@ -66,20 +66,34 @@ async function measuredTable(
   ctx: PassContext,
 ): Promise<DamageTable> {
   const measure = await damageMeasure(ctx, float, o.damage, o.samples);
-  const count = layers.reduce((sum, layer) => sum + layer.widths.length, 0);
+  const count = layers.reduce((sum, layer) => sum + measuredWidths(layer.widths).length, 0);
   const damage: number[][] = [];
   let done = 0;
   for (const layer of layers) {
-    const row: number[] = [];
-    for (const bits of layer.widths) {
+    const [widths, row]: [number[], number[]] = [measuredWidths(layer.widths), []];
+    for (const bits of widths) {
       ctx.progress(done++ / count, `${layer.name} at ${bits} bits`);
       const rounded = await round(layer, bits);
       const own = rounded.noise === 0 ? 0 : await measure.of(withRounded(float, new Map([[layer, rounded]])));
       row.push(Math.min(own, row.at(-1) ?? Infinity));
     }
-    damage.push(row);
+    damage.push(layer.widths.map((bits) => between(widths, row, bits)));
   }
   return { damage, text: measure.text, sum: measure.sum };
+}
+
+/** Fractions of a bit are not measured but the whole numbers around them, and the ends. */
+function measuredWidths(widths: readonly number[]): number[] {
+  return widths.filter((w, k) => Number.isInteger(w) || k === 0 || k === widths.length - 1);
+}
+
+/** A damage between two measured ones: dB are nearly a line in the bits, so its logarithm is; where one is not above 0, itself. */
+function between(widths: readonly number[], damage: readonly number[], bits: number): number {
+  const k = widths.findIndex((w) => w >= bits);
+  const [to, low] = [widths[k], damage[k]] as [number, number];
+  const [from, high] = [widths[k - 1] ?? to, damage[k - 1] ?? low];
+  const part = from === to ? 1 : (bits - from) / (to - from);
+  return low > 0 ? high * (low / high) ** part : high + (low - high) * part;
 }
 
 /** One measure of damage; all of them are less for a better model. */

@@ -125,5 +125,19 @@ function proposals(
       if (predicted < 0 && changes.size > 0) found.push({ changes, predicted });
     }
   }
+  // A large taker may need what several give; those that lose least for what they free come first.
+  const giving = [...down].sort(([a, x], [b, y]) => x / cost(a, -1) - y / cost(b, -1));
+  for (const [taker, gain] of rising) {
+    const changes = new Map<number, number>([[taker, next(taker, 1) as number]]);
+    let [left, predicted] = [slack - cost(taker, 1), gain];
+    for (const [giver, damage] of giving) {
+      if (left >= 0) break;
+      if (giver === taker) continue;
+      left += cost(giver, -1);
+      predicted += damage;
+      changes.set(giver, next(giver, -1) as number);
+    }
+    if (left >= 0 && predicted < 0 && changes.size > 2) found.push({ changes, predicted });
+  }
   return found.sort((a, b) => a.predicted - b.predicted);
 }

@@ -6,14 +6,14 @@ import type { Pass, PassContext, PassResult, Plan } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
 import { damageTable } from './damage.ts';
 import type { PlannedLayer } from './layers.ts';
-import { allocatorSelectors, common, type AllocatorOptions } from './options.ts';
+import { allocatorSelectors, common, quantizerScales, type AllocatorOptions } from './options.ts';
 import { counted, dB, prepareGround } from './plan.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import { rounderFor } from './rounder.ts';
 import { packedBytes } from './spend.ts';
 import { layerTimes, type LayerTimes } from './timing.ts';
 
-const { widths, first, last, limits, together, scales, rounding, samples } = common;
+const { widths, first, last, limits, together, rounding, samples } = common;
 
 const options = z.strictObject({
   budget: z
@@ -28,7 +28,8 @@ const options = z.strictObject({
   float: z.boolean().default(true).meta({ description: 'a layer may also stay in float, where that is faster' }),
   seconds: z.number().positive().default(60).meta({ description: 'time that measuring latencies may take' }),
   damage: z.literal('output').default('output'),
-  ...{ widths, first, last, limits, together, scales, rounding, samples },
+  scales: quantizerScales,
+  ...{ widths, first, last, limits, together, rounding, samples },
 });
 
 export type LatencyOptions = z.infer<typeof options>;
@@ -123,7 +124,7 @@ async function apply(model: Model, o: LatencyOptions, ctx: PassContext): Promise
     skipped,
     notes: [
       `layers take ${((100 * total('milliseconds')) / whole).toFixed(0)} % of their time in float at batch 1, ${(taken.reduce((s, w) => s + w.size, 0) / parameters).toFixed(2)} bits a weight; expected at the output ${dB(total('damage'))} from weights alone`,
-      ...(o.widths.some((w) => w < 8)
+      ...(layers.some((layer) => layer.widths.some((w) => w < 8))
         ? [
             `${layers.reduce((sum, l, i) => sum + packedBytes(l, (taken[i] as Way).bits ?? 32), 0)} bytes of packed weights`,
           ]

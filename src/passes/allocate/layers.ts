@@ -4,9 +4,12 @@ import { assignNames, layerFacts, resolveNames } from '../../graph/names.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { initializers, isOp, layerName } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
-import { dimsOf, elementCount } from '../../graph/tensor.ts';
+import { dimsOf, elementCount, floatData } from '../../graph/tensor.ts';
+import { rateCurve, stepForRate, type RateCurve } from '../../numerics/coded.ts';
+import type { NumberFormat } from '../../numerics/format.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Note } from '../pass.ts';
+import { weightFormat } from '../quantize/formats.ts';
 import { quantizedRegion } from '../quantize/region.ts';
 import { channelAxis } from '../quantize/rules.ts';
 import { weightSites } from '../quantize/targets.ts';
@@ -33,8 +36,19 @@ export interface PlannedLayer {
   readonly macs: number;
   /** The widths it may get, rising. */
   readonly widths: readonly number[];
+  /** Its rate for every step, where it gets one step instead of scales a channel (`scales: coded`). */
+  readonly curve?: RateCurve;
   /** Why it shares its width with others or may not have all widths; empty where it is free. */
   readonly rule: string;
+}
+
+/** The widths that are tried where the options name none: those integers have, and what a coded step can be set to. */
+const wholes = [2, 3, 4, 5, 6, 7, 8];
+const quarters = Array.from({ length: 31 }, (_, i) => 0.5 + i / 4);
+
+/** How the weights of a layer are held at one of its widths. */
+export function plannedFormat({ curve }: PlannedLayer, bits: number): NumberFormat {
+  return curve ? { kind: 'coded', bits, step: stepForRate(curve, bits) } : (weightFormat(bits, true) as NumberFormat);
 }
 
 /** Weight-only files hold INT2, INT4 and INT8: a width between them takes as much as the next one. */
@@ -47,17 +61,22 @@ const weightOnlyWidths = [2, 4, 8];
 export function plannedLayers(
   model: Model,
   shapes: Shapes,
-  o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer'>,
+  o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer' | 'scales'>,
 ): { readonly layers: readonly PlannedLayer[]; readonly skipped: readonly Note[] } {
   const { sites, skipped } = o.quantizer === 'WeightOnlyQuantizer' ? weightSites(model) : kernels(model, shapes);
   const nodes = [...new Set(sites.map((site) => site.node))];
   const facts = layerFacts(model);
+  const asked = o.widths ?? (o.scales === 'coded' ? quarters : wholes);
   const limits = assignNames(Object.keys(o.limits), facts, 'layers').nodes;
+  if (o.scales === 'coded' && o.quantizer === 'WeightOnlyQuantizer')
+    throw new QtoolError('schedule', 'scales: coded needs the static quantizer', {
+      hint: 'WeightOnlyQuantizer stores 2, 4 or 8 bits with a scale a block: take scales: mse',
+    });
   const groups = grouped(nodes, sites, facts, o.together);
   const [first, last] = [nodes[0], nodes.at(-1)];
   const layers = groups.map(({ members, rule }): PlannedLayer => {
     const rules = rule === '' ? [] : [rule];
-    let widths = [...new Set(o.widths)].sort((a, b) => a - b);
+    let widths = [...new Set(asked)].sort((a, b) => a - b);
     const keep = (test: (w: number) => boolean, why: string): void => {
       const kept = widths.filter(test);
       if (kept.length < widths.length) rules.push(why);
@@ -65,7 +84,7 @@ export function plannedLayers(
     };
     if (o.quantizer === 'WeightOnlyQuantizer') {
       widths = widths.filter((w) => weightOnlyWidths.includes(w));
-      if (widths.length < o.widths.length) rules.push('stored in 2, 4 or 8 bits');
+      if (widths.length < asked.length) rules.push('stored in 2, 4 or 8 bits');
     }
     for (const node of members) {
       const limit = o.limits[limits.get(layerName(node)) ?? ''];
@@ -77,7 +96,13 @@ export function plannedLayers(
     if (widths.length === 0)
       throw new QtoolError('schedule', 'no width is left for this layer', {
         at: layerName(members[0] as NodeProto),
-        hint: `widths ${o.widths.join(', ')}; ${rules.join('; ')}`,
+        hint: `widths ${asked.join(', ')}; ${rules.join('; ')}`,
+      });
+    const odd = widths.find((w) => !Number.isInteger(w) || w < 2);
+    if (odd !== undefined && o.scales !== 'coded')
+      throw new QtoolError('schedule', `a width of ${odd} bits is none that integers have`, {
+        at: layerName(members[0] as NodeProto),
+        hint: 'take whole numbers from 2 to 8, or scales: coded',
       });
     const weights = [...new Map(sites.filter((s) => members.includes(s.node)).map((s) => [s.weight.name, s])).values()];
     return {
@@ -91,6 +116,7 @@ export function plannedLayers(
       parameters: weights.reduce((sum, { weight }) => sum + elementCount(dimsOf(weight)), 0),
       macs: members.reduce((sum, node) => sum + macs(node, shapes), 0),
       widths,
+      ...(o.scales === 'coded' ? { curve: rateCurve(weights.map(({ weight }) => floatData(weight))) } : {}),
       rule: rules.join('; '),
     };
   });

@@ -1,14 +1,21 @@
 import * as z from 'zod';
 import type { Pass, Strength } from '../pass.ts';
 
-const width = z.number().int().min(2).max(8);
+/** Fractions, and less than 2, have a meaning with `scales: coded` only, which `plannedLayers` checks. */
+const width = z.number().min(0.25).max(8);
 
 const share = z.string().regex(/^\s*\d+(?:\.\d+)?\s*%\s*$/, "must be a number, or a share such as '16%'");
+
+/** How the quantizer that reads a plan of integer widths chooses its weight scales. */
+export const quantizerScales = z
+  .enum(['mse', 'minmax'])
+  .default('mse')
+  .meta({ description: 'how the quantizer chooses its weight scales' });
 
 /** What an allocation may spend; exactly one of the keys. */
 const budget = z
   .union([
-    z.strictObject({ weights: z.number().min(1).max(8).meta({ description: 'mean bits a weight' }) }),
+    z.strictObject({ weights: z.number().min(0.5).max(8).meta({ description: 'mean bits a weight' }) }),
     z.strictObject({
       bytes: z
         .union([z.number().positive(), share])
@@ -35,7 +42,9 @@ export const common = {
     .enum(['parameters', 'macs'])
     .default('parameters')
     .meta({ description: 'what is saved under target_sqnr: weight bits or bit operations' }),
-  widths: z.array(width).min(1).default([2, 3, 4, 5, 6, 7, 8]).meta({ description: 'the widths a layer may get' }),
+  widths: z.array(width).min(1).nullable().default(null).meta({
+    description: 'the widths a layer may get; null = 2 to 8, with scales: coded every quarter of a bit from 0.5 to 8',
+  }),
   first: width.nullable().default(null).meta({ description: 'width of the first layer; null = as any other' }),
   last: width.nullable().default(null).meta({ description: 'width of the last layer; null = as any other' }),
   limits: z
@@ -50,10 +59,10 @@ export const common = {
     .enum(['PostTrainLinearQuantizer', 'WeightOnlyQuantizer'])
     .default('PostTrainLinearQuantizer')
     .meta({ description: 'the quantizer that will read the plan: it decides which layers and widths there are' }),
-  scales: z
-    .enum(['mse', 'minmax'])
-    .default('mse')
-    .meta({ description: 'how that quantizer chooses its weight scales' }),
+  scales: z.enum(['mse', 'minmax', 'coded']).default('mse').meta({
+    description:
+      'how that quantizer chooses its weight scales; coded: the plan gives each layer one step instead, at which its codes take the width on average once WeightEncoder has coded them',
+  }),
   rounding: z.enum(['nearest', 'descent']).default('nearest').meta({
     description:
       "how weights will be rounded: to the nearest step, or by AdaRound's descent after the quantizer, which mends some layers far more than others",

@@ -3,8 +3,7 @@ import { upgradeOpset } from '../../graph/opset.ts';
 import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, PassContext, PassResult, Plan } from '../pass.ts';
-import { weightFormat } from '../quantize/formats.ts';
-import { plannedLayers, type PlannedLayer } from './layers.ts';
+import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
 import type { AllocatorOptions } from './options.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import type { Rounder } from './rounder.ts';
@@ -45,7 +44,9 @@ export async function planResult(
   notes: readonly string[],
 ): Promise<PassResult> {
   const plan: Plan = new Map(
-    layers.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: weightFormat(bits[i] as number, true) }])),
+    layers.flatMap((layer, i) =>
+      layer.nodes.map((name) => [name, { weights: plannedFormat(layer, bits[i] as number) }]),
+    ),
   );
   const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0);
   const spent = layers.reduce((sum, layer, i) => sum + layer.parameters * (bits[i] as number), 0);

@@ -3,17 +3,16 @@ import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult, Plan } from '../pass.ts';
-import { weightFormat } from '../quantize/formats.ts';
 import { damageMeasure } from './damage.ts';
 import { exchange, type Exchange, type ExchangeItem } from './exchange.ts';
-import { plannedLayers, type PlannedLayer } from './layers.ts';
-import { allocatorSelectors, common } from './options.ts';
+import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
+import { allocatorSelectors, common, quantizerScales } from './options.ts';
 import { dB } from './plan.ts';
 import { requantized } from './requantize.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import { rounderFor } from './rounder.ts';
 
-const { widths, first, last, limits, together, scales, rounding, samples } = common;
+const { widths, first, last, limits, together, rounding, samples } = common;
 
 const options = z.strictObject({
   metric: z.string().min(1).default('output').meta({
@@ -21,7 +20,8 @@ const options = z.strictObject({
       "what must become better: 'output' = the error of the outputs on calibration data, or a metric of the run",
   }),
   seconds: z.number().positive().default(120).meta({ description: 'time it may take' }),
-  ...{ widths, first, last, limits, together, scales, rounding, samples },
+  scales: quantizerScales,
+  ...{ widths, first, last, limits, together, rounding, samples },
 });
 
 export type RepairOptions = z.infer<typeof options>;
@@ -48,14 +48,17 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
     throw new QtoolError('schedule', 'there is no plan to repair', { hint: 'put this after an allocator' });
   const { twin } = ctx;
   const float = twin ?? (await prepare(model, ctx)).model;
+  const coded = [...ctx.plan.values()].some(({ weights }) => weights?.kind === 'coded');
+  const scales = coded ? 'coded' : o.scales;
   const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), {
     ...o,
+    scales,
     quantizer: 'PostTrainLinearQuantizer',
   });
   const known = layers.filter((layer) => plannedBits(ctx.plan, layer) !== undefined);
   const start = known.map((layer) => plannedBits(ctx.plan, layer) as number);
   const measure = await damageMeasure(ctx, float, o.metric, o.samples);
-  const round = rounderFor(ctx, float, o);
+  const round = rounderFor(ctx, float, { ...o, scales });
   const cache = new Map<string, RoundedLayer>();
   const rounded = async (layer: PlannedLayer, bits: number): Promise<RoundedLayer> => {
     const key = `${layer.name} ${bits}`;
@@ -70,12 +73,14 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
       return withRounded(float, all);
     }
     const changed = known.map((layer, i) => [layer, bits[i] as number] as const).filter(([, b], i) => b !== start[i]);
-    return changed.length === 0 ? model : requantized(model, float, new Map(changed), o.scales);
+    return changed.length === 0 ? model : requantized(model, float, new Map(changed), scales);
   };
   const end = performance.now() + o.seconds * 1000;
   const items = known.map((layer, i) => ({
     // A width that a rule does not list may be what the plan has: then it stays.
-    widths: layer.widths.includes(start[i] as number) ? layer.widths : [start[i] as number],
+    widths: layer.widths.includes(start[i] as number)
+      ? exchanged(layer.widths, start[i] as number)
+      : [start[i] as number],
     parameters: layer.parameters,
   }));
   const found = await exchange(items, start, {
@@ -86,7 +91,9 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
   });
   const { bits } = found;
   const plan: Plan = new Map(
-    known.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: weightFormat(bits[i] as number, true) }])),
+    known.flatMap((layer, i) =>
+      layer.nodes.map((name) => [name, { weights: plannedFormat(layer, bits[i] as number) }]),
+    ),
   );
   const best = await build(bits);
   const changed = known.flatMap((layer, i): Note[] =>
@@ -102,11 +109,16 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
   };
 }
 
+/** A quarter of a bit changes less than the luck of rounding: fractions are exchanged by the half. */
+const exchanged = (widths: readonly number[], start: number): number[] =>
+  widths.filter((w) => Number.isInteger(2 * (w - start)));
+
 /** The widest one width for all layers (or the next below that they may have) that spends no more than the plan. */
 function uniform(items: readonly ExchangeItem[], start: readonly number[]): number[][] {
   const spent = (bits: readonly number[]): number =>
     items.reduce((sum, { parameters }, i) => sum + parameters * (bits[i] as number), 0);
-  return [8, 7, 6, 5, 4, 3, 2]
+  return [...new Set(items.flatMap(({ widths }) => widths))]
+    .sort((a, b) => b - a)
     .map((bits) => items.map(({ widths }) => widths.filter((w) => w <= bits).at(-1) ?? (widths[0] as number)))
     .filter((plan) => spent(plan) <= spent(start))
     .slice(0, 1);
@@ -114,7 +126,7 @@ function uniform(items: readonly ExchangeItem[], start: readonly number[]): numb
 
 function plannedBits(plan: Plan, layer: PlannedLayer): number | undefined {
   const format = plan.get(layer.nodes[0] ?? '')?.weights;
-  return format?.kind === 'int' ? format.bits : undefined;
+  return format?.kind === 'int' || format?.kind === 'coded' ? format.bits : undefined;
 }
 
 function summary({ before, after, tried, accepted, ended }: Exchange, metric: string): string {

@@ -4,9 +4,8 @@ import type { TensorProto } from '../../graph/proto.ts';
 import { initializers, isOp, layerName, producers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, tensorData, typeOf } from '../../graph/tensor.ts';
 import { quantize, quantizeBias } from '../../numerics/quantize.ts';
-import { weightFormat } from '../quantize/formats.ts';
 import { weightParams } from '../quantize/params.ts';
-import type { PlannedLayer } from './layers.ts';
+import { plannedFormat, type PlannedLayer } from './layers.ts';
 import type { Scales } from './rounded.ts';
 
 /**
@@ -39,8 +38,8 @@ export function requantized(
         const bias = floats.get(node.input[2] ?? '');
         const at = bias && decoded(layerName(node), 2);
         const inputScale = at ? (floatData(at.scale)[0] as number) / (old[0] as number) : 1;
-        const formats = { weights: weightFormat(bits, true), activations: undefined, perChannel: old.length > 1 };
-        const params = weightParams(node, tensor, formats, bias, inputScale, scales);
+        const formats = { weights: plannedFormat(layer, bits), activations: undefined, perChannel: old.length > 1 };
+        const params = weightParams(node, tensor, formats, bias, inputScale, scales === 'minmax' ? 'minmax' : 'mse');
         const codes = quantize(floatData(tensor), dimsOf(tensor), params);
         draft.setInitializer(makeTensor(stored.codes.name, typeOf(stored.codes), dimsOf(stored.codes), codes));
         draft.setInitializer(makeTensor(stored.scale.name, 'float32', dimsOf(stored.scale), params.scale));

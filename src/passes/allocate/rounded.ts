@@ -1,16 +1,14 @@
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
-import { affineFormat } from '../../numerics/affine.ts';
 import { errorSums } from '../../numerics/error.ts';
-import type { Granularity, QuantParams } from '../../numerics/format.ts';
-import { dequantize, minMaxParams, quantize } from '../../numerics/quantize.ts';
-import { searchParams } from '../../numerics/weight_scale.ts';
-import { weightFormat } from '../quantize/formats.ts';
-import type { PlannedLayer, PlannedWeight } from './layers.ts';
+import type { NumberFormat, QuantParams } from '../../numerics/format.ts';
+import { dequantize, quantize } from '../../numerics/quantize.ts';
+import { formatParams, type WeightScales } from '../quantize/params.ts';
+import { plannedFormat, type PlannedLayer, type PlannedWeight } from './layers.ts';
 
-/** How the quantizer that will read the plan chooses its weight scales. */
-export type Scales = 'mse' | 'minmax';
+/** How weight scales are chosen: by the quantizer that will read the plan, or with the width (`coded`: one step a layer). */
+export type Scales = WeightScales | 'coded';
 
 /** A layer's weights as they come back from a width: one array a tensor, in the layer's order. */
 export interface RoundedLayer {
@@ -24,9 +22,10 @@ export interface RoundedLayer {
 /** Rounds a layer's weights to a width, a scale an output channel, as the static quantizer does. */
 export function roundLayer(layer: PlannedLayer, bits: number, scales: Scales): RoundedLayer {
   let [signal, noise] = [0, 0];
+  const format = plannedFormat(layer, bits);
   const data = layer.weights.map((weight) => {
     const own = floatData(weight.tensor);
-    const back = roundWeight(weight, own, bits, scales);
+    const back = roundWeight(weight, own, format, scales);
     const sums = errorSums(own, back);
     signal += sums.signal;
     noise += sums.noise;
@@ -35,20 +34,15 @@ export function roundLayer(layer: PlannedLayer, bits: number, scales: Scales): R
   return { data, noise: signal === 0 ? 0 : noise / signal };
 }
 
-function roundWeight(weight: PlannedWeight, data: Float32Array, bits: number, scales: Scales): Float32Array {
+function roundWeight(weight: PlannedWeight, data: Float32Array, format: NumberFormat, scales: Scales): Float32Array {
   const dims = dimsOf(weight.tensor);
-  const params = roundingParams(weight, bits, scales);
+  const params = roundingParams(weight, format, scales);
   return dequantize(quantize(data, dims, params), dims, params);
 }
 
-/** Scales of a weight at a width, one an output channel. */
-export function roundingParams({ tensor, axis }: PlannedWeight, bits: number, scales: Scales): QuantParams {
-  const [data, dims] = [floatData(tensor), dimsOf(tensor)];
-  const format = affineFormat(weightFormat(bits, true) as never);
-  const granularity: Granularity = { per: 'channel', axis };
-  return scales === 'mse'
-    ? searchParams(data, dims, format, granularity, { at: tensor.name })
-    : minMaxParams(data, dims, format, granularity, tensor.name);
+/** Scales of a weight in a planned format. */
+export function roundingParams({ tensor, axis }: PlannedWeight, format: NumberFormat, scales: Scales): QuantParams {
+  return formatParams(tensor, format, axis, scales === 'minmax' ? 'minmax' : 'mse');
 }
 
 /** The float model with rounded weights in some layers: what weight quantization alone does, at float speed. */

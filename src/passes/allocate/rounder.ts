@@ -1,12 +1,13 @@
 import type { Model } from '../../graph/model.ts';
 import { initializers, layerName } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
+import type { NumberFormat } from '../../numerics/format.ts';
 import { dequantize, quantize } from '../../numerics/quantize.ts';
 import { hasGram, layerGrams, type LayerGram } from '../gram.ts';
 import type { PassContext } from '../pass.ts';
 import { meanError, polish, roundingProblem, toCodes } from '../recover/rounding_problem.ts';
 import type { QuantizedLayer } from '../recover/sites.ts';
-import type { PlannedLayer, PlannedWeight } from './layers.ts';
+import { plannedFormat, type PlannedLayer, type PlannedWeight } from './layers.ts';
 import { roundingParams, roundLayer, type RoundedLayer, type Scales } from './rounded.ts';
 
 /** Rounds layers the way the stages after the allocator will. */
@@ -41,7 +42,7 @@ export function rounderFor(
     const { grams } = held;
     const biases = new Map<string, Float32Array>();
     const data = layer.weights.map((weight, i) =>
-      descended(float, weight, bits, o.scales, grams[i] as LayerGram, biases),
+      descended(float, weight, plannedFormat(layer, bits), o.scales, grams[i] as LayerGram, biases),
     );
     return { ...plain, data, biases };
   };
@@ -51,14 +52,14 @@ export function rounderFor(
 function descended(
   float: Model,
   weight: PlannedWeight,
-  bits: number,
+  format: NumberFormat,
   scales: Scales,
   gram: LayerGram,
   biases: Map<string, Float32Array>,
 ): Float32Array {
   const { node, tensor, axis } = weight;
   const [data, dims] = [floatData(tensor), dimsOf(tensor)];
-  const params = roundingParams(weight, bits, scales);
+  const params = roundingParams(weight, format, scales);
   const codes = quantize(data, dims, params);
   const bias = initializers(float.graph).get(node.input[2] ?? '');
   const layer: QuantizedLayer = {

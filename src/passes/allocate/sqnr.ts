@@ -68,8 +68,10 @@ interface LayerModel {
   readonly noise: readonly number[];
   readonly slope: number;
   readonly offset: number;
-  /** Output noise-to-signal ratio for one of the weights: 1 = all of it arrives. */
+  /** Output noise-to-signal ratio for one of the weights, where slopes hold: 1 = all of it arrives. */
   readonly gain: number;
+  /** The same at each of its widths. */
+  readonly gains: readonly number[];
 }
 
 async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<PassResult> {
@@ -79,11 +81,11 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
   const round = rounderFor(ctx, ground.float, o);
   const gains =
     o.gains === 'equal'
-      ? layers.map(() => 1)
+      ? layers.map((): Gains => ({ usual: 1, low: 1 }))
       : await remembered(ctx, 'gains', model, [o.samples, o.probe_bits, o.rounding, o.scales], ground, () =>
           measuredGains(ground, o, round, ctx),
         );
-  const models = layers.map((layer, i) => layerModel(layer, gains[i] as number, o));
+  const models = layers.map((layer, i) => layerModel(layer, gains[i] as Gains, o));
   const items = layers.map((layer, i): AllocationItem => {
     const { slope, offset, gain } = models[i] as LayerModel;
     return {
@@ -95,10 +97,10 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
     };
   });
   const discrete = layers.map((layer, i): DiscreteItem => {
-    const { noise, gain } = models[i] as LayerModel;
+    const { noise, gains: arriving } = models[i] as LayerModel;
     return {
       widths: layer.widths,
-      noise: noise.map((n) => n * gain),
+      noise: noise.map((n, k) => n * (arriving[k] as number)),
       cost: layer.widths.map((bits) => spend.of(layer, bits)),
     };
   });
@@ -120,8 +122,8 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
     bits,
     round,
     (layer, i) => {
-      const { slope, gain, noise } = models[i] as LayerModel;
-      const own = noise[chosen[i] as number] as number;
+      const { slope, gains: arriving, noise } = models[i] as LayerModel;
+      const [own, gain] = [noise, arriving].map((list) => list[chosen[i] as number]) as [number, number];
       return `ideal ${(ideal[i] as number).toFixed(2)} (${counted(layer)}, κ ${slope.toFixed(1)} dB a bit, ${
         o.gains === 'equal' ? '' : `gain ${(10 * Math.log10(Math.max(gain, 1e-30))).toFixed(1)} dB, `
       }weights at ${dB(own)}, at the output ${dB(own * gain)})`;
@@ -136,36 +138,57 @@ function target(o: AllocatorOptions): number {
 }
 
 /** Noise of a layer's weights at its widths, and the line through their SQNRs from 2 to 8 bits. */
-function layerModel(layer: PlannedLayer, gain: number, o: SqnrOptions): LayerModel {
+function layerModel(layer: PlannedLayer, { usual: gain, low }: Gains, o: SqnrOptions): LayerModel {
   const all = [2, 3, 4, 5, 6, 7, 8];
-  const noises = all.map((bits) => roundLayer(layer, bits, o.scales).noise);
-  const noise = layer.widths.map((bits) => noises[all.indexOf(bits)] as number);
+  const known = new Map([...all, ...layer.widths].map((bits) => [bits, roundLayer(layer, bits, o.scales).noise]));
+  const noises = all.map((bits) => known.get(bits) as number);
+  const noise = layer.widths.map((bits) => known.get(bits) as number);
+  const gains = layer.widths.map((bits) => {
+    const part = Math.min(1, Math.max(0, (o.probe_bits - bits) / Math.max(1, o.probe_bits - lowRate)));
+    return low > 0 && gain > 0 ? gain * (low / gain) ** part : gain;
+  });
   const decibels = noises.map((n) => (n === 0 ? Infinity : -10 * Math.log10(n)));
   if (o.kappa === 'fitted') {
     // Weights without error (all zero, or few values that every width holds) have no slope: they get the least bits.
     const line = fitSlope(all, decibels) ?? { slope: 0, offset: Infinity };
-    return { noise, gain, ...line };
+    return { noise, gain, gains, ...line };
   }
   const { kappa } = o;
-  const known = decibels.map((d, i) => d - kappa * (all[i] as number)).filter(Number.isFinite);
-  const offset = known.length === 0 ? Infinity : known.reduce((a, b) => a + b, 0) / known.length;
-  return { noise, gain, slope: kappa, offset };
+  const offsets = decibels.map((d, i) => d - kappa * (all[i] as number)).filter(Number.isFinite);
+  const offset = offsets.length === 0 ? Infinity : offsets.reduce((a, b) => a + b, 0) / offsets.length;
+  return { noise, gain, gains, slope: kappa, offset };
 }
 
-/** Output noise over weight noise of each layer, by rounding one layer at a time to `probe_bits`. */
+/** Output noise over weight noise of a layer, at `probe_bits` and at `lowRate`. */
+interface Gains {
+  readonly usual: number;
+  readonly low: number;
+}
+
+/**
+ * Coded steps reach rates where most weights become 0: what is lost then points along the signal, and more of it arrives than of
+ * rounding noise. Between the two widths the gain's dB are a line.
+ */
+const lowRate = 1;
+
+/** Gains by rounding one layer at a time. */
 async function measuredGains(
   { float, layers }: Ground,
-  o: Pick<SqnrOptions, 'samples' | 'probe_bits'>,
+  o: Pick<SqnrOptions, 'samples' | 'probe_bits' | 'scales'>,
   round: Rounder,
   ctx: PassContext,
-): Promise<number[]> {
+): Promise<Gains[]> {
   const probe = await openProbe(ctx, float, o.samples);
-  const gains: number[] = [];
+  const gains: Gains[] = [];
   for (const [i, layer] of layers.entries()) {
     ctx.progress(i / layers.length, `gain of ${layer.name}`);
-    const rounded = await round(layer, o.probe_bits);
-    const output = rounded.noise === 0 ? 0 : await probe.noise(withRounded(float, new Map([[layer, rounded]])));
-    gains.push(rounded.noise === 0 ? 0 : output / rounded.noise);
+    const at = async (bits: number): Promise<number> => {
+      const rounded = await round(layer, bits);
+      if (rounded.noise === 0) return 0;
+      return (await probe.noise(withRounded(float, new Map([[layer, rounded]])))) / rounded.noise;
+    };
+    const usual = await at(o.probe_bits);
+    gains.push({ usual, low: o.scales === 'coded' ? await at(lowRate) : usual });
   }
   return gains;
 }

@@ -1,3 +1,4 @@
+import { entropyBits } from '../../numerics/coded.ts';
 import type { Encoding } from './form.ts';
 import { reshaped } from './decoders.ts';
 import { bitsFor } from './planes.ts';
@@ -67,7 +68,7 @@ function cut(sources: readonly Source[], members: readonly number[]): number[][]
     .map((index) => {
       const source = sources[index] as Source;
       const counts = source.histogram() ?? nothing;
-      return { source, index, counts, width: widthOf(source), entropy: entropy(counts, source.count) / source.count };
+      return { source, index, counts, width: widthOf(source), entropy: entropyBits(counts.values(), source.count) / source.count };
     })
     .sort((a, b) => a.width - b.width || a.entropy - b.entropy);
   // fewest[k] = bytes of the first k, the last group of which begins at from[k].
@@ -82,7 +83,7 @@ function cut(sources: readonly Source[], members: readonly number[]): number[][]
       counts = added(counts, member.counts) ?? nothing;
       elements += member.source.count;
       if (elements > mostElements && start < end - 1) break;
-      const bytes = (fewest[start] as number) + decoderBytes + 4 * counts.size + entropy(counts, elements) / 8;
+      const bytes = (fewest[start] as number) + decoderBytes + 4 * counts.size + entropyBits(counts.values(), elements) / 8;
       if (bytes < (fewest[end] as number)) [fewest[end], from[end]] = [bytes, start];
     }
   }
@@ -95,13 +96,6 @@ function cut(sources: readonly Source[], members: readonly number[]): number[][]
 function widthOf(source: Source): number {
   const { least, most } = source.range();
   return bitsFor(Math.max(most, -least));
-}
-
-/** Bits that elements take when coded by how often they occur (Shannon 1948). */
-function entropy(counts: Counts, elements: number): number {
-  let bits = 0;
-  for (const n of counts.values()) bits -= n * Math.log2(n / elements);
-  return bits;
 }
 
 function added(a: Counts, b: Counts | undefined): Counts | undefined {

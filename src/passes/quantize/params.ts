@@ -1,7 +1,8 @@
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { dimsOf, floatData } from '../../graph/tensor.ts';
 import { affineFormat, chooseParams, type AffineFormat } from '../../numerics/affine.ts';
-import type { Granularity, QuantParams } from '../../numerics/format.ts';
+import { codedParams } from '../../numerics/coded.ts';
+import type { Granularity, NumberFormat, QuantParams } from '../../numerics/format.ts';
 import { minMaxParams } from '../../numerics/quantize.ts';
 import type { Range } from '../../numerics/range.ts';
 import { searchParams } from '../../numerics/weight_scale.ts';
@@ -79,19 +80,32 @@ export function weightParams(
 ): QuantParams {
   const dims = dimsOf(weight);
   const data = floatData(weight);
-  const granularity: Granularity = formats.perChannel
-    ? { per: 'channel', axis: channelAxis(node, dims.length) }
-    : { per: 'tensor' };
-  const format = affineFormat(formats.weights as never);
-  const params =
-    scales === 'mse'
-      ? searchParams(data, dims, format, granularity, { at: weight.name })
-      : minMaxParams(data, dims, format, granularity, weight.name);
+  const axis = formats.perChannel ? channelAxis(node, dims.length) : undefined;
+  const params = formatParams(weight, formats.weights as NumberFormat, axis, scales);
   if (!bias) return params;
   return {
     ...params,
-    scale: scalesForBias(params.scale, zeroChannels(data, dims, granularity), floatData(bias), inputScale),
+    scale: scalesForBias(params.scale, zeroChannels(data, dims, params.granularity), floatData(bias), inputScale),
   };
+}
+
+/**
+ * Scale and zero point that a format has for a weight by itself: one a channel of `axis` (undefined = one for all), or the step
+ * of a coded format.
+ */
+export function formatParams(
+  weight: TensorProto,
+  wanted: NumberFormat,
+  axis: number | undefined,
+  scales: WeightScales,
+): QuantParams {
+  const [data, dims] = [floatData(weight), dimsOf(weight)];
+  if (wanted.kind === 'coded') return codedParams(data, wanted.step);
+  const granularity: Granularity = axis === undefined ? { per: 'tensor' } : { per: 'channel', axis };
+  const format = affineFormat(wanted);
+  return scales === 'mse'
+    ? searchParams(data, dims, format, granularity, { at: weight.name })
+    : minMaxParams(data, dims, format, granularity, weight.name);
 }
 
 /** Which channels hold nothing but zeros. */

@@ -5,6 +5,7 @@ import { upgradeOpset } from '../../graph/opset.ts';
 import { layerName } from '../../graph/query.ts';
 import type { AffineFormat } from '../../numerics/affine.ts';
 import { prepare } from '../fold/prepare.ts';
+import { QtoolError } from '../../util/error.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { storageOpset } from './folded.ts';
 import { beforeRelu } from './gemm_relu.ts';
@@ -153,6 +154,11 @@ function widths(o: WeightsOnlyOptions, ctx: PassContext, override: Overrides): (
     if (own !== undefined) return own;
     const planned = ctx.plan.get(layerName(node))?.weights;
     if (planned?.kind === 'float') return null;
+    if (planned?.kind === 'coded')
+      throw new QtoolError('schedule', 'the plan gives this layer a coded step, which blocks of weights cannot have', {
+        at: layerName(node),
+        hint: 'give the allocator quantizer: WeightOnlyQuantizer',
+      });
     return planned?.kind === 'int' ? planned.bits : o.bits_weights;
   };
 }

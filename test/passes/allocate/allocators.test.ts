@@ -124,7 +124,7 @@ describe('allocate/sensitivity', () => {
     // The damages once more, by hand, and all 81 combinations.
     const model = smallConvNet();
     const { layers } = plannedLayers(model, await context().shapes(model), {
-      ...{ widths, first: null, last: null, limits: {}, together: [] },
+      ...{ widths, first: null, last: null, limits: {}, together: [], scales: 'mse' as const },
       quantizer: 'PostTrainLinearQuantizer',
     });
     const probe = await openProbe(context(), model, 32);
