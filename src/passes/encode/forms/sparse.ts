@@ -4,8 +4,8 @@ import { packPlanes, planeBytes } from '../planes.ts';
 import { makeSource, type Symbols } from '../source.ts';
 
 /**
- * One bit for each element that says whether it is zero, and the others packed by any form. Where almost all are zero, the
- * mask's own bytes are mostly zero and are stored sparse again.
+ * One bit for each element that says whether it is zero, and the others packed by any form. Where most are zero the mask's own
+ * bytes are coded, where almost all are, stored sparse again.
  */
 export const sparse: Form = (source, inner) => {
   const counts = source.histogram();
@@ -21,12 +21,17 @@ export const sparse: Form = (source, inner) => {
       1,
     ),
   );
-  // Sparse again pays where seven in eight bytes of the mask are zero at least.
-  const masks = inner(mask, share > 0.9 ? ['plain', 'sparse'] : ['plain']);
+  // Sparse again pays where seven in eight bytes of the mask are zero at least; bytes are unlike enough to be coded from about
+  // three zeros in five on, where a mask's entropy is 0.97 bits an element and falls.
+  const masks = inner(mask, [
+    'plain',
+    ...(share > 0.6 ? (['codebook'] as const) : []),
+    ...(share > 0.9 ? (['sparse'] as const) : []),
+  ]);
   return masks.flatMap((m) =>
     inner(values, ['plain', 'cast', 'bits', 'codebook']).map((v) => ({
       form: 'sparse' as const,
-      detail: `${(100 * share).toFixed(1)} % zeros as a ${m.form === 'plain' ? '' : 'sparse '}bitmask, others as ${v.detail}`,
+      detail: `${(100 * share).toFixed(1)} % zeros as a ${m.form === 'plain' ? '' : m.form === 'sparse' ? 'sparse ' : 'coded '}bitmask, others as ${v.detail}`,
       opset: Math.max(decoderOpset, v.opset, m.opset),
       length: 8 * m.length,
       work: m.work + v.work + bitsWork(m.length) + spreadWork(source.type, 8 * m.length, v.length),
