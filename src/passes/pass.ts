@@ -148,6 +148,8 @@ export interface Pass<O = unknown> {
   readonly options: z.ZodType<O>;
   readonly otherForm?: OtherForm;
   readonly strength?: Strength<O>;
+  /** Set where no stage may follow: what it does to the model, as the end of "it ..."; other passes would find nothing. */
+  readonly closes?: string;
   /** Patterns in the options that must match something: selector → where it stands below the instance (`['weights', 0]`). */
   selectors?(options: O): readonly {
     readonly pattern: string;

@@ -53,6 +53,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   for (const instance of late) notes.push(`no policy uses quantizers.${instance.name}: it runs last`);
   for (const instance of instances) notes.push(...instance.notes.map((note) => `${instance.path.join('.')}.${note}`));
   const groups = groupSelectors(all, problems);
+  problems.push(...afterTheLast(all));
   problems.push(...checkMetrics(doc, all, context.metrics));
   if (problems.length === 0 && instances.length === 0)
     problems.push({ path: [], message: 'the schedule does nothing: it has no instances and no policies' });
@@ -166,21 +167,55 @@ function checkMetrics(
   });
 }
 
+interface Step {
+  readonly application: Application;
+  readonly epoch: number;
+}
+
 /** Epoch by epoch, within an epoch in the order of the file. */
-function toStages(doc: YamlDoc, applications: readonly Application[], common: Gate | undefined): Stage[] {
+function stepsOf(applications: readonly Application[]): Step[] {
   const steps = applications
     .filter(({ instance }) => isRunning(instance.section) && instance.pass !== undefined)
     .flatMap((application) => application.when.epochs.map((epoch) => ({ application, epoch })));
-  steps.sort((a, b) => a.epoch - b.epoch); // stable
-  return steps.map(({ application: { instance, when, gate, fallback, options, path }, epoch }, i) => ({
-    index: i + 1,
-    instance: instance.name,
-    class: instance.class!,
-    pass: instance.pass!,
-    options,
-    clock: { epoch, start: when.start, end: when.end, frequency: when.frequency },
-    gate: gate === undefined ? common : gate === 'none' ? undefined : gate,
-    ...(fallback === undefined ? {} : { fallback }),
-    at: doc.at(path[0] === 'policies' ? path.slice(0, 2) : path, 'key'),
-  }));
+  return steps.sort((a, b) => a.epoch - b.epoch); // stable
+}
+
+/** Where a policy stands; the instance for a quantizer that no policy names. */
+const placeOf = ({ path }: Application): readonly (string | number)[] =>
+  path[0] === 'policies' ? path.slice(0, 2) : path;
+
+/** The first stage of each policy that comes after a pass which must be the last one. */
+function afterTheLast(applications: readonly Application[]): Problem[] {
+  const steps = stepsOf(applications);
+  const at = steps.findIndex(({ application }) => application.instance.pass?.closes !== undefined);
+  const closing = steps[at];
+  if (closing === undefined) return [];
+  const { instance } = closing.application;
+  const later = steps.slice(at + 1);
+  return later.flatMap(({ application, epoch }, i) => {
+    if (later.findIndex((step) => step.application === application) !== i) return [];
+    const [own, other] = [application.instance, `"${instance.name}" (${instance.class}, epoch ${closing.epoch})`];
+    const again = application === closing.application;
+    const message = again
+      ? `"${own.name}" runs again in epoch ${epoch}, but it ${instance.pass?.closes}: give it one epoch, the last`
+      : `"${own.name}" (epoch ${epoch}) runs after ${other}, which ${instance.pass?.closes}: put "${instance.name}" last`;
+    return [{ path: placeOf(application), message, on: 'key' as const }];
+  });
+}
+
+function toStages(doc: YamlDoc, applications: readonly Application[], common: Gate | undefined): Stage[] {
+  return stepsOf(applications).map(({ application, epoch }, i) => {
+    const { instance, when, gate, fallback, options } = application;
+    return {
+      index: i + 1,
+      instance: instance.name,
+      class: instance.class!,
+      pass: instance.pass!,
+      options,
+      clock: { epoch, start: when.start, end: when.end, frequency: when.frequency },
+      gate: gate === undefined ? common : gate === 'none' ? undefined : gate,
+      ...(fallback === undefined ? {} : { fallback }),
+      at: doc.at(placeOf(application), 'key'),
+    };
+  });
 }

@@ -32,7 +32,11 @@ describe('a mistake', () => {
       `pruners:\n  p: { class: SplicingPruner }\n`,
       's.yaml:2:15 pruners.p.class: SplicingPruner is a class of Distiller that this version does not have',
     ],
-    ['no class', `extensions:\n  p: { arch: x }\n`, 's.yaml:2:6 extensions.p.class: is missing: one of FilterRemover'],
+    [
+      'no class',
+      `extensions:\n  p: { arch: x }\n`,
+      's.yaml:2:6 extensions.p.class: is missing: one of FilterRemover, WeightEncoder',
+    ],
     [
       'an option',
       `${head.replace('levels', 'level')}policies: [ { pruner: { instance_name: p }, epochs: [0] } ]`,
@@ -47,6 +51,26 @@ describe('a mistake', () => {
       'an argument of a training class',
       `lr_schedulers:\n  d: { class: StepLR, step_sise: 3, step_size: 3 }\n`,
       's.yaml:2:23 lr_schedulers.d.step_sise: unknown key (did you mean "step_size"?)',
+    ],
+    [
+      'a stage after the last one',
+      `${head}extensions:\n  pack: { class: WeightEncoder }\npolicies:\n  - { pruner: { instance_name: p }, epochs: [0, 3] }\n  - { extension: { instance_name: pack }, epochs: [1] }\n`,
+      's.yaml:6:5 policies.0: "p" (epoch 3) runs after "pack" (WeightEncoder, epoch 1), which packs the weights: put "pack" last',
+    ],
+    [
+      'a stage after the last one in the same epoch',
+      `${head}extensions:\n  pack: { class: WeightEncoder }\npolicies:\n  - { extension: { instance_name: pack }, epochs: [0] }\n  - { pruner: { instance_name: p }, epochs: [0] }\n`,
+      's.yaml:7:5 policies.1: "p" (epoch 0) runs after "pack" (WeightEncoder, epoch 0), which packs the weights: put "pack" last',
+    ],
+    [
+      'the last stage twice',
+      `extensions:\n  pack: { class: WeightEncoder }\npolicies:\n  - { extension: { instance_name: pack }, epochs: [0, 1] }\n`,
+      's.yaml:4:5 policies.0: "pack" runs again in epoch 1, but it packs the weights: give it one epoch, the last',
+    ],
+    [
+      'a quantizer that no policy names, after the last stage',
+      `quantizers:\n  q: { class: StaticQuantizer }\nextensions:\n  pack: { class: WeightEncoder }\npolicies:\n  - { extension: { instance_name: pack }, epochs: [0] }\n`,
+      's.yaml:2:3 quantizers.q: "q" (epoch 1) runs after "pack" (WeightEncoder, epoch 0), which packs the weights: put "pack" last',
     ],
     [
       'an unknown instance',

@@ -72,10 +72,22 @@ const allocator: Pass<{ budget: { weights: number } }> = {
   apply,
 };
 
+const packer: Pass<Record<string, never>> = {
+  name: 'encode/encode',
+  section: 'extensions',
+  classes: ['WeightEncoder'],
+  summary: 'pack',
+  source: 'test',
+  options: z.strictObject({}),
+  closes: 'packs the weights',
+  apply,
+};
+
 export const fakePasses: readonly Pass[] = [
   anyPass(level),
   anyPass(agp),
   anyPass(ptq),
   anyPass(remover),
   anyPass(allocator),
+  anyPass(packer),
 ];

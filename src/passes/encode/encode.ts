@@ -46,6 +46,7 @@ export const encoder: Pass<EncodeOptions> = {
   summary: 'stores weights packed to the bits they need, unpacked once at load; the last stage of a schedule',
   source: 'Rice 1979; Grossi, Gupta and Vitter 2003 (wavelet trees); ONNX Cast of INT4 and INT2; constant folding',
   options,
+  closes: 'packs the weights, where no other pass finds them',
   apply,
 };
 
