@@ -30,10 +30,17 @@ export function judge(gate: Gate, metrics: readonly MetricResult[]): GateResult 
     gate.relative
       ? `${(100 * v).toFixed(2)} %`
       : `${v.toFixed(2)}${result.unit === '%' ? ' points' : result.unit && ` ${result.unit}`}`;
-  const noise =
-    result.dropInterval !== undefined &&
-    Math.abs(drop - (gate.relative ? gate.maxDrop * Math.abs(reference) : gate.maxDrop)) < result.dropInterval;
-  const doubt = noise ? `; within the noise of ${result.samples} samples (± ${result.dropInterval?.toFixed(2)})` : '';
+  const interval =
+    result.dropInterval === undefined
+      ? undefined
+      : gate.relative
+        ? result.dropInterval / Math.abs(reference)
+        : result.dropInterval;
+  // Where the limit lies inside the interval, other samples of the same kind may well judge otherwise.
+  const doubt =
+    interval !== undefined && Math.abs(cost - gate.maxDrop) < interval
+      ? `; its 95 % interval on ${result.samples} samples, ${text(cost - interval)} to ${text(cost + interval)}, holds the limit: more samples may decide otherwise`
+      : '';
   return {
     passed,
     why: `${gate.metric} drop ${text(cost)} ${passed ? '≤' : '>'} ${text(gate.maxDrop)}${doubt}`,

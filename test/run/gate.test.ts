@@ -26,13 +26,19 @@ describe('judge', () => {
     // 2 of 92 are 2.17 %.
     expect(judge({ ...gate, relative: true, maxDrop: 0.02 }, [top1])).toMatchObject({
       passed: false,
-      why: 'top1 drop 2.17 % > 2.00 %; within the noise of 500 samples (± 0.80)',
+      // 0.8 points of 92 are 0.87 %.
+      why: 'top1 drop 2.17 % > 2.00 %; its 95 % interval on 500 samples, 1.30 % to 3.04 %, holds the limit: more samples may decide otherwise',
     });
     expect(judge({ ...gate, relative: true, maxDrop: 0.025 }, [top1]).passed).toBe(true);
   });
 
-  it('says where the answer is within the noise of the samples', () => {
-    expect(judge({ ...gate, maxDrop: 1.9 }, [top1]).why).toContain('within the noise of 500 samples (± 0.80)');
+  it('gives the interval of the drop where the limit lies in it', () => {
+    expect(judge({ ...gate, maxDrop: 1.9 }, [top1]).why).toBe(
+      'top1 drop 2.00 points > 1.90 points; its 95 % interval on 500 samples, 1.20 points to 2.80 points, holds the limit: more samples may decide otherwise',
+    );
+    // Passed by luck is as much in doubt as failed by luck; 1.1 points from the limit are beyond ± 0.8.
+    expect(judge({ ...gate, maxDrop: 2.5 }, [top1]).why).toContain('1.20 points to 2.80 points, holds the limit');
+    expect(judge({ ...gate, maxDrop: 3.1 }, [top1]).why).toBe('top1 drop 2.00 points ≤ 3.10 points');
   });
 
   it('turns round metrics that are better when lower, and derives the drop where a metric gives none', () => {
