@@ -19,7 +19,10 @@ export async function beforeQuantizer(
       skipped: [],
       notes: ['the model is quantized already: put this before the quantizer'],
     };
-  const prepared = await prepare(upgradeOpset(model, 13).model, ctx);
+  const upgraded = upgradeOpset(model, 13);
+  const prepared = await prepare(upgraded.model, ctx);
   const result = await change(prepared.model);
-  return { ...result, notes: [...prepared.notes.map((n) => `${n.layer}: ${n.text}`), ...(result.notes ?? [])] };
+  // The quantizer that follows finds the model converted already: nobody else would say what was rewritten.
+  const notes = [...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`);
+  return { ...result, notes: [...notes, ...(result.notes ?? [])] };
 }

@@ -56,4 +56,23 @@ describe('recover/absorb_bias', () => {
     expect(skipped).toContainEqual({ layer: 'first', text: '"second" pads its input with zeros' });
     expect(floatData(initializers(after.graph).get('b1')!)).toEqual(floatData(initializers(model.graph).get('b1')!));
   });
+
+  it('tells what the conversion to a newer operator set rewrote: the quantizer behind it finds it done', async () => {
+    const old = makeModel({
+      ...{ opset: 10, ir: 5 },
+      inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+      outputs: [makeValue('y', 'float32', ['N', 8, 6, 6])],
+      initializers: [weight('w1', [8, 3, 3, 3], 1)],
+      nodes: [
+        makeNode('Conv', ['x', 'w1'], ['a'], {}, { name: 'first' }),
+        makeNode('Clip', ['a'], ['y'], { min: { float: 0 }, max: { float: 6 } }, { name: 'bounds' }),
+      ],
+    });
+    const { upgradeOpset } = await import('../../../src/graph/opset.ts');
+    const expected = upgradeOpset(old, 13).notes.map((note) => `${note.layer}: ${note.text}`);
+    expect(expected.length).toBeGreaterThan(0);
+    const context = testContext({ calibration: [images], reference: old });
+    const { notes } = await absorbBias.apply(old, absorbBias.options.parse({}), context);
+    expect(notes).toEqual(expect.arrayContaining(expected));
+  });
 });
