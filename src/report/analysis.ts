@@ -125,12 +125,13 @@ function compositions({ compositions: list }: AnalysisReport, paint: Paint, widt
       dB(c.predicted),
       dB(c.measured),
       c.broken.length === 0 ? paint.green(text) : paint.red(text),
+      dB(c.firstOrder),
       dB(c.chain),
     ];
   });
   const columns = [
     { title: 'weights × activations' },
-    ...['predicted', 'measured', 'difference', 'chain (all gains 1)'].map((title) => ({
+    ...['predicted', 'measured', 'difference', 'first order', 'chain (all gains 1)'].map((title) => ({
       title,
       align: 'right' as const,
     })),
@@ -140,7 +141,7 @@ function compositions({ compositions: list }: AnalysisReport, paint: Paint, widt
     .map((c) =>
       hanging(
         `${c.weights} × ${c.activations}: `,
-        `the sum is off by ${Math.abs(c.predicted - c.measured).toFixed(1)} dB: ${c.broken.map((n) => `${n.layer} ${n.text}`).join('; ')}`,
+        `the sum is off by ${Math.abs(c.predicted - c.measured).toFixed(1)} dB: ${c.why}. ${c.broken.map((n) => `${n.layer} ${n.text}`).join('; ')}`,
         width,
       ),
     );

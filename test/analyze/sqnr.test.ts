@@ -1,11 +1,13 @@
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { analyzeSqnr, type SqnrAnalysis } from '../../src/analyze/sqnr/analyze.ts';
+import { injected } from '../../src/analyze/sqnr/sources.ts';
 import type { Feeds } from '../../src/data/types.ts';
 import { floats, runModel, testContext } from '../helpers/context.ts';
 import { noise, smallConvNet, weight } from '../helpers/models.ts';
 import { snr } from '../helpers/quality.ts';
 import { edit } from '../../src/graph/edit.ts';
+import type { QuantParams } from '../../src/numerics/format.ts';
 import { roundLayer } from '../../src/passes/allocate/rounded.ts';
 import { initializers } from '../../src/graph/query.ts';
 import { floatData, makeTensor } from '../../src/graph/tensor.ts';
@@ -147,6 +149,58 @@ describe('analyze: the harmonic sum', () => {
         .map((n) => n.layer)
         .sort(),
     ).toEqual(['first (weights)', 'second (weights)']);
+    // Added with their signs the two errors cancel, as they do in the quantized model.
+    expect(Math.abs((four?.firstOrder ?? 0) - (four?.measured ?? 0))).toBeLessThan(1);
+    expect(four?.why).toMatch(/^errors of several tensors cancel: added with their signs they give -?[\d.]+ dB$/);
     expect(four?.broken[0]?.text).toMatch(/adds -?\d+ % of the output's noise where the sum has -?\d+ %/);
+  });
+
+  it('adds errors of two tensors with their signs, to first order', async () => {
+    // y = a·x − b·x without a Relu: the first order is exact, and the difference of the two errors by hand is what is left.
+    const linear = makeModel({
+      ...{ opset: 13, ir: 8 },
+      inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+      outputs: [makeValue('y', 'float32', ['N', 8, 8, 8])],
+      initializers: [weight('a', [8, 3, 3, 3], 5), weight('b', [8, 3, 3, 3], 6)],
+      nodes: [
+        makeNode('Conv', ['x', 'a'], ['ya'], pads, { name: 'first' }),
+        makeNode('Conv', ['x', 'b'], ['yb'], pads, { name: 'second' }),
+        makeNode('Sub', ['ya', 'yb'], ['y'], {}, { name: 'sub' }),
+      ],
+    });
+    const node = linear.graph.node[0];
+    const injections = ['a', 'b'].map((name) => {
+      const layer = { name, weights: [{ node, tensor: initializers(linear.graph).get(name), axis: 0 }] } as never;
+      return { kind: 'weights' as const, layer, rounded: roundLayer(layer, 4, 'mse') };
+    });
+    const out = async (model: Model): Promise<Float32Array> =>
+      (await runModel(model, images[0] as Feeds))['y']?.data as Float32Array;
+    const [float, whole, part] = [
+      await out(linear),
+      await out(injected(linear, injections)),
+      await out(injected(linear, injections, 1 / 64)),
+    ];
+    const size = (v: Float32Array): number => Math.sqrt(v.reduce((sum, x) => sum + x * x, 0));
+    const error = whole.map((y, i) => y - (float[i] as number));
+    const scaled = part.map((y, i) => 64 * (y - (float[i] as number)));
+    // 64 × float32's rounding of outputs of a few units.
+    expect(size(scaled.map((e, i) => e - (error[i] as number))) / size(error)).toBeLessThan(1e-3);
+  });
+
+  it('dampens the error of an activation too, also of one that is an output', async () => {
+    const model = smallConvNet();
+    const params: QuantParams = {
+      format: { kind: 'int', bits: 4, signed: false, symmetric: false },
+      granularity: { per: 'tensor' },
+      scale: Float32Array.of(0.25),
+      zeroPoint: Int32Array.of(8),
+    };
+    const out = async (m: Model): Promise<Float32Array> =>
+      (await runModel(m, images[0] as Feeds))['y']?.data as Float32Array;
+    const float = await out(model);
+    const injection = { kind: 'activation', value: 'y', params } as const;
+    const [whole, part] = [await out(injected(model, [injection])), await out(injected(model, [injection], 0.25))];
+    expect(whole).not.toEqual(float);
+    float.forEach((y, i) => expect((part[i] as number) - y).toBeCloseTo(((whole[i] as number) - y) / 4, 5));
   });
 });

@@ -1,5 +1,5 @@
 import { makeNode, makeValue } from '../../graph/build.ts';
-import { edit } from '../../graph/edit.ts';
+import { edit, type Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { NodeCodec } from '../../graph/proto.ts';
 import { layerName } from '../../graph/query.ts';
@@ -13,10 +13,10 @@ import { expectedSqnr } from '../../numerics/mse.ts';
 import { modelSqnr, type Model as Distribution } from '../../numerics/optimal_steps.ts';
 import { closestModel, fitSlope } from '../../numerics/sqnr_model.ts';
 import type { PlannedLayer } from '../../passes/allocate/layers.ts';
-import { roundLayer, type RoundedLayer, type Scales } from '../../passes/allocate/rounded.ts';
+import type { RoundedLayer } from '../../passes/allocate/rounded.ts';
 import type { PassContext } from '../../passes/pass.ts';
 import type { QuantParams } from '../../numerics/format.ts';
-import { quantizeValue } from '../../passes/quantize/qdq.ts';
+import { quantizedName, quantizeValue } from '../../passes/quantize/qdq.ts';
 import type { Region } from '../../passes/quantize/region.ts';
 
 /** The widths that are looked at. */
@@ -39,28 +39,51 @@ export interface Source {
   readonly output?: readonly number[];
 }
 
+/** A layer's weights as a width leaves them. */
+export type Rounder = (layer: PlannedLayer, bits: number) => RoundedLayer;
+
 /** How a source is put into the float model. */
 export type Injection =
   | { readonly kind: 'weights'; readonly layer: PlannedLayer; readonly rounded: RoundedLayer }
   | { readonly kind: 'activation'; readonly value: string; readonly params: QuantParams };
 
-/** The float model with these tensors quantized, in float arithmetic: any subset of what a quantizer does at once. */
-export function injected(float: Model, injections: readonly Injection[]): Model {
+/**
+ * The float model with these tensors quantized, in float arithmetic: any subset of what a quantizer does at once. With a
+ * `share` below 1 each tensor gets only that share of its error: a small one shows what the errors do to first order.
+ */
+export function injected(float: Model, injections: readonly Injection[], share = 1): Model {
   const outputs = new Set(float.graph.output.map((output) => output.name));
   return edit(float, (draft) => {
     for (const injection of injections) {
       if (injection.kind === 'activation') {
         const { value, params } = injection;
         quantizeValue(draft, { value, root: value, params, reads: () => true, isOutput: outputs.has(value) });
+        if (share < 1) dampen(draft, value, share);
         continue;
       }
-      injection.layer.weights.forEach(({ tensor }, i) =>
-        draft.setInitializer(
-          makeTensor(tensor.name, 'float32', dimsOf(tensor), injection.rounded.data[i] as Float32Array),
-        ),
-      );
+      injection.layer.weights.forEach(({ tensor }, i) => {
+        const rounded = injection.rounded.data[i] as Float32Array;
+        const data = share < 1 ? floatData(tensor).map((w, k) => w + share * ((rounded[k] ?? w) - w)) : rounded;
+        draft.setInitializer(makeTensor(tensor.name, 'float32', dimsOf(tensor), data));
+      });
     }
   });
+}
+
+/** Leaves a share of the error that QuantizeLinear and DequantizeLinear give a value: v + share · (v̂ − v). */
+function dampen(draft: Draft, value: string, share: number): void {
+  const reader = draft.nodes().find((node) => node.input[0] === quantizedName(value));
+  const writer = draft.nodes().find((node) => node.output[0] === quantizedName(value));
+  const [source, restored] = [writer?.input[0], reader?.output[0]];
+  if (!reader || source === undefined || restored === undefined) return;
+  const [whole, error, part, factor] = ['whole', 'error', 'part', 'share'].map((name) =>
+    draft.freshName(`${value}_${name}`),
+  ) as [string, string, string, string];
+  draft.setInitializer(makeTensor(factor, 'float32', [], Float32Array.of(share)));
+  draft.update(reader, { output: [whole] });
+  draft.addNode(makeNode('Sub', [whole, source], [error]));
+  draft.addNode(makeNode('Mul', [error, factor], [part]));
+  draft.addNode(makeNode('Add', [source, part], [restored]));
 }
 
 const distributions: readonly Distribution[] = ['gauss', 'laplace', 'uniform'];
@@ -76,7 +99,7 @@ const fitted = (measured: readonly number[]): number =>
   fitSlope([2, 3, 4, 5, 6, 7, 8], measured.slice(0, 7))?.slope ?? 0;
 
 /** Statistics and SQNRs of a layer's weights. */
-export function weightSource(layer: PlannedLayer, scales: Scales, output: readonly number[]): Source {
+export function weightSource(layer: PlannedLayer, round: Rounder, output: readonly number[]): Source {
   let [count, sum, squares, absolute] = [0, 0, 0, 0];
   for (const { tensor } of layer.weights)
     for (const w of floatData(tensor)) {
@@ -86,7 +109,7 @@ export function weightSource(layer: PlannedLayer, scales: Scales, output: readon
       absolute += Math.abs(w);
     }
   const variance = squares / count - (sum / count) ** 2;
-  const measured = analysedWidths.map((bits) => decibel(roundLayer(layer, bits, scales).noise));
+  const measured = analysedWidths.map((bits) => decibel(round(layer, bits).noise));
   return {
     ...{ kind: 'weights', name: layer.name, elements: count, measured, output, slope: fitted(measured) },
     closest: closestModel(absolute / count, Math.sqrt(variance)),
@@ -155,7 +178,7 @@ export async function outputErrors(
   ctx: PassContext,
   float: Model,
   layers: readonly PlannedLayer[],
-  scales: Scales,
+  round: Rounder,
   samples: number,
 ): Promise<Map<string, number[]>> {
   const result = new Map(layers.map((layer) => [layer.name, [] as number[]]));
@@ -164,7 +187,7 @@ export async function outputErrors(
     const names: string[] = [];
     const probe = edit(float, (draft) => {
       for (const [i, layer] of layers.entries()) {
-        const rounded = roundLayer(layer, bits, scales);
+        const rounded = round(layer, bits);
         const [first] = layer.weights;
         const node = nodes.get(layer.name);
         if (!first || !node) continue;
