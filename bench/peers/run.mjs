@@ -27,7 +27,10 @@ if (options.table) {
   console.log(`wrote ${writeTable(options.out, options.doc)}`);
 } else {
   const ready = prepareTools();
-  for (const name of options.only) await compare(name, ready);
+  for (const name of options.only) {
+    if (options.steps.includes('run')) await compare(name, ready);
+    if (options.steps.includes('judge')) await judge(name);
+  }
   console.log(`wrote ${writeTable(options.out, options.doc)}`);
 }
 
@@ -39,6 +42,7 @@ function readOptions() {
       samples: { type: 'string' },
       methods: { type: 'string' },
       tools: { type: 'string', default: Object.keys(TOOLS).join(',') },
+      steps: { type: 'string', default: 'run,judge' },
       repetitions: { type: 'string', default: '3' },
       out: { type: 'string', default: join(ROOT, 'bench/results') },
       doc: { type: 'string', default: join(ROOT, 'docs/benchmarks.md') },
@@ -62,6 +66,7 @@ function readOptions() {
     tools,
     samples: list(values.samples)?.map(Number),
     methods: list(values.methods),
+    steps: list(values.steps),
     repetitions: Number(values.repetitions),
     unpacked: resolve(values.unpacked ?? join(values.work, 'data')),
     work: resolve(values.work),
@@ -103,8 +108,7 @@ async function compare(name, ready) {
     const able = options.tools.filter((tool) => TOOLS[tool].takes(setting));
     rows.push(...(await runGroup(name, model, setting, samples, able, ready)));
   }
-  await judge(name, model, samples.validation, rows);
-  save(name, model, rows, ready);
+  save(name, rows, ready);
 }
 
 /** One setting through every tool that has it: in each repetition every tool once, starting with another one each time. */
@@ -161,8 +165,7 @@ async function runOnce(name, model, setting, samples, row) {
   const file = row.failure ? undefined : writtenModel(output);
   if (file) {
     row.bytes = bytesOf(file);
-    row.hash = hashOf(file);
-    row.file = file;
+    row.sha256 = hashOf(file);
   } else row.failure ??= 'wrote no model';
   const said =
     row.failure ?? `${row.seconds.at(-1).toFixed(1)} s, ${gigabytes(row.peakBytes.at(-1))}, ${row.bytes} bytes`;
@@ -179,31 +182,46 @@ function hashOf(file) {
   return hash.digest('hex');
 }
 
-/** Accuracy (one evaluator for all) and latency of every different model; neither is part of anyone's time. */
-async function judge(name, model, samples, rows) {
-  const files = new Map();
-  for (const row of rows) if (row.file && !row.failure) files.set(row.hash, row.file);
-  const models = [model, ...files.values()];
+/**
+ * Accuracy (one evaluator for all) and latency of every different model that rows of the results stand for and that still
+ * lies in the working folder; neither is part of anyone's time. Rows whose model is gone keep what they have.
+ */
+async function judge(name) {
+  const path = resultsOf(name);
+  const result = JSON.parse(readFileSync(path, 'utf8'));
+  const model = resolve(options.data, 'models', MODELS[name].file);
   const work = join(options.work, 'peers', name);
-  const request = { models, samples, batch: 100, inputs: MODELS[name].latency, batches: [1, 32], seconds: 10 };
-  const accuracy = await child(
-    pythonIn(join(options.venvs, 'onnxruntime')),
-    join(HERE, 'python/evaluate.py'),
-    request,
-    work,
-  );
-  const latency = await child(process.execPath, join(HERE, 'latency.mjs'), request, work);
-  const float = { row: { tool: 'float', bytes: bytesOf(model) }, at: 0 };
+  const files = new Map();
+  const present = result.rows.filter((row) => row.sha256 && !row.failure && hasModel(work, row, files));
   const order = [...files.keys()];
-  const judged = [float, ...rows.filter((row) => row.file).map((row) => ({ row, at: 1 + order.indexOf(row.hash) }))];
-  for (const { row, at } of judged) {
+  const placeOf = (row) => 1 + order.indexOf(row.sha256);
+  const models = [model, ...files.values()];
+  const { validation: samples } = samplesOf(name, { ...options, python: EVALUATOR });
+  const peers = present.filter((row) => row.tool.startsWith('onnxruntime'));
+  const request = { models, samples, batch: 100, best_of: [...new Set(peers.map(placeOf))] };
+  const speed = { models, inputs: MODELS[name].latency, batches: [1, 32], seconds: 10 };
+  const accuracy = await child(EVALUATOR, join(HERE, 'python/evaluate.py'), request, work);
+  const latency = await child(process.execPath, join(HERE, 'latency.mjs'), speed, work);
+  const float = { tool: 'float', bytes: bytesOf(model), measured: today() };
+  for (const [row, at] of [[float, 0], ...present.map((row) => [row, placeOf(row)])]) {
     const { failure, ...quality } = accuracy.models[at];
     const { failure: noSession, ...times } = latency[at];
     Object.assign(row, quality, { latency: times });
     if (failure ?? noSession) row.failure = withoutPaths(failure ?? noSession);
   }
-  rows.unshift(float.row);
-  rows.evaluator = { samples: accuracy.counted, onnxruntime: accuracy.onnxruntime };
+  const best = peers.find((row) => placeOf(row) === accuracy.best);
+  result.rows = [float, ...result.rows.filter((row) => row.tool !== 'float')];
+  result.evaluator = { samples: accuracy.counted, onnxruntime: accuracy.onnxruntime };
+  if (best) result.best = { tool: best.tool, setting: best.setting };
+  write(path, result);
+}
+
+/** Whether the row's model is there, as it was written; notes it under its hash. */
+function hasModel(work, row, files) {
+  const file = writtenModel(join(work, row.setting, row.tool, 'out'));
+  if (!file || hashOf(file) !== row.sha256) return false;
+  files.set(row.sha256, file);
+  return true;
 }
 
 async function child(command, script, request, work) {
@@ -218,22 +236,32 @@ async function child(command, script, request, work) {
 }
 
 /** Rows that this call did not measure again are kept. */
-function save(name, model, rows, ready) {
+function save(name, rows, ready) {
   mkdirSync(options.out, { recursive: true });
-  const path = join(options.out, `peers-${name}.json`);
+  const path = resultsOf(name);
   const before = existsSync(path) ? JSON.parse(readFileSync(path, 'utf8')) : { rows: [], versions: {} };
   const same = (a, b) => a.tool === b.tool && a.setting === b.setting;
-  const measured = new Date().toISOString().slice(0, 10);
-  const [float, ...fresh] = rows.map(({ file: _file, hash: _hash, ...row }) => ({ ...row, measured }));
-  const kept = before.rows.filter((row) => row.tool !== 'float' && !fresh.some((other) => same(row, other)));
+  const fresh = rows.map((row) => ({ ...row, measured: today() }));
+  const kept = before.rows.filter((row) => !fresh.some((other) => same(row, other)));
   const versions = Object.fromEntries(options.tools.map((tool) => [tool, ready[tool].versions ?? ready[tool].failure]));
-  const result = {
+  write(path, {
+    ...before,
     model: MODELS[name].file,
     machine: { ...machine(), load: Number(loadavg()[1].toFixed(1)) },
     versions: { ...before.versions, ...versions },
-    evaluator: rows.evaluator,
-    rows: [float, ...kept, ...fresh],
-  };
+    rows: [...kept, ...fresh],
+  });
+}
+
+function today() {
+  return new Date().toISOString().slice(0, 10);
+}
+
+function resultsOf(name) {
+  return join(options.out, `peers-${name}.json`);
+}
+
+function write(path, result) {
   writeFileSync(path, JSON.stringify(result, null, 1) + '\n');
 }
 

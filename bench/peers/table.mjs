@@ -33,8 +33,10 @@ medians of interleaved runs, in brackets the least and the most of five parts of
 }
 
 function section(result) {
-  const { model, machine, versions, rows, evaluator } = result;
-  const [float, ...others] = rows;
+  const { model, machine, versions, rows, evaluator, best } = result;
+  const others = rows.filter((row) => row.tool !== 'float');
+  const float = rows.find((row) => row.tool === 'float');
+  if (!float) return `### ${model}\n\nNot judged yet.`;
   const groups = [...new Set(others.map((row) => row.setting))].sort(bySetting);
   const lines = groups.flatMap((setting) => groupLines(others.filter((row) => row.setting === setting)));
   const hardware = `${machine.cpu}, ${machine.cores} cores, ${machine.memory} (${machine.flags.join(', ')}), ${machine.platform}`;
@@ -47,11 +49,24 @@ function section(result) {
       '|---|---|---|---|---|---|---|---|---|---|---|',
       ...lines,
     ].join('\n'),
+    ...(best ? [againstBest(others, best)] : []),
     ...(targets.length
       ? [['| what was aimed at | aim | measured | reached |', '|---|---|---|---|', ...targets].join('\n')]
       : []),
     `Versions: ${versionLine(versions)}.`,
   ].join('\n\n');
+}
+
+/** qtool's rows beside the most accurate of onnxruntime's, on the same labels. */
+function againstBest(rows, best) {
+  const name = ({ method, perChannel }) => `${method} per ${perChannel ? 'channel' : 'tensor'}`;
+  const peer = rows.find((row) => row.tool === best.tool && row.setting === best.setting);
+  const mine = rows.filter((row) => row.tool === 'qtool' && row.against_best && !row.failure);
+  const differences = mine.map((row) => {
+    const { difference, half_interval: half } = row.against_best;
+    return `${name(row)} ${signed(difference)} ± ${half.toFixed(2)}${difference < -half ? ' (**worse**)' : ''}`;
+  });
+  return `Against onnxruntime's most accurate row (${name(peer)}, ${percent(peer.top1)}), paired on the same labels, qtool: ${differences.join('; ')}.`;
 }
 
 function groupLines(rows) {
@@ -69,6 +84,8 @@ function groupLines(rows) {
       const [least, most] = [Math.min(...row.seconds), Math.max(...row.seconds)];
       const time = `${median(row.seconds).toFixed(1)} (${least.toFixed(1)}–${most.toFixed(1)})`;
       const cpu = row.cpuSeconds.length ? median(row.cpuSeconds).toFixed(1) : '–';
+      if (row.top1 === undefined)
+        return `| ${what} | ${time} | ${cpu} | ${megabytes(median(row.peakBytes))} | ${whole(row.bytes)} | not judged | – | – | – |`;
       const drop = `${signed(row.difference)} ± ${row.half_interval.toFixed(2)}`;
       const latency = [1, 32].map((batch) => latencyOf(row.latency[`batch${batch}`])).join(' | ');
       return `| ${what} | ${time} | ${cpu} | ${megabytes(median(row.peakBytes))} | ${whole(row.bytes)} | ${percent(row.top1)} | ${drop} | ${latency} |`;

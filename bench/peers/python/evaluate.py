@@ -2,8 +2,9 @@
 
     python evaluate.py <request.json>
 
-Request: {"samples": …, "batch": 100, "models": ["float.onnx", …], "output": "result.json"}.
-The result has one entry a model; the difference has its paired 95 % interval (the same samples on both sides).
+Request: {"samples": …, "batch": 100, "models": ["float.onnx", …], "best_of": [1, 2], "output": "result.json"}.
+The result has one entry a model; the difference has its paired 95 % interval (the same samples on both sides). Beside it
+stands the difference to the most accurate of the models in `best_of`, paired too; `best` is its place.
 """
 
 import json
@@ -62,16 +63,22 @@ def main():
                 right[at].append(session.run(None, feed)[0].argmax(-1).reshape(size, -1) == expected)
             except Exception as error:
                 sessions[at] = f"does not run: {first_line(error)}"
-    reference = np.concatenate(right[0])
-    for at, session in enumerate(sessions):
-        if isinstance(session, str):
+    answers = [None if isinstance(session, str) else np.concatenate(right[at]) for at, session in enumerate(sessions)]
+    able = [at for at in request.get("best_of", []) if answers[at] is not None]
+    best = max(able, key=lambda at: answers[at][counted].mean(), default=None)
+    for session, mine in zip(sessions, answers):
+        if mine is None:
             results.append({"failure": session})
             continue
-        mine = np.concatenate(right[at])
-        difference, half = paired(mine, reference, counted)
-        results.append({"top1": 100 * float(mine[counted].mean()), "difference": difference, "half_interval": half})
+        difference, half = paired(mine, answers[0], counted)
+        result = {"top1": 100 * float(mine[counted].mean()), "difference": difference, "half_interval": half}
+        if best is not None:
+            difference, half = paired(mine, answers[best], counted)
+            result["against_best"] = {"difference": difference, "half_interval": half}
+        results.append(result)
     with open(request["output"], "w", encoding="utf-8") as file:
-        json.dump({"counted": int(counted.sum()), "onnxruntime": ort.__version__, "models": results}, file)
+        counts = {"counted": int(counted.sum()), "onnxruntime": ort.__version__}
+        json.dump({**counts, "models": results, "best": best}, file)
 
 
 main()
