@@ -78,8 +78,13 @@ const few = { gains: 32, breakers: 16 };
 /** Share of every error that shows the first order: far above float32's rounding, and small enough to flip hardly a Relu. */
 const small = 1 / 64;
 
-/** Tensors are quantized to these widths one at a time to measure gains: the mean evens out luck in the rounding. */
-const gainWidths = { weights: [4, 5, 6, 7], activation: [5, 7] } as const;
+/**
+ * Widths that tensors are quantized to one at a time to measure gains: their mean evens out luck in the rounding. In a sum over
+ * many tensors luck evens out by itself, and each width costs a model a tensor.
+ */
+function gainWidths(tensors: number): Readonly<Record<Source['kind'], readonly number[]>> {
+  return tensors <= 100 ? { weights: [4, 5, 6, 7], activation: [5, 7] } : { weights: [4, 6], activation: [6] };
+}
 
 /**
  * What quantization noise does in a model: SQNR of every weight and activation tensor at every width, by statistics and measured,
@@ -118,7 +123,7 @@ export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOpti
   for (const [i, source] of plain.entries()) {
     ctx.signal.throwIfAborted();
     ctx.progress(0.1 + (0.6 * i) / plain.length, `gain of ${source.name}`);
-    const widths = gainWidths[source.kind];
+    const widths = gainWidths(plain.length)[source.kind];
     const found: { own: number; noise: number; along: number }[] = [];
     for (const bits of widths) {
       const own = noiseAt(source, bits);
