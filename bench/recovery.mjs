@@ -2,7 +2,7 @@
 // What each recovery pass wins back, alone and together: accuracy, agreement with float and SQNR of the outputs.
 //
 //   npm run build && node bench/recovery.mjs <model.onnx> <data: folder or config> [root=<folder>] [bits=8] [samples=512]
-//     [limit=<validation samples>] [threads=1] [only=<parts of row names, comma-separated>]
+//     [limit=<validation samples>] [seed=0] [threads=1] [only=<parts of row names, comma-separated>]
 //
 // Every row quantizes the float model anew with the same calibration data and settings; losing rows stay in the table.
 import { openData } from '../dist/data/open.js';
@@ -17,7 +17,9 @@ if (path === undefined || source === undefined) {
   console.error('usage: node bench/recovery.mjs <model.onnx> <data> [root=] [bits=8] [samples=512] [limit=] [only=]');
   process.exit(2);
 }
-const given = Object.fromEntries(rest.map((word) => word.split('=')));
+const given = Object.fromEntries(
+  rest.map((word) => [word.slice(0, word.indexOf('=')), word.slice(word.indexOf('=') + 1)]),
+);
 const bits = Number(given.bits ?? 8);
 const samples = Number(given.samples ?? 512);
 
@@ -28,7 +30,7 @@ const ranges = (method) => ({ ...int8, calibration: { method, samples } });
 const bias = (method) => ({ class: 'BiasCorrection', method, samples });
 const scales = (rounding) => ({ class: 'WeightScaleSearch', rounding, samples });
 const gptq = { class: 'GptqRounding', samples };
-const rounding = (iterations) => ({ class: 'AdaRound', iterations, samples });
+const rounding = (more = {}) => ({ class: 'AdaRound', samples, ...more });
 
 const rows = [
   ['round to nearest', [int8]],
@@ -40,20 +42,24 @@ const rows = [
   ['bias correction, empirical', [int8, bias('empirical')]],
   ['mse scales of weights', [int8, scales('nearest')]],
   ['gptq', [int8, gptq]],
-  ['mse scales, gptq', [int8, scales('nearest'), gptq]],
-  ['adaround by descent', [int8, rounding(0)]],
-  ['adaround, 1000 steps', [int8, rounding(1000)]],
-  ['scales and adaround by descent', [int8, scales('descent'), rounding(0)]],
-  ['together: equalization, minmax ranges, adaround by descent', [equalize, int8, rounding(0)]],
-  ['together: equalization, mse ranges, adaround by descent', [equalize, ranges('mse'), rounding(0)]],
-  ['together: equalization, entropy ranges, adaround by descent', [equalize, ranges('entropy'), rounding(0)]],
+  ['mse scales and gptq', [int8, scales('nearest'), gptq]],
+  ['adaround at the scales given', [int8, rounding({ scales: 0 })]],
+  ['adaround without what residuals lack', [int8, rounding({ residual: false })]],
+  ['adaround', [int8, rounding()]],
+  ['adaround and 1000 steps of the paper', [int8, rounding({ iterations: 1000 })]],
+  ['together: equalization, minmax ranges, adaround', [equalize, int8, rounding()]],
+  ['together: equalization, mse ranges, adaround', [equalize, ranges('mse'), rounding()]],
+  ['together: equalization, entropy ranges, adaround', [equalize, ranges('entropy'), rounding()]],
 ];
 const wanted = given.only?.split(',');
-const chosen = rows.filter(([name]) => wanted === undefined || wanted.some((words) => name.includes(words)));
+// `=name` takes that row alone.
+const takes = (words, name) => (words.startsWith('=') ? name === words.slice(1) : name.includes(words));
+const chosen = rows.filter(([name]) => wanted === undefined || wanted.some((words) => takes(words, name)));
 
 const model = await readModel(path);
 const data = await openData(source, modelInputs(model), {
   root: given.root,
+  seed: given.seed === undefined ? undefined : Number(given.seed),
   validationSamples: given.limit === undefined ? undefined : Number(given.limit),
 });
 const tools = openInstruments({

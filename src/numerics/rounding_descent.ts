@@ -7,6 +7,7 @@
  * @param codes [rows, K], changed in place; they stay in [qmin, qmax] and within one step of `base`, if given.
  * @param scale step of each code, [rows, K].
  * @param gram G, [K, K]. @param target t, [rows, K].
+ * @param options.gradient receives G (s∘q) − t of the last row, for callers that want the error at the end.
  * @returns how many codes moved.
  */
 export function descendRounding(
@@ -15,11 +16,16 @@ export function descendRounding(
   gram: Float64Array,
   target: Float64Array,
   shape: { readonly rows: number; readonly size: number; readonly qmin: number; readonly qmax: number },
-  options: { readonly base?: Float64Array; readonly frozen?: Uint8Array; readonly sweeps?: number } = {},
+  options: {
+    readonly base?: Float64Array;
+    readonly frozen?: Uint8Array;
+    readonly sweeps?: number;
+    readonly gradient?: Float64Array;
+  } = {},
 ): number {
   const { rows, size, qmin, qmax } = shape;
   const { base, frozen, sweeps = 20 } = options;
-  const gradient = new Float64Array(size);
+  const gradient = options.gradient ?? new Float64Array(size);
   let moved = 0;
   for (let r = 0; r < rows; r++) {
     const at = r * size;

@@ -1,4 +1,4 @@
-import { intAttribute, intsAttribute, stringAttribute } from '../graph/attribute.ts';
+import { intAttribute } from '../graph/attribute.ts';
 import { makeModel, makeNode, makeValue } from '../graph/build.ts';
 import type { Feeds, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
@@ -6,6 +6,7 @@ import { NodeCodec, type NodeProto, type TensorProto } from '../graph/proto.ts';
 import { isOp, layerName } from '../graph/query.ts';
 import { makeTensor } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
+import { convColumns, kernelSize } from './im2col.ts';
 import type { PassContext } from './pass.ts';
 
 /**
@@ -148,13 +149,6 @@ function emptyGram(node: NodeProto, dims: readonly number[], options: Wanted): M
   };
 }
 
-/** Weights of one output. */
-function kernelSize(node: NodeProto, dims: readonly number[]): number {
-  if (isOp(node, 'Conv')) return dims.slice(1).reduce((a, b) => a * b, 1);
-  if (isOp(node, 'Gemm')) return dims[intAttribute(node, 'transB', 0) === 1 ? 1 : 0] as number;
-  return dims.at(-2) as number;
-}
-
 /** Cuts a batch where its im2col matrix would be too large. */
 function* slices(
   hat: Tensor,
@@ -263,79 +257,4 @@ function build({ node, dims, crossed, products }: MomentGraph, shape: readonly n
     nodes,
     initializers,
   });
-}
-
-/** im2col by slices: [N, C, …] → [groups, C/groups · taps, N · positions]. */
-function convColumns(
-  node: NodeProto,
-  dims: readonly number[],
-  shape: readonly number[],
-  name: string,
-  [groups, size]: readonly [number, number],
-  constant: (name: string, values: readonly number[]) => string,
-): NodeProto[] {
-  const kernel = dims.slice(2);
-  const rank = kernel.length;
-  const strides = intsAttribute(node, 'strides') ?? kernel.map(() => 1);
-  const dilations = intsAttribute(node, 'dilations') ?? kernel.map(() => 1);
-  const { begin, end, out } = geometry(node, kernel, strides, dilations, shape.slice(2));
-  const nodes: NodeProto[] = [
-    makeNode('Pad', [name, constant(`${name}_pads`, [0, 0, ...begin, 0, 0, ...end])], [`${name}_padded`]),
-  ];
-  const axes = constant(
-    `${name}_axes`,
-    kernel.map((_, i) => i + 2),
-  );
-  const steps = constant(`${name}_steps`, strides);
-  const taps = kernel.reduce<number[][]>(
-    (all, k) => all.flatMap((tap) => [...Array(k).keys()].map((i) => [...tap, i])),
-    [[]],
-  );
-  const parts = taps.map((tap, t) => {
-    const from = tap.map((i, d) => i * (dilations[d] as number));
-    const to = from.map((f, d) => f + ((out[d] as number) - 1) * (strides[d] as number) + 1);
-    const part = `${name}_tap${t}`;
-    nodes.push(
-      makeNode(
-        'Slice',
-        [`${name}_padded`, constant(`${part}_from`, from), constant(`${part}_to`, to), axes, steps],
-        [`${part}_cut`],
-      ),
-    );
-    nodes.push(makeNode('Unsqueeze', [`${part}_cut`, constant(`${part}_axis`, [2])], [part]));
-    return part;
-  });
-  nodes.push(makeNode('Concat', parts, [`${name}_taps`], { axis: 2 }));
-  const positions = [...Array(rank).keys()].map((i) => i + 3);
-  nodes.push(makeNode('Transpose', [`${name}_taps`], [`${name}_order`], { perm: [1, 2, 0, ...positions] }));
-  nodes.push(
-    makeNode('Reshape', [`${name}_order`, constant(`${name}_shape`, [groups, size, -1])], [`${name}_columns`]),
-  );
-  return nodes;
-}
-
-/** Padding and output size of a Conv (https://onnx.ai/onnx/operators/onnx__Conv.html). */
-function geometry(
-  node: NodeProto,
-  kernel: readonly number[],
-  strides: readonly number[],
-  dilations: readonly number[],
-  input: readonly number[],
-): { begin: number[]; end: number[]; out: number[] } {
-  const auto = stringAttribute(node, 'auto_pad', 'NOTSET');
-  const pads = intsAttribute(node, 'pads') ?? [...kernel, ...kernel].map(() => 0);
-  const rank = kernel.length;
-  const begin: number[] = [];
-  const end: number[] = [];
-  const out = input.map((size, d) => {
-    const reach = ((kernel[d] as number) - 1) * (dilations[d] as number) + 1;
-    const stride = strides[d] as number;
-    const same = auto.startsWith('SAME');
-    const total = same ? Math.max(0, (Math.ceil(size / stride) - 1) * stride + reach - size) : 0;
-    const less = Math.floor(total / 2);
-    begin.push(same ? (auto === 'SAME_LOWER' ? total - less : less) : auto === 'VALID' ? 0 : (pads[d] as number));
-    end.push(same ? total - (begin[d] as number) : auto === 'VALID' ? 0 : (pads[d + rank] as number));
-    return Math.floor((size + (begin[d] as number) + (end[d] as number) - reach) / stride) + 1;
-  });
-  return { begin, end, out };
 }

@@ -4,14 +4,22 @@ import type { Tensor } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { adaroundStep, stretch } from './adaround_graph.ts';
-import { gptqCodes } from './gptq_codes.ts';
-import { layerByLayer } from './sequence.ts';
-import { better, meanError, polish, roundingProblem, toCodes, type RoundingProblem } from './rounding_problem.ts';
-import { addToBias, quantizedLayers, storeCodes } from './sites.ts';
+import { searchRounding, type Rounded } from './rounding_search.ts';
+import { withMoments } from './sequence.ts';
+import {
+  atScales,
+  better,
+  meanError,
+  polish,
+  roundingProblem,
+  toCodes,
+  type RoundingProblem,
+} from './rounding_problem.ts';
+import { addToBias, quantizedLayers, storeCodes, storeScales, type QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(1024).meta({ description: 'calibration samples' }),
-  iterations: z.number().int().min(0).default(2000).meta({ description: 'Adam steps a layer' }),
+  iterations: z.number().int().min(0).default(0).meta({ description: 'Adam steps a layer' }),
   rate: z.number().positive().default(0.01).meta({ description: 'learning rate' }),
   regularization: z
     .number()
@@ -30,6 +38,17 @@ const options = z.strictObject({
     .boolean()
     .default(true)
     .meta({ description: 'coordinate descent on the same error, after rounding and from the rounding of GPTQ' }),
+  scales: z
+    .number()
+    .int()
+    .min(0)
+    .default(10)
+    .meta({ description: 'weight scales tried for each output; 0 keeps those that the quantizer chose' }),
+  paths: z.number().int().min(1).default(4).meta({ description: 'beginnings of a rounding kept at once; 1 is GPTQ' }),
+  residual: z
+    .boolean()
+    .default(true)
+    .meta({ description: "make up for what a residual's other branch lacks where a layer's output is added to it" }),
   bias: z.boolean().default(true).meta({ description: 'put the mean error that is left into the bias' }),
 });
 
@@ -51,7 +70,7 @@ export const adaround: Pass<AdaroundOptions> = {
 };
 
 /** Weights of one output beyond which factoring their moments takes too long. */
-const gptqLimit = 2048;
+const sizeLimit = 2048;
 
 async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promise<PassResult> {
   const { twin } = ctx;
@@ -59,25 +78,48 @@ async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promis
     return { model, changed: [], skipped: [], notes: ['nothing is quantized yet: put this after a quantizer'] };
   const { layers, skipped } = quantizedLayers(model, twin);
   const changed: Note[] = [];
-  const settings = { samples: o.samples, doing: 'rounding' };
-  const rounded = await layerByLayer(ctx, { model, twin, layers }, settings, async (current, layer, gram) => {
-    const problem = roundingProblem(layer, gram, o.bias && layer.bias !== undefined, o.damping);
-    let best = problem.nearest;
-    // Descent ends in the valley where it starts, so it starts from several roundings; each row keeps its best.
-    const starts = [o.iterations > 0 ? await learn(problem, o, ctx) : best.slice()];
-    if (o.descent && problem.size <= gptqLimit) starts.push(gptqCodes(problem, 'activation', layer.name));
-    for (const codes of starts) {
-      if (o.descent) polish(problem, codes);
-      best = better(problem, best, codes);
+  const settings = { samples: o.samples, residual: o.residual, doing: 'rounding' };
+  const rounded = await withMoments(ctx, { model, twin, layers }, settings, async (current, layer, moments) => {
+    const problem = roundingProblem(layer, moments, o.bias && layer.bias !== undefined, o.damping);
+    // One scale for several outputs, or for several layers, is not any one's to choose.
+    const own = layer.scaleAxis !== undefined && layers.filter((l) => l.scaleName === layer.scaleName).length === 1;
+    const found = search(problem, layer, own ? o.scales : 0, o.paths);
+    const rescaled = own ? { ...layer, scale: Float32Array.from(found.scale) } : layer;
+    const problemThere = atScales(problem, rescaled);
+    let codes = found.codes;
+    if (o.iterations > 0) {
+      const learned = await learn(problemThere, o, ctx);
+      polish(problemThere, learned);
+      codes = better(problemThere, codes, learned);
     }
-    const moved = best.reduce((n, code, k) => n + (code === problem.nearest[k] ? 0 : 1), 0);
-    changed.push({ layer: layer.name, text: `${moved} of ${best.length} weights rounded the other way` });
+    const nearest = problemThere.exact.map((w) => Math.min(problem.qmax, Math.max(problem.qmin, Math.round(w))));
+    const moved = codes.reduce((n, code, k) => n + (code === nearest[k] ? 0 : 1), 0);
+    changed.push({ layer: layer.name, text: describe(moved, codes.length, layer, rescaled) });
     return edit(current, (draft) => {
-      storeCodes(draft, layer, toCodes(layer, best));
-      if (o.bias) addToBias(draft, layer, meanError(layer, gram, best));
+      const stored = own ? storeScales(draft, layer, rescaled.scale) : layer;
+      storeCodes(draft, layer, toCodes(layer, codes));
+      if (o.bias) addToBias(draft, stored, meanError(stored, moments, codes));
     });
   });
   return { model: rounded, changed, skipped };
+}
+
+function search(problem: RoundingProblem, layer: QuantizedLayer, scales: number, paths: number): Rounded {
+  if (problem.size <= sizeLimit) return searchRounding(problem, { paths, scales }, layer.name);
+  const codes = problem.nearest.slice();
+  polish(problem, codes);
+  const scale = Float64Array.from(
+    { length: problem.groups * problem.rows },
+    (_, r) => problem.scale[r * problem.size]!,
+  );
+  return { codes, scale };
+}
+
+function describe(moved: number, count: number, before: QuantizedLayer, after: QuantizedLayer): string {
+  const text = `${moved} of ${count} weights not rounded to nearest`;
+  if (before === after) return text;
+  const factors = after.scale.map((s, i) => s / (before.scale[i] as number));
+  return `${text}, scales times ${Math.min(...factors).toFixed(2)} … ${Math.max(...factors).toFixed(2)}`;
 }
 
 /** Adam on the relaxed roundings; returns the hard ones. */

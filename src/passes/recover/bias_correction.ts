@@ -4,7 +4,7 @@ import type { Model } from '../../graph/model.ts';
 import { tensorData } from '../../graph/tensor.ts';
 import { layerGrams, type LayerGram } from '../gram.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { layerByLayer } from './sequence.ts';
+import { withMeans } from './sequence.ts';
 import { meanError } from './rounding_problem.ts';
 import { addToBias, asRows, gramRequest, quantizedLayers, type QuantizedLayer } from './sites.ts';
 
@@ -56,8 +56,8 @@ async function apply(model: Model, o: BiasOptions, ctx: PassContext): Promise<Pa
     const sums = await layerGrams(ctx, twin, requests, { samples: o.samples, products: false });
     for (const [i, layer] of layers.entries()) now = correct(now, layer, sums[i] as LayerGram);
   } else {
-    const settings = { samples: o.samples, products: false, doing: 'correcting' };
-    now = await layerByLayer(ctx, { model, twin, layers }, settings, correct);
+    const settings = { samples: o.samples, doing: 'correcting' };
+    now = await withMeans(ctx, { model, twin, layers }, settings, correct);
   }
   return { model: now, changed, skipped };
 }

@@ -4,7 +4,7 @@ import type { Model } from '../../graph/model.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { gptqCodes } from './gptq_codes.ts';
 import { meanError, roundingProblem, toCodes } from './rounding_problem.ts';
-import { layerByLayer } from './sequence.ts';
+import { withMoments } from './sequence.ts';
 import { addToBias, quantizedLayers, storeCodes, type QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
@@ -51,8 +51,8 @@ async function apply(model: Model, o: GptqPassOptions, ctx: PassContext): Promis
     ...asymmetric.map(({ name }) => ({ layer: name, text: 'its weights have zero points' })),
   ];
   const changed: Note[] = [];
-  const settings = { samples: o.samples, doing: 'rounding' };
-  const rounded = await layerByLayer(ctx, { model, twin, layers }, settings, (current, layer, gram) => {
+  const settings = { samples: o.samples, residual: false, doing: 'rounding' };
+  const rounded = await withMoments(ctx, { model, twin, layers }, settings, (current, layer, gram) => {
     const problem = roundingProblem(layer, gram, o.bias && layer.bias !== undefined, o.damping);
     const codes = gptqCodes(problem, o.order, layer.name);
     const moved = codes.reduce((n, code, k) => n + (code === problem.nearest[k] ? 0 : 1), 0);

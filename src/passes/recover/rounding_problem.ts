@@ -1,6 +1,7 @@
 import { tensorData } from '../../graph/tensor.ts';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
 import type { LayerGram } from '../gram.ts';
+import { momentsOf, type LayerMoments } from './moments.ts';
 import { asRows, type QuantizedLayer } from './sites.ts';
 
 /** A layer's rounding as matrices: [groups, rows, K] row-major, rows = outputs of a group. */
@@ -30,11 +31,12 @@ export interface RoundingProblem {
  */
 export function roundingProblem(
   layer: QuantizedLayer,
-  moments: LayerGram,
+  given: LayerGram | LayerMoments,
   centred: boolean,
   damping: number,
 ): RoundingProblem {
   const { rows: outputs, size, place } = asRows(layer);
+  const moments = 'cross' in given ? momentsOf(layer, given) : given;
   const { groups, count } = moments;
   const rows = outputs / groups;
   const codes = tensorData(layer.codes) as Int8Array;
@@ -53,16 +55,19 @@ export function roundingProblem(
     }
   }
   const gram = new Float64Array(moments.gram.length);
-  const cross = new Float64Array(gram.length);
-  const mean = (sum: Float64Array, g: number, i: number): number =>
-    centred ? (sum[g * size + i] as number) / count : 0;
+  const target = new Float64Array(total);
+  const mean = (sums: Float64Array, at: number): number => (centred ? (sums[at] as number) / count : 0);
   for (let g = 0; g < groups; g++)
     for (let i = 0; i < size; i++)
       for (let j = 0; j < size; j++) {
         const at = (g * size + i) * size + j;
-        gram[at] = (moments.gram[at] as number) / count - mean(moments.sum, g, i) * mean(moments.sum, g, j);
-        cross[at] = (moments.cross[at] as number) / count - mean(moments.crossSum, g, i) * mean(moments.sum, g, j);
+        gram[at] =
+          (moments.gram[at] as number) / count - mean(moments.sum, g * size + i) * mean(moments.sum, g * size + j);
       }
+  for (let r = 0; r < outputs; r++)
+    for (let j = 0, g = Math.floor(r / rows) * size; j < size; j++)
+      target[r * size + j] =
+        (moments.target[r * size + j] as number) / count - mean(moments.targetSum, r) * mean(moments.sum, g + j);
   for (let g = 0; g < groups; g++) {
     const diagonal = Array.from({ length: size }, (_, i) => (g * size + i) * size + i);
     const sum = diagonal.reduce((total, at) => total + Math.max(0, gram[at] as number), 0);
@@ -70,43 +75,47 @@ export function roundingProblem(
     const raw = diagonal.reduce((total, at) => total + (moments.gram[at] as number), 0) / count;
     // Moments of few columns know few directions: their share of the noise falls as K / count.
     const added = ((damping + size / count) * sum + 1e-5 * raw) / size;
-    for (const at of diagonal) {
-      gram[at] = (gram[at] as number) + added;
-      cross[at] = (cross[at] as number) + added;
-    }
+    for (const at of diagonal) gram[at] = (gram[at] as number) + added;
+    for (let at = g * rows * size; at < (g + 1) * rows * size; at++)
+      target[at] = (target[at] as number) + added * (exact[at] as number) * (scale[at] as number);
   }
-  const { target, power } = targets(exact, scale, gram, cross, { groups, rows, size });
+  const power = outputPower({ groups, rows, size, exact, scale, gram });
   for (let i = 0; i < gram.length; i++) gram[i] = (gram[i] as number) / power;
   for (let i = 0; i < total; i++) target[i] = (target[i] as number) / power;
-  return { groups, rows, size, ...codeBounds(nearest), scale, exact, nearest, frozen, gram, target };
+  return { groups, rows, size, ...codeBounds(nearest, layer.zeroPoint), scale, exact, nearest, frozen, gram, target };
 }
 
-/**
- * T = W C, the cross term, and the layer's mean output power, which the error is measured in.
- * W is `exact`·scale; C and G are [groups, K, K].
- */
-function targets(
-  exact: Float64Array,
-  scale: Float64Array,
-  gram: Float64Array,
-  cross: Float64Array,
-  { groups, rows, size }: { readonly groups: number; readonly rows: number; readonly size: number },
-): { target: Float64Array; power: number } {
-  const target = new Float64Array(exact.length);
+/** The float layer's mean output power, which the error is measured in: the mean of w G wᵀ. */
+function outputPower({
+  groups,
+  rows,
+  size,
+  exact,
+  scale,
+  gram,
+}: Pick<RoundingProblem, 'groups' | 'rows' | 'size' | 'exact' | 'scale' | 'gram'>): number {
   let power = 0;
   for (let r = 0; r < groups * rows; r++) {
     const g = Math.floor(r / rows) * size * size;
-    for (let i = 0; i < size; i++) {
-      const w = (exact[r * size + i] as number) * (scale[r * size + i] as number);
-      if (w === 0) continue;
-      for (let j = 0; j < size; j++) {
-        target[r * size + j] = (target[r * size + j] as number) + w * (cross[g + i * size + j] as number);
-        power +=
-          w * (gram[g + i * size + j] as number) * (exact[r * size + j] as number) * (scale[r * size + j] as number);
-      }
+    const w = Float64Array.from(
+      { length: size },
+      (_, i) => (exact[r * size + i] as number) * (scale[r * size + i] as number),
+    );
+    for (let i = 0, at = g; i < size; i++) {
+      let sum = 0;
+      for (let j = 0; j < size; j++, at++) sum += (gram[at] as number) * (w[j] as number);
+      power += (w[i] as number) * sum;
     }
   }
-  return { target, power: Math.max(power / (groups * rows), 1e-30) };
+  return Math.max(power / (groups * rows), 1e-30);
+}
+
+/** The same problem at a layer's new scales. */
+export function atScales(p: RoundingProblem, layer: QuantizedLayer): RoundingProblem {
+  const scale = p.scale.map(
+    (_, i) => layer.scale[layer.scaleAxis === undefined ? 0 : Math.floor(i / p.size)] as number,
+  );
+  return { ...p, scale, exact: p.exact.map((w, i) => (w * (p.scale[i] as number)) / (scale[i] as number)) };
 }
 
 /** w̃ G w̃ᵀ − 2 t w̃ᵀ of one row: the error of its output in units of the layer's power, less what no rounding changes. */
@@ -134,9 +143,11 @@ export function better(p: RoundingProblem, a: Float64Array, b: Float64Array): Fl
 }
 
 /** The codes that a width as small as these need can hold: a 4-bit grid inside int8 stays one. */
-function codeBounds(codes: Float64Array): { qmin: number; qmax: number } {
+function codeBounds(codes: Float64Array, zeroPoint: ArrayLike<number>): { qmin: number; qmax: number } {
   const high = codes.reduce((m, q) => Math.max(m, q), 1);
   const low = codes.reduce((m, q) => Math.min(m, q), -1);
+  // What a zero point leaves on either side differs from output to output; what is used is there.
+  if (Array.from(zeroPoint).some((zero) => zero !== 0)) return { qmin: low, qmax: high };
   const bits = Math.ceil(Math.log2(Math.max(high + 1, -low))) + 1;
   const qmax = 2 ** (bits - 1) - 1;
   return { qmin: low < -qmax ? -qmax - 1 : -qmax, qmax };
@@ -155,17 +166,17 @@ export function polish(p: RoundingProblem, codes: Float64Array): void {
 }
 
 /** E[W x − W̃ x̂] of each output: what the bias must add. */
-export function meanError(layer: QuantizedLayer, moments: LayerGram, codes: Float64Array): Float64Array {
-  const { rows: outputs, size, place } = asRows(layer);
-  const perGroup = outputs / moments.groups;
+export function meanError(layer: QuantizedLayer, given: LayerGram | LayerMoments, codes: Float64Array): Float64Array {
+  const { rows: outputs, size } = asRows(layer);
+  const { groups, count, sum, targetSum } =
+    'cross' in given ? momentsOf(layer, { ...given, gram: new Float64Array() }) : given;
+  const perGroup = outputs / groups;
   return Float64Array.from({ length: outputs }, (_, r) => {
     const step = layer.scale[layer.scaleAxis === undefined ? 0 : r] as number;
-    let error = 0;
+    let error = targetSum[r] as number;
     for (let k = 0, g = Math.floor(r / perGroup) * size; k < size; k++)
-      error +=
-        (layer.weights[place(r, k)] as number) * (moments.crossSum[g + k] as number) -
-        (codes[r * size + k] as number) * step * (moments.sum[g + k] as number);
-    return error / moments.count;
+      error -= (codes[r * size + k] as number) * step * (sum[g + k] as number);
+    return error / count;
   });
 }
 

@@ -4,7 +4,7 @@ import type { Model } from '../../graph/model.ts';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { meanError, roundingProblem, rowError, toCodes, type RoundingProblem } from './rounding_problem.ts';
-import { layerByLayer } from './sequence.ts';
+import { withMoments } from './sequence.ts';
 import { addToBias, quantizedLayers, storeCodes, storeScales, type QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
@@ -53,8 +53,8 @@ async function apply(model: Model, o: ScaleOptions, ctx: PassContext): Promise<P
     ...left.map((layer) => ({ layer: layer.name, text: unfit(layer) as string })),
   ];
   const changed: Note[] = [];
-  const settings = { samples: o.samples, doing: 'choosing scales for' };
-  const result = await layerByLayer(ctx, { model, twin, layers }, settings, (current, layer, gram) => {
+  const settings = { samples: o.samples, residual: false, doing: 'choosing scales for' };
+  const result = await withMoments(ctx, { model, twin, layers }, settings, (current, layer, gram) => {
     const problem = roundingProblem(layer, gram, layer.bias !== undefined, o.damping);
     const codes = problem.nearest.slice();
     const factors = Float32Array.from(layer.scale, (_, row) => bestFactor(problem, row, codes, o));

@@ -1,12 +1,15 @@
 import { adaround } from '../../../src/passes/recover/adaround.ts';
 import { adaroundStep, stretch } from '../../../src/passes/recover/adaround_graph.ts';
+import { gptqRounding } from '../../../src/passes/recover/gptq.ts';
+import type { Pass } from '../../../src/passes/pass.ts';
 import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import { initializers } from '../../../src/graph/query.ts';
+import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { makeTensor, tensorData } from '../../../src/graph/tensor.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
-import { noise, random, smallConvNet } from '../../helpers/models.ts';
+import { noise, random, smallConvNet, weight } from '../../helpers/models.ts';
 import { optimizedOps, snr } from '../../helpers/quality.ts';
 
 const images = [1, 2, 3].map((seed): Feeds => ({ x: floats(noise(seed, 32 * 192), [32, 3, 8, 8]) }));
@@ -34,6 +37,56 @@ describe('recover/adaround', () => {
     // Published gains of learned rounding at 4 bits are many dB; 2 dB is a rounding that cannot be luck on 32 images.
     expect(descent).toBeGreaterThan(before + 2);
     expect(learned).toBeGreaterThan(before + 2);
+  });
+
+  it('brings it closer than GPTQ does, and each of its parts helps', async () => {
+    const model = smallConvNet();
+    const context = testContext({ calibration: images, reference: model });
+    const { model: nearest, twin } = await staticQuantizer.apply(
+      model,
+      staticQuantizer.options.parse({ bits_weights: 4 }),
+      context,
+    );
+    const given = testContext({ calibration: images, reference: model, twin: twin! });
+    const expected = (await runModel(model, unseen)).y?.data as Float32Array;
+    const quality = async <O>(pass: Pass<O>, options: object) => {
+      const { model: rounded } = await pass.apply(nearest, pass.options.parse(options), given);
+      return snr(expected, (await runModel(rounded, unseen)).y?.data as Float32Array);
+    };
+    const gptq = await quality(gptqRounding, {});
+    // 0.2 dB is half of what this net gives; both come out the same on every machine but for the order of float sums.
+    expect(await quality(adaround, { scales: 0 })).toBeGreaterThan(gptq + 0.2);
+    expect(await quality(adaround, {})).toBeGreaterThan(gptq + 0.5);
+  });
+
+  it('makes up for what the other branch of a residual lacks', async () => {
+    // Rounding `first` makes an error that is linear in its 3 inputs; `second` sees it in 16 outputs, and its result is added to them.
+    const model = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+      outputs: [makeValue('y', 'float32', ['N', 16, 8, 8])],
+      initializers: [weight('first.weight', [16, 3, 1, 1], 1), weight('second.weight', [16, 16, 1, 1], 2)],
+      nodes: [
+        makeNode('Conv', ['x', 'first.weight'], ['a'], {}, { name: 'first' }),
+        makeNode('Conv', ['a', 'second.weight'], ['b'], {}, { name: 'second' }),
+        makeNode('Add', ['a', 'b'], ['y'], {}, { name: 'add' }),
+      ],
+    });
+    const context = testContext({ calibration: images, reference: model });
+    const { model: nearest, twin } = await staticQuantizer.apply(
+      model,
+      staticQuantizer.options.parse({ bits_weights: 4 }),
+      context,
+    );
+    const given = testContext({ calibration: images, reference: model, twin: twin! });
+    const expected = (await runModel(model, unseen)).y?.data as Float32Array;
+    const quality = async (residual: boolean) => {
+      const { model: rounded } = await adaround.apply(nearest, adaround.options.parse({ residual }), given);
+      return snr(expected, (await runModel(rounded, unseen)).y?.data as Float32Array);
+    };
+    // Measured 28.0 and 34.7 dB; the opposite sign would be worse than nothing.
+    expect(await quality(true)).toBeGreaterThan((await quality(false)) + 4);
   });
 
   it('keeps zero weights zero', async () => {

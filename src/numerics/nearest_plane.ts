@@ -1,0 +1,146 @@
+import { QtoolError } from '../util/error.ts';
+import { inverseFactor } from './obs.ts';
+
+/** A quadratic form G factored for rounding: columns in the order they are rounded in, and U with G⁻¹ = Uᵀ·U of G so ordered. */
+export interface Lattice {
+  readonly size: number;
+  readonly order: Int32Array;
+  readonly factor: Float64Array;
+}
+
+/**
+ * Factors G ([K, K], symmetric) once for many roundings. Columns of large diagonal come first, so that what matters most is fixed while
+ * most others are left to make up for it. The least damping that makes G positive definite is added.
+ */
+export function openLattice(gram: Float64Array, size: number, at?: string): Lattice {
+  const order = Int32Array.from({ length: size }, (_, i) => i).sort(
+    (a, b) => (gram[b * size + b] as number) - (gram[a * size + a] as number) || a - b,
+  );
+  const turned = new Float64Array(size * size);
+  for (let i = 0; i < size; i++)
+    for (let j = 0; j < size; j++)
+      turned[i * size + j] = gram[(order[i] as number) * size + (order[j] as number)] as number;
+  for (const damping of [1e-9, 1e-6, 1e-4, 1e-2]) {
+    try {
+      return { size, order, factor: inverseFactor(turned, size, damping, at) };
+    } catch (error) {
+      if (!(error instanceof QtoolError)) throw error;
+    }
+  }
+  return { size, order, factor: inverseFactor(turned, size, 1, at) };
+}
+
+/** The real weights that are best for a target t, G⁻¹ t, in the lattice's order. */
+export function unrounded({ size, order, factor: u }: Lattice, target: Float64Array): Float64Array {
+  const half = new Float64Array(size);
+  for (let j = 0; j < size; j++) {
+    let sum = 0;
+    for (let k = j; k < size; k++) sum += (u[j * size + k] as number) * (target[order[k] as number] as number);
+    half[j] = sum;
+  }
+  const w = new Float64Array(size);
+  for (let j = 0; j < size; j++) {
+    const h = half[j] as number;
+    for (let k = j; k < size; k++) w[k] = (w[k] as number) + h * (u[j * size + k] as number);
+  }
+  return w;
+}
+
+/** Bounds of codes, and 1 where one must be 0, in the order of G. */
+export interface CodeBounds {
+  readonly qmin: number;
+  readonly qmax: number;
+  readonly frozen: Uint8Array;
+}
+
+/**
+ * Rounds one row of weights at several scales s: minimises (w − s·q) G (w − s·q)ᵀ over integers q, column by column, each error being
+ * made up for by the columns not yet rounded. This is GPTQ (Frantar et al. 2022, arXiv 2210.17323), known as Babai's nearest plane.
+ *
+ * @param weights in the lattice's order, see `unrounded`.
+ * @returns per scale the codes, in the order of G, and the error.
+ */
+export function roundAtScales(
+  lattice: Lattice,
+  weights: Float64Array,
+  scales: ArrayLike<number>,
+  { qmin, qmax, frozen }: CodeBounds,
+): { readonly codes: Float64Array; readonly error: number }[] {
+  const { size, order, factor: u } = lattice;
+  const lanes = Array.from(scales, (scale) => ({ scale, w: weights.slice(), codes: new Float64Array(size), error: 0 }));
+  for (let j = 0; j < size; j++) {
+    const column = order[j] as number;
+    const fixed = frozen[column] === 1;
+    const row = j * size;
+    // All scales use a row of the factor while it is at hand: reading the factor is what takes the time.
+    for (const lane of lanes) {
+      const { w, scale } = lane;
+      const x = w[j] as number;
+      const code = fixed ? 0 : Math.min(qmax, Math.max(qmin, Math.round(x / scale)));
+      const error = (x - code * scale) / (u[row + j] as number);
+      lane.codes[column] = code;
+      lane.error += error * error;
+      for (let k = j + 1; k < size; k++) w[k] = (w[k] as number) - error * (u[row + k] as number);
+    }
+  }
+  return lanes;
+}
+
+/**
+ * The same at one scale with several `paths`: both neighbours of each weight are tried and the best so many beginnings kept (K-best
+ * sphere decoding: Guo and Nilsson 2006, doi 10.1109/JSAC.2005.862402).
+ */
+export function roundByPaths(
+  { size, order, factor: u }: Lattice,
+  weights: Float64Array,
+  scale: number,
+  { qmin, qmax, frozen }: CodeBounds,
+  paths: number,
+): { readonly codes: Float64Array; readonly error: number } {
+  let [w, next] = [new Float64Array(paths * size), new Float64Array(paths * size)];
+  let [costs, spare] = [new Float64Array(paths), new Float64Array(paths)];
+  w.set(weights);
+  const chosen = new Int32Array(paths * size);
+  const parents = new Int32Array(paths * size);
+  const cost = new Float64Array(2 * paths);
+  const code = new Int32Array(2 * paths);
+  let alive = 1;
+  for (let j = 0; j < size; j++) {
+    const fixed = frozen[order[j] as number] === 1;
+    const [d, row] = [u[j * size + j] as number, j * size];
+    const tried: number[] = [];
+    const tryCode = (slot: number, x: number, q: number): void => {
+      const error = (x - q * scale) / d;
+      cost[slot] = (costs[slot >> 1] as number) + error * error;
+      code[slot] = q;
+      tried.push(slot);
+    };
+    for (let p = 0; p < alive; p++) {
+      const x = w[p * size + j] as number;
+      const near = fixed ? 0 : Math.min(qmax, Math.max(qmin, Math.round(x / scale)));
+      tryCode(2 * p, x, near);
+      const other = near + (x > near * scale ? 1 : -1);
+      if (!fixed && other >= qmin && other <= qmax) tryCode(2 * p + 1, x, other);
+    }
+    tried.sort((a, b) => (cost[a] as number) - (cost[b] as number));
+    alive = Math.min(paths, tried.length);
+    for (let p = 0; p < alive; p++) {
+      const slot = tried[p] as number;
+      const q = code[slot] as number;
+      spare[p] = cost[slot] as number;
+      chosen[j * paths + p] = q;
+      parents[j * paths + p] = slot >> 1;
+      const [to, old] = [p * size, (slot >> 1) * size];
+      const error = ((w[old + j] as number) - q * scale) / d;
+      for (let k = j + 1; k < size; k++) next[to + k] = (w[old + k] as number) - error * (u[row + k] as number);
+    }
+    [w, next] = [next, w];
+    [costs, spare] = [spare, costs];
+  }
+  const codes = new Float64Array(size);
+  for (let j = size - 1, path = 0; j >= 0; j--) {
+    codes[order[j] as number] = chosen[j * paths + path] as number;
+    path = parents[j * paths + path] as number;
+  }
+  return { codes, error: costs[0] as number };
+}
