@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { withDecodedWeights } from '../analyze/decoded.ts';
+import { slowRemark } from '../analyze/speed.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import type { RunData } from '../data/types.ts';
 import { checkModel } from '../graph/check.ts';
@@ -130,6 +131,12 @@ export async function run(options: RunOptions): Promise<RunReport> {
     await instruments.close();
   }
   say({ kind: 'phase', text: 'report' });
+  const layers =
+    status === 'cancelled' || !options.measure
+      ? []
+      : await layerReports(state.model, state.twin ?? model, instruments.calibration, signal);
+  const measurement = state.measurement ?? baseline;
+  const slow = state.stages.length === 0 ? undefined : slowRemark(measurement.latency, layers, state.model);
   const report: RunReport = {
     format: 1,
     tool: {
@@ -146,18 +153,16 @@ export async function run(options: RunOptions): Promise<RunReport> {
     data: { calibration: data.calibration.info, validation: data.validation.info, notes: data.notes },
     baseline,
     stages: reports,
-    layers:
-      status === 'cancelled' || !options.measure
-        ? []
-        : await layerReports(state.model, state.twin ?? model, instruments.calibration, signal),
+    layers,
     result: {
       path: folder.modelPath,
-      measurement: state.measurement ?? baseline,
+      measurement,
       ...(await compressedSizes(folder.modelPath)),
       stages: state.stages,
       status,
     },
     notes: [
+      ...(slow === undefined ? [] : [slow]),
       ...schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
       ...schedule.notes,
       ...told,

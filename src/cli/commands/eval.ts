@@ -1,4 +1,6 @@
+import { coverage } from '../../analyze/coverage.ts';
 import { withDecodedWeights } from '../../analyze/decoded.ts';
+import { slowRemark } from '../../analyze/speed.ts';
 import { zeroShare } from '../../analyze/zero_share.ts';
 import { batches } from '../../data/batch.ts';
 import { openData } from '../../data/open.ts';
@@ -49,6 +51,8 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
       progress: (done) => progress.show({ kind: 'progress', done: done / total, text: `${done} of ${total} samples` }),
     });
     const timed = options.latency ? await time(model, reference ?? model, cut(data.validation, 1), signal) : [];
+    // Against itself a model is never faster.
+    const slow = reference && timed.length > 0 ? slowRemark(timed, await coverage(model), model) : undefined;
     return {
       format: 1,
       model: sizeOf(model),
@@ -62,6 +66,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
         latency: timed,
       },
       notes: [
+        ...(slow === undefined ? [] : [slow]),
         ...data.notes,
         ...data.validation.info.notes,
         ...(left.length > 0 ? [`${left.join(', ')}: not measured without --reference`] : []),
