@@ -43,6 +43,7 @@ function readOptions() {
       methods: { type: 'string' },
       tools: { type: 'string', default: Object.keys(TOOLS).join(',') },
       steps: { type: 'string', default: 'run,judge' },
+      labels: { type: 'string' },
       repetitions: { type: 'string', default: '3' },
       out: { type: 'string', default: join(ROOT, 'bench/results') },
       doc: { type: 'string', default: join(ROOT, 'docs/benchmarks.md') },
@@ -196,7 +197,8 @@ async function judge(name) {
   const order = [...files.keys()];
   const placeOf = (row) => 1 + order.indexOf(row.sha256);
   const models = [model, ...files.values()];
-  const { validation: samples } = samplesOf(name, { ...options, python: EVALUATOR });
+  const { validation } = samplesOf(name, { ...options, python: EVALUATOR });
+  const samples = options.labels ? firstOf(validation, Number(options.labels)) : validation;
   const peers = present.filter((row) => row.tool.startsWith('onnxruntime'));
   const request = { models, samples, batch: 100, best_of: [...new Set(peers.map(placeOf))] };
   const speed = { models, inputs: MODELS[name].latency, batches: [1, 32], seconds: 10 };
@@ -214,6 +216,12 @@ async function judge(name) {
   result.evaluator = { samples: accuracy.counted, onnxruntime: accuracy.onnxruntime };
   if (best) result.best = { tool: best.tool, setting: best.setting };
   write(path, result);
+}
+
+/** The first labelled images, which are shuffled; an archive of arrays is judged whole. */
+function firstOf(samples, count) {
+  if (samples.kind !== 'images') return samples;
+  return { ...samples, files: samples.files.slice(0, count), labels: samples.labels.slice(0, count) };
 }
 
 /** Whether the row's model is there, as it was written; notes it under its hash. */
