@@ -67,23 +67,58 @@ export function roundAtScales(
   { qmin, qmax, frozen }: CodeBounds,
 ): { readonly codes: Float64Array; readonly error: number }[] {
   const { size, order, factor: u } = lattice;
-  const lanes = Array.from(scales, (scale) => ({ scale, w: weights.slice(), codes: new Float64Array(size), error: 0 }));
+  const lanes = Array.from(scales, (scale) => ({ scale, codes: new Float64Array(size), error: 0 }));
+  const w = new Float64Array(lanes.length * size);
+  const starts = Int32Array.from(lanes, (_, l) => l * size);
+  for (const start of starts) w.set(weights, start);
+  const errors = new Float64Array(lanes.length);
   for (let j = 0; j < size; j++) {
     const column = order[j] as number;
     const fixed = frozen[column] === 1;
-    const row = j * size;
-    // All scales use a row of the factor while it is at hand: reading the factor is what takes the time.
-    for (const lane of lanes) {
-      const { w, scale } = lane;
-      const x = w[j] as number;
-      const code = fixed ? 0 : Math.min(qmax, Math.max(qmin, Math.round(x / scale)));
-      const error = (x - code * scale) / (u[row + j] as number);
+    for (const [l, lane] of lanes.entries()) {
+      const x = w[(starts[l] as number) + j] as number;
+      const code = fixed ? 0 : Math.min(qmax, Math.max(qmin, Math.round(x / lane.scale)));
+      const error = (x - code * lane.scale) / (u[j * size + j] as number);
       lane.codes[column] = code;
       lane.error += error * error;
-      for (let k = j + 1; k < size; k++) w[k] = (w[k] as number) - error * (u[row + k] as number);
+      errors[l] = error;
     }
+    carry(w, w, starts, lanes.length, lattice, j, errors);
   }
   return lanes;
+}
+
+/**
+ * Carries the errors of column j to the columns behind it: lane l of `to` becomes what begins at starts[l] in `from`, less its error
+ * times U's row. Four lanes at a time, for each number of U that is read.
+ */
+function carry(
+  to: Float64Array,
+  from: Float64Array,
+  starts: Int32Array,
+  lanes: number,
+  { size, factor: u }: Lattice,
+  j: number,
+  errors: Float64Array,
+): void {
+  const row = j * size;
+  let l = 0;
+  for (; l + 3 < lanes; l += 4) {
+    const [a, b, c, d] = [starts[l]!, starts[l + 1]!, starts[l + 2]!, starts[l + 3]!];
+    const [ea, eb, ec, ed] = [errors[l]!, errors[l + 1]!, errors[l + 2]!, errors[l + 3]!];
+    const [ta, tb, tc, td] = [l * size, (l + 1) * size, (l + 2) * size, (l + 3) * size];
+    for (let k = j + 1; k < size; k++) {
+      const v = u[row + k]!;
+      to[ta + k] = from[a + k]! - ea * v;
+      to[tb + k] = from[b + k]! - eb * v;
+      to[tc + k] = from[c + k]! - ec * v;
+      to[td + k] = from[d + k]! - ed * v;
+    }
+  }
+  for (; l < lanes; l++) {
+    const [start, e, at] = [starts[l]!, errors[l]!, l * size];
+    for (let k = j + 1; k < size; k++) to[at + k] = from[start + k]! - e * u[row + k]!;
+  }
 }
 
 /**
@@ -91,23 +126,25 @@ export function roundAtScales(
  * sphere decoding: Guo and Nilsson 2006, doi 10.1109/JSAC.2005.862402).
  */
 export function roundByPaths(
-  { size, order, factor: u }: Lattice,
+  lattice: Lattice,
   weights: Float64Array,
   scale: number,
   { qmin, qmax, frozen }: CodeBounds,
   paths: number,
 ): { readonly codes: Float64Array; readonly error: number } {
+  const { size, order, factor: u } = lattice;
   let [w, next] = [new Float64Array(paths * size), new Float64Array(paths * size)];
   let [costs, spare] = [new Float64Array(paths), new Float64Array(paths)];
   w.set(weights);
   const chosen = new Int32Array(paths * size);
   const parents = new Int32Array(paths * size);
+  const [errors, starts] = [new Float64Array(paths), new Int32Array(paths)];
   const cost = new Float64Array(2 * paths);
   const code = new Int32Array(2 * paths);
   let alive = 1;
   for (let j = 0; j < size; j++) {
     const fixed = frozen[order[j] as number] === 1;
-    const [d, row] = [u[j * size + j] as number, j * size];
+    const d = u[j * size + j] as number;
     const tried: number[] = [];
     const tryCode = (slot: number, x: number, q: number): void => {
       const error = (x - q * scale) / d;
@@ -130,10 +167,10 @@ export function roundByPaths(
       spare[p] = cost[slot] as number;
       chosen[j * paths + p] = q;
       parents[j * paths + p] = slot >> 1;
-      const [to, old] = [p * size, (slot >> 1) * size];
-      const error = ((w[old + j] as number) - q * scale) / d;
-      for (let k = j + 1; k < size; k++) next[to + k] = (w[old + k] as number) - error * (u[row + k] as number);
+      starts[p] = (slot >> 1) * size;
+      errors[p] = ((w[(slot >> 1) * size + j] as number) - q * scale) / d;
     }
+    carry(next, w, starts, alive, lattice, j, errors);
     [w, next] = [next, w];
     [costs, spare] = [spare, costs];
   }

@@ -18,7 +18,7 @@ import {
 import { addToBias, quantizedLayers, storeCodes, storeScales, type QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
-  samples: z.number().int().positive().default(1024).meta({ description: 'calibration samples' }),
+  samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
   iterations: z.number().int().min(0).default(0).meta({ description: 'Adam steps a layer' }),
   rate: z.number().positive().default(0.01).meta({ description: 'learning rate' }),
   regularization: z
