@@ -27,6 +27,8 @@ export interface LayerMoments {
   readonly target: Float64Array;
   /** Σ y, [outputs]. */
   readonly targetSum: Float64Array;
+  /** The two sums over all positions, where only some are `count`ed: the mean error that is left is a small difference. */
+  readonly all: { readonly count: number; readonly sum: Float64Array; readonly targetSum: Float64Array };
 }
 
 /** Moments that are still being summed up. */
@@ -43,11 +45,16 @@ export interface OpenMoments {
 const matrixLimit = 32 * 2 ** 20;
 const columnLimit = 2 ** 15;
 
-/** Neighbouring positions say much the same: at most so many of an image are taken, on a grid that starts elsewhere in each batch. */
-const positions = 64;
+/** Columns that are enough, and positions that are taken of an image at least. */
+const enough = 2 ** 15;
+const fewest = 64;
 
-/** Starts the moments of a layer, for a caller that brings its inputs. */
-export function openMoments(layer: QuantizedLayer): OpenMoments {
+/**
+ * Starts the moments of a layer, for a caller that brings the inputs of about so many samples. Neighbouring positions of an image say
+ * much the same: only some are taken, on a grid that starts elsewhere in each batch.
+ */
+export function openMoments(layer: QuantizedLayer, samples: number): OpenMoments {
+  const positions = Math.max(fewest, Math.ceil(enough / samples));
   const { node, dims } = layer;
   const groups = isOp(node, 'Conv') ? intAttribute(node, 'group', 1) : 1;
   const size = kernelSize(node, dims);
@@ -55,6 +62,7 @@ export function openMoments(layer: QuantizedLayer): OpenMoments {
   const moments = {
     ...{ groups, size, count: 0, gram: new Float64Array(groups * size * size), sum: new Float64Array(groups * size) },
     ...{ target: new Float64Array(outputs * size), targetSum: new Float64Array(outputs) },
+    all: { count: 0, sum: new Float64Array(groups * size), targetSum: new Float64Array(outputs) },
   };
   const graphs = new Map<string, MomentGraph>();
   let batch = 0;
@@ -66,7 +74,8 @@ export function openMoments(layer: QuantizedLayer): OpenMoments {
       // What is broadcast over the output is not made up for.
       const extra = given?.dims.join() === output.join() ? given : undefined;
       const key = `${hat.dims.slice(1).join()} ${extra !== undefined}`;
-      const graph = graphs.get(key) ?? build(layer, [groups, size, outputs], hat.dims, extra?.dims);
+      const graph =
+        graphs.get(key) ?? build(layer, [groups, size, outputs], hat.dims, { extra: extra?.dims, positions });
       graphs.set(key, graph);
       const shift = graph.shift(batch++);
       for (const feeds of slices({ hat, float, ...(extra && { extra }) }, graph.columns, size)) {
@@ -79,7 +88,12 @@ export function openMoments(layer: QuantizedLayer): OpenMoments {
         add(moments.sum, 'sum');
         add(moments.target, 'target');
         add(moments.targetSum, 'targetSum');
-        moments.count += Number((got.count?.data as BigInt64Array)[0]);
+        const taken = Number((got.count?.data as BigInt64Array)[0]);
+        moments.count += taken;
+        const { all } = moments;
+        add(all.sum, graph.thin ? 'all_sum' : 'sum');
+        add(all.targetSum, graph.thin ? 'all_targetSum' : 'targetSum');
+        all.count += graph.thin ? graph.positions * (feeds.hat?.dims[0] ?? 1) : taken;
       }
     },
   };
@@ -100,8 +114,10 @@ function* slices(all: Record<string, Tensor>, columns: number, size: number): Ge
 
 interface MomentGraph {
   readonly model: Model;
-  /** Columns of one sample. */
+  /** Columns of one sample, and what they would be if all positions were taken. */
   readonly columns: number;
+  readonly positions: number;
+  readonly thin: boolean;
   /** The input that says where the grid of a batch starts. */
   shift(batch: number): Record<string, Tensor>;
 }
@@ -110,7 +126,7 @@ function build(
   { node, dims, weights }: QuantizedLayer,
   [groups, size, outputs]: readonly [number, number, number],
   shape: readonly number[],
-  extra: readonly number[] | undefined,
+  { extra, positions }: { readonly extra: readonly number[] | undefined; readonly positions: number },
 ): MomentGraph {
   const conv = isOp(node, 'Conv');
   const initializers: TensorProto[] = [makeTensor('weights', 'float32', dims, weights)];
@@ -119,7 +135,7 @@ function build(
     return name;
   };
   const { out, strides } = conv ? convGeometry(node, dims.slice(2), shape.slice(2)) : { out: [], strides: [] };
-  const every = thinning(out);
+  const every = thinning(out, positions);
   const thin: Thinning | undefined = every.some((n) => n > 1) ? { every, shift: 'shift' } : undefined;
   const nodes: NodeProto[] = [];
   const op = (type: string, inputs: string[], output: string, attributes = {}): string => {
@@ -132,6 +148,11 @@ function build(
     nodes.push(...convColumns(node, dims, shape, 'hat', [groups, size], constant, thin));
     let y = wanted('y');
     if (thin) {
+      // Summing the batch first, all columns of one image are enough for the sums.
+      op('ReduceSum', ['hat', constant('first', [0])], 'hat_all');
+      nodes.push(...convColumns(node, dims, shape, 'hat_all', [groups, size], constant));
+      op('ReduceSum', ['hat_all_columns', constant('all_last', [2])], 'all_sum', { keepdims: 0 });
+      op('ReduceSum', [y, constant('all_places', [0, ...out.map((_, d) => d + 2)])], 'all_targetSum', { keepdims: 0 });
       const axes = constant(
         'y_axes',
         out.map((_, d) => d + 2),
@@ -173,7 +194,9 @@ function build(
     ],
     outputs: [
       makeValue('count', 'int64'),
-      ...['gram', 'sum', 'target', 'targetSum'].map((name) => makeValue(name, 'float32')),
+      ...['gram', 'sum', 'target', 'targetSum', ...(thin ? ['all_sum', 'all_targetSum'] : [])].map((name) =>
+        makeValue(name, 'float32'),
+      ),
     ],
     nodes,
     initializers,
@@ -185,6 +208,8 @@ function build(
   return {
     model,
     columns,
+    positions: out.reduce((a, b) => a * b, 1),
+    thin: thin !== undefined,
     shift(batch): Record<string, Tensor> {
       if (!thin) return {};
       let cell = batch % cells;
@@ -204,7 +229,7 @@ function build(
 }
 
 /** How many positions it is from one that is taken to the next. */
-function thinning(out: readonly number[]): number[] {
+function thinning(out: readonly number[], positions: number): number[] {
   for (let every = 1; ; every++) {
     const steps = out.map((n) => Math.min(n, every));
     if (out.reduce((all, n, d) => all * Math.ceil(n / (steps[d] as number)), 1) <= positions) return steps;
@@ -230,5 +255,5 @@ export function momentsOf(
           target[r * size + j] = (target[r * size + j] as number) + w * (cross[at] as number);
     }
   }
-  return { groups, size, count, gram, sum, target, targetSum };
+  return { groups, size, count, gram, sum, target, targetSum, all: { count, sum, targetSum } };
 }

@@ -168,8 +168,8 @@ export function polish(p: RoundingProblem, codes: Float64Array): void {
 /** E[W x − W̃ x̂] of each output: what the bias must add. */
 export function meanError(layer: QuantizedLayer, given: LayerGram | LayerMoments, codes: Float64Array): Float64Array {
   const { rows: outputs, size } = asRows(layer);
-  const { groups, count, sum, targetSum } =
-    'cross' in given ? momentsOf(layer, { ...given, gram: new Float64Array() }) : given;
+  const { groups, all } = 'cross' in given ? momentsOf(layer, { ...given, gram: new Float64Array() }) : given;
+  const { count, sum, targetSum } = all;
   const perGroup = outputs / groups;
   return Float64Array.from({ length: outputs }, (_, r) => {
     const step = layer.scale[layer.scaleAxis === undefined ? 0 : r] as number;

@@ -49,7 +49,7 @@ export function withMoments(
 ): Promise<Model> {
   const found = options.residual ? besides(start.model, start.twin, start.layers) : new Map<string, Beside>();
   const open = (layer: QuantizedLayer): Summed<LayerMoments> => {
-    const sums = openMoments(layer);
+    const sums = openMoments(layer, options.samples);
     return { result: sums.moments, add: (...batch) => sums.add(...batch) };
   };
   return layerByLayer(ctx, start, { ...options, besides: found }, open, change);

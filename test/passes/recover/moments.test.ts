@@ -56,7 +56,7 @@ describe('openMoments', () => {
     const count = dims.reduce((a, b) => a * b, 1);
     const layer = layerOf(node, dims, noise(3, count));
     const x = floats(noise(4, shape.reduce((a, b) => a * b, 1)), shape); // prettier-ignore
-    const sums = openMoments(layer);
+    const sums = openMoments(layer, 512);
     await sums.add(ctx, x, x, undefined);
     expectSame(sums.moments, await whole(layer, x));
   });
@@ -65,9 +65,16 @@ describe('openMoments', () => {
     const layer = layerOf(conv({ pads: [1, 1, 1, 1], strides: [1, 2] }), [4, 2, 3, 3], noise(5, 72));
     // 12 × 12 outputs, of which at most 64 are taken: every second along both axes.
     const x = floats(noise(6, 2 * 2 * 12 * 24), [2, 2, 12, 24]);
-    const sums = openMoments(layer);
+    const sums = openMoments(layer, 512);
     for (let batch = 0; batch < 4; batch++) await sums.add(ctx, x, x, undefined);
-    expectSame(sums.moments, await whole(layer, x));
+    const expected = await whole(layer, x);
+    expectSame(sums.moments, expected);
+    // The sums that the bias is corrected by are over all positions of all four batches.
+    const all = { ...expected, ...sums.moments.all, sum: sums.moments.all.sum.map((v) => v / 4) };
+    expectSame(
+      { ...all, count: all.count / 4, targetSum: all.targetSum.map((v) => v / 4) },
+      { ...expected, ...expected.all },
+    );
   });
 
   it('adds to the target what it is given, if it is of the shape of the output', async () => {
@@ -79,7 +86,7 @@ describe('openMoments', () => {
     const y = await runModel(makeModel({ opset: 17, ir: 8, inputs, outputs, initializers, nodes: [layer.node] }), {
       x,
     });
-    const [twice, once] = [openMoments(layer), openMoments(layer)];
+    const [twice, once] = [openMoments(layer, 512), openMoments(layer, 512)];
     await twice.add(ctx, x, x, y.y);
     expectSame(twice.moments, await whole(layer, x), 2);
     await once.add(ctx, x, x, floats(noise(7, 4), [1, 4, 1, 1]));
