@@ -1,4 +1,4 @@
-import type { Batch, Tensor } from '../data/types.ts';
+import type { Batch, Feeds, Tensor } from '../data/types.ts';
 import { dtypes } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import { modelInputs } from '../graph/query.ts';
@@ -132,6 +132,17 @@ export function* pieces(batch: Batch, rows: number): Generator<Batch> {
     for (const [name, tensor] of Object.entries(batch.feeds)) feeds[name] = sliceRows(tensor, batch.size, from, to);
     const [ids, targets] = [batch.ids.slice(from, to), batch.targets.slice(from, to)];
     yield { ids, feeds, targets, count: to - from, size: to - from };
+  }
+}
+
+/** The batch in parts of at least `rows` samples and fewer than twice as many, as even as can be. Data are views, not copies. */
+export function* evenParts(batch: Batch, rows: number): Generator<Feeds> {
+  const parts = Math.max(1, Math.floor(batch.size / rows));
+  for (let i = 0; i < parts; i++) {
+    const [from, to] = [i, i + 1].map((k) => Math.floor((k * batch.size) / parts)) as [number, number];
+    yield Object.fromEntries(
+      Object.entries(batch.feeds).map(([name, tensor]) => [name, sliceRows(tensor, batch.size, from, to)]),
+    );
   }
 }
 
