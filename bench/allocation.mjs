@@ -5,7 +5,7 @@
 //     [--limit 5000] [--uniform 8,6,5,4] [--budgets 2.5,3,3.5,4] [--methods uniform,equal,closed,repaired,knapsack] [--rounding descent] [--out file.json]
 //
 // Every model, uniform or allocated, gets the same treatment: weight scales searched for the least squared error, the same 512
-// calibration samples, AdaRound's descent with bias correction on 64 of them (--rounding nearest: none), and the packed file.
+// calibration samples, AdaRound on 256 of them (--rounding nearest: none), and the packed file.
 // Nothing is chosen on the test images: damages and repairs look at the outputs on calibration images only.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -124,7 +124,7 @@ for (const name of names.split(',')) {
     let last = quantized.model;
     const state = { plan, twin: quantized.twin };
     if (rounding === 'descent')
-      last = (await apply(find('AdaRound'), last, { samples: 64, iterations: 0 }, state)).model;
+      last = (await apply(find('AdaRound'), last, { samples: 256 }, state)).model;
     const right = await correct(last);
     const packed = encoder ? (await apply(encoder, last, {}, state)).model : undefined;
     const widths = [...plan.values()].map((format) => format.weights.bits);
