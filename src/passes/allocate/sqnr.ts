@@ -144,7 +144,7 @@ function layerModel(layer: PlannedLayer, { usual: gain, low }: Gains, o: SqnrOpt
   const noises = all.map((bits) => known.get(bits) as number);
   const noise = layer.widths.map((bits) => known.get(bits) as number);
   const gains = layer.widths.map((bits) => {
-    const part = Math.min(1, Math.max(0, (o.probe_bits - bits) / Math.max(1, o.probe_bits - lowRate)));
+    const part = Math.min(1, Math.max(0, usualFrom - bits) / (usualFrom - lowRate));
     return low > 0 && gain > 0 ? gain * (low / gain) ** part : gain;
   });
   const decibels = noises.map((n) => (n === 0 ? Infinity : -10 * Math.log10(n)));
@@ -167,8 +167,9 @@ interface Gains {
 
 /**
  * Coded steps reach rates where most weights become 0: what is lost then points along the signal, and more of it arrives than of
- * rounding noise. Between the two widths the gain's dB are a line.
+ * rounding noise. Between the two widths the gain's dB are a line; from 2 bits on it is what it is at `probe_bits`.
  */
+const usualFrom = 2;
 const lowRate = 1;
 
 /** Gains by rounding one layer at a time. */
