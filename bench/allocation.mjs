@@ -2,10 +2,12 @@
 // The size/accuracy curve of mixed bit-widths against uniform ones, activations in 8 bits, bytes on disk after packing.
 //
 //   npm run build && node bench/allocation.mjs <folder with models/ and data/cifar10/> [nets=resnet20,resnet56,lenet-5,lenet-300-100]
-//     [--limit 5000] [--uniform 8,6,5,4] [--budgets 2.5,3,3.5,4] [--methods uniform,equal,closed,repaired,knapsack] [--rounding descent] [--out file.json]
+//     [--limit 5000] [--uniform 8,6,5,4] [--budgets 2.5,3,3.5,4] [--scales mse,coded] [--methods uniform,even,equal,closed,repaired,knapsack]
+//     [--rounding descent] [--samples 128] [--seconds 60] [--out file.json]
 //
-// Every model, uniform or allocated, gets the same treatment: weight scales searched for the least squared error, the same 512
-// calibration samples, AdaRound on 256 of them (--rounding nearest: none), and the packed file.
+// Every model, uniform or allocated, gets the same treatment: the same 512 calibration samples, AdaRound on 256 of them
+// (--rounding nearest: none), and the packed file. Fixed widths have scales of least squared error, coded ones their step; `even`
+// gives every layer the same coded rate, which tells what coding wins from what allocation does.
 // Nothing is chosen on the test images: damages and repairs look at the outputs on calibration images only.
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -123,8 +125,7 @@ for (const name of names.split(',')) {
     );
     let last = quantized.model;
     const state = { plan, twin: quantized.twin };
-    if (rounding === 'descent')
-      last = (await apply(find('AdaRound'), last, { samples: 256 }, state)).model;
+    if (rounding === 'descent') last = (await apply(find('AdaRound'), last, { samples: 256 }, state)).model;
     const right = await correct(last);
     const packed = encoder ? (await apply(encoder, last, {}, state)).model : undefined;
     const widths = [...plan.values()].map((format) => format.weights.bits);

@@ -68,7 +68,13 @@ function cut(sources: readonly Source[], members: readonly number[]): number[][]
     .map((index) => {
       const source = sources[index] as Source;
       const counts = source.histogram() ?? nothing;
-      return { source, index, counts, width: widthOf(source), entropy: entropyBits(counts.values(), source.count) / source.count };
+      return {
+        source,
+        index,
+        counts,
+        width: widthOf(source),
+        entropy: entropyBits(counts.values(), source.count) / source.count,
+      };
     })
     .sort((a, b) => a.width - b.width || a.entropy - b.entropy);
   // fewest[k] = bytes of the first k, the last group of which begins at from[k].
@@ -83,7 +89,8 @@ function cut(sources: readonly Source[], members: readonly number[]): number[][]
       counts = added(counts, member.counts) ?? nothing;
       elements += member.source.count;
       if (elements > mostElements && start < end - 1) break;
-      const bytes = (fewest[start] as number) + decoderBytes + 4 * counts.size + entropyBits(counts.values(), elements) / 8;
+      const bytes =
+        (fewest[start] as number) + decoderBytes + 4 * counts.size + entropyBits(counts.values(), elements) / 8;
       if (bytes < (fewest[end] as number)) [fewest[end], from[end]] = [bytes, start];
     }
   }
