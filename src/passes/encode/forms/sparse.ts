@@ -1,7 +1,8 @@
 import { bitsOf, bitsWork, decoderOpset, spread, spreadWork } from '../decoders.ts';
-import type { Form } from '../form.ts';
+import type { Encoding, Form } from '../form.ts';
 import { packPlanes, planeBytes } from '../planes.ts';
-import { makeSource, type Symbols } from '../source.ts';
+import { makeSource, type Source, type Symbols } from '../source.ts';
+import type { Store } from '../store.ts';
 
 /**
  * One bit for each element that says whether it is zero, and the others packed by any form. Where most are zero the mask's own
@@ -33,12 +34,19 @@ export const sparse: Form = (source, inner) => {
       form: 'sparse' as const,
       detail: `${(100 * share).toFixed(1)} % zeros as a ${m.form === 'plain' ? '' : m.form === 'sparse' ? 'sparse ' : 'coded '}bitmask, others as ${v.detail}`,
       opset: Math.max(decoderOpset, v.opset, m.opset),
-      length: 8 * m.length,
-      work: m.work + v.work + bitsWork(m.length) + spreadWork(source.type, 8 * m.length, v.length),
-      write: (store) => spread(store, bitsOf(store, m.write(store)), v.write(store), source.type, 0),
+      length: 8 * mask.count,
+      work: m.work + v.work + bitsWork(m.length) + spreadWork(source.type, 8 * mask.count, v.length),
+      write: (store) => spread(store, bitsOf(store, bytesOf(store, m, mask)), v.write(store), source.type, 0),
     })),
   );
 };
+
+/** The mask's own bytes: what a decoder fills up behind them could ask for values that are not there. */
+function bytesOf(store: Store, encoding: Encoding, mask: Source): string {
+  const bytes = encoding.write(store);
+  const filling = encoding.length - mask.count;
+  return filling === 0 ? bytes : (store.split(bytes, [mask.count, filling])[0] as string);
+}
 
 const isNotZero = (symbol: number): boolean => symbol !== 0;
 
