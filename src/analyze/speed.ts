@@ -21,7 +21,12 @@ const mostlyOverhead = 0.1;
  *
  * @param layers what coverage() found of this model; empty: no reason can be given.
  */
-export function slowRemark(latency: readonly Latency[], layers: readonly Covered[], model: Model): string | undefined {
+export function slowRemark(
+  latency: readonly Latency[],
+  layers: readonly Covered[],
+  model: Model,
+  other = 'float',
+): string | undefined {
   const slow = latency.filter((one) => one.ratioLow < sure);
   if (slow.length === 0) return undefined;
   const times = (ratio: number): string => `${ratio.toFixed(2)}×`;
@@ -32,8 +37,8 @@ export function slowRemark(latency: readonly Latency[], layers: readonly Covered
   const slower = slow.filter((one) => one.ratioHigh < 1);
   const equal = slow.filter((one) => one.ratioHigh >= 1);
   const verdicts = [
-    ...(slower.length > 0 ? [`slower than float: ${found(slower)}`] : []),
-    ...(equal.length > 0 ? [`not surely faster than float: ${found(equal)}`] : []),
+    ...(slower.length > 0 ? [`slower than ${other}: ${found(slower)}`] : []),
+    ...(equal.length > 0 ? [`not surely faster than ${other}: ${found(equal)}`] : []),
   ];
   const reasons = slowReasons(slow, layers, model);
   const why = reasons.length > 0 ? `because ${reasons.join('; ')}` : unknownReason(layers);

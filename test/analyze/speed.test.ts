@@ -39,6 +39,9 @@ describe('slowRemark', () => {
     expect(text).toContain('the model is slower than float: 0.85× (0.84× to 0.86×) at batch 1;');
     expect(text).toContain('not surely faster than float: 1.01× (0.97× to 1.05×) at batch 8;');
     expect(text).not.toContain('batch 32');
+    expect(slowRemark([at(1, 0.85)], [integer('a')], model, 'the reference')).toContain(
+      'slower than the reference: 0.85×',
+    );
   });
 
   it('does not take a faster quarter of the pairs for a faster model', () => {

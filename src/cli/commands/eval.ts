@@ -52,7 +52,8 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
     });
     const timed = options.latency ? await time(model, reference ?? model, cut(data.validation, 1), signal) : [];
     // Against itself a model is never faster.
-    const slow = reference && timed.length > 0 ? slowRemark(timed, await coverage(model), model) : undefined;
+    const slow =
+      reference && timed.length > 0 ? slowRemark(timed, await coverage(model), model, 'the reference') : undefined;
     return {
       format: 1,
       model: sizeOf(model),
