@@ -97,8 +97,9 @@ export function openInstruments(setting: Setting): Instruments {
         planned: ({ passes, bytes }) => bounds.planned?.(passes.length, bytes),
         progress: (done) => setting.progress(share(done, data.calibration, samples), 'collecting statistics'),
       });
+    if (keeping === undefined || setting.statistics === undefined) return anew();
     const print = data.calibration.fingerprint?.(samples);
-    if (keeping === undefined || setting.statistics === undefined || print === undefined) return anew();
+    if (print === undefined) return anew();
     return setting.statistics.recall(
       {
         tool: await toolFacts(),

@@ -1,18 +1,7 @@
 import { openLattice, roundAtScales, roundByPaths, unrounded } from '../../src/numerics/nearest_plane.ts';
-import { random } from '../helpers/models.ts';
+import { quadratic } from './quadratic.ts';
 
-/** G = A Aᵀ + 0.1 I, weights w and their target t = w G. */
-function problem(seed: number, size: number) {
-  const next = random(seed);
-  const a = Array.from({ length: size }, () => Array.from({ length: size }, () => next() - 0.3));
-  const gram = new Float64Array(size * size);
-  for (let i = 0; i < size; i++)
-    for (let j = 0; j < size; j++)
-      gram[i * size + j] = a[i]!.reduce((sum, v, k) => sum + v * a[j]![k]!, 0) + (i === j ? 0.1 : 0);
-  const w = Float64Array.from({ length: size }, () => 4 * next() - 2);
-  const target = w.map((_, j) => w.reduce((sum, v, i) => sum + v * gram[i * size + j]!, 0));
-  return { gram, w, target };
-}
+const problem = (seed: number, size: number) => quadratic(seed, size, 2);
 
 function error(codes: ArrayLike<number>, scale: number, { gram, w }: ReturnType<typeof problem>): number {
   let sum = 0;

@@ -1,20 +1,10 @@
 import { descendRounding } from '../../src/numerics/rounding_descent.ts';
-import { random } from '../helpers/models.ts';
+import { quadratic } from './quadratic.ts';
 
-/** A row's problem: G = A Aᵀ positive definite, target t = w G, so that f is the distance to w in G's norm. */
-function problem(seed: number, size: number) {
-  const next = random(seed);
-  const a = Array.from({ length: size }, () => Array.from({ length: size }, () => next() - 0.3));
-  const gram = new Float64Array(size * size);
-  for (let i = 0; i < size; i++)
-    for (let j = 0; j < size; j++)
-      gram[i * size + j] = a[i]!.reduce((sum, v, k) => sum + v * a[j]![k]!, 0) + (i === j ? 0.1 : 0);
-  const w = Float64Array.from({ length: size }, () => 6 * next() - 3);
-  const target = Float64Array.from({ length: size }, (_, j) =>
-    w.reduce((sum, v, i) => sum + v * gram[i * size + j]!, 0),
-  );
-  return { gram, w, target, scale: new Float64Array(size).fill(1) };
-}
+const problem = (seed: number, size: number) => ({
+  ...quadratic(seed, size, 3),
+  scale: new Float64Array(size).fill(1),
+});
 
 function error(codes: ArrayLike<number>, w: Float64Array, gram: Float64Array): number {
   let sum = 0;

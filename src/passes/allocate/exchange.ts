@@ -92,7 +92,8 @@ export async function exchange(
   }
 }
 
-const spent = (items: readonly ExchangeItem[], bits: readonly number[]): number =>
+/** Σ parameters · bits. */
+export const spent = (items: readonly ExchangeItem[], bits: readonly number[]): number =>
   items.reduce((sum, { parameters }, i) => sum + parameters * (bits[i] as number), 0);
 
 /** Exchanges predicted to lower the damage, the best first. */

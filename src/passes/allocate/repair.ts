@@ -4,7 +4,7 @@ import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult, Plan } from '../pass.ts';
 import { damageMeasure } from './damage.ts';
-import { exchange, type Exchange, type ExchangeItem } from './exchange.ts';
+import { exchange, spent, type Exchange, type ExchangeItem } from './exchange.ts';
 import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
 import { allocatorSelectors, common, quantizerScales } from './options.ts';
 import { dB } from './plan.ts';
@@ -115,12 +115,10 @@ const exchanged = (widths: readonly number[], start: number): number[] =>
 
 /** The widest one width for all layers (or the next below that they may have) that spends no more than the plan. */
 function uniform(items: readonly ExchangeItem[], start: readonly number[]): number[][] {
-  const spent = (bits: readonly number[]): number =>
-    items.reduce((sum, { parameters }, i) => sum + parameters * (bits[i] as number), 0);
   return [...new Set(items.flatMap(({ widths }) => widths))]
     .sort((a, b) => b - a)
     .map((bits) => items.map(({ widths }) => widths.filter((w) => w <= bits).at(-1) ?? (widths[0] as number)))
-    .filter((plan) => spent(plan) <= spent(start))
+    .filter((plan) => spent(items, plan) <= spent(items, start))
     .slice(0, 1);
 }
 

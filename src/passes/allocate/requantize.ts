@@ -6,7 +6,7 @@ import { dimsOf, floatData, makeTensor, tensorData, typeOf } from '../../graph/t
 import { quantize, quantizeBias } from '../../numerics/quantize.ts';
 import { weightParams } from '../quantize/params.ts';
 import { plannedFormat, type PlannedLayer } from './layers.ts';
-import type { Scales } from './rounded.ts';
+import { weightScales, type Scales } from './rounded.ts';
 
 /**
  * A model that the static quantizer made of `float`, with the weights of some layers stored in other widths: codes, scales and
@@ -39,7 +39,7 @@ export function requantized(
         const at = bias && decoded(layerName(node), 2);
         const inputScale = at ? (floatData(at.scale)[0] as number) / (old[0] as number) : 1;
         const formats = { weights: plannedFormat(layer, bits), activations: undefined, perChannel: old.length > 1 };
-        const params = weightParams(node, tensor, formats, bias, inputScale, scales === 'minmax' ? 'minmax' : 'mse');
+        const params = weightParams(node, tensor, formats, bias, inputScale, weightScales(scales));
         const codes = quantize(floatData(tensor), dimsOf(tensor), params);
         draft.setInitializer(makeTensor(stored.codes.name, typeOf(stored.codes), dimsOf(stored.codes), codes));
         draft.setInitializer(makeTensor(stored.scale.name, 'float32', dimsOf(stored.scale), params.scale));

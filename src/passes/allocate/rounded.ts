@@ -10,6 +10,9 @@ import { plannedFormat, type PlannedLayer, type PlannedWeight } from './layers.t
 /** How weight scales are chosen: by the quantizer that will read the plan, or with the width (`coded`: one step a layer). */
 export type Scales = WeightScales | 'coded';
 
+/** What the quantizer's own choice is: a coded format brings its step, whatever stands here. */
+export const weightScales = (scales: Scales): WeightScales => (scales === 'coded' ? 'mse' : scales);
+
 /** A layer's weights as they come back from a width: one array a tensor, in the layer's order. */
 export interface RoundedLayer {
   readonly data: readonly Float32Array[];
@@ -42,7 +45,7 @@ function roundWeight(weight: PlannedWeight, data: Float32Array, format: NumberFo
 
 /** Scales of a weight in a planned format. */
 export function roundingParams({ tensor, axis }: PlannedWeight, format: NumberFormat, scales: Scales): QuantParams {
-  return formatParams(tensor, format, axis, scales === 'minmax' ? 'minmax' : 'mse');
+  return formatParams(tensor, format, axis, weightScales(scales));
 }
 
 /** The float model with rounded weights in some layers: what weight quantization alone does, at float speed. */

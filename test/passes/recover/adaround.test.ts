@@ -5,6 +5,7 @@ import type { Pass } from '../../../src/passes/pass.ts';
 import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { edit } from '../../../src/graph/edit.ts';
+import type { Model } from '../../../src/graph/model.ts';
 import { initializers } from '../../../src/graph/query.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { makeTensor, tensorData } from '../../../src/graph/tensor.ts';
@@ -15,23 +16,30 @@ import { optimizedOps, snr } from '../../helpers/quality.ts';
 const images = [1, 2, 3].map((seed): Feeds => ({ x: floats(noise(seed, 32 * 192), [32, 3, 8, 8]) }));
 const unseen: Feeds = { x: floats(noise(77, 32 * 192), [32, 3, 8, 8]) };
 
+/** A model quantized to 4 bits, what passes after that are given, and how near a candidate is to float on unseen data. */
+async function rounded4(model: Model) {
+  const context = testContext({ calibration: images, reference: model });
+  const options = staticQuantizer.options.parse({ bits_weights: 4 });
+  const { model: nearest, twin } = await staticQuantizer.apply(model, options, context);
+  const outputs = async (candidate: Model) => (await runModel(candidate, unseen)).y?.data as Float32Array;
+  const expected = await outputs(model);
+  return {
+    nearest,
+    given: testContext({ calibration: images, reference: model, twin: twin! }),
+    quality: async (candidate: Model) => snr(expected, await outputs(candidate)),
+  };
+}
+
 describe('recover/adaround', () => {
   it('brings a 4-bit model closer to float than rounding to nearest, on data it has not seen', async () => {
     const model = smallConvNet();
-    const context = testContext({ calibration: images, reference: model });
-    const { model: nearest, twin } = await staticQuantizer.apply(
-      model,
-      staticQuantizer.options.parse({ bits_weights: 4 }),
-      context,
-    );
-    const given = testContext({ calibration: images, reference: model, twin: twin! });
-    const expected = (await runModel(model, unseen)).y?.data as Float32Array;
+    const { nearest, given, quality: qualityOf } = await rounded4(model);
     const quality = async (options: object) => {
       const { model: rounded } = await adaround.apply(nearest, adaround.options.parse(options), given);
       expect(await optimizedOps(rounded)).toEqual(await optimizedOps(nearest));
-      return snr(expected, (await runModel(rounded, unseen)).y?.data as Float32Array);
+      return qualityOf(rounded);
     };
-    const before = snr(expected, (await runModel(nearest, unseen)).y?.data as Float32Array);
+    const before = await qualityOf(nearest);
     const descent = await quality({ iterations: 0 });
     const learned = await quality({ iterations: 300 });
     // Published gains of learned rounding at 4 bits are many dB; 2 dB is a rounding that cannot be luck on 32 images.
@@ -41,17 +49,10 @@ describe('recover/adaround', () => {
 
   it('brings it closer than GPTQ does, and each of its parts helps', async () => {
     const model = smallConvNet();
-    const context = testContext({ calibration: images, reference: model });
-    const { model: nearest, twin } = await staticQuantizer.apply(
-      model,
-      staticQuantizer.options.parse({ bits_weights: 4 }),
-      context,
-    );
-    const given = testContext({ calibration: images, reference: model, twin: twin! });
-    const expected = (await runModel(model, unseen)).y?.data as Float32Array;
+    const { nearest, given, quality: qualityOf } = await rounded4(model);
     const quality = async <O>(pass: Pass<O>, options: object) => {
       const { model: rounded } = await pass.apply(nearest, pass.options.parse(options), given);
-      return snr(expected, (await runModel(rounded, unseen)).y?.data as Float32Array);
+      return qualityOf(rounded);
     };
     const gptq = await quality(gptqRounding, {});
     // 0.2 dB is half of what this net gives; both come out the same on every machine but for the order of float sums.
@@ -73,17 +74,10 @@ describe('recover/adaround', () => {
         makeNode('Add', ['a', 'b'], ['y'], {}, { name: 'add' }),
       ],
     });
-    const context = testContext({ calibration: images, reference: model });
-    const { model: nearest, twin } = await staticQuantizer.apply(
-      model,
-      staticQuantizer.options.parse({ bits_weights: 4 }),
-      context,
-    );
-    const given = testContext({ calibration: images, reference: model, twin: twin! });
-    const expected = (await runModel(model, unseen)).y?.data as Float32Array;
+    const { nearest, given, quality: qualityOf } = await rounded4(model);
     const quality = async (residual: boolean) => {
       const { model: rounded } = await adaround.apply(nearest, adaround.options.parse({ residual }), given);
-      return snr(expected, (await runModel(rounded, unseen)).y?.data as Float32Array);
+      return qualityOf(rounded);
     };
     // Measured 28.0 and 34.7 dB; the opposite sign would be worse than nothing.
     expect(await quality(true)).toBeGreaterThan((await quality(false)) + 4);
@@ -100,13 +94,7 @@ describe('recover/adaround', () => {
         ),
       );
     });
-    const context = testContext({ calibration: images, reference: model });
-    const { model: nearest, twin } = await staticQuantizer.apply(
-      model,
-      staticQuantizer.options.parse({ bits_weights: 4 }),
-      context,
-    );
-    const given = testContext({ calibration: images, reference: model, twin: twin! });
+    const { nearest, given } = await rounded4(model);
     const { model: rounded } = await adaround.apply(nearest, adaround.options.parse({ iterations: 0 }), given);
     const codes = tensorData(initializers(rounded.graph).get('conv2.weight_quantized') as never) as Int8Array;
     expect(codes.filter((code, i) => i % 2 === 0 && code !== 0)).toHaveLength(0);
