@@ -1,0 +1,26 @@
+// Bundles the command line into few files: Node.js opens some 500 modules for `qtool quantize` otherwise, half a second of every call.
+//   node scripts/bundle.mjs [folder=dist/cli]
+import { rm } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const outdir = process.argv[2] ?? 'dist/cli';
+
+await rm(new URL(outdir, new URL('..', import.meta.url)), { recursive: true, force: true });
+await build({
+  absWorkingDir: root,
+  entryPoints: ['src/cli/main.ts'],
+  outdir,
+  bundle: true,
+  // Commands are still loaded when they are called, not before.
+  splitting: true,
+  format: 'esm',
+  platform: 'node',
+  target: 'node20',
+  // They load binaries from beside themselves.
+  external: ['onnxruntime-node', 'sharp'],
+  // Packages in CommonJS call `require` for what Node.js has built in.
+  banner: { js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);" },
+  logLevel: 'warning',
+});
