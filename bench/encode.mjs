@@ -3,7 +3,7 @@
 //
 //   npm run build && node bench/encode.mjs <model.onnx> <data: config, folder or "random"> [data root]
 //
-// Prunes by magnitude, one level for all layers, without looking at accuracy: a table of bytes, gzip -9 and brotli -9 beside.
+// Prunes by magnitude, one level for all layers, without looking at accuracy: a table of bytes, gzip -9 and brotli -6 beside.
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

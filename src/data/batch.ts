@@ -7,6 +7,11 @@ export interface BatchOptions {
   readonly fixedBatch?: number | undefined;
   /** At most so many samples. */
   readonly limit?: number | undefined;
+  /**
+   * Write each batch over the last but one, for who is done with a batch when asking for the next but one. V8 lets tens of megabytes
+   * of dead arrays pile up otherwise.
+   */
+  readonly reuse?: boolean;
 }
 
 /**
@@ -16,31 +21,103 @@ export interface BatchOptions {
  */
 export async function* batches(
   dataset: Dataset,
-  { batchSize, fixedBatch, limit }: BatchOptions,
+  { batchSize, fixedBatch, limit, reuse = false }: BatchOptions,
 ): AsyncGenerator<Batch> {
   const size = fixedBatch ?? batchSize;
-  let held: Sample[] = [];
-  let shape: string | undefined;
-  for await (const sample of dataset.samples(limit)) {
+  const places: readonly Places[] = reuse ? [new Map(), new Map()] : [];
+  let made = 0;
+  const open = (first: Sample, rows: number): OpenBatch =>
+    openBatch(first, rows, places[made++ % 2] ?? new Map<string, TypedArray>());
+  let held: OpenBatch | undefined;
+  for await (const sample of dataset.samples(limit, reuse)) {
     if (isWhole(sample)) {
-      if (held.length > 0) yield join(held, fixedBatch);
-      held = [];
-      yield join([sample], undefined);
+      if (held) yield held.finish(fixedBatch);
+      held = undefined;
+      yield open(sample, 1).finish(undefined);
       continue;
     }
-    const own = signature(sample);
-    if (held.length > 0 && own !== shape) {
-      yield join(held, fixedBatch);
-      held = [];
+    if (held && signature(sample) !== held.signature) {
+      yield held.finish(fixedBatch);
+      held = undefined;
     }
-    shape = own;
-    held.push(sample);
-    if (held.length === size) {
-      yield join(held, fixedBatch);
-      held = [];
+    if (held) held.add(sample);
+    else held = open(sample, size);
+    if (held.count() === size) {
+      yield held.finish(fixedBatch);
+      held = undefined;
     }
   }
-  if (held.length > 0) yield join(held, fixedBatch);
+  if (held) yield held.finish(fixedBatch);
+}
+
+/** Arrays that an earlier batch was in, by input. */
+type Places = Map<string, TypedArray>;
+
+/** A batch that samples are copied into as they come: their tensors may be written over afterwards. */
+interface OpenBatch {
+  readonly signature: string;
+  count(): number;
+  add(sample: Sample): void;
+  /** The batch of the samples so far; of a fixed size it is filled up. */
+  finish(fixedBatch: number | undefined): Batch;
+}
+
+function openBatch(first: Sample, rows: number, places: Places): OpenBatch {
+  const samples: Pick<Sample, 'id' | 'target'>[] = [];
+  const columns = Object.entries(first.feeds).map(([name, tensor]) => ({ name, ...openColumn(name, tensor, rows, places) })); // prettier-ignore
+  const add = ({ id, feeds, target }: Sample): void => {
+    for (const { name, put } of columns) put(feeds[name]!, samples.length);
+    samples.push(target === undefined ? { id } : { id, target });
+  };
+  add(first);
+  return {
+    signature: signature(first),
+    count: () => samples.length,
+    add,
+    finish(fixedBatch) {
+      const count = samples.length;
+      const size = Math.max(count, fixedBatch ?? 0);
+      const feeds = Object.fromEntries(columns.map(({ name, tensor }) => [name, tensor(count, size)]));
+      const [ids, targets] = [samples.map(({ id }) => id), samples.map(({ target }) => target)];
+      return { ids, feeds: feeds satisfies Feeds, targets, count, size };
+    },
+  };
+}
+
+interface Column {
+  readonly put: (tensor: Tensor, row: number) => void;
+  /** The first `count` rows, the last one repeated up to `size`. */
+  readonly tensor: (count: number, size: number) => Tensor;
+}
+
+/** One input of a batch. An input without axes is the same for all samples. */
+function openColumn(name: string, { type, dims, data: given }: Tensor, rows: number, places: Places): Column {
+  const { length } = given;
+  const joined = (size: number): readonly number[] => (dims.length === 0 ? dims : [size * dims[0]!, ...dims.slice(1)]);
+  const shared = dims.length === 0;
+  const make = dtypes[type].array;
+  if (make === undefined || Array.isArray(given)) {
+    const parts: (readonly string[])[] = [];
+    const part = (row: number): readonly string[] => parts[Math.min(row, parts.length - 1)]!;
+    return {
+      put: (tensor, row) => void (parts[shared ? 0 : row] = tensor.data as readonly string[]),
+      tensor: (_count, size) => {
+        const all = Array.from({ length: shared ? 1 : size }, (_, row) => part(row));
+        return { type, dims: joined(size), data: all.flat() };
+      },
+    };
+  }
+  const wanted = length * (shared ? 1 : rows);
+  const known = places.get(name);
+  const data = (known instanceof make && known.length === wanted ? known : new make(wanted)) as Float32Array;
+  places.set(name, data);
+  return {
+    put: (tensor, row) => data.set(tensor.data as Float32Array, shared ? 0 : row * length),
+    tensor: (count, size) => {
+      for (let row = count; row < size && !shared; row++) data.copyWithin(row * length, (count - 1) * length, count * length); // prettier-ignore
+      return { type, dims: joined(size), data: shared ? data : data.subarray(0, size * length) };
+    },
+  };
 }
 
 const isWhole = (sample: Sample): boolean =>
@@ -53,36 +130,4 @@ function signature({ feeds }: Sample): string {
     text += `${name}:${type}:${dims.join()}${dims.length === 0 ? `=${String(data[0])}` : ''};`;
   }
   return text;
-}
-
-function join(samples: readonly Sample[], fixedBatch: number | undefined): Batch {
-  const count = samples.length;
-  const size = Math.max(count, fixedBatch ?? 0);
-  const feeds: Record<string, Tensor> = {};
-  for (const name of Object.keys(samples[0]!.feeds)) feeds[name] = joinTensors(samples.map(({ feeds: own }) => own[name]!), size); // prettier-ignore
-  return {
-    ids: samples.map(({ id }) => id),
-    feeds: feeds satisfies Feeds,
-    targets: samples.map(({ target }) => target),
-    count,
-    size,
-  };
-}
-
-function joinTensors(tensors: readonly Tensor[], size: number): Tensor {
-  const first = tensors[0]!;
-  if (first.dims.length === 0 || size === 1) return first;
-  const { type, dims } = first;
-  const joined = [size * dims[0]!, ...dims.slice(1)];
-  const last = tensors.at(-1)!;
-  const make = dtypes[type].array;
-  if (make === undefined || Array.isArray(first.data)) {
-    const all = Array.from({ length: size }, (_, i) => (tensors[i] ?? last).data as readonly string[]);
-    return { type, dims: joined, data: all.flat() };
-  }
-  const length = first.data.length;
-  const data = new make(length * size);
-  for (let i = 0; i < size; i++)
-    (data as Float32Array).set((tensors[i] ?? last).data as TypedArray as Float32Array, i * length);
-  return { type, dims: joined, data };
 }

@@ -23,14 +23,16 @@ export function indexedDataset(source: IndexedSource, order: Uint32Array, { inpu
   return {
     info: info(source, order.length),
     fingerprint: (limit = Infinity) => fingerprintOf(source, order.subarray(0, limit)),
-    async *samples(limit = Infinity) {
+    async *samples(limit = Infinity, reuse = false) {
       const end = Math.min(order.length, limit);
       const reader = await source.open();
       const waiting: (Sample | Promise<Sample>)[] = [];
       try {
         for (let next = 0, given = 0; given < end; given++) {
           while (next < end && waiting.length < ahead) {
-            const sample = reader.read(order[next++]!);
+            // The one given last is still in use.
+            const over = reuse ? next % (ahead + 1) : undefined;
+            const sample = reader.read(order[next++]!, over);
             // A failure is thrown when its turn comes, not before.
             if (sample instanceof Promise) sample.catch(() => undefined);
             waiting.push(sample);

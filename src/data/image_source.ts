@@ -3,6 +3,7 @@ import { decodeImage } from './image.ts';
 import type { IndexedSource, Opening, Reader } from './source.ts';
 import { compileTransforms } from './transforms.ts';
 import type { Tree } from './tree.ts';
+import type { Tensor } from './types.ts';
 
 export interface ImageEntry {
   readonly file: string;
@@ -27,11 +28,14 @@ export function imageSource(
     files: (index) => [tree.holder(entries[index]!.file)],
     async open(): Promise<Reader> {
       const reader = tree.open();
+      const places: Tensor[] = [];
       return {
-        async read(index) {
+        async read(index, over) {
           const { file, label } = entries[index]!;
           const id = tree.identity(file);
-          const tensor = apply(await decodeImage(reader.read(file), id), id);
+          const pixels = await decodeImage(reader.read(file), id);
+          const tensor = apply(pixels, id, over === undefined ? undefined : places[over]?.data);
+          if (over !== undefined) places[over] = tensor;
           const feeds = { [input.name]: tensor };
           return label === undefined
             ? { id, feeds }

@@ -1,18 +1,18 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
+import { QtoolError } from '../util/error.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { labelError, onlyInput } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError, messageOf } from './errors.ts';
 import { imageSource, type ImageEntry } from './image_source.ts';
 import type { IndexedSource, Opening } from './source.ts';
-import { openTree } from './tree.ts';
+import { openTree, type Tree } from './tree.ts';
 
-interface Line {
-  /** `file:line`. */
-  readonly at: string;
-  readonly fields: Readonly<Record<string, unknown>>;
-}
+type Fields = Readonly<Record<string, unknown>>;
+
+/** Takes one line of a list; `at` is `file:line`. */
+type Take = (fields: Fields, at: string) => ImageEntry;
 
 /**
  * Images listed in a CSV, TSV or JSON-lines file with their labels: class indexes, or names of the list `classes`.
@@ -20,23 +20,44 @@ interface Line {
  */
 export async function openManifest(config: SourceConfigOf<'manifest'>, opening: Opening): Promise<IndexedSource> {
   const path = opening.find(config.path, 'path');
-  const lines = extname(path) === '.jsonl' ? readJsonLines(path) : await readTable(path);
-  if (lines.length === 0) throw dataError('lists no images', path);
-  const columns = Object.keys(lines[0]!.fields);
-  const fileColumn = column(config.file_column ?? 'file', columns, opening.at('file_column') ?? path);
-  const labelColumn = config.label_column === undefined && !columns.includes('label') ? undefined : column(config.label_column ?? 'label', columns, opening.at('label_column') ?? path); // prettier-ignore
   const folder = config.images === undefined ? dirname(path) : opening.find(config.images, 'images');
-  const tree = openTree(archiveFor(folder, lines[0]!.fields[fileColumn]) ?? folder);
-  const entries = lines.map(({ at, fields }): ImageEntry => {
+  let list: List | undefined;
+  const entries = await readList(path, (fields, at): ImageEntry => {
+    list ??= openList(fields, path, folder, config, opening);
+    const { tree, fileColumn, labelColumn } = list;
     const file = fields[fileColumn];
     if (typeof file !== 'string' || file === '') throw dataError(`has no ${fileColumn}`, at);
     if (!tree.has(file)) throw dataError(`"${file}" is not in ${tree.name}`, at, 'File names start from the folder of the list, or from `images`.'); // prettier-ignore
     if (labelColumn === undefined) return { file };
     return { file, label: labelOf(fields[labelColumn], config.classes, opening.classes, at) };
   });
+  if (list === undefined) throw dataError('lists no images', path);
   const input = onlyInput(opening.inputs, config.input, opening.at('input'));
-  const facts = { kind: 'manifest', source: config.path, labelled: labelColumn !== undefined, notes: [] } as const;
-  return imageSource(facts, tree, entries, input, opening);
+  const facts = { kind: 'manifest', source: config.path, labelled: list.labelColumn !== undefined, notes: [] } as const;
+  return imageSource(facts, list.tree, entries, input, opening);
+}
+
+interface List {
+  readonly tree: Tree;
+  readonly fileColumn: string;
+  readonly labelColumn: string | undefined;
+}
+
+/** What the first line of a list tells about all. */
+function openList(
+  first: Fields,
+  path: string,
+  folder: string,
+  config: SourceConfigOf<'manifest'>,
+  opening: Opening,
+): List {
+  const columns = Object.keys(first);
+  const fileColumn = column(config.file_column ?? 'file', columns, opening.at('file_column') ?? path);
+  const labelled = config.label_column !== undefined || columns.includes('label');
+  const labelColumn = labelled
+    ? column(config.label_column ?? 'label', columns, opening.at('label_column') ?? path)
+    : undefined;
+  return { tree: openTree(archiveFor(folder, first[fileColumn]) ?? folder), fileColumn, labelColumn };
 }
 
 /** The archive of the folder that a file name begins with, where it stands unpacked nowhere: images.tar for images/1.jpg. */
@@ -66,26 +87,28 @@ function labelOf(
   return label;
 }
 
-async function readTable(path: string): Promise<Line[]> {
+/** Reads a list line by line and keeps nothing but the entries. */
+async function readList(path: string, take: Take): Promise<ImageEntry[]> {
+  if (extname(path) === '.jsonl') return readJsonLines(path, take);
   const { parse } = await import('csv-parse/sync');
   try {
-    const rows = parse(readFileSync(path), {
+    return parse<ImageEntry, Record<string, string>>(readFileSync(path), {
       columns: true,
       bom: true,
-      info: true,
       skip_empty_lines: true,
       trim: true,
       delimiter: extname(path) === '.tsv' ? '\t' : ',',
-    }) as unknown as readonly { readonly record: Record<string, string>; readonly info: { readonly lines: number } }[];
-    return rows.map(({ record, info }) => ({ at: `${path}:${info.lines}`, fields: record }));
+      on_record: (fields, { lines }) => take(fields, `${path}:${lines}`),
+    });
   } catch (cause) {
+    if (cause instanceof QtoolError) throw cause;
     const line = typeof cause === 'object' && cause !== null && 'lines' in cause ? `:${String(cause.lines)}` : '';
     throw dataError(`is not a table: ${messageOf(cause)}`, `${path}${line}`, undefined, cause);
   }
 }
 
-function readJsonLines(path: string): Line[] {
-  const lines: Line[] = [];
+function readJsonLines(path: string, take: Take): ImageEntry[] {
+  const entries: ImageEntry[] = [];
   for (const [i, text] of readFileSync(path, 'utf8').split('\n').entries()) {
     if (text.trim() === '') continue;
     const at = `${path}:${i + 1}`;
@@ -96,7 +119,7 @@ function readJsonLines(path: string): Line[] {
       throw dataError(`is not JSON: ${messageOf(cause)}`, at, 'A .jsonl file has one JSON object a line.', cause);
     }
     if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) throw dataError('is not a JSON object', at); // prettier-ignore
-    lines.push({ at, fields: fields as Record<string, unknown> });
+    entries.push(take(fields as Fields, at));
   }
-  return lines;
+  return entries;
 }

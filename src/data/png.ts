@@ -1,9 +1,10 @@
 import { crc32, inflateSync } from 'node:zlib';
 import type { Pixels } from './pixels.ts';
 
-interface Size {
+interface Head {
   readonly width: number;
   readonly height: number;
+  readonly type: number;
 }
 
 const signature = [0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a];
@@ -21,7 +22,7 @@ export function decodePng(bytes: Uint8Array): Pixels<Uint8Array> | undefined {
   if (!signature.every((byte, i) => bytes[i] === byte)) return undefined;
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const packed: Uint8Array[] = [];
-  let head: (Size & { readonly type: number }) | undefined;
+  let head: Head | undefined;
   let palette: Uint8Array | undefined;
   for (let at = 8; ;) {
     if (at + 12 > bytes.length) return undefined;
@@ -45,70 +46,65 @@ export function decodePng(bytes: Uint8Array): Pixels<Uint8Array> | undefined {
   const length = (row + 1) * head.height;
   let raw: Uint8Array;
   try {
-    raw = inflateSync(packed.length === 1 ? packed[0]! : Buffer.concat(packed), { maxOutputLength: length });
+    // The default is a buffer of 16 kB for each image, however small.
+    const chunkSize = Math.max(64, length + 1);
+    raw = inflateSync(packed.length === 1 ? packed[0]! : Buffer.concat(packed), { maxOutputLength: length, chunkSize });
   } catch {
     return undefined;
   }
   const plain = raw.length === length ? unfilter(raw, head.height, row, channels) : undefined;
-  const data = plain && toRgb(plain, head, channels, head.type === 3 ? palette : undefined);
+  const data = plain && toRgb(plain, head, head.type === 3 ? palette : undefined);
   return data && { width: head.width, height: head.height, channels: 3, data };
 }
 
 /** The bytes before filtering, without the filter types that the rows begin with; undefined for a type that does not exist. */
 function unfilter(raw: Uint8Array, height: number, row: number, channels: number): Uint8Array | undefined {
-  // Behind a row of zeros and, in each row, a pixel of zeros, every byte has a left, upper and upper left neighbour.
-  const width = row + channels;
-  const out = new Uint8Array((height + 1) * width);
+  const out = new Uint8Array(height * row);
   for (let y = 0; y < height; y++) {
     const type = raw[y * (row + 1)]!;
     const from = y * (row + 1) + 1;
-    const to = (y + 1) * width + channels;
-    if (type === 0) out.set(raw.subarray(from, from + row), to);
-    else if (type === 1) for (let i = 0; i < row; i++) out[to + i] = raw[from + i]! + out[to + i - channels]!;
-    else if (type === 2) for (let i = 0; i < row; i++) out[to + i] = raw[from + i]! + out[to + i - width]!;
-    else if (type === 3)
-      for (let i = 0; i < row; i++)
-        out[to + i] = raw[from + i]! + ((out[to + i - channels]! + out[to + i - width]!) >> 1);
-    else if (type === 4)
-      for (let i = 0; i < row; i++)
-        out[to + i] =
-          raw[from + i]! + paeth(out[to + i - channels]!, out[to + i - width]!, out[to + i - width - channels]!);
+    const to = y * row;
+    const above = y > 0;
+    if (type === 0 || (type === 2 && !above)) out.set(raw.subarray(from, from + row), to);
+    else if (type === 2) for (let i = 0; i < row; i++) out[to + i] = raw[from + i]! + out[to + i - row]!;
+    else if (type === 1 || type === 3 || type === 4)
+      for (let i = 0; i < row; i++) {
+        const beside = i >= channels;
+        const left = beside ? out[to + i - channels]! : 0;
+        const up = above ? out[to + i - row]! : 0;
+        const corner = above && beside ? out[to + i - row - channels]! : 0;
+        const guess = type === 1 ? left : type === 3 ? (left + up) >> 1 : paeth(left, up, corner);
+        out[to + i] = raw[from + i]! + guess;
+      }
     else return undefined;
   }
   return out;
 }
 
 function paeth(left: number, up: number, corner: number): number {
-  const guess = left + up - corner;
-  const a = Math.abs(guess - left);
-  const b = Math.abs(guess - up);
-  const c = Math.abs(guess - corner);
+  const a = Math.abs(up - corner);
+  const b = Math.abs(left - corner);
+  const c = Math.abs(left + up - 2 * corner);
   return a <= b && a <= c ? left : b <= c ? up : corner;
 }
 
-function toRgb(
-  bytes: Uint8Array,
-  { width, height }: Size,
-  channels: number,
-  palette: Uint8Array | undefined,
-): Uint8Array | undefined {
-  const out = new Uint8Array(width * height * 3);
-  let o = 0;
-  for (let y = 1; y <= height; y++) {
-    let s = y * (width + 1) * channels + channels;
-    for (let x = 0; x < width; x++, s += channels, o += 3) {
-      if (palette) {
-        const at = bytes[s]! * 3;
-        if (at + 3 > palette.length) return undefined;
-        out[o] = palette[at]!;
-        out[o + 1] = palette[at + 1]!;
-        out[o + 2] = palette[at + 2]!;
-      } else {
-        const colour = channels > 2 ? 1 : 0;
-        out[o] = bytes[s]!;
-        out[o + 1] = bytes[s + colour]!;
-        out[o + 2] = bytes[s + 2 * colour]!;
-      }
+function toRgb(bytes: Uint8Array, { type }: Head, palette: Uint8Array | undefined): Uint8Array | undefined {
+  if (type === 2) return bytes;
+  const channels = samples[type]!;
+  const pixels = bytes.length / channels;
+  const out = new Uint8Array(pixels * 3);
+  for (let i = 0, s = 0, o = 0; i < pixels; i++, s += channels, o += 3) {
+    if (palette) {
+      const at = bytes[s]! * 3;
+      if (at + 3 > palette.length) return undefined;
+      out[o] = palette[at]!;
+      out[o + 1] = palette[at + 1]!;
+      out[o + 2] = palette[at + 2]!;
+    } else {
+      const colour = channels > 2 ? 1 : 0;
+      out[o] = bytes[s]!;
+      out[o + 1] = bytes[s + colour]!;
+      out[o + 2] = bytes[s + 2 * colour]!;
     }
   }
   return out;

@@ -33,7 +33,8 @@ export interface IndexedSource extends SourceFacts {
 
 /** One pass over an indexed source. `read` may be called for several samples at once. */
 export interface Reader {
-  read(index: number): Sample | Promise<Sample>;
+  /** @param over the number of a place whose last sample is no longer needed: its arrays may be written over. */
+  read(index: number, over?: number): Sample | Promise<Sample>;
   close(): void | Promise<void>;
 }
 

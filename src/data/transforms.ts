@@ -45,8 +45,8 @@ export const transformsSchema = z
 
 export type Transforms = z.infer<typeof transformsSchema>;
 
-/** Turns one image into a tensor [1, channels, height, width] or [1, height, width, channels]. */
-export type ImageTransform = (pixels: Pixels, name: string) => Tensor;
+/** Turns one image into a tensor [1, channels, height, width] or [1, height, width, channels]; `over` is an array to write it to if it fits. */
+export type ImageTransform = (pixels: Pixels, name: string, over?: Tensor['data']) => Tensor;
 
 type Dims = readonly (number | string)[];
 const numberAt = (dims: Dims, axis: number): number | undefined => {
@@ -101,7 +101,7 @@ export function compileTransforms(t: Transforms, input: { readonly type: DType; 
   const color = t.color ?? (modelChannels === 1 ? 'grey' : 'RGB');
   const type = t.dtype ?? input.type;
   const finish = finisher(t, layout, color === 'BGR', type);
-  return (pixels, name) => {
+  return (pixels, name, over) => {
     let image = pixels;
     const bytes = image.data instanceof Uint8Array;
     if (color === 'grey' && image.channels !== 1) {
@@ -116,7 +116,7 @@ export function compileTransforms(t: Transforms, input: { readonly type: DType; 
         throw dataError('only 8-bit images can be resized the Pillow way', name, 'Use resize_mode: half_pixel.');
       image = resizePillow(image as Pixels<Uint8Array>, width, height, t.resize_mode ?? 'bilinear');
     }
-    return finish(image, name);
+    return finish(image, name, over);
   };
 }
 
@@ -126,7 +126,8 @@ function finisher(t: Transforms, layout: 'NCHW' | 'NHWC', reversed: boolean, typ
   const all = Float32Array.from({ length: 256 }, (_, v) => v);
   let tables: readonly ArrayLike<number>[] | undefined;
   const lists = ([t.offset, t.mean, t.std] as const).filter((v) => typeof v === 'object').map((v) => v.length);
-  return (image, name) => {
+  const make = dtypes[type].array as Float32ArrayConstructor;
+  return (image, name, over) => {
     const { channels, data } = image;
     const wrong = lists.find((n) => n !== 1 && n !== channels);
     if (wrong !== undefined || channels > 4)
@@ -135,7 +136,8 @@ function finisher(t: Transforms, layout: 'NCHW' | 'NHWC', reversed: boolean, typ
     const count = width * height * channels;
     const bytes = data instanceof Uint8Array;
     if (bytes) tables ??= steps.map((step) => cast(all.map(step), 'float32', type, name) as Float32Array);
-    const out = bytes ? (new dtypes[type].array!(count) as Float32Array) : new Float32Array(count);
+    const fits = bytes && over instanceof make && over.length === count;
+    const out = fits ? over : bytes ? new make(count) : new Float32Array(count);
     for (let c = 0; c < channels; c++) {
       const table = tables?.[c];
       const step = steps[c]!;

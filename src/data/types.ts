@@ -48,10 +48,13 @@ export interface DatasetInfo {
   readonly notes: readonly string[];
 }
 
-/** A dataset streams its samples in a fixed order; `limit` takes the first ones only. Nothing is kept. */
+/**
+ * A dataset streams its samples in a fixed order; `limit` takes the first ones only. Nothing is kept. With `reuse` a sample's tensors may
+ * be written over once the next one is asked for.
+ */
 export interface Dataset {
   readonly info: DatasetInfo;
-  samples(limit?: number): AsyncIterable<Sample>;
+  samples(limit?: number, reuse?: boolean): AsyncIterable<Sample>;
   /** Equal only where the first `limit` samples are the same; undefined where that cannot be known (user modules). */
   fingerprint?(limit?: number): string | undefined;
 }

@@ -57,9 +57,10 @@ export function openInstruments(setting: Setting): Instruments {
   const { reference, data, signal, threads } = setting;
   const session = threads === undefined ? {} : { threads };
   const fixed = fixedBatch(modelInputs(reference));
-  const cut = (set: Dataset, limit?: number): AsyncIterable<Batch> =>
+  const cut = (set: Dataset, limit?: number, reuse = false): AsyncIterable<Batch> =>
     batches(set, {
       batchSize: setting.batchSize,
+      reuse,
       ...(fixed === undefined ? {} : { fixedBatch: fixed }),
       ...(limit === undefined ? {} : { limit }),
     });
@@ -91,7 +92,7 @@ export function openInstruments(setting: Setting): Instruments {
       ...memoryBound(bounds.memoryLimit ?? setting.memoryLimit),
     };
     const anew = (): Promise<Map<string, R[]>> =>
-      collect(model, () => cut(data.calibration, samples), wanted, {
+      collect(model, () => cut(data.calibration, samples, true), wanted, {
         ...options,
         signal,
         planned: ({ passes, bytes }) => bounds.planned?.(passes.length, bytes),

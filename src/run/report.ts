@@ -90,7 +90,7 @@ export interface RunReport {
   readonly result: {
     readonly path: string;
     readonly measurement: Measurement;
-    /** Bytes of the file under gzip -9 and brotli -9: what a web page downloads. */
+    /** Bytes of the file under gzip -9 and brotli -6: what a web page downloads. */
     readonly gzip: number;
     readonly brotli: number;
     /** The stages whose effect the model carries. */

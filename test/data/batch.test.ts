@@ -79,4 +79,43 @@ describe('batches', () => {
     expect(batch!.feeds['t']).toEqual({ type: 'string', dims: [3, 1], data: ['a', 'b', 'b'] });
     expect(batch!.feeds['n']).toEqual({ type: 'int64', dims: [3], data: BigInt64Array.of(1n, 2n, 2n) });
   });
+
+  it('with reuse gives the same, from samples that are written over, and two batches at a time stay whole', async () => {
+    const x = tensor([1, 2], 0, 0);
+    const overwritten: Dataset = {
+      ...five,
+      async *samples() {
+        for (let i = 0; i < 7; i++) {
+          (x.data as Float32Array).set([i, i + 10]);
+          yield sample(String(i), x);
+        }
+        (x.data as Float32Array).fill(-1);
+      },
+    };
+    const found: unknown[] = [];
+    const places = new Set<ArrayBufferLike>();
+    let last: Batch | undefined;
+    for await (const batch of batches(overwritten, { batchSize: 2, reuse: true })) {
+      // The one before is still there.
+      if (last) found.push(shown([last])[0]);
+      places.add((batch.feeds['x']!.data as Float32Array).buffer);
+      last = batch;
+    }
+    found.push(shown([last!])[0]);
+    expect(found).toEqual([
+      ['01', 2, 2, [2, 2], [0, 10, 1, 11]],
+      ['23', 2, 2, [2, 2], [2, 12, 3, 13]],
+      ['45', 2, 2, [2, 2], [4, 14, 5, 15]],
+      ['6', 1, 1, [1, 2], [6, 16]],
+    ]);
+    expect(places.size).toBe(2);
+  });
+
+  it('without reuse keeps every batch and every sample as it was', async () => {
+    const list = await all(batches(five, { batchSize: 1 }));
+    const [first] = await all(batches(five, { batchSize: 1, limit: 1 }));
+    (first!.feeds['x']!.data as Float32Array).fill(9);
+    expect(shown(list)[0]).toEqual(['a', 1, 1, [1, 2], [0, 10]]);
+    expect(new Set(list.map(({ feeds }) => (feeds['x']!.data as Float32Array).buffer)).size).toBe(5);
+  });
 });

@@ -48,6 +48,19 @@ describe('an image folder', () => {
     expect(list).toEqual([...list].sort());
   });
 
+  it('reads the same into arrays that it uses again, where that is asked for', async () => {
+    const { validation } = await openData(config('data: { kind: image-folder, path: images }'), image, { part: 'validation' }); // prettier-ignore
+    const wanted = (await samplesOf(validation)).map((sample) => numbers(sample, 'x'));
+    const places = new Set<unknown>();
+    let at = 0;
+    for await (const sample of validation.samples(undefined, true)) {
+      expect(numbers(sample, 'x')).toEqual(wanted[at++]);
+      places.add(sample.feeds['x']!.data);
+    }
+    expect(at).toBe(60);
+    expect(places.size).toBeLessThan(10);
+  });
+
   it('says what is wrong', async () => {
     expect(await failure(() => openData(config('data: { kind: image-folder, path: imges }'), image))).toMatch(/d\.yaml:1:35 "imges" does not exist: there is no "imges" in .* \(did you mean "images"\?\)/); // prettier-ignore
     expect(await failure(() => openData(config('data: { kind: image-folder, path: none }'), image))).toMatch(/none holds no images/); // prettier-ignore
