@@ -12,7 +12,9 @@ import { consumers, isOp, modelInputs } from '../dist/graph/query.js';
 import { minmax } from '../dist/numerics/minmax.js';
 import { histogram } from '../dist/numerics/histogram.js';
 import { collect } from '../dist/runtime/collect.js';
+import { pieces } from '../dist/runtime/plan.js';
 import { fixedBatch, withSession } from '../dist/runtime/session.js';
+import { inferShapes } from '../dist/runtime/shapes.js';
 
 const [path, data, samples = '512', size = '16', rounds = '7', threads] = process.argv.slice(2);
 if (path === undefined || data === undefined) {
@@ -39,13 +41,15 @@ for (const node of model.graph.node) {
   const list = readers.get(output) ?? [];
   values.push(list.length === 1 && isOp(list[0], 'Relu', 'Clip') ? list[0].output[0] : output);
 }
-const unknown = await import('../dist/runtime/shapes.js').then(({ inferShapes }) => inferShapes(model, held[0]));
-const floats = [...new Set(values)].filter((value) => unknown.get(value)?.type === 'float32');
-const elements = floats.reduce((sum, value) => sum + unknown.get(value).dims.reduce((a, b) => a * b, 1), 0);
+// A quantizer asks for the shapes before, to see which layers it can take.
+const [sample] = pieces(held[0], fixedBatch(inputs) ?? 1);
+const shapes = await inferShapes(model, sample);
+const floats = [...new Set(values)].filter((value) => shapes.get(value)?.type === 'float32');
+const elements = floats.reduce((sum, value) => sum + shapes.get(value).dims.reduce((a, b) => a * b, 1), 0);
 const wanted = (make) => new Map(floats.map((value) => [value, [make(value)]]));
 const whole = (fold) => ({ ...fold, reads: undefined });
 const share = Math.ceil(Number(process.env.ELEMENTS ?? 2 ** 18) / count);
-const own = threads === undefined ? {} : { threads: Number(threads) };
+const own = { shapes, ...(threads === undefined ? {} : { threads: Number(threads) }) };
 
 const cases = {
   float: () =>
@@ -97,7 +101,7 @@ for (let round = -1; round < Number(rounds); round++)
 const median = (list) => list.toSorted((a, b) => a - b)[list.length >> 1];
 const ratio = (name, kind) => median(times[name][kind].map((time, i) => time / times.float[kind][i]));
 console.log(
-  `${path}: ${count} samples, batch ${held[0].size}, ${floats.length} values, ${Math.round(elements / held[0].size / 1000)} thousand elements a sample`,
+  `${path}: ${count} samples, batch ${held[0].size}, ${floats.length} values, ${Math.round(elements / sample.size / 1000)} thousand elements a sample`,
 );
 for (const name of Object.keys(cases))
   console.log(

@@ -70,6 +70,13 @@ export function openInstruments(setting: Setting): Instruments {
   const computer = openComputer(4, session);
   const shapesOf = new WeakMap<Model, Promise<Shapes>>();
 
+  const shapes = (model: Model): Promise<Shapes> => {
+    const known =
+      shapesOf.get(model) ?? firstBatch(cut(data.calibration, 1)).then((batch) => inferShapes(model, batch));
+    shapesOf.set(model, known);
+    return known;
+  };
+
   const measured = (model: Model): Promise<MetricResult[]> =>
     measure(model, reference, cut(data.validation), setting.metrics, {
       ...session,
@@ -91,9 +98,10 @@ export function openInstruments(setting: Setting): Instruments {
       ...(elements === undefined ? {} : { elements: Math.ceil(elements * share(1, data.calibration, samples)) }),
       ...memoryBound(bounds.memoryLimit ?? setting.memoryLimit),
     };
-    const anew = (): Promise<Map<string, R[]>> =>
+    const anew = async (): Promise<Map<string, R[]>> =>
       collect(model, () => cut(data.calibration, samples, true), wanted, {
         ...options,
+        shapes: await shapes(model),
         signal,
         planned: ({ passes, bytes }) => bounds.planned?.(passes.length, bytes),
         progress: (done) => setting.progress(share(done, data.calibration, samples), 'collecting statistics'),
@@ -124,12 +132,7 @@ export function openInstruments(setting: Setting): Instruments {
       ...state,
       reference,
       signal,
-      shapes(model) {
-        const known =
-          shapesOf.get(model) ?? firstBatch(cut(data.calibration, 1)).then((batch) => inferShapes(model, batch));
-        shapesOf.set(model, known);
-        return known;
-      },
+      shapes,
       collect: collected,
       capture: (model, values, samples) =>
         capture(model, cut(data.calibration, samples), values, { ...session, signal }),

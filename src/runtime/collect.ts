@@ -1,6 +1,7 @@
 import type { Batch, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import { opset } from '../graph/query.ts';
+import type { Shapes } from '../graph/shapes.ts';
 import type { AnyFold } from '../numerics/fold.ts';
 import { ahead, checkCancelled, realRows } from './capture.ts';
 import { exposable, expose } from './expose.ts';
@@ -16,6 +17,8 @@ export interface CollectOptions extends SessionOptions {
    * value over all samples leave 100 beyond the 99.99th percentile.
    */
   readonly elements?: number;
+  /** What `inferShapes` gave for a sample: where the first one has the same shape, it is not asked again. */
+  readonly shapes?: Shapes;
   readonly signal?: AbortSignal;
   /** Called once, before the first run: how many passes there will be. */
   readonly planned?: (plan: CollectPlan) => void;
@@ -45,9 +48,9 @@ export async function collect<R>(
   const [elements, version] = [options.elements ?? Infinity, opset(model)];
   const tapsOf = (value: string, shape: ValueShape, samples: number): FoldTap[] =>
     foldTaps(value, wanted.get(value) ?? [], shape, samples, (dims) => stepFor(dims, elements, version));
-  const plan = await planFor(model, batches, computed, options.memoryLimit, (shape, value, samples) =>
-    tapsOf(value, shape, samples).reduce((bytes, tap) => bytes + bytesOf(tap, shape), 0),
-  );
+  const costOf = (shape: ValueShape, value: string, samples: number): number =>
+    tapsOf(value, shape, samples).reduce((bytes, tap) => bytes + bytesOf(tap, shape), 0);
+  const plan = await planFor(model, batches, computed, options.memoryLimit, costOf, options.shapes);
   options.planned?.(plan);
 
   const states = new Map(values.map((value) => [value, wanted.get(value)?.map((fold) => fold.start()) ?? []]));
@@ -85,8 +88,8 @@ export async function collect<R>(
   );
 }
 
-/** Bytes of the largest value of one run that the second-level cache of a core still holds beside the values around it. */
-const cached = 2 ** 19;
+/** Bytes of the largest value of one run: less, and starting threads costs more than what is saved by values that are still in the cache. */
+const cached = 2 ** 21;
 
 /**
  * Runs one batch. Where extremes are all that is wanted, it goes through the model a few samples at a time, so that values are

@@ -38,6 +38,7 @@ export type ValueShape = NonNullable<ReturnType<Shapes['get']>>;
  * Plans the collection of values that the model computes, by the shapes of the first sample of the data.
  *
  * @param bytesOf what a value of some shape costs, where not all of it is returned.
+ * @param known what `inferShapes` gave for a first sample, which saves a session if this one is of the same shape.
  * @throws QtoolError `data` without any sample.
  */
 export async function planFor(
@@ -46,17 +47,23 @@ export async function planFor(
   values: readonly string[],
   memoryLimit = defaultMemoryLimit,
   bytesOf: (shape: ValueShape, value: string, samples: number) => number = wholeBytes,
+  known?: Shapes,
 ): Promise<CollectPlan> {
   const first = await firstBatch(batches);
   const free = fixedBatch(modelInputs(model)) === undefined && divisible(first);
   const [probe = first] = free ? pieces(first, 1) : [];
-  const shapes: Shapes = values.length > 0 ? await inferShapes(model, probe) : new Map();
+  const shapes = values.length === 0 ? new Map() : shapesFit(known, probe) ? known : await inferShapes(model, probe);
   const sizes = values.map((value): readonly [string, number] => {
     const shape = shapes.get(value);
     return [value, shape === undefined ? 0 : bytesOf(shape, value, probe.size) / probe.size];
   });
   const fitted = fit(sizes, first.size, free, memoryLimit);
   return { ...fitted, divisible: free, probeElements: elementsPerSample(probe), shapes, probeSamples: probe.size };
+}
+
+/** Whether shapes are those on a batch like this one. */
+function shapesFit(shapes: Shapes | undefined, { feeds }: Batch): shapes is Shapes {
+  return Object.entries(feeds).every(([name, { dims }]) => shapes?.get(name)?.dims.join() === dims.join());
 }
 
 async function firstBatch(batches: () => AsyncIterable<Batch>): Promise<Batch> {
