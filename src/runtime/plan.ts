@@ -52,7 +52,12 @@ export async function planFor(
   const first = await firstBatch(batches);
   const free = fixedBatch(modelInputs(model)) === undefined && divisible(first);
   const [probe = first] = free ? pieces(first, 1) : [];
-  const shapes = values.length === 0 ? new Map() : shapesFit(known, probe) ? known : await inferShapes(model, probe);
+  const shapes: Shapes =
+    values.length === 0
+      ? new Map<string, ValueShape>()
+      : shapesFit(known, probe)
+        ? known
+        : await inferShapes(model, probe);
   const sizes = values.map((value): readonly [string, number] => {
     const shape = shapes.get(value);
     return [value, shape === undefined ? 0 : bytesOf(shape, value, probe.size) / probe.size];
