@@ -1,7 +1,8 @@
 import { edit } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
-import { NodeCodec, type NodeProto } from '../graph/proto.ts';
-import { captured, consumers, isOp, layerName, producers, subgraphs } from '../graph/query.ts';
+import { NodeCodec, type NodeProto, type TensorProto } from '../graph/proto.ts';
+import { captured, consumers, initializers, isOp, layerName, producers, subgraphs } from '../graph/query.ts';
+import { typeOf } from '../graph/tensor.ts';
 import { optimizedGraph } from '../runtime/optimized.ts';
 import type { SessionOptions } from '../runtime/session.ts';
 import { QtoolError } from '../util/error.ts';
@@ -64,6 +65,7 @@ export async function coverage(model: Model, options: SessionOptions = {}): Prom
   });
   const owner = kernelsOf(model, optimized);
   const made = producers(optimized.graph);
+  const stored = initializers(optimized.graph);
   const makers = producers(model.graph);
   const constants = constantValues(model.graph);
   const readsDequantized = (node: NodeProto): boolean =>
@@ -75,7 +77,7 @@ export async function coverage(model: Model, options: SessionOptions = {}): Prom
     if (layer === undefined && !between) continue;
     const kernel = owner.get(index);
     const entry = { layer: layerName(node), op: node.op_type, runs: kernel === undefined ? '' : qualified(kernel) };
-    if (kernel !== undefined && isInteger(kernel, made)) {
+    if (kernel !== undefined && isInteger(kernel, made, stored)) {
       result.push({ ...entry, kernel: 'integer', why: `runs as ${kernel.op_type}` });
     } else if (between && !readsDequantized(node)) continue;
     else if (kernel === undefined) result.push({ ...entry, kernel: 'gone', why: goneReason(node, constants) });
@@ -179,8 +181,14 @@ function does(node: NodeProto | undefined, kernel: NodeProto): boolean {
   return got === 'Conv' ? node.op_type === 'Add' : kernel.op_type.endsWith(node.op_type);
 }
 
-function isInteger(kernel: NodeProto, made: ReadonlyMap<string, NodeProto>): boolean {
+function isInteger(
+  kernel: NodeProto,
+  made: ReadonlyMap<string, NodeProto>,
+  stored: ReadonlyMap<string, TensorProto>,
+): boolean {
   if (layerKind(kernel)?.integer === true || integerJoins.has(kernel.op_type)) return true;
+  const table = isOp(kernel, 'Gather') ? stored.get(kernel.input[0] ?? '') : undefined;
+  if (table) return ['int8', 'uint8', 'int16', 'uint16'].includes(typeOf(table));
   // Operators that only move or compare numbers run on whatever type comes in.
   if (!isOp(kernel, 'MaxPool', 'Concat', 'Resize', 'Gather')) return false;
   return kernel.input.slice(0, 1).every((name) => isQuantized(name, made));

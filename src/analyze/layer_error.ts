@@ -47,8 +47,9 @@ export function layerPairs(float: Model, quantized: Model): ValuePair[] {
   return quantized.graph.node.flatMap((node) => {
     if (layerOf(node, constants) === undefined) return [];
     let value = node.output[0] ?? '';
-    // Integer products of dynamic quantization are scaled to float by what follows.
-    for (let steps = 0; steps < 6 && !inFloat.has(value); steps++) value = follow(value, 'Cast', 'Mul', 'Add') ?? value;
+    // Integer products of dynamic quantization, and rows of a quantized table, are scaled to float by what follows.
+    for (let steps = 0; steps < 6 && !inFloat.has(value); steps++)
+      value = follow(value, 'Cast', 'Mul', 'Add', 'DequantizeLinear') ?? value;
     if (readers.get(value)?.length === 1) value = follow(value, 'Relu', 'Clip') ?? value;
     const codes = follow(value, 'QuantizeLinear');
     const restored = codes === undefined ? undefined : follow(codes, 'DequantizeLinear');

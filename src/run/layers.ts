@@ -1,5 +1,6 @@
 import { coverage } from '../analyze/coverage.ts';
 import { layerErrors, layerPairs } from '../analyze/layer_error.ts';
+import { layerKind } from '../analyze/layers.ts';
 import type { Batch } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import type { NodeProto } from '../graph/proto.ts';
@@ -30,7 +31,11 @@ export async function layerReports(
   const stored = storedTypes(model);
   return covered.map(({ layer, op, kernel, why }) => {
     const node = nodes.get(layer);
-    return { layer, op, kernel, why, weights: stored(node, 1), activations: stored(node, 0), sqnr: sqnr.get(layer) };
+    const kind = node && layerKind(node);
+    const weights = stored(node, kind?.weights[0] ?? 1);
+    // What a table is looked up with are indices, which no one quantizes.
+    const activations = kind?.as === 'Gather' ? '' : stored(node, kind?.data ?? 0);
+    return { layer, op, kernel, why, weights, activations, sqnr: sqnr.get(layer) };
   });
 }
 

@@ -5,11 +5,13 @@ import { dtypes } from '../../graph/dtype.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
+import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, transposed } from '../../graph/tensor.ts';
 import { minMaxParams, quantize } from '../../numerics/quantize.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { embeddings, quantizeEmbedding } from './embedding.ts';
 import { overrideSelectors, overrides, resolveOverrides } from './formats.ts';
 import { dequantizedName, quantizedName, scaleName, zeroPointName } from './qdq.ts';
 import { weightSites, type WeightSite } from './targets.ts';
@@ -49,13 +51,17 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
   const prepared = await prepare(upgraded.model, ctx);
   const { sites, skipped } = weightSites(prepared.model);
   const override = resolveOverrides(o.overrides, prepared.model);
+  const byHand = (node: NodeProto): string | undefined =>
+    override(node)?.bits_weights === null ? 'left in float by the schedule' : undefined;
+  const tables = embeddings(prepared.model, byHand);
   const changed: Note[] = [];
-  const left: Note[] = [...skipped];
+  const left: Note[] = [...skipped, ...tables.skipped];
   const quantized = edit(prepared.model, (draft) => {
     draft.requireOpset('', 13);
     for (const site of sites) {
+      if (isOp(site.node, 'Gather')) continue;
       const layer = layerName(site.node);
-      const reason = override(site.node)?.bits_weights === null ? 'left in float by the schedule' : unfit(site);
+      const reason = byHand(site.node) ?? unfit(site);
       if (reason) left.push({ layer, text: reason });
       else {
         replace(draft, site, o);
@@ -65,6 +71,7 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
         });
       }
     }
+    for (const table of tables.sites) changed.push(quantizeEmbedding(draft, table));
   });
   return {
     model: quantized,

@@ -11,6 +11,7 @@ import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { calibrate, calibration } from './calibrate.ts';
 import { distillerQuantizer } from './distiller.ts';
+import { embeddings, quantizeEmbedding, type Embedding } from './embedding.ts';
 import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, type LayerFormats } from './formats.ts';
 import { activationFormats, activationParams, describeParams, weightParams, type WeightScales } from './params.ts';
 import { quantizeBiasOf, quantizeValue, quantizeWeight } from './qdq.ts';
@@ -68,6 +69,9 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
   const tensors = initializers(twin.graph);
   const override = resolveOverrides(o.overrides, twin);
   const formats = new Map(twin.graph.node.map((node) => [node, layerFormats(node, o, ctx.plan, override)]));
+  const tables = embeddings(twin, (node) =>
+    formats.get(node)?.weights === undefined ? 'left in float by the schedule' : undefined,
+  );
   const region = quantizedRegion(twin, shapes, (node) => {
     const format = formats.get(node) as LayerFormats;
     return format.weights === undefined || format.activations === undefined
@@ -81,12 +85,12 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
     await calibrate(twin, inputs, o.calibration, ctx, (text) => notes.push(text)),
     inputs,
   );
-  const { model: quantized, changed } = insert(twin, region, formats, params, tensors, o.weight_scales);
+  const { model: quantized, changed } = insert(twin, region, tables.sites, formats, params, tensors, o.weight_scales);
   return {
     model: quantized,
     twin,
     changed,
-    skipped: region.skipped,
+    skipped: [...region.skipped, ...tables.skipped],
     notes: [...[...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`), ...notes],
   };
 }
@@ -94,6 +98,7 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
 function insert(
   twin: Model,
   region: Region,
+  tables: readonly Embedding[],
   formats: ReadonlyMap<NodeProto, LayerFormats>,
   params: ReadonlyMap<string, QuantParams>,
   tensors: ReadonlyMap<string, TensorProto>,
@@ -129,6 +134,7 @@ function insert(
         reads: (node) => plan.integer || region.nodes.has(draft.origin(node)),
         isOutput: plan.integer && outputs.has(value),
       });
+    for (const table of tables) changed.push(quantizeEmbedding(draft, table));
   });
   return { model, changed };
 }
