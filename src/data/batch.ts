@@ -92,30 +92,43 @@ interface Column {
 
 /** One input of a batch. An input without axes is the same for all samples. */
 function openColumn(name: string, { type, dims, data: given }: Tensor, rows: number, places: Places): Column {
-  const { length } = given;
-  const joined = (size: number): readonly number[] => (dims.length === 0 ? dims : [size * dims[0]!, ...dims.slice(1)]);
-  const shared = dims.length === 0;
-  const make = dtypes[type].array;
+  if (dims.length === 0) {
+    const own: Tensor = { type, dims, data: given.slice() };
+    return { put: () => undefined, tensor: () => own };
+  }
+  const joined = (size: number): readonly number[] => [size * dims[0]!, ...dims.slice(1)];
+  const make = dtypes[type].array as (new (length: number) => Float32Array) | undefined;
   if (make === undefined || Array.isArray(given)) {
     const parts: (readonly string[])[] = [];
-    const part = (row: number): readonly string[] => parts[Math.min(row, parts.length - 1)]!;
     return {
-      put: (tensor, row) => void (parts[shared ? 0 : row] = tensor.data as readonly string[]),
-      tensor: (_count, size) => {
-        const all = Array.from({ length: shared ? 1 : size }, (_, row) => part(row));
+      put: (tensor, row) => void (parts[row] = tensor.data as readonly string[]),
+      tensor: (count, size) => {
+        const all = Array.from({ length: size }, (_, row) => parts[Math.min(row, count - 1)]!);
         return { type, dims: joined(size), data: all.flat() };
       },
     };
   }
-  const wanted = length * (shared ? 1 : rows);
+  const { length } = given;
   const known = places.get(name);
-  const data = (known instanceof make && known.length === wanted ? known : new make(wanted)) as Float32Array;
-  places.set(name, data);
+  const fits = known instanceof make && known.length === rows * length;
+  // A batch may end long before it is full.
+  let data = fits ? known : new make(0);
+  const reserve = (wanted: number): void => {
+    if (wanted * length <= data.length) return;
+    const larger = new make(Math.min(rows, Math.max(8, 2 * wanted)) * length);
+    larger.set(data);
+    data = larger;
+    places.set(name, data);
+  };
   return {
-    put: (tensor, row) => data.set(tensor.data as Float32Array, shared ? 0 : row * length),
+    put: (tensor, row) => {
+      reserve(row + 1);
+      data.set(tensor.data as Float32Array, row * length);
+    },
     tensor: (count, size) => {
-      for (let row = count; row < size && !shared; row++) data.copyWithin(row * length, (count - 1) * length, count * length); // prettier-ignore
-      return { type, dims: joined(size), data: shared ? data : data.subarray(0, size * length) };
+      reserve(size);
+      for (let row = count; row < size; row++) data.copyWithin(row * length, (count - 1) * length, count * length);
+      return { type, dims: joined(size), data: data.subarray(0, size * length) };
     },
   };
 }
