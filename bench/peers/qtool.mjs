@@ -15,6 +15,13 @@ export function qtoolCommand({ model, setting, samples, validation, work, output
   return { command: process.execPath, args: [...args, '--no-measure', '--no-latency', '--quiet', '--force'] };
 }
 
+/** The float model run once on the same samples. */
+export function floatCommand({ model, setting, samples, validation, work }) {
+  const data = join(work, 'data.yaml');
+  writeFileSync(data, dataFor(samples, validation, work));
+  return { command: process.execPath, args: [join(ROOT, 'bench/peers/float_once.mjs'), model, data, setting.samples] };
+}
+
 function scheduleFor({ method, perChannel, samples }) {
   return `version: 1
 quantizers:

@@ -167,9 +167,9 @@ async function runOnce(name, model, setting, samples, row) {
   if (file) {
     row.bytes = bytesOf(file);
     row.sha256 = hashOf(file);
-  } else row.failure ??= 'wrote no model';
+  } else if (TOOLS[row.tool].writes !== false) row.failure ??= 'wrote no model';
   const said =
-    row.failure ?? `${row.seconds.at(-1).toFixed(1)} s, ${gigabytes(row.peakBytes.at(-1))}, ${row.bytes} bytes`;
+    row.failure ?? `${row.seconds.at(-1).toFixed(1)} s, ${gigabytes(row.peakBytes.at(-1))}, ${row.bytes ?? 'no'} bytes`;
   console.error(`${name} ${row.setting} ${row.tool}: ${said}`);
 }
 

@@ -84,6 +84,8 @@ function groupLines(rows) {
       const [least, most] = [Math.min(...row.seconds), Math.max(...row.seconds)];
       const time = `${median(row.seconds).toFixed(1)} (${least.toFixed(1)}–${most.toFixed(1)})`;
       const cpu = row.cpuSeconds.length ? median(row.cpuSeconds).toFixed(1) : '–';
+      if (TOOLS[row.tool].writes === false)
+        return `| ${what} | ${time} | ${cpu} | ${megabytes(median(row.peakBytes))} | – | – | – | – | – |`;
       if (row.top1 === undefined)
         return `| ${what} | ${time} | ${cpu} | ${megabytes(median(row.peakBytes))} | ${whole(row.bytes)} | not judged | – | – | – |`;
       const drop = `${signed(row.difference)} ± ${row.half_interval.toFixed(2)}`;
@@ -109,11 +111,12 @@ function rank(rest) {
 
 function versionLine(versions) {
   const seen = Object.entries(versions).map(([tool, found]) => {
+    if (TOOLS[tool].writes === false) return undefined;
     if (typeof found === 'string') return `${TOOLS[tool].label}: ${found}`;
     const list = Object.entries(found).map(([name, version]) => `${name} ${version}`);
     return `${TOOLS[tool].label}: ${list.join(', ')}`;
   });
-  return [...new Set(seen.filter((line) => !line.startsWith('onnxruntime, ')))].join('; ');
+  return [...new Set(seen.filter((line) => line && !line.startsWith('onnxruntime, ')))].join('; ');
 }
 
 function latencyOf(entry) {

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { PERCENTILE, batchFor } from './cases.mjs';
-import { prepareQtool, qtoolCommand } from './qtool.mjs';
+import { floatCommand, prepareQtool, qtoolCommand } from './qtool.mjs';
 
 const SCRIPTS = fileURLToPath(new URL('./python/', import.meta.url));
 
@@ -45,6 +45,14 @@ export const TOOLS = {
     takes: ({ method }) => method !== 'default',
     prepare: prepareQtool,
     command: qtoolCommand,
+  },
+  // No tool: a bound for all of them.
+  'float-once': {
+    label: 'the float model run once, in qtool’s place',
+    takes: ({ method, perChannel }) => method === 'minmax' && perChannel,
+    prepare: prepareQtool,
+    command: floatCommand,
+    writes: false,
   },
 };
 
