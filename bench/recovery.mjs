@@ -2,9 +2,11 @@
 // What each recovery pass wins back, alone and together: accuracy, agreement with float and SQNR of the outputs.
 //
 //   npm run build && node bench/recovery.mjs <model.onnx> <data: folder or config> [root=<folder>] [bits=8] [samples=512]
-//     [limit=<validation samples>] [seed=0] [threads=1] [only=<parts of row names, comma-separated>]
+//     [limit=<validation samples>] [seed=0] [threads=1] [only=<parts of row names, comma-separated>] [against=gptq]
 //
-// Every row quantizes the float model anew with the same calibration data and settings; losing rows stay in the table.
+// Every row quantizes the float model anew with the same calibration data and settings; losing rows stay in the table. Of several
+// seeds (seed=0,1,2: as many choices of calibration samples) each row's means are printed, ± the standard deviation between
+// seeds, and by how much it differs from the row `against`, seed by seed, ± the 95 % interval of that difference's mean.
 import { openData } from '../dist/data/open.js';
 import { readModel } from '../dist/graph/file.js';
 import { modelInputs } from '../dist/graph/query.js';
@@ -57,23 +59,28 @@ const takes = (words, name) => (words.startsWith('=') ? name === words.slice(1) 
 const chosen = rows.filter(([name]) => wanted === undefined || wanted.some((words) => takes(words, name)));
 
 const model = await readModel(path);
-const data = await openData(source, modelInputs(model), {
-  root: given.root,
-  seed: given.seed === undefined ? undefined : Number(given.seed),
-  validationSamples: given.limit === undefined ? undefined : Number(given.limit),
-});
-const tools = openInstruments({
-  reference: model,
-  data,
-  metrics: await openMetrics(data),
-  batchSize: data.batchSize ?? 32,
-  threads: Number(given.threads ?? 1),
-  memoryLimit: undefined,
-  signal: new AbortController().signal,
-  progress: () => undefined,
-});
+const seeds = given.seed === undefined ? [undefined] : given.seed.split(',').map(Number);
 
-async function apply(stages) {
+async function open(seed) {
+  const data = await openData(source, modelInputs(model), {
+    root: given.root,
+    seed,
+    calibrationSamples: samples,
+    validationSamples: given.limit === undefined ? undefined : Number(given.limit),
+  });
+  return openInstruments({
+    reference: model,
+    data,
+    metrics: await openMetrics(data),
+    batchSize: data.batchSize ?? 32,
+    threads: Number(given.threads ?? 1),
+    memoryLimit: undefined,
+    signal: new AbortController().signal,
+    progress: () => undefined,
+  });
+}
+
+async function apply(tools, stages) {
   let [now, twin] = [model, undefined];
   for (const { class: name, ...options } of stages) {
     const pass = passes.find((p) => p.classes.includes(name));
@@ -85,22 +92,54 @@ async function apply(stages) {
   return now;
 }
 
+const names = ['top1', 'agreement', 'sqnr'];
 const show = (measured) =>
   measured
-    .filter(({ name }) => ['top1', 'agreement', 'sqnr'].includes(name))
+    .filter(({ name }) => names.includes(name))
     .map(({ name, value, drop, dropInterval }) => {
       const loss = name === 'top1' && drop ? ` (${(-drop).toFixed(2)} ±${dropInterval.toFixed(2)})` : '';
       return `${Number.isFinite(value) ? value.toFixed(name === 'sqnr' ? 1 : 2) : '∞'}${loss}`;
     })
     .join(' | ');
-const float = await tools.measure(model);
-console.log(`| passes (${bits}-bit weights) | top-1 % (drop) | agreement % | SQNR dB | seconds |`);
-console.log('|---|---|---|---|---|');
-console.log(`| float | ${show(float)} | |`);
-for (const [name, stages] of chosen) {
-  const began = performance.now();
-  const result = await apply(stages);
-  const seconds = (performance.now() - began) / 1000;
-  console.log(`| ${name} | ${show(await tools.measure(result))} | ${seconds.toFixed(1)} |`);
+
+const all = new Map(chosen.map(([name]) => [name, []]));
+for (const seed of seeds) {
+  const tools = await open(seed);
+  const float = await tools.measure(model);
+  if (seeds.length > 1) console.log(`\nseed ${seed}\n`);
+  console.log(`| passes (${bits}-bit weights) | top-1 % (drop) | agreement % | SQNR dB | seconds |`);
+  console.log('|---|---|---|---|---|');
+  console.log(`| float | ${show(float)} | |`);
+  for (const [name, stages] of chosen) {
+    const began = performance.now();
+    const result = await apply(tools, stages);
+    const seconds = (performance.now() - began) / 1000;
+    const measured = await tools.measure(result);
+    all.get(name).push(Object.fromEntries(measured.map((m) => [m.name, m.value])));
+    console.log(`| ${name} | ${show(measured)} | ${seconds.toFixed(1)} |`);
+  }
+  await tools.close();
 }
-await tools.close();
+
+const mean = (list) => list.reduce((a, b) => a + b, 0) / list.length;
+const deviation = (list) => Math.sqrt(list.reduce((a, b) => a + (b - mean(list)) ** 2, 0) / (list.length - 1));
+// Student's t, 97.5 %, by degrees of freedom.
+const student = [NaN, 12.71, 4.3, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26];
+if (seeds.length > 1) {
+  const other = all.get(given.against ?? 'gptq');
+  const less = other ? ` | top-1 less ${given.against ?? 'gptq'} | agreement less it` : '';
+  console.log(`\n| means of ${seeds.length} seeds | top-1 % | agreement % | SQNR dB${less} |`);
+  console.log(`|---|---|---|---${other ? '|---|---' : ''}|`);
+  const t = student[seeds.length - 1] ?? 2;
+  for (const [name, runs] of all) {
+    const cells = names.map((key) => {
+      const list = runs.map((run) => run[key]);
+      return `${mean(list).toFixed(2)} ±${deviation(list).toFixed(2)}`;
+    });
+    for (const key of other ? ['top1', 'agreement'] : []) {
+      const list = runs.map((run, i) => run[key] - other[i][key]);
+      cells.push(`${mean(list).toFixed(2)} ±${((t * deviation(list)) / Math.sqrt(list.length)).toFixed(2)}`);
+    }
+    console.log(`| ${name} | ${cells.join(' | ')} |`);
+  }
+}
