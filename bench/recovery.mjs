@@ -7,6 +7,7 @@
 // Every row quantizes the float model anew with the same calibration data and settings; losing rows stay in the table. Of several
 // seeds (seed=0,1,2: as many choices of calibration samples) each row's means are printed, ± the standard deviation between
 // seeds, and by how much it differs from the row `against`, seed by seed, ± the 95 % interval of that difference's mean.
+// With `limit` each seed judges other images too.
 import { openData } from '../dist/data/open.js';
 import { readModel } from '../dist/graph/file.js';
 import { modelInputs } from '../dist/graph/query.js';
