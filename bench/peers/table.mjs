@@ -49,7 +49,7 @@ function section(result) {
       '|---|---|---|---|---|---|---|---|---|---|---|',
       ...lines,
     ].join('\n'),
-    ...(best ? [againstBest(others, best)] : []),
+    ...againstBest(others, best),
     ...(targets.length
       ? [['| what was aimed at | aim | measured | reached |', '|---|---|---|---|', ...targets].join('\n')]
       : []),
@@ -60,13 +60,17 @@ function section(result) {
 /** qtool's rows beside the most accurate of onnxruntime's, on the same labels. */
 function againstBest(rows, best) {
   const name = ({ method, perChannel }) => `${method} per ${perChannel ? 'channel' : 'tensor'}`;
-  const peer = rows.find((row) => row.tool === best.tool && row.setting === best.setting);
+  const peer = best && rows.find((row) => row.tool === best.tool && row.setting === best.setting);
+  // Rows that ran again are not judged yet.
+  if (peer?.top1 === undefined) return [];
   const mine = rows.filter((row) => row.tool === 'qtool' && row.against_best && !row.failure);
   const differences = mine.map((row) => {
     const { difference, half_interval: half } = row.against_best;
     return `${name(row)} ${signed(difference)} ± ${half.toFixed(2)}${difference < -half ? ' (**worse**)' : ''}`;
   });
-  return `Against onnxruntime's most accurate row (${name(peer)}, ${percent(peer.top1)}), paired on the same labels, qtool: ${differences.join('; ')}.`;
+  return [
+    `Against onnxruntime's most accurate row (${name(peer)}, ${percent(peer.top1)}), paired on the same labels, qtool: ${differences.join('; ')}.`,
+  ];
 }
 
 function groupLines(rows) {

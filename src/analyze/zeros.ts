@@ -20,6 +20,8 @@ export function countZeros(tensor: TensorProto, zeroPoint: TensorProto | undefin
   if (typeOf(tensor) === 'string') return 0;
   const data = tensorData(tensor) as ArrayLike<number | bigint>;
   const points = zeroPoint === undefined ? [0] : Array.from(tensorData(zeroPoint) as ArrayLike<number>, Number);
+  const [point] = points;
+  if (points.every((other) => other === point)) return countEqual(data, point);
   const dims = dimsOf(tensor);
   const at = (axis + dims.length) % Math.max(1, dims.length);
   const [length, inner] = [dims[at] ?? 1, elementCount(dims.slice(at + 1))];
@@ -28,8 +30,14 @@ export function countZeros(tensor: TensorProto, zeroPoint: TensorProto | undefin
   for (let i = 0; i < data.length; i++) {
     const along = Math.floor(i / inner) % length;
     const blocked = (Math.floor(i / (inner * length)) * blocks + Math.floor(along / block)) * inner + (i % inner);
-    const point = points.length === 1 ? 0 : block > 0 ? blocked : along;
-    if (Number(data[i]) === points[point]) zeros++;
+    if (Number(data[i]) === points[block > 0 ? blocked : along]) zeros++;
   }
   return zeros;
+}
+
+function countEqual(data: ArrayLike<number | bigint>, value: number | undefined): number {
+  const wanted = typeof data[0] === 'bigint' ? BigInt(value ?? 0) : value;
+  let found = 0;
+  for (let i = 0; i < data.length; i++) if (data[i] === wanted) found++;
+  return found;
 }

@@ -18,7 +18,8 @@ export function bytes(count: number): string {
 
 /** `431,080`. */
 export function grouped(count: number): string {
-  return count.toLocaleString('en-US', { maximumFractionDigits: 0 });
+  // Loading the locales for toLocaleString takes 30 ms.
+  return Math.round(count).toString().replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** A share of 1 as `26.0 %`. */

@@ -19,8 +19,9 @@ export async function compressedSizes(path: string): Promise<{ readonly gzip: nu
     await pipeline(createReadStream(path), through, sink);
     return bytes;
   };
-  return {
-    gzip: await count(createGzip({ level: 9 })),
-    brotli: await count(createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality } })),
-  };
+  const [gzip, brotli] = await Promise.all([
+    count(createGzip({ level: 9 })),
+    count(createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality } })),
+  ]);
+  return { gzip, brotli };
 }
