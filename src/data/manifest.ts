@@ -1,6 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
-import { QtoolError } from '../util/error.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { labelError, onlyInput } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
@@ -90,26 +89,52 @@ function labelOf(
 /** Reads a list line by line and keeps nothing but the entries. */
 async function readList(path: string, take: Take): Promise<ImageEntry[]> {
   if (extname(path) === '.jsonl') return readJsonLines(path, take);
+  const delimiter = extname(path) === '.tsv' ? '\t' : ',';
+  const bytes = readFileSync(path);
+  const [head, ...rows] = plainTable(bytes.toString(), delimiter) ?? (await parseTable(bytes, delimiter, path));
+  const columns = head?.cells ?? [];
+  return rows.map(({ cells, line }) =>
+    take(Object.fromEntries(columns.map((name, i) => [name, cells[i]])), `${path}:${line}`),
+  );
+}
+
+interface Row {
+  readonly cells: readonly string[];
+  readonly line: number;
+}
+
+/** A table without quotes and with the same number of cells in every line; undefined for every other, which the general parser takes. */
+export function plainTable(text: string, delimiter: string): Row[] | undefined {
+  if (text.includes('"')) return undefined;
+  const rows: Row[] = [];
+  for (const [i, line] of text
+    .replace(/^\uFEFF/, '')
+    .split(/\r\n|\n/)
+    .entries()) {
+    if (line === '') continue;
+    const cells = line.split(delimiter).map((cell) => cell.trim());
+    if (line.trim() === '' || line.includes('\r') || cells.length !== (rows[0] ?? { cells }).cells.length)
+      return undefined;
+    rows.push({ cells, line: i + 1 });
+  }
+  return rows;
+}
+
+/** The same of any CSV. @throws QtoolError `data` at the line that is none. */
+export async function parseTable(bytes: Uint8Array, delimiter: string, path: string): Promise<Row[]> {
   const { parse } = await import('csv-parse/sync');
+  const rows: Row[] = [];
   try {
-    const entries: ImageEntry[] = [];
-    let columns: readonly string[] | undefined;
-    // Making objects of lines here takes half the time of the option `columns`.
-    const onRecord = (cells: readonly string[], { lines }: { readonly lines: number }): undefined => {
-      if (columns)
-        entries.push(take(Object.fromEntries(columns.map((name, i) => [name, cells[i]])), `${path}:${lines}`)); // prettier-ignore
-      else columns = cells;
-    };
-    parse(readFileSync(path), {
+    parse(bytes, {
       bom: true,
       skip_empty_lines: true,
       trim: true,
-      delimiter: extname(path) === '.tsv' ? '\t' : ',',
-      on_record: onRecord,
+      delimiter,
+      on_record: (cells: readonly string[], { lines }: { readonly lines: number }) =>
+        void rows.push({ cells, line: lines }),
     });
-    return entries;
+    return rows;
   } catch (cause) {
-    if (cause instanceof QtoolError) throw cause;
     const line = typeof cause === 'object' && cause !== null && 'lines' in cause ? `:${String(cause.lines)}` : '';
     throw dataError(`is not a table: ${messageOf(cause)}`, `${path}${line}`, undefined, cause);
   }
