@@ -19,7 +19,9 @@ export function bytes(count: number): string {
 /** `431,080`. */
 export function grouped(count: number): string {
   // Loading the locales for toLocaleString takes 30 ms.
-  return Math.round(count).toString().replace(/\B(?=(\d{3})+$)/g, ',');
+  return Math.round(count)
+    .toString()
+    .replace(/\B(?=(\d{3})+$)/g, ',');
 }
 
 /** A share of 1 as `26.0 %`. */
