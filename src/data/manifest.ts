@@ -86,7 +86,7 @@ function labelOf(
   return label;
 }
 
-/** Reads a list line by line and keeps nothing but the entries. */
+/** What `take` makes of each line of a list. */
 async function readList(path: string, take: Take): Promise<ImageEntry[]> {
   if (extname(path) === '.jsonl') return readJsonLines(path, take);
   const delimiter = extname(path) === '.tsv' ? '\t' : ',';
