@@ -1,13 +1,14 @@
 // Bundles the command line into few files: Node.js opens some 500 modules for `qtool quantize` otherwise, half a second of every call.
 //   node scripts/bundle.mjs [folder=dist/cli]
 import { rm } from 'node:fs/promises';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const outdir = process.argv[2] ?? 'dist/cli';
 
-await rm(new URL(outdir, new URL('..', import.meta.url)), { recursive: true, force: true });
+await rm(resolve(root, outdir), { recursive: true, force: true });
 await build({
   absWorkingDir: root,
   entryPoints: ['src/cli/main.ts'],

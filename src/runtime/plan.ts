@@ -68,7 +68,8 @@ export async function planFor(
 
 /** Whether shapes are those on a batch like this one. */
 function shapesFit(shapes: Shapes | undefined, { feeds }: Batch): shapes is Shapes {
-  return Object.entries(feeds).every(([name, { dims }]) => shapes?.get(name)?.dims.join() === dims.join());
+  if (shapes === undefined) return false;
+  return Object.entries(feeds).every(([name, { dims }]) => shapes.get(name)?.dims.join() === dims.join());
 }
 
 async function firstBatch(batches: () => AsyncIterable<Batch>): Promise<Batch> {

@@ -55,7 +55,9 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
     override(node)?.bits_weights === null ? 'left in float by the schedule' : undefined;
   const tables = embeddings(prepared.model, byHand);
   const changed: Note[] = [];
-  const left: Note[] = [...skipped, ...tables.skipped];
+  // A table of another type is told by both.
+  const told = new Set(skipped.map(({ layer }) => layer));
+  const left: Note[] = [...skipped, ...tables.skipped.filter(({ layer }) => !told.has(layer))];
   const quantized = edit(prepared.model, (draft) => {
     draft.requireOpset('', 13);
     for (const site of sites) {

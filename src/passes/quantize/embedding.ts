@@ -66,9 +66,10 @@ export function quantizeEmbedding(draft: Draft, { node, table }: Embedding): Not
   const { name } = table;
   const dims = dimsOf(table);
   const format = { kind: 'int', bits: 8, signed: false, symmetric: false } as const;
-  const params = minMaxParams(floatData(table), dims, format, { per: 'tensor' }, name);
+  const data = floatData(table);
+  const params = minMaxParams(data, dims, format, { per: 'tensor' }, name);
   const { scale, zeroPoint } = paramTensors({ scale: scaleName(name), zeroPoint: zeroPointName(name) }, [], params);
-  const codes = makeTensor(quantizedName(name), 'uint8', dims, quantize(floatData(table), dims, params));
+  const codes = makeTensor(quantizedName(name), 'uint8', dims, quantize(data, dims, params));
   for (const part of [codes, scale, zeroPoint]) draft.setInitializer(part);
   const { input, output } = draft.current(node);
   const value = output[0] as string;

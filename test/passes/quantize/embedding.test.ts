@@ -22,7 +22,7 @@ function network(
     opset: 13,
     ir: 8,
     inputs: [makeValue('ids', 'int64', ['N', 'T'])],
-    outputs: outputs.map((name) => makeValue(name, 'float32')),
+    outputs: outputs.map((name) => makeValue(name, name === 'halves' ? 'float16' : 'float32')),
     initializers: [makeTensor('table', 'float32', [64, 32], table), weight('w', [32, 8], 4), ...(more.tensors ?? [])],
     nodes: [
       makeNode('Gather', ['table', 'ids'], ['rows'], {}, { name: 'lookup' }),
@@ -68,6 +68,13 @@ describe.each(['static', 'dynamic'] as const)('tables of the %s quantizer', (kin
     const model = network({ nodes: [again], outputs: ['rows', 'again'] });
     const result = await runModel((await quantized(model, kind)).model, ids);
     expect(result.again?.data).toEqual(result.rows?.data);
+  });
+
+  it('are left alone in float16, which is said once', async () => {
+    const half = makeTensor('half', 'float16', [64, 32], new Uint16Array(64 * 32));
+    const node = makeNode('Gather', ['half', 'ids'], ['halves'], {}, { name: 'halves' });
+    const { skipped } = await quantized(network({ nodes: [node], tensors: [half], outputs: ['y', 'halves'] }), kind);
+    expect(skipped.filter(({ layer }) => layer === 'halves')).toHaveLength(1);
   });
 
   const tied = makeNode('MatMul', ['back', 'table_t'], ['tied']);
