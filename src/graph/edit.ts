@@ -13,6 +13,7 @@ import {
   type TensorProto,
   type ValueInfoProto,
 } from './proto.ts';
+import { renamed } from './tensor.ts';
 import { captured, consumers, initializers, isOp, layerName, opset, reads, subgraphs } from './query.ts';
 
 /**
@@ -33,7 +34,17 @@ export interface Draft {
   setAttribute(node: NodeProto, name: string, value: AttributeValue | undefined): NodeProto;
   /** Makes readers of `from` read `to`: all nodes, or those `only` picks. Refused where a subgraph captures `from`. */
   rewire(from: string, to: string, only?: (node: NodeProto, input: number) => boolean): void;
-  /** Adds an initializer or replaces that of the same name. It is a constant: an overridable input of its name goes. */
+  /**
+   * Adds a constant under a name that nothing has yet: `hint`, with a number behind it where that is taken. Returns the name,
+   * which is the only way to know it.
+   */
+  add(hint: string, tensor: TensorProto): string;
+  /**
+   * Gives an initializer another value, for all that read it; one that was listed as a graph input becomes a constant.
+   * @throws QtoolError where there is no initializer of that name.
+   */
+  replace(name: string, tensor: TensorProto): void;
+  /** To be replaced by `add` and `replace`, which say what they mean. */
   setInitializer(tensor: TensorProto): void;
   removeInitializer(name: string): void;
   /** Initializers that are listed as graph inputs (overridable defaults) become constants. Returns their names. */
@@ -111,6 +122,19 @@ function draftOf(model: Model, state: State): Draft {
   const notAnInput = (name: string): void => {
     state.inputs = state.inputs.filter((input) => input.name !== name);
   };
+  const freshName = (base: string): string => {
+    // Names of this edit so far count too: `names` is made when first asked for.
+    state.names ??= new Set([
+      ...allNames(model),
+      ...state.tensors.keys(),
+      ...state.entries.flatMap(({ node }) => [node.name, ...node.output]),
+      ...[...state.inputs, ...state.outputs].map((v) => v.name),
+    ]);
+    let name = base;
+    for (let i = 1; state.names.has(name); i++) name = `${base}_${i}`;
+    state.names.add(name);
+    return name;
+  };
   return {
     nodes: () => state.entries.filter((e) => !e.removed).map((e) => e.node),
     current: (node) => entry(node).node,
@@ -140,6 +164,17 @@ function draftOf(model: Model, state: State): Draft {
         update(before, { input: before.input.map((name, i) => (name === from && only(before, i) ? to : name)) });
       }
     },
+    add(hint, tensor) {
+      const name = freshName(hint);
+      state.tensors.set(name, tensor.name === name ? tensor : renamed(tensor, name));
+      return name;
+    },
+    replace(name, tensor) {
+      if (!state.tensors.has(name))
+        throw new QtoolError('graph', 'there is no initializer of this name to replace', { at: name });
+      notAnInput(name);
+      state.tensors.set(name, tensor.name === name ? tensor : renamed(tensor, name));
+    },
     setInitializer(tensor) {
       notAnInput(tensor.name);
       state.tensors.set(tensor.name, tensor);
@@ -158,13 +193,7 @@ function draftOf(model: Model, state: State): Draft {
       const key = domain === '' && state.opsets.has('ai.onnx') ? 'ai.onnx' : domain;
       state.opsets.set(key, Math.max(version, state.opsets.get(key) ?? 0));
     },
-    freshName(base) {
-      state.names ??= allNames(model);
-      let name = base;
-      for (let i = 1; state.names.has(name); i++) name = `${base}_${i}`;
-      state.names.add(name);
-      return name;
-    },
+    freshName,
     addOutput: (value) => void state.outputs.push(value),
     setOutputs: (values) => void (state.outputs = [...values]),
     setInput(value) {

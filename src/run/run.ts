@@ -39,8 +39,8 @@ export interface RunOptions {
   /** Whether statistics in the run folder may be used and are kept there; default true. */
   readonly cache?: boolean;
   readonly batchSize: number;
-  readonly threads?: number;
-  readonly memoryLimit?: number;
+  readonly threads?: number | undefined;
+  readonly memoryLimit?: number | undefined;
   readonly signal: AbortSignal;
   readonly log: (event: RunEvent) => void;
   /** Renders the report for the run folder; given by what stands above. */

@@ -23,7 +23,7 @@ export interface YamlDoc {
 
 type Step = { readonly key?: Node; readonly value?: Node };
 
-function step(doc: Document, node: unknown, key: PropertyKey): Step | undefined {
+function step(node: unknown, key: PropertyKey): Step | undefined {
   if (isMap(node)) {
     const pair = node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(key));
     return pair === undefined ? undefined : { key: pair.key as Node, value: (pair.value ?? pair.key) as Node };
@@ -40,7 +40,7 @@ function locate(doc: Document, path: Path, on: 'key' | 'value'): number {
   let offset = doc.contents?.range?.[0] ?? 0;
   for (const [i, key] of path.entries()) {
     if (isAlias(node)) node = node.resolve(doc);
-    const next = step(doc, node, key);
+    const next = step(node, key);
     if (next === undefined) return offset;
     const last = i === path.length - 1;
     const shown = last && on === 'key' ? (next.key ?? next.value) : next.value;
@@ -91,7 +91,7 @@ export function readYaml(text: string, file: string, code: ErrorCode = 'usage'):
     keys(path) {
       let node: unknown = doc.contents;
       for (const key of path) {
-        node = step(doc, node, key)?.value;
+        node = step(node, key)?.value;
         if (isAlias(node)) node = node.resolve(doc);
       }
       return isMap(node) ? node.items.map((item) => (isScalar(item.key) ? String(item.key.value) : '')) : [];

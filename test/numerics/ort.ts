@@ -59,7 +59,7 @@ export async function runOperator(
       ],
       initializer: inputs.map((input, i) =>
         TensorCodec.create({
-          name: names[i],
+          name: names[i] ?? '',
           dims: input.dims.map(int64),
           data_type: dtypes[input.type].code,
           raw_data: rawData(input),

@@ -61,7 +61,7 @@ function zeroFacts(model: Model, channels: Channels): Facts {
     if (found) return found;
     const axes = stored.has(value) ? (channels.axes.get(value) ?? []) : [];
     const zeros = new Set<number>();
-    axes.forEach((labels, d) => on(value, d).forEach((atom) => zeros.add(atom)));
+    axes.forEach((_, d) => on(value, d).forEach((atom) => zeros.add(atom)));
     axes.forEach((labels, d) => labels?.forEach((atom) => on(value, d).has(atom) || zeros.delete(atom)));
     known.set(value, zeros);
     return zeros;

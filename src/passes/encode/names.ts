@@ -95,9 +95,9 @@ const unnamed = [
  */
 export function withoutTalk(model: Model): Model {
   const bare = { doc_string: undefined, metadata_props: [] } as object;
-  const quiet = (node: NodeProto): NodeProto =>
-    NodeCodec.amend(node, { ...bare, ...(isOp(node, ...unnamed) ? { name: undefined } : {}) });
+  const nameless = { ...bare, name: undefined } as object;
+  const quiet = (node: NodeProto): NodeProto => NodeCodec.amend(node, isOp(node, ...unnamed) ? nameless : bare);
   const { proto, graph } = model;
   const slim = GraphCodec.amend(graph, { ...bare, node: graph.node.map(quiet), value_info: [] });
-  return modelOf(ModelCodec.amend(proto, { doc_string: undefined, graph: slim }), model.path);
+  return modelOf(ModelCodec.amend(proto, { ...({ doc_string: undefined } as object), graph: slim }), model.path);
 }

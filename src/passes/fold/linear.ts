@@ -106,8 +106,8 @@ export function replaceLinear(
   model: Model,
   layer: LinearLayer,
   change: {
-    readonly weight?: Float32Array;
-    readonly bias?: Float64Array;
+    readonly weight?: Float32Array | undefined;
+    readonly bias?: Float64Array | undefined;
     /** The name of a bias that the layer did not have; one that nobody will read any other way. */
     readonly biasName?: string | undefined;
     readonly output?: string | undefined;

@@ -12,7 +12,7 @@ import { distance, images } from './networks.ts';
 function residualNet(): Model {
   const scales = [0.3, 0.002, 0.3];
   const pads = { pads: [1, 1, 1, 1] };
-  const blocks = scales.flatMap((scale, i) => {
+  const blocks = scales.flatMap((_, i) => {
     const x = i === 0 ? 'r' : `e${i - 1}`;
     return [
       makeNode('Conv', [x, `a${i}.weight`, `a${i}.bias`], [`a${i}`], pads, { name: `a${i}` }),
