@@ -4,8 +4,8 @@ import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, producers, reads, subgraphs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, elementCount, tensorBytes } from '../graph/tensor.ts';
+import { macsOf } from '../graph/macs.ts';
 import { constantValues, layerOf, type LayerKind } from './layers.ts';
-import { macsOf } from './macs.ts';
 import { countCodes, countZeros } from './zeros.ts';
 
 /** What one layer costs. */
@@ -57,7 +57,7 @@ export function cost(model: Model, shapes: Shapes): ModelCost {
     for (const [name, fact] of facts) counted.set(name, fact);
     if (kind === undefined) continue;
     const [main] = facts;
-    const macs = macsOf(node, kind, shapes);
+    const macs = macsOf(node, shapes);
     const layer = {
       layer: layerName(node),
       op: node.op_type,

@@ -1,4 +1,5 @@
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
+import { layers } from '../../src/graph/layer.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { analyzeSqnr, type SqnrAnalysis } from '../../src/analyze/sqnr/analyze.ts';
 import { injected } from '../../src/analyze/sqnr/sources.ts';
@@ -84,11 +85,7 @@ describe('analyze: the harmonic sum', () => {
     const conv2 = sources.find((s) => s.name === 'conv2');
     // By hand: conv2 rounded to 5 bits, the outputs of that layer and of the net.
     const own = floatData(initializers(model.graph).get('conv2.weight') as never);
-    const node = model.graph.node.find((n) => n.name === 'conv2');
-    const layer = {
-      name: 'conv2',
-      weights: [{ node, tensor: initializers(model.graph).get('conv2.weight'), axis: 0 }],
-    };
+    const layer = { name: 'conv2', weights: layers(model).layers.filter(({ name }) => name === 'conv2') };
     const back = roundLayer(layer as never, 5, 'mse').data[0] as Float32Array;
     expect(conv2?.measured[at5]).toBeCloseTo(snr(own, back), 3);
     const rounded = edit(model, (d) => d.setInitializer(makeTensor('conv2.weight', 'float32', [8, 8, 3, 3], back)));
@@ -168,9 +165,11 @@ describe('analyze: the harmonic sum', () => {
         makeNode('Sub', ['ya', 'yb'], ['y'], {}, { name: 'sub' }),
       ],
     });
-    const node = linear.graph.node[0];
     const injections = ['a', 'b'].map((name) => {
-      const layer = { name, weights: [{ node, tensor: initializers(linear.graph).get(name), axis: 0 }] } as never;
+      const layer = {
+        name,
+        weights: layers(linear).layers.filter(({ weight }) => weight.tensor.name === name),
+      } as never;
       return { kind: 'weights' as const, layer, rounded: roundLayer(layer, 4, 'mse') };
     });
     const out = async (model: Model): Promise<Float32Array> =>

@@ -1,7 +1,6 @@
-import { intAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
-import { dimsOf } from '../../graph/tensor.ts';
+
 import { composeSqnr } from '../../numerics/sqnr_model.ts';
 import { plannedLayers, type PlannedLayer } from '../../passes/allocate/layers.ts';
 import { openProbe, type Probe } from '../../passes/allocate/probe.ts';
@@ -262,5 +261,6 @@ async function breakers(
 
 /** A layer whose output channels read one input channel each. */
 function isDepthwise({ weights: [first] }: PlannedLayer): boolean {
-  return first?.node.op_type === 'Conv' && intAttribute(first.node, 'group', 1) > 1 && dimsOf(first.tensor)[1] === 1;
+  const axes = first?.weight.axes;
+  return axes !== undefined && axes.groups > 1 && first?.weight.dims[axes.in[0] ?? -1] === 1;
 }

@@ -3,7 +3,7 @@ import { edit, type Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { NodeCodec } from '../../graph/proto.ts';
 import { layerName } from '../../graph/query.ts';
-import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
+import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { Tensor } from '../../data/types.ts';
 import { chooseParams, type AffineFormat } from '../../numerics/affine.ts';
 import { calibrators, observerOf, type Calibrator } from '../../numerics/calibrators.ts';
@@ -16,7 +16,7 @@ import type { PlannedLayer } from '../../passes/allocate/layers.ts';
 import type { RoundedLayer } from '../../passes/allocate/rounded.ts';
 import type { PassContext } from '../../passes/pass.ts';
 import type { QuantParams } from '../../numerics/format.ts';
-import { quantizedName, quantizeValue } from '../../passes/quantize/qdq.ts';
+import { addParams, quantizeValue } from '../../passes/quantize/qdq.ts';
 import type { Region } from '../../passes/quantize/region.ts';
 
 /** The widths that are looked at. */
@@ -57,30 +57,35 @@ export function injected(float: Model, injections: readonly Injection[], share =
     for (const injection of injections) {
       if (injection.kind === 'activation') {
         const { value, params } = injection;
-        quantizeValue(draft, { value, root: value, params, reads: () => true, isOutput: outputs.has(value) });
-        if (share < 1) dampen(draft, value, share);
+        const names = addParams(draft, value, [], params);
+        const made = quantizeValue(draft, { value, params: names, reads: () => true, isOutput: outputs.has(value) });
+        if (share < 1) dampen(draft, value, made, share);
         continue;
       }
-      injection.layer.weights.forEach(({ tensor }, i) => {
+      injection.layer.weights.forEach(({ weight: { tensor, dims } }, i) => {
         const rounded = injection.rounded.data[i] as Float32Array;
         const data = share < 1 ? floatData(tensor).map((w, k) => w + share * ((rounded[k] ?? w) - w)) : rounded;
-        draft.setInitializer(makeTensor(tensor.name, 'float32', dimsOf(tensor), data));
+        draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dims, data));
       });
     }
   });
 }
 
 /** Leaves a share of the error that QuantizeLinear and DequantizeLinear give a value: v + share · (v̂ − v). */
-function dampen(draft: Draft, value: string, share: number): void {
-  const reader = draft.nodes().find((node) => node.input[0] === quantizedName(value));
-  const writer = draft.nodes().find((node) => node.output[0] === quantizedName(value));
-  const [source, restored] = [writer?.input[0], reader?.output[0]];
-  if (!reader || source === undefined || restored === undefined) return;
-  const [whole, error, part, factor] = ['whole', 'error', 'part', 'share'].map((name) =>
-    draft.freshName(`${value}_${name}`),
-  ) as [string, string, string, string];
-  draft.setInitializer(makeTensor(factor, 'float32', [], Float32Array.of(share)));
-  draft.update(reader, { output: [whole] });
+function dampen(
+  draft: Draft,
+  value: string,
+  { source, restore }: ReturnType<typeof quantizeValue>,
+  share: number,
+): void {
+  const [restored = ''] = restore.output;
+  const [whole, error, part] = ['whole', 'error', 'part'].map((name) => draft.freshName(`${value}_${name}`)) as [
+    string,
+    string,
+    string,
+  ];
+  const factor = draft.add(`${value}_share`, makeTensor('share', 'float32', [], Float32Array.of(share)));
+  draft.update(restore, { output: [whole] });
   draft.addNode(makeNode('Sub', [whole, source], [error]));
   draft.addNode(makeNode('Mul', [error, factor], [part]));
   draft.addNode(makeNode('Add', [source, part], [restored]));
@@ -101,8 +106,8 @@ const fitted = (measured: readonly number[]): number =>
 /** Statistics and SQNRs of a layer's weights. */
 export function weightSource(layer: PlannedLayer, round: Rounder, output: readonly number[]): Source {
   let [count, sum, squares, absolute] = [0, 0, 0, 0];
-  for (const { tensor } of layer.weights)
-    for (const w of floatData(tensor)) {
+  for (const { weight } of layer.weights)
+    for (const w of floatData(weight.tensor)) {
       count++;
       sum += w;
       squares += w * w;
@@ -191,10 +196,11 @@ export async function outputErrors(
         const [first] = layer.weights;
         const node = nodes.get(layer.name);
         if (!first || !node) continue;
-        const own = floatData(first.tensor);
+        const { tensor, dims } = first.weight;
+        const own = floatData(tensor);
         const error = own.map((w, k) => w - (rounded.data[0]?.[k] ?? w));
-        draft.setInitializer(makeTensor(`sqnr_w${i}`, 'float32', dimsOf(first.tensor), error));
-        const [name, input] = [`sqnr_e${i}`, [node.input[0] ?? '', `sqnr_w${i}`]];
+        const noise = draft.add(`sqnr_w${i}`, makeTensor('noise', 'float32', dims, error));
+        const [name, input] = [`sqnr_e${i}`, [node.input[0] ?? '', noise]];
         draft.addNode(NodeCodec.amend(node, { name, input, output: [name] }));
         // Both are taken before a Relu behind the layer.
         for (const [value, name] of [

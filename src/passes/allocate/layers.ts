@@ -1,27 +1,19 @@
-import { intAttribute } from '../../graph/attribute.ts';
+import type { Layer } from '../../graph/layer.ts';
+import { macsOf } from '../../graph/macs.ts';
 import type { Model } from '../../graph/model.ts';
 import { assignNames, layerFacts, resolveNames } from '../../graph/names.ts';
-import type { NodeProto, TensorProto } from '../../graph/proto.ts';
-import { initializers, isOp, layerName } from '../../graph/query.ts';
+import type { NodeProto } from '../../graph/proto.ts';
+import { layerName } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
-import { dimsOf, elementCount, floatData } from '../../graph/tensor.ts';
+import { elementCount, floatData } from '../../graph/tensor.ts';
 import { rateCurve, stepForRate, type RateCurve } from '../../numerics/coded.ts';
 import type { NumberFormat } from '../../numerics/format.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Note } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
 import { quantizedRegion } from '../quantize/region.ts';
-import { channelAxis } from '../quantize/rules.ts';
-import { weightSites } from '../quantize/targets.ts';
+import { weightLayers } from '../quantize/targets.ts';
 import type { AllocatorOptions } from './options.ts';
-
-/** A weight tensor and a node that reads it, which decides along which axis its scales run. */
-export interface PlannedWeight {
-  readonly node: NodeProto;
-  readonly tensor: TensorProto;
-  /** Axis of the output channels. */
-  readonly axis: number;
-}
 
 /** Layers that get one width: a single one, or those that share a weight tensor or were asked to go together. */
 export interface PlannedLayer {
@@ -29,8 +21,8 @@ export interface PlannedLayer {
   readonly name: string;
   /** Names of all its nodes: what the plan is written for. */
   readonly nodes: readonly string[];
-  /** Distinct weight tensors. */
-  readonly weights: readonly PlannedWeight[];
+  /** One for each distinct weight tensor. */
+  readonly weights: readonly Layer[];
   readonly parameters: number;
   /** Multiply-accumulates of one sample. */
   readonly macs: number;
@@ -63,7 +55,7 @@ export function plannedLayers(
   shapes: Shapes,
   o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer' | 'scales'>,
 ): { readonly layers: readonly PlannedLayer[]; readonly skipped: readonly Note[] } {
-  const { sites, skipped } = o.quantizer === 'WeightOnlyQuantizer' ? weightSites(model) : kernels(model, shapes);
+  const { sites, skipped } = o.quantizer === 'WeightOnlyQuantizer' ? weightOnly(model) : kernels(model, shapes);
   const nodes = [...new Set(sites.map((site) => site.node))];
   const facts = layerFacts(model);
   const asked = o.widths ?? (o.scales === 'coded' ? quarters : wholes);
@@ -104,37 +96,36 @@ export function plannedLayers(
         at: layerName(members[0] as NodeProto),
         hint: 'take whole numbers from 2 to 8, or scales: coded',
       });
-    const weights = [...new Map(sites.filter((s) => members.includes(s.node)).map((s) => [s.weight.name, s])).values()];
+    const weights = [
+      ...new Map(sites.filter((s) => members.includes(s.node)).map((s) => [s.weight.tensor.name, s])).values(),
+    ];
     return {
       name: layerName(members[0] as NodeProto),
       nodes: members.map(layerName),
-      weights: weights.map(({ node, weight }) => ({
-        node,
-        tensor: weight,
-        axis: channelAxis(node, weight.dims.length),
-      })),
-      parameters: weights.reduce((sum, { weight }) => sum + elementCount(dimsOf(weight)), 0),
-      macs: members.reduce((sum, node) => sum + macs(node, shapes), 0),
+      weights,
+      parameters: weights.reduce((sum, { weight }) => sum + elementCount(weight.dims), 0),
+      macs: members.reduce((sum, node) => sum + known(macsOf(node, shapes)), 0),
       widths,
-      ...(o.scales === 'coded' ? { curve: rateCurve(weights.map(({ weight }) => floatData(weight))) } : {}),
+      ...(o.scales === 'coded' ? { curve: rateCurve(weights.map(({ weight }) => floatData(weight.tensor))) } : {}),
       rule: rules.join('; '),
     };
   });
   return { layers, skipped };
 }
 
-interface Site {
-  readonly node: NodeProto;
-  readonly weight: TensorProto;
+/** What the weight-only quantizer holds in fewer bits. */
+function weightOnly(model: Model): { sites: readonly Layer[]; skipped: readonly Note[] } {
+  const { layers, skipped } = weightLayers(model);
+  return { sites: layers, skipped };
 }
 
 /** What the static quantizer runs on integer kernels. */
-function kernels(model: Model, shapes: Shapes): { sites: Site[]; skipped: readonly Note[] } {
+function kernels(model: Model, shapes: Shapes): { sites: readonly Layer[]; skipped: readonly Note[] } {
   const region = quantizedRegion(model, shapes, () => undefined);
-  const tensors = initializers(model.graph);
-  const sites = model.graph.node.flatMap((node) => {
+  const { layers } = weightLayers(model);
+  const sites = layers.filter(({ node, input }) => {
     const role = region.nodes.get(node);
-    return role?.kind === 'kernel' ? [{ node, weight: tensors.get(node.input[role.weight] ?? '') as TensorProto }] : [];
+    return role?.kind === 'kernel' && role.weight === input;
   });
   return { sites, skipped: region.skipped };
 }
@@ -142,7 +133,7 @@ function kernels(model: Model, shapes: Shapes): { sites: Site[]; skipped: readon
 /** Nodes that share a weight tensor or a `together` pattern, joined; in graph order. */
 function grouped(
   nodes: readonly NodeProto[],
-  sites: readonly Site[],
+  sites: readonly Layer[],
   facts: ReturnType<typeof layerFacts>,
   together: readonly string[],
 ): { members: NodeProto[]; rule: string }[] {
@@ -160,7 +151,8 @@ function grouped(
     for (const node of members) owner.set(node, whole);
   };
   const readers = new Map<string, NodeProto[]>();
-  for (const { node, weight } of sites) readers.set(weight.name, [...(readers.get(weight.name) ?? []), node]);
+  for (const { node, weight } of sites)
+    readers.set(weight.tensor.name, [...(readers.get(weight.tensor.name) ?? []), node]);
   for (const [name, list] of readers) join(list, `shares ${name}`);
   const { matches } = resolveNames(together, facts, 'layers');
   for (const [pattern, found] of matches) {
@@ -173,15 +165,4 @@ function grouped(
   return [...new Set(nodes.map((node) => owner.get(node) as { members: NodeProto[]; rule: string }))];
 }
 
-/** Multiply-accumulates of one run of a layer; 0 where its shapes were not seen. */
-function macs(node: NodeProto, shapes: Shapes): number {
-  const output = shapes.get(node.output[0] ?? '')?.dims;
-  const weight = shapes.get(node.input[1] ?? '')?.dims;
-  if (!output || !weight) return 0;
-  if (isOp(node, 'Conv')) return elementCount(output) * elementCount(weight.slice(1));
-  if (isOp(node, 'ConvTranspose'))
-    return elementCount(shapes.get(node.input[0] ?? '')?.dims ?? []) * elementCount(weight.slice(1));
-  if (isOp(node, 'Gemm')) return elementCount(output) * (weight[intAttribute(node, 'transB', 0) === 1 ? 1 : 0] ?? 1);
-  if (isOp(node, 'MatMul')) return elementCount(output) * (weight.at(-2) ?? 1);
-  return 0;
-}
+const known = (macs: number | string): number => (typeof macs === 'number' ? macs : 0);

@@ -1,3 +1,4 @@
+import type { DType, TypedArray } from '../../graph/dtype.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { TensorProto } from '../../graph/proto.ts';
@@ -31,18 +32,22 @@ export function requantized(
   };
   return edit(model, (draft) => {
     for (const [layer, bits] of widths)
-      for (const { node, tensor } of layer.weights) {
+      for (const { node, weight } of layer.weights) {
+        const { tensor, dims } = weight;
         const stored = decoded(layerName(node), 1);
         if (!stored) continue;
         const old = floatData(stored.scale);
         const bias = floats.get(node.input[2] ?? '');
         const at = bias && decoded(layerName(node), 2);
         const inputScale = at ? (floatData(at.scale)[0] as number) / (old[0] as number) : 1;
-        const formats = { weights: plannedFormat(layer, bits), activations: undefined, perChannel: old.length > 1 };
-        const params = weightParams(node, tensor, formats, bias, inputScale, weightScales(scales));
-        const codes = quantize(floatData(tensor), dimsOf(tensor), params);
-        draft.setInitializer(makeTensor(stored.codes.name, typeOf(stored.codes), dimsOf(stored.codes), codes));
-        draft.setInitializer(makeTensor(stored.scale.name, 'float32', dimsOf(stored.scale), params.scale));
+        const biases = bias ? [{ bias, inputScale }] : [];
+        const format = plannedFormat(layer, bits);
+        const params = weightParams(weight, format, old.length > 1, biases, weightScales(scales));
+        const codes = quantize(floatData(tensor), dims, params);
+        const write = (old: TensorProto, type: DType, data: TypedArray): void =>
+          draft.replace(old.name, makeTensor(old.name, type, dimsOf(old), data));
+        write(stored.codes, typeOf(stored.codes), codes);
+        write(stored.scale, 'float32', params.scale);
         if (!bias || !at) continue;
         const step = floatData(at.scale);
         const rounded = quantizeBias(floatData(bias), inputScale, old).codes;
@@ -51,8 +56,8 @@ export function requantized(
           return value + correction * (step[step.length === 1 ? 0 : c] as number);
         });
         const now = quantizeBias(values, inputScale, params.scale);
-        draft.setInitializer(makeTensor(at.codes.name, 'int32', dimsOf(at.codes), now.codes));
-        draft.setInitializer(makeTensor(at.scale.name, 'float32', dimsOf(at.scale), now.scale));
+        write(at.codes, 'int32', now.codes);
+        write(at.scale, 'float32', now.scale);
       }
   });
 }

@@ -1,11 +1,12 @@
 import { edit } from '../../graph/edit.ts';
+import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
+import { floatData, makeTensor } from '../../graph/tensor.ts';
 import { errorSums } from '../../numerics/error.ts';
 import type { NumberFormat, QuantParams } from '../../numerics/format.ts';
 import { dequantize, quantize } from '../../numerics/quantize.ts';
-import { formatParams, type WeightScales } from '../quantize/params.ts';
-import { plannedFormat, type PlannedLayer, type PlannedWeight } from './layers.ts';
+import { formatParams, scaleAxis, type WeightScales } from '../quantize/params.ts';
+import { plannedFormat, type PlannedLayer } from './layers.ts';
 
 /** How weight scales are chosen: by the quantizer that will read the plan, or with the width (`coded`: one step a layer). */
 export type Scales = WeightScales | 'coded';
@@ -26,7 +27,7 @@ export interface RoundedLayer {
 export function roundLayer(layer: PlannedLayer, bits: number, scales: Scales): RoundedLayer {
   let [signal, noise] = [0, 0];
   const format = plannedFormat(layer, bits);
-  const data = layer.weights.map((weight) => {
+  const data = layer.weights.map(({ weight }) => {
     const own = floatData(weight.tensor);
     const back = roundWeight(weight, own, format, scales);
     const sums = errorSums(own, back);
@@ -37,25 +38,25 @@ export function roundLayer(layer: PlannedLayer, bits: number, scales: Scales): R
   return { data, noise: signal === 0 ? 0 : noise / signal };
 }
 
-function roundWeight(weight: PlannedWeight, data: Float32Array, format: NumberFormat, scales: Scales): Float32Array {
-  const dims = dimsOf(weight.tensor);
+function roundWeight(weight: Layer['weight'], data: Float32Array, format: NumberFormat, scales: Scales): Float32Array {
+  const { dims } = weight;
   const params = roundingParams(weight, format, scales);
   return dequantize(quantize(data, dims, params), dims, params);
 }
 
 /** Scales of a weight in a planned format. */
-export function roundingParams({ tensor, axis }: PlannedWeight, format: NumberFormat, scales: Scales): QuantParams {
-  return formatParams(tensor, format, axis, weightScales(scales));
+export function roundingParams(weight: Layer['weight'], format: NumberFormat, scales: Scales): QuantParams {
+  return formatParams(weight.tensor, format, scaleAxis(weight), weightScales(scales));
 }
 
 /** The float model with rounded weights in some layers: what weight quantization alone does, at float speed. */
 export function withRounded(model: Model, rounded: ReadonlyMap<PlannedLayer, RoundedLayer>): Model {
   return edit(model, (draft) => {
     for (const [layer, { data, biases }] of rounded) {
-      layer.weights.forEach(({ tensor }, i) =>
-        draft.setInitializer(makeTensor(tensor.name, 'float32', dimsOf(tensor), data[i] as Float32Array)),
+      layer.weights.forEach(({ weight: { tensor, dims } }, i) =>
+        draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dims, data[i] as Float32Array)),
       );
-      for (const [name, bias] of biases ?? []) draft.setInitializer(makeTensor(name, 'float32', [bias.length], bias));
+      for (const [name, bias] of biases ?? []) draft.replace(name, makeTensor(name, 'float32', [bias.length], bias));
     }
   });
 }

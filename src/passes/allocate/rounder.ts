@@ -1,13 +1,14 @@
+import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { initializers, layerName } from '../../graph/query.ts';
-import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
+import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { NumberFormat } from '../../numerics/format.ts';
 import { dequantize, quantize } from '../../numerics/quantize.ts';
 import { hasGram, layerGrams, type LayerGram } from '../gram.ts';
 import type { PassContext } from '../pass.ts';
 import { meanError, polish, roundingProblem, toCodes } from '../recover/rounding_problem.ts';
 import type { QuantizedLayer } from '../recover/sites.ts';
-import { plannedFormat, type PlannedLayer, type PlannedWeight } from './layers.ts';
+import { scaleAxis } from '../quantize/params.ts';
+import { plannedFormat, type PlannedLayer } from './layers.ts';
 import { roundingParams, roundLayer, type RoundedLayer, type Scales } from './rounded.ts';
 
 /** Rounds layers the way the stages after the allocator will. */
@@ -32,9 +33,9 @@ export function rounderFor(
     const plain = roundLayer(layer, bits, o.scales);
     if (!layer.weights.every(({ node }) => hasGram(node))) return plain;
     if (held?.layer !== layer) {
-      const requests = layer.weights.map(({ node, tensor }) => ({
+      const requests = layer.weights.map(({ node, weight }) => ({
         node,
-        dims: dimsOf(tensor),
+        dims: weight.dims,
         input: node.input[0] ?? '',
       }));
       held = { layer, grams: await layerGrams(ctx, float, requests, { samples: o.samples }) };
@@ -42,7 +43,7 @@ export function rounderFor(
     const { grams } = held;
     const biases = new Map<string, Float32Array>();
     const data = layer.weights.map((weight, i) =>
-      descended(float, weight, plannedFormat(layer, bits), o.scales, grams[i] as LayerGram, biases),
+      descended(weight, plannedFormat(layer, bits), o.scales, grams[i] as LayerGram, biases),
     );
     return { ...plain, data, biases };
   };
@@ -50,23 +51,22 @@ export function rounderFor(
 
 /** One weight rounded by coordinate descent on the error of the layer's output. */
 function descended(
-  float: Model,
-  weight: PlannedWeight,
+  planned: Layer,
   format: NumberFormat,
   scales: Scales,
   gram: LayerGram,
   biases: Map<string, Float32Array>,
 ): Float32Array {
-  const { node, tensor, axis } = weight;
-  const [data, dims] = [floatData(tensor), dimsOf(tensor)];
+  const { node, name, bias, weight } = planned;
+  const { dims } = weight;
+  const data = floatData(weight.tensor);
   const params = roundingParams(weight, format, scales);
   const codes = quantize(data, dims, params);
-  const bias = initializers(float.graph).get(node.input[2] ?? '');
   const layer: QuantizedLayer = {
-    ...{ name: layerName(node), node, twin: node, dims, weights: data, bias: undefined },
+    ...{ name, node, twin: node, dims, weights: data, bias: undefined },
     ...{ codes: makeTensor('codes', 'int8', dims, codes), scale: params.scale, zeroPoint: params.zeroPoint },
     scaleName: 'scale',
-    scaleAxis: params.scale.length > 1 ? axis : undefined,
+    scaleAxis: params.scale.length > 1 ? scaleAxis(weight) : undefined,
   };
   const problem = roundingProblem(layer, gram, bias !== undefined, damping);
   const best = problem.nearest.slice();

@@ -1,6 +1,7 @@
 import { encodeModel, type Model } from '../../graph/model.ts';
-import { dimsOf, elementCount, tensorBytes } from '../../graph/tensor.ts';
+import { elementCount, tensorBytes } from '../../graph/tensor.ts';
 import { QtoolError } from '../../util/error.ts';
+import { scaleAxis } from '../quantize/params.ts';
 import type { PlannedLayer } from './layers.ts';
 import { shareOf, type AllocatorOptions, type Budget } from './options.ts';
 
@@ -19,7 +20,7 @@ const activationBits = 8;
 
 /** Packed bytes of a layer's weights. */
 export function packedBytes(layer: PlannedLayer, bits: number): number {
-  return layer.weights.reduce((sum, { tensor }) => sum + Math.ceil((elementCount(dimsOf(tensor)) * bits) / 8), 0);
+  return layer.weights.reduce((sum, { weight }) => sum + Math.ceil((elementCount(weight.dims) * bits) / 8), 0);
 }
 
 /**
@@ -28,8 +29,8 @@ export function packedBytes(layer: PlannedLayer, bits: number): number {
  */
 function otherBytes(float: Model, layers: readonly PlannedLayer[]): number {
   const weights = layers.flatMap((layer) => layer.weights);
-  const stored = weights.reduce((sum, { tensor }) => sum + tensorBytes(tensor), 0);
-  const channels = weights.reduce((sum, { tensor, axis }) => sum + (dimsOf(tensor)[axis] ?? 1), 0);
+  const stored = weights.reduce((sum, { weight }) => sum + tensorBytes(weight.tensor), 0);
+  const channels = weights.reduce((sum, { weight }) => sum + (weight.dims[scaleAxis(weight) ?? -1] ?? 1), 0);
   return encodeModel(float).length - stored + 13 * channels + 1400 * weights.length;
 }
 

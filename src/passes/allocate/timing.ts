@@ -3,12 +3,12 @@ import { makeModel, makeNode, makeValue } from '../../graph/build.ts';
 import type { Model } from '../../graph/model.ts';
 import { NodeCodec, toNumber, type NodeProto, type TensorProto } from '../../graph/proto.ts';
 import { initializers, layerName, opset } from '../../graph/query.ts';
+import { channelAxis } from '../../graph/ops.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { dimsOf, elementCount, floatData, makeTensor } from '../../graph/tensor.ts';
 import { minMaxParams, quantize } from '../../numerics/quantize.ts';
 import type { PassContext } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
-import { channelAxis } from '../quantize/rules.ts';
 import type { PlannedLayer } from './layers.ts';
 
 /** Median milliseconds of a layer on one sample. */
@@ -118,7 +118,7 @@ function layerGraph(float: Model, node: NodeProto, kind: Kind, dims: readonly nu
   }
   const weight = tensors.get(node.input[1] ?? '');
   if (kind === 'integer' && weight) {
-    const [own, axis] = [dimsOf(weight), channelAxis(node, weight.dims.length)];
+    const [own, axis] = [dimsOf(weight), channelAxis(node, 1, weight.dims.length) ?? 0];
     const format = weightFormat(8, true) as never;
     const params = minMaxParams(floatData(weight), own, format, { per: 'channel', axis }, weight.name);
     constants.push(

@@ -1,20 +1,21 @@
 import * as z from 'zod';
-import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
 import { makeNode } from '../../graph/build.ts';
 import { dtypes } from '../../graph/dtype.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
+import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
 import type { NodeProto } from '../../graph/proto.ts';
-import { isOp, layerName } from '../../graph/query.ts';
-import { dimsOf, floatData, makeTensor, transposed } from '../../graph/tensor.ts';
+import { floatData, makeTensor } from '../../graph/tensor.ts';
 import { minMaxParams, quantize } from '../../numerics/quantize.ts';
+import { fromRows, rowView } from '../../numerics/rows.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { embeddings, quantizeEmbedding } from './embedding.ts';
+import { embeddings, quantizeEmbedding, type StoredTable } from './embedding.ts';
 import { overrideSelectors, overrides, resolveOverrides } from './formats.ts';
-import { dequantizedName, quantizedName, scaleName, zeroPointName } from './qdq.ts';
-import { weightSites, type WeightSite } from './targets.ts';
+import { addParams } from './qdq.ts';
+import { weightKey } from './store_weight.ts';
+import { weightLayers } from './targets.ts';
 
 const options = z.strictObject({
   bits_weights: z
@@ -49,7 +50,7 @@ export const dynamicQuantizer: Pass<DynamicOptions> = {
 async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise<PassResult> {
   const upgraded = upgradeOpset(model, 13);
   const prepared = await prepare(upgraded.model, ctx);
-  const { sites, skipped } = weightSites(prepared.model);
+  const { layers, skipped } = weightLayers(prepared.model);
   const override = resolveOverrides(o.overrides, prepared.model);
   const byHand = (node: NodeProto): string | undefined =>
     override(node)?.bits_weights === null ? 'left in float by the schedule' : undefined;
@@ -59,21 +60,21 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
   const told = new Set(skipped.map(({ layer }) => layer));
   const left: Note[] = [...skipped, ...tables.skipped.filter(({ layer }) => !told.has(layer))];
   const quantized = edit(prepared.model, (draft) => {
-    draft.requireOpset('', 13);
-    for (const site of sites) {
-      if (isOp(site.node, 'Gather')) continue;
-      const layer = layerName(site.node);
-      const reason = byHand(site.node) ?? unfit(site);
-      if (reason) left.push({ layer, text: reason });
+    const stores: Stores = { weights: new Map(), inputs: new Map() };
+    for (const layer of layers) {
+      if (layer.product.as === 'Gather') continue;
+      const reason = byHand(layer.node) ?? unfit(layer);
+      if (reason) left.push({ layer: layer.name, text: reason });
       else {
-        replace(draft, site, o);
+        replace(draft, layer, o, stores);
         changed.push({
-          layer,
+          layer: layer.name,
           text: `weights int${o.bits_weights} ${o.per_channel ? 'per channel' : 'per tensor'}, activations uint8 at run time`,
         });
       }
     }
-    for (const table of tables.sites) changed.push(quantizeEmbedding(draft, table));
+    const stored = new Map<string, StoredTable>();
+    for (const table of tables.sites) changed.push(quantizeEmbedding(draft, table, stored));
   });
   return {
     model: quantized,
@@ -84,66 +85,66 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
   };
 }
 
-function unfit({ node, input, weight }: WeightSite): string | undefined {
-  if (isOp(node, 'Conv', 'ConvTranspose'))
-    return 'ConvInteger is slower than float in onnxruntime (0.77 times at best): use static quantization';
-  if (!isOp(node, 'Gemm', 'MatMul'))
-    return `onnxruntime has no dynamic integer kernel for ${node.op_type} among standard operators`;
+function unfit({ node, input, product, weight }: Layer): string | undefined {
+  if (product.dynamic !== undefined) return product.dynamic;
   if (input !== 1) return 'its constant stands on the left of the product';
   if (weight.dims.length !== 2)
     return `its weights have ${weight.dims.length} axes; MatMulInteger is fused for matrices only`;
-  if (isOp(node, 'Gemm') && intAttribute(node, 'transA', 0) === 1) return 'transA is set';
-  if (isOp(node, 'Gemm') && (floatAttribute(node, 'alpha', 1) !== 1 || floatAttribute(node, 'beta', 1) !== 1))
-    return 'alpha or beta is not 1';
-  return undefined;
+  return product.quirk(node);
 }
 
-function replace(
-  draft: Draft,
-  { node, weight }: WeightSite,
-  { bits_weights: bits, per_channel: perChannel }: DynamicOptions,
-): void {
-  const [first, second] = dimsOf(weight) as [number, number];
-  const turned = isOp(node, 'Gemm') && intAttribute(node, 'transB', 0) === 1;
-  const dims = turned ? [second, first] : [first, second];
-  const data = turned ? transposed(floatData(weight), first, second) : floatData(weight);
-  const format = { kind: 'int', bits, signed: true, symmetric: true, narrow: true } as const;
-  const params = minMaxParams(
-    data,
-    dims,
-    format,
-    perChannel ? { per: 'channel', axis: 1 } : { per: 'tensor' },
-    weight.name,
-  );
-  const codes = quantize(data, dims, params);
-  const name = `${weight.name}${turned ? '_transposed' : ''}`;
-  const scaleDims = perChannel ? [dims[1] as number] : [];
-  draft.setInitializer(makeTensor(quantizedName(name), 'int8', dims, codes));
-  draft.setInitializer(makeTensor(scaleName(name), 'float32', scaleDims, params.scale));
-  draft.setInitializer(makeTensor(zeroPointName(name), 'int8', scaleDims, Int8Array.from(params.zeroPoint)));
+/** What several products share: weights by `weightKey`, quantized inputs by value. */
+interface Stores {
+  readonly weights: Map<string, readonly [codes: string, scale: string, zeroPoint: string]>;
+  readonly inputs: Map<string, readonly [codes: string, scale: string, zeroPoint: string]>;
+}
 
+function replace(draft: Draft, layer: Layer, o: DynamicOptions, { weights, inputs }: Stores): void {
+  const { node } = layer;
+  const key = weightKey(layer);
+  const w = weights.get(key) ?? storeTransposed(draft, layer, o);
+  weights.set(key, w);
   const current = draft.current(node);
-  const x = current.input[0] as string;
-  const y = current.output[0] as string;
-  const bias = isOp(node, 'Gemm') ? (current.input[2] ?? '') : '';
-  const xq = { codes: quantizedName(x), scale: scaleName(x), zeroPoint: zeroPointName(x) };
-  // Several products of one value share its quantization.
-  if (!draft.nodes().some((n) => n.output[0] === xq.codes))
-    draft.addNode(makeNode('DynamicQuantizeLinear', [x], [xq.codes, xq.scale, xq.zeroPoint]));
+  const [x = '', , bias = ''] = current.input;
+  const [y = ''] = current.output;
+  const xq = inputs.get(x) ?? quantizeInput(draft, x);
+  inputs.set(x, xq);
   const base = draft.freshName(`${y}_product`);
-  const result = bias ? dequantizedName(base) : y;
+  const [product, float, scale] = [`${base}_int`, `${base}_float`, `${base}_scale`].map((hint) => draft.freshName(hint)) as [
+    string,
+    string,
+    string,
+  ];
+  const result = bias ? draft.freshName(`${base}_dequantized`) : y;
   draft.removeNode(node);
-  draft.addNode(
-    makeNode(
-      'MatMulInteger',
-      [xq.codes, quantizedName(name), xq.zeroPoint, zeroPointName(name)],
-      [`${base}_int`],
-      {},
-      { name: layerName(node) },
-    ),
-  );
-  draft.addNode(makeNode('Cast', [`${base}_int`], [`${base}_float`], { to: dtypes.float32.code }));
-  draft.addNode(makeNode('Mul', [xq.scale, scaleName(name)], [scaleName(base)]));
-  draft.addNode(makeNode('Mul', [`${base}_float`, scaleName(base)], [result]));
+  draft.addNode(makeNode('MatMulInteger', [xq[0], w[0], xq[2], w[2]], [product], {}, { name: layer.name }));
+  draft.addNode(makeNode('Cast', [product], [float], { to: dtypes.float32.code }));
+  draft.addNode(makeNode('Mul', [xq[1], w[1]], [scale]));
+  draft.addNode(makeNode('Mul', [float, scale], [result]));
   if (bias) draft.addNode(makeNode('Add', [result, bias], [y]));
+}
+
+function quantizeInput(draft: Draft, x: string): readonly [string, string, string] {
+  const names = [`${x}_quantized`, `${x}_scale`, `${x}_zero_point`].map((hint) => draft.freshName(hint)) as [string, string, string];
+  draft.addNode(makeNode('DynamicQuantizeLinear', [x], names));
+  return names;
+}
+
+/** Stores a matrix as int8 [K, N]. */
+function storeTransposed(
+  draft: Draft,
+  { weight }: Layer,
+  { bits_weights: bits, per_channel: perChannel }: DynamicOptions,
+): readonly [string, string, string] {
+  const { rows, columns } = weight.view();
+  const stands = weight.axes?.out[0] === 0;
+  const dims = [columns, rows];
+  const data = stands ? fromRows(floatData(weight.tensor), rowView(dims, [1])) : floatData(weight.tensor);
+  const format = { kind: 'int', bits, signed: true, symmetric: true, narrow: true } as const;
+  const granularity = perChannel ? ({ per: 'channel', axis: 1 } as const) : ({ per: 'tensor' } as const);
+  const params = minMaxParams(data, dims, format, granularity, weight.tensor.name);
+  const name = `${weight.tensor.name}${stands ? '_transposed' : ''}`;
+  const codes = draft.add(`${name}_quantized`, makeTensor('codes', 'int8', dims, quantize(data, dims, params)));
+  const { scale, zeroPoint } = addParams(draft, name, dims, params, 'int8');
+  return [codes, scale, zeroPoint];
 }

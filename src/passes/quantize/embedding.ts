@@ -5,11 +5,11 @@ import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { captured, consumers, initializers, isOp, layerName, subgraphs } from '../../graph/query.ts';
 import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
+import type { QuantParams } from '../../numerics/format.ts';
 import { minMaxParams, quantize } from '../../numerics/quantize.ts';
 import type { Note } from '../pass.ts';
 import { describeParams } from './params.ts';
-import { quantizedName, scaleName, zeroPointName } from './qdq.ts';
-import { paramTensors } from './weights.ts';
+import { addParams, type ParamNames } from './qdq.ts';
 
 /** A Gather that looks rows up in a constant table. */
 export interface Embedding {
@@ -61,20 +61,35 @@ export function embeddings(
  * Stores a table in uint8 and dequantizes the rows that are looked up: Gather → DequantizeLinear. The other order, which other quantizers
  * write, would dequantize the whole table at every run or round the rows a second time. One scale a table: DequantizeLinear knows no scale
  * that goes with an index.
+ * @param stored tables that earlier lookups have stored.
  */
-export function quantizeEmbedding(draft: Draft, { node, table }: Embedding): Note {
+export function quantizeEmbedding(draft: Draft, { node, table }: Embedding, stored: Map<string, StoredTable>): Note {
   const { name } = table;
-  const dims = dimsOf(table);
-  const format = { kind: 'int', bits: 8, signed: false, symmetric: false } as const;
-  const data = floatData(table);
-  const params = minMaxParams(data, dims, format, { per: 'tensor' }, name);
-  const { scale, zeroPoint } = paramTensors({ scale: scaleName(name), zeroPoint: zeroPointName(name) }, [], params);
-  const codes = makeTensor(quantizedName(name), 'uint8', dims, quantize(data, dims, params));
-  for (const part of [codes, scale, zeroPoint]) draft.setInitializer(part);
+  const held = stored.get(name) ?? storeTable(draft, table);
+  stored.set(name, held);
   const { input, output } = draft.current(node);
   const value = output[0] as string;
   const rows = draft.freshName(`${value}_rows`);
-  draft.update(node, { input: [codes.name, ...input.slice(1)], output: [rows] });
-  draft.addNode(makeNode('DequantizeLinear', [rows, scale.name, zeroPoint.name], [value]));
-  return { layer: layerName(node), text: `table ${describeParams(params)}` };
+  draft.update(node, { input: [held.codes, ...input.slice(1)], output: [rows] });
+  draft.addNode(makeNode('DequantizeLinear', [rows, held.names.scale, held.names.zeroPoint], [value]));
+  return { layer: layerName(node), text: `table ${describeParams(held.params)}` };
+}
+
+/** A table's codes and scale in the model. */
+export interface StoredTable {
+  readonly codes: string;
+  readonly names: ParamNames;
+  readonly params: QuantParams;
+}
+
+function storeTable(draft: Draft, table: TensorProto): StoredTable {
+  const [data, dims] = [floatData(table), dimsOf(table)];
+  const format = { kind: 'int', bits: 8, signed: false, symmetric: false } as const;
+  const params = minMaxParams(data, dims, format, { per: 'tensor' }, table.name);
+  const codes = makeTensor('codes', 'uint8', dims, quantize(data, dims, params));
+  return {
+    codes: draft.add(`${table.name}_quantized`, codes),
+    names: addParams(draft, table.name, dims, params),
+    params,
+  };
 }

@@ -1,22 +1,18 @@
 import { makeNode } from '../../graph/build.ts';
 import { dtypes, type DType } from '../../graph/dtype.ts';
 import type { Draft } from '../../graph/edit.ts';
+import type { Weight } from '../../graph/layer.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import type { Codes } from '../../numerics/affine.ts';
 import { toFloat16 } from '../../numerics/float16.ts';
 import type { QuantParams } from '../../numerics/format.ts';
-import { dequantizedName, quantizedName, scaleName, zeroPointName } from './qdq.ts';
 import { zeroPoints } from './weights.ts';
 
 /** Codes of a weight seen as rows, and how the weight lies in the model. */
 export interface FoldedWeight {
+  /** What new names begin with. */
   readonly name: string;
-  /** Dims of the weight itself. */
-  readonly dims: readonly number[];
-  readonly rows: number;
-  readonly columns: number;
-  /** The weight itself is [columns, rows]. */
-  readonly turned: boolean;
+  readonly weight: Weight;
   readonly type: DType;
   /** [rows, columns] */
   readonly codes: Codes;
@@ -29,19 +25,20 @@ export interface FoldedWeight {
 /**
  * Stores codes and adds the nodes that decode them: Cast → Sub → Mul → Reshape (→ Transpose), standard operators on constants,
  * which onnxruntime folds into a plain float weight when the session is created: the file stays small, the speed is float's.
- * (DequantizeLinear would not be folded, but computed at every run.) The decoded value is called `dequantizedName(name)`.
+ * (DequantizeLinear would not be folded, but computed at every run.) Returns the name of the decoded value.
  */
-export function storeFolded(draft: Draft, weight: FoldedWeight): void {
-  const { name, dims, rows, columns, type, params } = weight;
+export function storeFolded(draft: Draft, { name, weight, type, codes, params, zeros }: FoldedWeight): string {
+  const { dims } = weight;
+  const { rows, columns, plain, unrolled } = weight.view();
   const { granularity } = params;
   const size = granularity.per === 'group' ? granularity.size : columns;
   const count = Math.ceil(columns / size);
   draft.requireOpset('', storageOpset(type));
   const constant = (label: string, values: readonly number[]): string => {
-    draft.setInitializer(makeTensor(label, 'int64', [values.length], BigInt64Array.from(values, BigInt)));
-    return label;
+    return draft.add(label, makeTensor(label, 'int64', [values.length], BigInt64Array.from(values, BigInt)));
   };
-  const chain = (op: string, inputs: string[], step: string, attributes: Record<string, number | number[]> = {}) => {
+  const chain = (op: string, inputs: string[], hint: string, attributes: Record<string, number | number[]> = {}) => {
+    const step = draft.freshName(hint);
     draft.addNode(makeNode(op, inputs, [step], attributes));
     return step;
   };
@@ -50,30 +47,37 @@ export function storeFolded(draft: Draft, weight: FoldedWeight): void {
   // Half the bits do for a number that many weights share, unless it is too small for them to hold.
   const real = (label: string, values: Float32Array): string => {
     const half = values.every((v) => v === 0 || (Math.abs(v) >= 2 ** -14 && Math.abs(v) < 65504));
-    draft.setInitializer(
+    const stored = draft.add(
+      label,
       half ? makeTensor(label, 'float16', perBlock, toFloat16(values)) : makeTensor(label, 'float32', perBlock, values),
     );
-    return half ? chain('Cast', [label], `${label}_cast`, { to }) : label;
+    return half ? chain('Cast', [stored], `${stored}_cast`, { to }) : stored;
   };
-  const codes = padded(weight.codes, rows, columns, size);
-  draft.setInitializer(makeTensor(quantizedName(name), type, [rows, count, size], codes));
-  let value = chain('Cast', [quantizedName(name)], `${name}_cast`, { to });
-  if (weight.zeros) value = chain('Sub', [value, real(zeroPointName(name), weight.zeros)], `${name}_centred`);
+  const stored = draft.add(
+    `${name}_quantized`,
+    makeTensor('codes', type, [rows, count, size], padded(codes, rows, columns, size)),
+  );
+  let value = chain('Cast', [stored], `${name}_cast`, { to });
+  if (zeros) value = chain('Sub', [value, real(`${name}_zero_point`, zeros)], `${name}_centred`);
   else if (params.zeroPoint.some((z) => z !== 0)) {
-    const zeros = zeroPointName(name);
-    draft.setInitializer(makeTensor(zeros, type, perBlock, zeroPoints(type, params.zeroPoint)));
-    value = chain('Sub', [value, chain('Cast', [zeros], `${zeros}_cast`, { to })], `${name}_centred`);
+    const zero = draft.add(
+      `${name}_zero_point`,
+      makeTensor('zero', type, perBlock, zeroPoints(type, params.zeroPoint)),
+    );
+    value = chain('Sub', [value, chain('Cast', [zero], `${zero}_cast`, { to })], `${name}_centred`);
   }
-  value = chain('Mul', [value, real(scaleName(name), params.scale)], `${name}_scaled`);
+  value = chain('Mul', [value, real(`${name}_scale`, params.scale)], `${name}_scaled`);
   if (count * size !== columns) {
     value = chain('Reshape', [value, constant(`${name}_padded_shape`, [rows, count * size])], `${name}_padded`);
     const cut = [constant(`${name}_from`, [0]), constant(`${name}_to`, [columns]), constant(`${name}_axis`, [1])];
     value = chain('Slice', [value, ...cut], `${name}_cut`);
   }
-  const result = dequantizedName(name);
-  const shape = constant(`${name}_shape`, weight.turned ? [rows, columns] : dims);
-  value = chain('Reshape', [value, shape], weight.turned ? `${name}_rows` : result);
-  if (weight.turned) chain('Transpose', [value], result, { perm: [1, 0] });
+  const result = `${name}_dequantized`;
+  if (plain) return chain('Reshape', [value, constant(`${name}_shape`, dims)], result);
+  // The rows as axes of their own, then in the tensor's order.
+  value = chain('Reshape', [value, constant(`${name}_shape`, unrolled.shape)], `${name}_rows`);
+  value = chain('Transpose', [value], unrolled.isSplit ? `${name}_ordered` : result, { perm: [...unrolled.perm] });
+  return unrolled.isSplit ? chain('Reshape', [value, constant(`${name}_dims`, dims)], result) : value;
 }
 
 /** The operator set that a storage type needs. */

@@ -1,40 +1,28 @@
-import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
+import { intAttribute } from '../../graph/attribute.ts';
 import { makeNode } from '../../graph/build.ts';
 import type { Draft } from '../../graph/edit.ts';
-import { isOp, layerName } from '../../graph/query.ts';
+import type { Layer } from '../../graph/layer.ts';
+import { isOp } from '../../graph/query.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import { pack } from '../../numerics/pack.ts';
-import { quantizedName, scaleName, zeroPointName } from './qdq.ts';
-import type { WeightSite } from './targets.ts';
+import { isMatrix } from './store_weight.ts';
 import type { WeightCodes } from './weight_methods.ts';
-import { isMatrix, type WeightRows } from './weight_rows.ts';
 
 /** The widths and block sizes that MatMulNBits and GatherBlockQuantized are built for in onnxruntime 1.30. */
 const widths: readonly number[] = [2, 4, 8];
 const blocks: readonly number[] = [16, 32, 64, 128, 256];
 
 /** Why a weight cannot be held by an operator of com.microsoft; undefined where it can. */
-export function unfitForNBits(
-  site: WeightSite,
-  rows: WeightRows,
-  width: number,
-  block: number | null,
-): string | undefined {
-  const { node, input } = site;
+export function unfitForNBits(layer: Layer, width: number, block: number | null): string | undefined {
+  const { node, input, product, weight } = layer;
   if (!widths.includes(width)) return `onnxruntime packs 2, 4 and 8 bits, not ${width}`;
   if (block === null || !blocks.includes(block)) return `onnxruntime packs blocks of ${blocks.join(', ')} weights`;
   if (isOp(node, 'Gather') && input === 0) {
-    if (intAttribute(node, 'axis', 0) !== 0 || site.weight.dims.length !== 2)
-      return 'its entries are not rows of a table';
-    return rows.columns % block === 0 ? undefined : `its ${rows.columns} columns are not whole blocks of ${block}`;
+    if (intAttribute(node, 'axis', 0) !== 0 || weight.dims.length !== 2) return 'its entries are not rows of a table';
+    const { columns } = weight.view();
+    return columns % block === 0 ? undefined : `its ${columns} columns are not whole blocks of ${block}`;
   }
-  if (!isMatrix(site)) return `onnxruntime has no packed ${node.op_type}`;
-  if (isOp(node, 'Gemm')) {
-    if (intAttribute(node, 'transA', 0) === 1) return 'transA is set';
-    if (floatAttribute(node, 'alpha', 1) !== 1 || floatAttribute(node, 'beta', 1) !== 1)
-      return 'alpha or beta is not 1';
-  }
-  return undefined;
+  return isMatrix(layer) ? product.quirk(node) : `onnxruntime has no packed ${node.op_type}`;
 }
 
 /**
@@ -44,44 +32,48 @@ export function unfitForNBits(
  */
 export function storeNBits(
   draft: Draft,
-  site: WeightSite,
-  rows: WeightRows,
+  { node, name: layerName, weight }: Layer,
   { codes, params }: WeightCodes,
   width: number,
   accuracy: number,
+  once: (form: string, make: () => readonly string[]) => readonly string[],
 ): string {
-  const { node, weight } = site;
-  const name = `${weight.name}${rows.turned ? '_transposed' : ''}_packed`;
-  const size = params.granularity.per === 'group' ? params.granularity.size : rows.columns;
-  const count = Math.ceil(rows.columns / size);
-  // Packed codes are unsigned; the middle code stands for a signed zero.
-  const shift = params.format.kind === 'int' && params.format.signed ? 2 ** (width - 1) : 0;
-  const blob = (size * width) / 8;
-  const packed = packRows(codes, rows.rows, rows.columns, count * size, width, shift);
-  const zeroBytes = Math.ceil((count * width) / 8);
-  const zeros = packRows(params.zeroPoint, rows.rows, count, (zeroBytes * 8) / width, width, shift);
+  const { rows, columns } = weight.view();
   const gather = isOp(node, 'Gather');
-  const dims = gather ? [rows.rows, count * blob] : [rows.rows, count, blob];
-  draft.setInitializer(makeTensor(quantizedName(name), 'uint8', dims, packed));
-  draft.setInitializer(makeTensor(scaleName(name), 'float32', [rows.rows, count], params.scale));
-  draft.setInitializer(makeTensor(zeroPointName(name), 'uint8', [rows.rows, zeroBytes], zeros));
+  const size = params.granularity.per === 'group' ? params.granularity.size : columns;
+  const stored = once(gather ? 'packed table' : 'packed', () => {
+    const name = `${weight.tensor.name}${weight.axes?.out[0] === 0 ? '' : '_transposed'}_packed`;
+    const count = Math.ceil(columns / size);
+    // Packed codes are unsigned; the middle code stands for a signed zero.
+    const shift = params.format.kind === 'int' && params.format.signed ? 2 ** (width - 1) : 0;
+    const blob = (size * width) / 8;
+    const packed = packRows(codes, rows, columns, count * size, width, shift);
+    const zeroBytes = Math.ceil((count * width) / 8);
+    const zeros = packRows(params.zeroPoint, rows, count, (zeroBytes * 8) / width, width, shift);
+    const dims = gather ? [rows, count * blob] : [rows, count, blob];
+    return [
+      draft.add(`${name}_quantized`, makeTensor('codes', 'uint8', dims, packed)),
+      draft.add(`${name}_scale`, makeTensor('scale', 'float32', [rows, count], params.scale)),
+      draft.add(`${name}_zero_point`, makeTensor('zero', 'uint8', [rows, zeroBytes], zeros)),
+    ];
+  });
   draft.requireOpset('com.microsoft', 1);
-  const stored = [quantizedName(name), scaleName(name), zeroPointName(name)] as const;
   const now = draft.current(node);
-  const data = now.input[gather ? 1 : 0] as string;
+  const [codesName = '', scale = '', zero = ''] = stored;
+  const data = now.input[gather ? 1 : 0] ?? '';
+  const result = now.output[0] ?? '';
   const bias = isOp(node, 'Gemm') ? (now.input[2] ?? '') : '';
-  const sum = bias === '' ? (now.output[0] as string) : draft.freshName(`${now.output[0]}_product`);
+  const sum = bias === '' ? result : draft.freshName(`${result}_product`);
   draft.removeNode(node);
-  const more = { name: layerName(node), domain: 'com.microsoft' };
+  const more = { name: layerName, domain: 'com.microsoft' };
   if (gather) {
     const attributes = { bits: width, block_size: size, gather_axis: 0, quantize_axis: 1 };
-    draft.addNode(makeNode('GatherBlockQuantized', [stored[0], data, stored[1], stored[2]], [sum], attributes, more));
+    draft.addNode(makeNode('GatherBlockQuantized', [codesName, data, scale, zero], [sum], attributes, more));
     return 'GatherBlockQuantized';
   }
-  const [K, N] = [rows.columns, rows.rows];
-  const attributes = { K, N, bits: width, block_size: size, accuracy_level: accuracy };
+  const attributes = { K: columns, N: rows, bits: width, block_size: size, accuracy_level: accuracy };
   draft.addNode(makeNode('MatMulNBits', [data, ...stored], [sum], attributes, more));
-  if (bias !== '') draft.addNode(makeNode('Add', [sum, bias], [now.output[0] as string]));
+  if (bias !== '') draft.addNode(makeNode('Add', [sum, bias], [result]));
   return 'MatMulNBits';
 }
 

@@ -1,3 +1,4 @@
+import type { Weight } from '../../graph/layer.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { dimsOf, floatData } from '../../graph/tensor.ts';
 import { affineFormat, chooseParams, type AffineFormat } from '../../numerics/affine.ts';
@@ -6,9 +7,9 @@ import type { Granularity, NumberFormat, QuantParams } from '../../numerics/form
 import { minMaxParams } from '../../numerics/quantize.ts';
 import type { Range } from '../../numerics/range.ts';
 import { searchParams } from '../../numerics/weight_scale.ts';
+import { must } from '../../util/must.ts';
 import type { LayerFormats } from './formats.ts';
 import type { Region } from './region.ts';
-import { channelAxis } from './rules.ts';
 
 /** The format of each root value: unsigned, asymmetric, as wide as the widest that a quantized layer reading it asks for. */
 export function activationFormats(
@@ -40,7 +41,7 @@ export function activationParams(
 ): Map<string, QuantParams> {
   const params = new Map<string, QuantParams>();
   for (const [value, format] of formats) {
-    const range = ranges.get(value) as Range;
+    const range = must(ranges, value, 'the range of');
     const clip = region.values.get(value)?.clip;
     const high = Math.min(range.max, clip?.max ?? Infinity);
     const low = Math.min(high, Math.max(range.min, clip?.min ?? -Infinity));
@@ -66,27 +67,33 @@ function belowClip(scale: number, steps: number, max: number): number {
 /** How weight scales are chosen. */
 export type WeightScales = 'minmax' | 'mse';
 
+/** A bias that is stored at input scale · weight scale. */
+export interface BiasUse {
+  readonly bias: TensorProto;
+  readonly inputScale: number;
+}
+
 /**
- * Scale and zero point of a layer's weights, from their extremes or searched for the least squared error. A channel of zeros takes the finest scale of the others, and
- * a channel whose bias would not fit int32 at scale input·weight takes a coarser one: both for the bias's sake.
+ * Scale and zero point of a weight, from its extremes or searched for the least squared error. A channel of zeros takes the finest
+ * scale of the others, and a channel of which a bias would not fit int32 at scale input·weight takes a coarser one: both for the
+ * sake of the biases, which are those of all layers that share the weight.
  */
 export function weightParams(
-  node: NodeProto,
-  weight: TensorProto,
-  formats: LayerFormats,
-  bias: TensorProto | undefined,
-  inputScale: number,
+  weight: Weight,
+  wanted: NumberFormat,
+  perChannel: boolean,
+  biases: readonly BiasUse[],
   scales: WeightScales,
 ): QuantParams {
-  const dims = dimsOf(weight);
-  const data = floatData(weight);
-  const axis = formats.perChannel ? channelAxis(node, dims.length) : undefined;
-  const params = formatParams(weight, formats.weights as NumberFormat, axis, scales);
-  if (!bias) return params;
-  return {
-    ...params,
-    scale: scalesForBias(params.scale, zeroChannels(data, dims, params.granularity), floatData(bias), inputScale),
-  };
+  const params = formatParams(weight.tensor, wanted, perChannel ? scaleAxis(weight) : undefined, scales);
+  if (biases.length === 0) return params;
+  const zero = zeroChannels(floatData(weight.tensor), weight.dims, params.granularity);
+  return { ...params, scale: biases.reduce((scale, use) => scalesForBias(scale, zero, use), params.scale) };
+}
+
+/** Axis of the scales: that of the output channels, but none for batches of matrices, whose kernel takes one scale for all. */
+export function scaleAxis({ axes }: Pick<Weight, 'axes'>): number | undefined {
+  return axes?.out.length === 1 ? axes.out[0] : undefined;
 }
 
 /**
@@ -118,16 +125,13 @@ function zeroChannels(data: Float32Array, dims: readonly number[], granularity: 
   return zero;
 }
 
-function scalesForBias(
-  scale: Float32Array,
-  zero: readonly boolean[],
-  bias: Float32Array,
-  inputScale: number,
-): Float32Array {
+function scalesForBias(scale: Float32Array, zero: readonly boolean[], { bias, inputScale }: BiasUse): Float32Array {
+  const values = floatData(bias);
   const finest = scale.reduce((low, s, c) => (zero[c] ? low : Math.min(low, s)), Infinity);
   return scale.map((own, c) => {
     const s = zero[c] ? (Number.isFinite(finest) ? finest : 1 / 128) : own;
-    const largest = scale.length === 1 ? bias.reduce((m, b) => Math.max(m, Math.abs(b)), 0) : Math.abs(bias[c] ?? 0);
+    const largest =
+      scale.length === 1 ? values.reduce((m, b) => Math.max(m, Math.abs(b)), 0) : Math.abs(values[c] ?? 0);
     return Math.max(s, (largest / inputScale / (2 ** 31 - 1)) * (1 + 2 ** -20));
   });
 }

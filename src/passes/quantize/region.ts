@@ -1,11 +1,12 @@
-import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
+import { floatAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
-import { consumers, initializers, layerName, producers, reads } from '../../graph/query.ts';
+import { consumers, initializers, isOp, layerName, producers, reads } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
-import { dimsOf, tensorNumbers, typeOf } from '../../graph/tensor.ts';
+import { dimsOf, elementCount, tensorNumbers, typeOf } from '../../graph/tensor.ts';
+import { isMove, opOf, productOf, type Role } from '../../graph/ops.ts';
+import { given } from '../../util/must.ts';
 import type { Note } from '../pass.ts';
-import { roleOf, type Role } from './rules.ts';
 
 /** A value that gets QuantizeLinear and DequantizeLinear. */
 export interface ValuePlan {
@@ -15,6 +16,8 @@ export interface ValuePlan {
   readonly clip: { readonly min: number; readonly max: number } | undefined;
   /** Whether an integer kernel makes it: then every reader reads the dequantized value, or the kernel would not fuse. */
   readonly integer: boolean;
+  /** A float layer makes it of quantized values, which onnxruntime would take for an invitation to quantize that layer too. */
+  readonly guarded: boolean;
 }
 
 /** What of a model is quantized. */
@@ -42,10 +45,11 @@ export function quantizedRegion(model: Model, shapes: Shapes, wanted: (node: Nod
   const roles = new Map<NodeProto, Role>();
   const skipped: Note[] = [];
   for (const node of graph.node) {
-    const role = roleOf(node);
-    const reason = role ? (wanted(node) ?? unfit(node, role, constant, shapes)) : stopReason(node, constant, shapes);
-    if (role && reason === undefined) roles.set(node, role);
-    else if (reason && isLayer(node, constant)) skipped.push({ layer: layerName(node), text: reason });
+    const role = opOf(node)?.quantization(node) ?? noKernel(node);
+    const known = typeof role === 'string' ? undefined : role;
+    const reason = known ? (wanted(node) ?? unfit(node, known, constant, shapes)) : stopReason(node, constant, shapes);
+    if (known && reason === undefined) roles.set(node, known);
+    else if (reason && isLayer(node, known, constant)) skipped.push({ layer: layerName(node), text: reason });
   }
   const data = (node: NodeProto): string[] => dataInputs(node, roles.get(node)).filter((name) => !constant.has(name));
   /** A Relu or Clip goes away where it is the only reader of what stands before it. */
@@ -108,9 +112,32 @@ export function quantizedRegion(model: Model, shapes: Shapes, wanted: (node: Nod
       const role = node && nodes.get(node);
       const from = role?.kind === 'same' ? values.get(node?.input[0] ?? '') : undefined;
       const clip = node && role?.kind === 'clamp' ? clipBounds(node, constant) : from?.clip;
-      values.set(value, { root: from?.root ?? value, clip, integer: role !== undefined });
+      const guarded = role === undefined && node !== undefined && isTempting(node, made, constant, quantized);
+      values.set(value, { root: from?.root ?? value, clip, integer: role !== undefined, guarded });
     }
   return { nodes, values, constants, skipped };
+}
+
+/**
+ * Whether a node, through moves and clamps, gives what a float layer with stored weights makes of a quantized value: onnxruntime's
+ * WeightBiasQuantization (1.30) quantizes the weights of Conv, ConvTranspose and Gemm in that place, with one scale for all.
+ */
+function isTempting(
+  node: NodeProto,
+  made: ReadonlyMap<string, NodeProto>,
+  constant: ReadonlyMap<string, TensorProto>,
+  quantized: ReadonlySet<string>,
+): boolean {
+  const carried = (n: NodeProto): boolean => isMove(n) || isOp(n, 'Relu', 'Clip');
+  let from: NodeProto | undefined = node;
+  while (from && carried(from)) from = made.get(from.input[0] ?? '');
+  if (!from || !isOp(from, 'Conv', 'ConvTranspose', 'Gemm') || !constant.has(from.input[1] ?? '')) return false;
+  for (let value = from.input[0] ?? ''; ;) {
+    if (quantized.has(value)) return true;
+    const maker = made.get(value);
+    if (!maker || !isMove(maker)) return false;
+    value = maker.input[0] ?? '';
+  }
 }
 
 function dataInputs(node: NodeProto, role: Role | undefined): string[] {
@@ -120,17 +147,18 @@ function dataInputs(node: NodeProto, role: Role | undefined): string[] {
 }
 
 /** Whether the report lists the node among the layers: it has weights, or an integer kernel would exist for it. */
-function isLayer(node: NodeProto, constant: ReadonlyMap<string, TensorProto>): boolean {
-  const kind = roleOf(node)?.kind;
-  if (kind === 'kernel') return true;
-  return kind === undefined && [...reads(node)].some((name) => (constant.get(name)?.dims.length ?? 0) >= 2);
+function isLayer(node: NodeProto, role: Role | undefined, constant: ReadonlyMap<string, TensorProto>): boolean {
+  if (role) return role.kind === 'kernel';
+  return [...reads(node)].some((name) => (constant.get(name)?.dims.length ?? 0) >= 2);
 }
 
 const isFloat = (name: string, shapes: Shapes): boolean => (shapes.get(name)?.type ?? 'float32') === 'float32';
 
+const noKernel = (node: NodeProto): string => `onnxruntime has no integer kernel for ${node.op_type} that QDQ fuses to`;
+
 function stopReason(node: NodeProto, constant: ReadonlyMap<string, TensorProto>, shapes: Shapes): string | undefined {
   const weights = node.input.filter((name) => (constant.get(name)?.dims.length ?? 0) >= 2 && isFloat(name, shapes));
-  return weights.length > 0 ? `onnxruntime has no integer kernel for ${node.op_type} that QDQ fuses to` : undefined;
+  return weights.length > 0 ? noKernel(node) : undefined;
 }
 
 /** Why a node with a role cannot be quantized as it is. */
@@ -148,15 +176,17 @@ function unfit(
   if (!weight) return `its weights are computed in the graph (${node.input[role.weight]}), not constant`;
   if (typeOf(weight) !== 'float32') return `its weights are ${typeOf(weight)}, not float32`;
   if (weight.dims.length < 2) return 'its weight is a vector';
+  if (elementCount(dimsOf(weight)) === 0) return 'its weight has no elements';
   if (constant.has(node.input[0] ?? '')) return 'its input is a constant';
   const bias = role.bias === undefined ? '' : (node.input[role.bias] ?? '');
   if (bias !== '' && !constant.has(bias)) return `its bias is computed in the graph (${bias})`;
-  if (node.op_type !== 'Gemm') return undefined;
-  if (intAttribute(node, 'transA', 0) === 1) return 'transA is set, which QGemm is not fused with here';
-  if (floatAttribute(node, 'alpha', 1) !== 1 || floatAttribute(node, 'beta', 1) !== 1) return 'alpha or beta is not 1';
-  const width = dimsOf(weight)[intAttribute(node, 'transB', 0) === 1 ? 0 : 1];
-  const biasTensor = bias === '' ? undefined : (constant.get(bias) as TensorProto);
-  if (biasTensor && dimsOf(biasTensor).at(-1) !== width) return 'its bias is broadcast from another shape';
+  const product = given(productOf(node), `the product that ${node.op_type} is`);
+  const quirk = product.quirk(node);
+  if (quirk !== undefined) return quirk;
+  const axis = product.axes(node, role.weight, weight.dims.length)?.out.at(-1) ?? 0;
+  const biasTensor = bias === '' ? undefined : constant.get(bias);
+  if (biasTensor && dimsOf(biasTensor).join() !== String(dimsOf(weight)[axis]))
+    return 'its bias is not one number an output';
   return undefined;
 }
 

@@ -1,16 +1,14 @@
-import { makeNode } from '../../graph/build.ts';
 import type { DType } from '../../graph/dtype.ts';
 import type { Draft } from '../../graph/edit.ts';
-import { dimsOf, makeTensor } from '../../graph/tensor.ts';
+import type { Layer } from '../../graph/layer.ts';
+import { isOp } from '../../graph/query.ts';
 import type { QuantParams } from '../../numerics/format.ts';
-import { layoutOf } from '../../numerics/layout.ts';
+import { fromRows, rowView } from '../../numerics/rows.ts';
 import { storeFolded } from './folded.ts';
 import { storeNBits, unfitForNBits } from './nbits.ts';
-import { dequantizedName, quantizedName, scaleName, zeroPointName } from './qdq.ts';
-import type { WeightSite } from './targets.ts';
+import { addDequantized, replaceInput } from './qdq.ts';
 import type { WeightCodes } from './weight_methods.ts';
-import { isMatrix, transB, turnCodes, type WeightRows } from './weight_rows.ts';
-import { zeroPoints } from './weights.ts';
+import { smallestType } from './weights.ts';
 
 /** How weights lie in the file. */
 export const storages = {
@@ -30,48 +28,59 @@ export interface StoreOptions {
   readonly relu: boolean;
 }
 
-/** The smallest ONNX type that holds codes of a width. */
-export function smallestType(width: number, signed: boolean): DType {
-  const bits = width <= 2 ? 2 : width <= 4 ? 4 : width <= 8 ? 8 : 16;
-  return `${signed ? 'int' : 'uint'}${bits}`;
+/** Whether a layer is a matrix that a Gemm or MatMul multiplies its input with from the right. */
+export function isMatrix({ node, input, weight }: Pick<Layer, 'node' | 'input' | 'weight'>): boolean {
+  return input === 1 && weight.dims.length === 2 && isOp(node, 'Gemm', 'MatMul');
 }
 
-/** Stores one weight of one node and makes the node read it; returns how it runs and, where that is not as asked, why. */
+/** What tells stored codes apart: the tensor, and the matrix that a layer sees in it. */
+export function weightKey({ weight }: Layer): string {
+  return JSON.stringify([weight.tensor.name, weight.axes]);
+}
+
+/**
+ * Stores the weight of a layer and makes its node read it; returns how it runs and, where that is not as asked, why.
+ * @param stored what layers that share the weight have stored already, by `weightKey` and the form.
+ */
 export function storeWeight(
   draft: Draft,
-  site: WeightSite,
-  rows: WeightRows,
+  layer: Layer,
   found: WeightCodes,
   { storage, bits, block, accuracy, relu }: StoreOptions,
+  stored: Map<string, readonly string[]>,
 ): string {
-  const { node, input, weight } = site;
-  const unpacked = storage === 'packed' ? (unfitForNBits(site, rows, bits, block) ?? floatZeros(found)) : undefined;
-  if (storage === 'packed' && unpacked === undefined) return storeNBits(draft, site, rows, found, bits, accuracy);
-  const matrix = storage !== 'folded' && isMatrix(site);
-  const folded = matrix ? unfitForMatMul(rows, found, bits, relu) : undefined;
-  const why = [unpacked, folded].find((reason) => reason !== undefined);
-  const because = why === undefined ? '' : ` (${why})`;
+  const { node, input, weight } = layer;
+  const name = weight.tensor.name;
+  const once = (form: string, make: () => readonly string[]): readonly string[] => {
+    const key = `${form} ${weightKey(layer)}`;
+    const names = stored.get(key) ?? make();
+    stored.set(key, names);
+    return names;
+  };
+  const unpacked = storage === 'packed' ? (unfitForNBits(layer, bits, block) ?? floatZeros(found)) : undefined;
+  if (storage === 'packed' && unpacked === undefined) return storeNBits(draft, layer, found, bits, accuracy, once);
+  const matrix = storage !== 'folded' && isMatrix(layer);
+  const unfit = matrix ? unfitForMatMul(weight.view().rows, found, bits, relu) : undefined;
+  const because = [unpacked, unfit].filter((reason) => reason !== undefined).map((reason) => ` (${reason})`)[0] ?? '';
   const type = smallestType(bits, found.params.format.signed);
-  const replaceBy = (name: string): void =>
-    void draft.update(node, { input: draft.current(node).input.map((old, i) => (i === input ? name : old)) });
-  const isThere = (name: string): boolean => draft.nodes().some((n) => n.output[0] === name);
-  if (!matrix || folded !== undefined) {
-    const decoded = dequantizedName(weight.name);
-    if (!isThere(decoded)) storeFolded(draft, { name: weight.name, dims: dimsOf(weight), ...rows, type, ...found });
-    replaceBy(decoded);
+  if (!matrix || unfit !== undefined) {
+    const [decoded = ''] = once('folded', () => [storeFolded(draft, { name, weight, type, ...found })]);
+    replaceInput(draft, node, input, decoded);
     return `float weights at load time${because}`;
   }
-  const name = transB(site) ? `${weight.name}_transposed` : weight.name;
-  if (!isThere(dequantizedName(name))) storeMatrix(draft, name, rows, found, type);
-  if (transB(site)) draft.setAttribute(node, 'transB', undefined);
-  replaceBy(dequantizedName(name));
+  const turned = weight.axes?.out[0] === 0;
+  const [decoded = ''] = once('matrix', () => [
+    storeMatrix(draft, turned ? `${name}_transposed` : name, layer, found, type),
+  ]);
+  if (turned) draft.setAttribute(node, 'transB', undefined);
+  replaceInput(draft, node, input, decoded);
   return `MatMulNBits at load time${because}`;
 }
 
 const floatZeros = ({ zeros }: WeightCodes): string | undefined => zeros && 'its zero points are no integers';
 
 /** Why a matrix cannot go behind DequantizeLinear; undefined where it can. */
-function unfitForMatMul({ rows }: WeightRows, found: WeightCodes, bits: number, relu: boolean): string | undefined {
+function unfitForMatMul(rows: number, found: WeightCodes, bits: number, relu: boolean): string | undefined {
   if (relu) return 'onnxruntime joins it with its Relu and would dequantize it at every run';
   if (bits > 8) return 'onnxruntime would decode 16 bits at every run';
   // Seen in 1.30: the rest of a row of four is read from the wrong place, and outputs are wrong without a word.
@@ -84,28 +93,23 @@ function unfitForMatMul({ rows }: WeightRows, found: WeightCodes, bits: number, 
 function storeMatrix(
   draft: Draft,
   name: string,
-  weight: WeightRows,
+  { weight }: Layer,
   { codes, params }: WeightCodes,
   type: DType,
-): void {
-  const { rows, columns } = weight;
-  const { granularity } = params;
+): string {
+  const { rows, columns } = weight.view();
+  const { granularity, format } = params;
   const size = granularity.per === 'group' ? granularity.size : undefined;
-  const dims = [columns, rows];
   const turned: QuantParams['granularity'] = size ? { per: 'group', axis: 0, size } : { per: 'channel', axis: 1 };
-  const { paramDims } = layoutOf(dims, turned);
-  const count = params.scale.length / rows;
-  const scale = new Float32Array(params.scale.length);
-  const zeroPoint = new Int32Array(scale.length);
-  for (let r = 0; r < rows; r++)
-    for (let b = 0; b < count; b++) {
-      scale[b * rows + r] = params.scale[r * count + b] as number;
-      zeroPoint[b * rows + r] = params.zeroPoint[r * count + b] as number;
-    }
-  draft.setInitializer(makeTensor(quantizedName(name), type, dims, turnCodes(codes, rows, columns)));
-  draft.setInitializer(makeTensor(scaleName(name), 'float32', paramDims, scale));
-  draft.setInitializer(makeTensor(zeroPointName(name), type, paramDims, zeroPoints(type, zeroPoint)));
-  const inputs = [quantizedName(name), scaleName(name), zeroPointName(name)];
-  const attributes: Record<string, number> = size ? { axis: 0, block_size: size } : { axis: 1 };
-  draft.addNode(makeNode('DequantizeLinear', inputs, [dequantizedName(name)], attributes));
+  const blocks = rowView([params.scale.length / rows, rows], [1]);
+  const [scale, zeroPoint] = [fromRows(params.scale, blocks), fromRows(params.zeroPoint, blocks)];
+  const columnFirst = fromRows(codes, rowView([columns, rows], [1]));
+  return addDequantized(
+    draft,
+    name,
+    [columns, rows],
+    columnFirst,
+    { format, granularity: turned, scale, zeroPoint },
+    type,
+  );
 }

@@ -1,10 +1,10 @@
+import type { Weight } from '../../graph/layer.ts';
 import type { AffineFormat, Codes } from '../../numerics/affine.ts';
 import type { Granularity, QuantParams } from '../../numerics/format.ts';
 import { gptq } from '../../numerics/gptq.ts';
 import { hqq } from '../../numerics/hqq.ts';
 import { minMaxParams, quantize } from '../../numerics/quantize.ts';
 import { bestParams, searchParams } from '../../numerics/weight_scale.ts';
-import type { WeightRows } from './weight_rows.ts';
 
 /** How the codes of weights are found; `gptq` needs calibration data, the others none. */
 export const weightMethods = {
@@ -38,16 +38,17 @@ export interface MethodOptions {
   readonly lp_norm: number;
   /** Second moments of what the rows are multiplied with, [groups, columns, columns]; rows fall into groups in order. */
   readonly moments: { readonly groups: number; readonly gram: Float64Array } | undefined;
-  /** Names the weight in errors. */
-  readonly at: string;
 }
 
 /** The codes of a weight by the chosen method; GPTQ without second moments searches scales instead. */
-export function weightCodes({ data, rows, columns }: WeightRows, o: MethodOptions): WeightCodes {
-  const { method, format, moments, at } = o;
+export function weightCodes(weight: Weight, o: MethodOptions): WeightCodes {
+  const data = weight.rows();
+  const { rows, columns } = weight.view();
+  const { method, format, moments } = o;
+  const at = weight.tensor.name;
   const dims = [rows, columns];
   const granularity = blockwise(o.block, columns);
-  if (method === 'gptq' && moments !== undefined) return gptqRows(data, rows, columns, o, moments);
+  if (method === 'gptq' && moments !== undefined) return gptqRows(data, rows, columns, { ...o, at }, moments);
   if (method === 'hqq') {
     const { codes, scale, zero } = hqq(data, dims, format, granularity, {
       zero_point: o.zero_points,
@@ -75,7 +76,7 @@ function gptqRows(
   data: Float32Array,
   rows: number,
   columns: number,
-  { format, block, damping, order, at }: MethodOptions,
+  { format, block, damping, order, at }: MethodOptions & { readonly at: string },
   { groups, gram }: NonNullable<MethodOptions['moments']>,
 ): WeightCodes {
   const granularity = blockwise(block, columns);

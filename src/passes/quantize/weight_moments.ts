@@ -1,14 +1,13 @@
 import { intAttribute } from '../../graph/attribute.ts';
 import { makeNode } from '../../graph/build.ts';
 import { edit } from '../../graph/edit.ts';
+import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
-import { dimsOf } from '../../graph/tensor.ts';
 import { hasGram, layerGrams, type GramRequest, type LayerGram } from '../gram.ts';
 import type { PassContext } from '../pass.ts';
-import type { WeightSite } from './targets.ts';
-import { isMatrix } from './weight_rows.ts';
+import { isMatrix } from './store_weight.ts';
 
 /** Bytes of second moments held at once; layers beyond that wait for another pass over the data. */
 const momentLimit = 512 * 2 ** 20;
@@ -21,13 +20,13 @@ const momentLimit = 512 * 2 ** 20;
 export async function* siteMoments(
   ctx: PassContext,
   model: Model,
-  sites: readonly WeightSite[],
+  sites: readonly Layer[],
   samples: number,
-): AsyncGenerator<{ readonly site: WeightSite; readonly moments: LayerGram | undefined }> {
+): AsyncGenerator<{ readonly site: Layer; readonly moments: LayerGram | undefined }> {
   const { model: named, states } = withStates(model, sites);
   const wanted = sites.map((site) => ({ site, request: requestOf(site, states) }));
   for (const { site, request } of wanted) if (request === undefined) yield { site, moments: undefined };
-  let group: { site: WeightSite; request: GramRequest }[] = [];
+  let group: { site: Layer; request: GramRequest }[] = [];
   let bytes = 0;
   const collected = async function* () {
     const requests = group.map((one) => one.request);
@@ -47,18 +46,16 @@ export async function* siteMoments(
   yield* collected();
 }
 
-function requestOf(
-  { node, input, weight }: WeightSite,
-  states: ReadonlyMap<NodeProto, string>,
-): GramRequest | undefined {
-  const dims = dimsOf(weight);
+function requestOf(layer: Layer, states: ReadonlyMap<NodeProto, string>): GramRequest | undefined {
+  const { node, input, weight } = layer;
+  const { dims } = weight;
   if (isOp(node, 'LSTM', 'GRU', 'RNN')) {
     const value = input === 1 ? node.input[0] : states.get(node);
     // The moments of [.., K] rows are a MatMul's.
-    const rows = makeNode('MatMul', [value ?? '', weight.name], [layerName(node)]);
+    const rows = makeNode('MatMul', [value ?? '', weight.tensor.name], [layerName(node)]);
     return { node: rows, dims: [dims[2] as number, (dims[0] as number) * (dims[1] as number)], input: value ?? '' };
   }
-  const known = hasGram(node) && (isOp(node, 'Conv') || isMatrix({ node, input, weight }));
+  const known = hasGram(node) && (isOp(node, 'Conv') || isMatrix(layer));
   return known ? { node, dims, input: node.input[0] as string } : undefined;
 }
 
@@ -71,7 +68,7 @@ function momentBytes({ node, dims }: GramRequest): number {
 /** The model with the sequence of hidden states of recurrent layers named, where it was left out. */
 function withStates(
   model: Model,
-  sites: readonly WeightSite[],
+  sites: readonly Layer[],
 ): { readonly model: Model; readonly states: ReadonlyMap<NodeProto, string> } {
   const states = new Map<NodeProto, string>();
   const named = edit(model, (draft) => {

@@ -1,9 +1,6 @@
 import type { DType } from '../../graph/dtype.ts';
-import { makeTensor } from '../../graph/tensor.ts';
-import type { TensorProto } from '../../graph/proto.ts';
 import type { Codes } from '../../numerics/affine.ts';
 import type { QuantParams } from '../../numerics/format.ts';
-import { layoutOf } from '../../numerics/layout.ts';
 
 /** The ONNX type that holds codes of a width: the runtime's integer kernels take 8 bits, so narrower codes sit in those. */
 export function storageType(format: QuantParams['format']): 'int8' | 'uint8' | 'int16' | 'uint16' {
@@ -11,19 +8,10 @@ export function storageType(format: QuantParams['format']): 'int8' | 'uint8' | '
   return format.signed ? 'int16' : 'uint16';
 }
 
-/** Scale and zero-point tensors for DequantizeLinear. Zero points are always written: QGemm does not fuse without them. */
-export function paramTensors(
-  names: { readonly scale: string; readonly zeroPoint: string },
-  dims: readonly number[],
-  params: QuantParams,
-  type: DType = storageType(params.format),
-): { readonly scale: TensorProto; readonly zeroPoint: TensorProto } {
-  const { paramDims } = layoutOf(dims, params.granularity);
-  const zeros = zeroPoints(type, params.zeroPoint);
-  return {
-    scale: makeTensor(names.scale, 'float32', paramDims, params.scale),
-    zeroPoint: makeTensor(names.zeroPoint, type, paramDims, zeros),
-  };
+/** The smallest ONNX type that holds codes of a width. */
+export function smallestType(width: number, signed: boolean): DType {
+  const bits = width <= 2 ? 2 : width <= 4 ? 4 : width <= 8 ? 8 : 16;
+  return `${signed ? 'int' : 'uint'}${bits}`;
 }
 
 /** Zero points in the array of their type. */

@@ -1,20 +1,22 @@
 import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
+import type { Layer } from '../../graph/layer.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
 import { layerName } from '../../graph/query.ts';
 import type { AffineFormat } from '../../numerics/affine.ts';
 import { prepare } from '../fold/prepare.ts';
 import { QtoolError } from '../../util/error.ts';
+import { must } from '../../util/must.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { storageOpset } from './folded.ts';
 import { beforeRelu } from './gemm_relu.ts';
 import { overrideSelectors, overrides, resolveOverrides, type Overrides } from './formats.ts';
-import { smallestType, storages, storeWeight, type Storage } from './store_weight.ts';
-import { weightSites, type WeightSite } from './targets.ts';
+import { storages, storeWeight, weightKey, type Storage } from './store_weight.ts';
+import { weightLayers } from './targets.ts';
 import { weightCodes, weightMethods, type WeightCodes, type WeightMethod } from './weight_methods.ts';
 import { siteMoments } from './weight_moments.ts';
-import { isTurned, weightRows } from './weight_rows.ts';
+import { smallestType } from './weights.ts';
 
 const described = (table: Readonly<Record<string, string>>): string =>
   Object.entries(table)
@@ -96,12 +98,12 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
   const opset = neededOpset(o, ctx);
   const upgraded = upgradeOpset(model, opset);
   const prepared = await prepare(upgraded.model, ctx);
-  const { sites, skipped } = weightSites(prepared.model);
+  const { layers: sites, skipped } = weightLayers(prepared.model);
   const width = widths(o, ctx, resolveOverrides(o.overrides, prepared.model));
   const changed: Note[] = [];
   const left: Note[] = [...skipped];
   const chosen = sites.filter((site) => {
-    if (width(site) === null) left.push({ layer: layerName(site.node), text: 'left in float by the schedule' });
+    if (width(site) === null) left.push({ layer: site.name, text: 'left in float by the schedule' });
     return width(site) !== null;
   });
   const codes = await allCodes(prepared.model, chosen, (site) => width(site) as number, o, ctx);
@@ -110,8 +112,9 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
   const slow: Note[] = [];
   const quantized = edit(prepared.model, (draft) => {
     draft.requireOpset('', opset);
+    const stored = new Map<string, readonly string[]>();
     for (const site of chosen) {
-      const found = codes.get(keyOf(site)) as Found;
+      const found = must(codes, weightKey(site), 'the codes of');
       const store = {
         storage: o.storage,
         bits: found.bits,
@@ -119,16 +122,16 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
         accuracy: o.accuracy_level,
         relu: relus.has(site.node),
       };
-      const runs = storeWeight(draft, site, weightRows(site), found.codes, store);
+      const runs = storeWeight(draft, site, found.codes, store, stored);
       const many = rowsOf(shapes.get(site.node.output[0] ?? '')?.dims ?? []);
       if (runs.startsWith('MatMulNBits') && many > fewRows)
         slow.push({
-          layer: layerName(site.node),
+          layer: site.name,
           text: `multiplies ${many} rows a sample: from ${fewRows} on MatMulNBits is no faster than float, or slower; "storage: folded" keeps float's speed`,
         });
       const scales = `one scale ${o.block_size ? `for ${o.block_size}` : 'a channel'}`;
       changed.push({
-        layer: layerName(site.node),
+        layer: site.name,
         text: `weights int${found.bits} (${found.method}), ${scales}; ${runs}`,
       });
     }
@@ -148,7 +151,7 @@ const fewRows = 8;
 const rowsOf = (dims: readonly number[]): number => dims.slice(0, -1).reduce((a, b) => a * b, 1);
 
 /** Bits of a site's weights: schedule overrides > plan > default; null = float. */
-function widths(o: WeightsOnlyOptions, ctx: PassContext, override: Overrides): (site: WeightSite) => number | null {
+function widths(o: WeightsOnlyOptions, ctx: PassContext, override: Overrides): (site: Layer) => number | null {
   return ({ node }) => {
     const own = override(node)?.bits_weights;
     if (own !== undefined) return own;
@@ -173,9 +176,6 @@ function neededOpset(o: WeightsOnlyOptions, ctx: PassContext): number {
   return Math.max(o.block_size === null ? 13 : 21, ...asked.map((bits) => storageOpset(smallestType(bits, true))));
 }
 
-/** A matrix read as it stands and turned round has rows of either kind. */
-const keyOf = (site: WeightSite): string => `${site.weight.name} ${isTurned(site)}`;
-
 interface Found {
   readonly codes: WeightCodes;
   readonly bits: number;
@@ -185,42 +185,41 @@ interface Found {
 /** Codes of every weight. A weight that several nodes read is quantized once, for the first of them. */
 async function allCodes(
   model: Model,
-  sites: readonly WeightSite[],
-  width: (site: WeightSite) => number,
+  sites: readonly Layer[],
+  width: (site: Layer) => number,
   o: WeightsOnlyOptions,
   ctx: PassContext,
 ): Promise<Map<string, Found>> {
-  const first = sites.filter((site, i) => sites.findIndex((other) => keyOf(other) === keyOf(site)) === i);
+  const first = sites.filter((site, i) => sites.findIndex((other) => weightKey(other) === weightKey(site)) === i);
   const found = new Map<string, Found>();
   const zero_points = o.weights_symmetric ? 'integer' : o.zero_points;
-  const solve = (site: WeightSite, moments: Parameters<typeof weightCodes>[1]['moments']): void => {
+  const solve = (site: Layer, moments: Parameters<typeof weightCodes>[1]['moments']): void => {
     ctx.signal.throwIfAborted();
     const bits = width(site);
-    const at = site.weight.name;
+    const at = site.weight.tensor.name;
     ctx.progress(found.size / first.length, `rounding ${at}`);
-    const codes = weightCodes(weightRows(site), {
+    const codes = weightCodes(site.weight, {
       ...o,
       zero_points,
       format: formatOf(bits, o),
       block: o.block_size,
       moments,
-      at,
     });
     const method = o.method === 'gptq' && moments === undefined ? 'mse' : o.method;
-    found.set(keyOf(site), { codes, bits, method });
+    found.set(weightKey(site), { codes, bits, method });
   };
   // GPTQ of a layer depends on the float model's inputs and its own width: trials of a fallback share it.
-  const cacheKey = (site: WeightSite): string => `gptq ${keyOf(site)} ${width(site)}`;
+  const cacheKey = (site: Layer): string => `gptq ${weightKey(site)} ${width(site)}`;
   const open = first.filter((site) => {
     const known = o.method === 'gptq' ? ctx.cache?.get(cacheKey(site)) : undefined;
-    if (known !== undefined) found.set(keyOf(site), known as Found);
+    if (known !== undefined) found.set(weightKey(site), known as Found);
     return known === undefined;
   });
   if (o.method !== 'gptq') for (const site of first) solve(site, undefined);
   else
     for await (const { site, moments } of siteMoments(ctx, model, open, o.samples)) {
       solve(site, moments);
-      ctx.cache?.set(cacheKey(site), found.get(keyOf(site)));
+      ctx.cache?.set(cacheKey(site), found.get(weightKey(site)));
     }
   return found;
 }

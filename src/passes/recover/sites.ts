@@ -1,11 +1,11 @@
 import type { Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
+import { channelAxis } from '../../graph/ops.ts';
 import { initializers, isOp, layerName, producers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, tensorData, typeOf } from '../../graph/tensor.ts';
 import { hasGram, type GramRequest } from '../gram.ts';
 import type { Note } from '../pass.ts';
-import { channelAxis } from '../quantize/rules.ts';
 
 /** A layer of a quantized model whose rounding can still be changed, beside its float twin. */
 export interface QuantizedLayer {
@@ -61,7 +61,7 @@ export function quantizedLayers(
         scale,
         scaleName: decode.input[1] ?? '',
         zeroPoint: tensorData(tensors.get(decode.input[2] ?? '') as TensorProto) as ArrayLike<number>,
-        scaleAxis: scale.length > 1 ? channelAxis(node, weight.dims.length) : undefined,
+        scaleAxis: scale.length > 1 ? channelAxis(node, 1, weight.dims.length) : undefined,
         bias: biasOf(node, made, tensors),
       });
     }
@@ -90,7 +90,7 @@ export function asRows({ node, dims }: Pick<QuantizedLayer, 'node' | 'dims'>): {
   readonly size: number;
   readonly place: (o: number, k: number) => number;
 } {
-  const axis = channelAxis(node, dims.length);
+  const axis = channelAxis(node, 1, dims.length) ?? 0;
   const rows = dims[axis] as number;
   const size = dims.reduce((a, b) => a * b, 1) / rows;
   return axis === 0 ? { rows, size, place: (o, k) => o * size + k } : { rows, size, place: (o, k) => k * rows + o };

@@ -71,8 +71,10 @@ describe('quantize/static', () => {
 
   it('leaves out what the schedule says, by name, pattern and operator type, and says so', async () => {
     const overrides = { 'conv*': { bits_weights: 'float' }, 'op:Gemm': { bits_activations: null } };
-    const { skipped, ops } = await quantized(smallConvNet(), { overrides });
-    expect(skipped.map((s) => s.layer)).toEqual(['conv1', 'conv2', 'fc']);
+    const { skipped, ops, changed } = await quantized(smallConvNet(), { overrides });
+    expect(skipped.map((s) => s.layer)).toEqual(['conv1', 'conv2']);
+    // A width for the weights and none for the activations: weights alone.
+    expect(changed.find(({ layer }) => layer === 'fc')?.text).toMatch(/^weights int8 per channel .*activations float/);
     expect(skipped[0]?.text).toBe('left in float by the schedule');
     expect(ops.QLinearConv).toBe(1);
   });

@@ -1,0 +1,361 @@
+import { floatAttribute, intAttribute, stringAttribute } from './attribute.ts';
+import type { NodeProto } from './proto.ts';
+import { isOp } from './query.ts';
+
+/**
+ * The table of operators: what their inputs mean and what onnxruntime 1.30 does with them, one row each. Everything that asks "is it
+ * a Conv?" asks the row. A row answers every question; a question that is forgotten does not compile. Sources: ONNX's operators
+ * (https://onnx.ai/onnx/operators/, `onnx__<name>.html` there) and, for com.microsoft,
+ * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md. What kernels do was measured (docs/passes/quantize.md).
+ */
+export interface Op {
+  /** What it multiplies by weights; undefined: it is no layer. */
+  readonly product: Product | undefined;
+  /** What static quantization does at it, or in a sentence why it stops there. */
+  readonly quantization: (node: NodeProto) => Role | string;
+  /** It only moves numbers: each element of the output is one of the first input, or zero. */
+  readonly moves: boolean;
+}
+
+/** The plain operator that a fused or integer one computes: `Conv` for QLinearConv. */
+export type Plain =
+  'Conv' | 'ConvTranspose' | 'DeformConv' | 'Gemm' | 'MatMul' | 'Einsum' | 'RNN' | 'Gather' | 'Attention';
+
+/** A layer: an operator that multiplies by weights where they are constant. */
+export interface Product {
+  readonly as: Plain;
+  /** Index of the activation among the inputs. */
+  readonly data: number;
+  /** Inputs that hold weights where they are constant; the first is the main one. */
+  readonly weights: readonly number[];
+  /** Input that is added to each output channel. */
+  readonly bias: number | undefined;
+  /** Further inputs that hold parameters. */
+  readonly more: readonly number[];
+  /** It multiplies integers, or holds its weights as integers while it computes. */
+  readonly integer: boolean;
+  /** Input with the weights' zero point, of operators that read integer weights themselves. */
+  readonly zeroPoint: number | undefined;
+  /** What the axes of the weight at an input are; undefined where a weight there has no such order. */
+  readonly axes: (node: NodeProto, input: number, rank: number) => WeightAxes | undefined;
+  /** Multiply-accumulates of one run: a sum of products of axis lengths, or why they are not known. */
+  readonly macs: (node: NodeProto) => readonly Factors[] | string;
+  /** Why it is no plain product x·W + b of its inputs (Gemm's alpha, beta, transA); undefined where it is. */
+  readonly quirk: (node: NodeProto) => string | undefined;
+  /** Why onnxruntime has no fast kernel for it with activations quantized at run time; undefined where it has. */
+  readonly dynamic: string | undefined;
+  /** Why onnxruntime has no integer kernel that QDQ fuses to. */
+  readonly noKernel: string | undefined;
+}
+
+/** What the axes of a weight are to its layer. Axes named nowhere are places of a kernel. */
+export interface WeightAxes {
+  /** Output channels. More than one: batches of matrices, or directions and gates; scales a channel run along the last. */
+  readonly out: readonly number[];
+  /** What is summed over, channel by channel. */
+  readonly in: readonly number[];
+  /** Groups, and which axis counts through all of them (the other counts within one). */
+  readonly groups: number;
+  readonly grouped: 'out' | 'in';
+}
+
+/** Axis lengths that are multiplied: of an input or of the output, axes `from` up to `to`, or the one `at`. */
+export type Factors = readonly {
+  readonly of: number | 'data' | 'weight' | 'out';
+  readonly from?: number;
+  readonly to?: number;
+  readonly at?: number;
+}[];
+
+/**
+ * What static quantization does at an operator, after what onnxruntime really fuses:
+ *
+ * - `kernel`: multiplies by weights, has an integer kernel. `needsOutput`: stays in float unless its output is quantized too.
+ * - `own`: has an integer kernel, or costs nothing, and gets a scale of its own for its output.
+ * - `same`: only moves numbers, so that its output takes its input's scale and no accuracy is lost.
+ * - `clamp`: disappears into the quantization of what stands before it (Relu, Clip).
+ */
+export type Role =
+  | {
+      readonly kind: 'kernel';
+      readonly weight: number;
+      readonly bias: number | undefined;
+      readonly needsOutput: boolean;
+    }
+  | { readonly kind: 'own' | 'same'; readonly inputs: readonly number[] }
+  | { readonly kind: 'clamp' };
+
+const plainAxes = (out: readonly number[], into: readonly number[], groups = 1, grouped: 'out' | 'in' = 'out') => ({
+  out,
+  in: into,
+  groups,
+  grouped,
+});
+const groupsOf = (node: NodeProto): number => intAttribute(node, 'group', 1);
+
+const convAxes: Product['axes'] = (node) => plainAxes([0], [1], groupsOf(node));
+const convTransposeAxes: Product['axes'] = (node) => plainAxes([1], [0], groupsOf(node), 'in');
+/** Y = A'·B': of B as stored [K, N], or [N, K] with transB; a constant A [M, K], or [K, M] with transA, is the transposed case. */
+const gemmAxes: Product['axes'] = (node, input) => {
+  const turned = intAttribute(node, input === 0 ? 'transA' : 'transB', 0) === 1;
+  return turned === (input === 0) ? plainAxes([1], [0]) : plainAxes([0], [1]);
+};
+/** numpy's matmul: axes before the last two are batches of matrices; a vector is one row. */
+const matMulAxes: Product['axes'] = (_, input, rank) => {
+  if (rank < 2) return undefined;
+  const batch = Array.from({ length: rank - 2 }, (_unused, d) => d);
+  return input === 0 ? plainAxes([...batch, rank - 2], [rank - 1]) : plainAxes([...batch, rank - 1], [rank - 2]);
+};
+/** W [directions, gates·hidden, input], R [directions, gates·hidden, hidden]. */
+const recurrentAxes: Product['axes'] = (_, input) => (input === 3 ? undefined : plainAxes([0, 1], [2]));
+const tableAxes: Product['axes'] = (_, _input, rank) =>
+  plainAxes(
+    [0],
+    Array.from({ length: rank - 1 }, (_unused, d) => d + 1),
+  );
+const noAxes: Product['axes'] = () => undefined;
+
+const gemmQuirk: Product['quirk'] = (node) => {
+  if (intAttribute(node, 'transA', 0) === 1) return 'transA is set';
+  const plain = floatAttribute(node, 'alpha', 1) === 1 && floatAttribute(node, 'beta', 1) === 1;
+  return plain ? undefined : 'alpha or beta is not 1';
+};
+
+/** A product of two tensors multiplies once for every combination of its indices; others depend on the order chosen. */
+const einsumMacs: Product['macs'] = (node) => {
+  const equation = stringAttribute(node, 'equation', '').replace(/\s/g, '');
+  const terms = (equation.split('->')[0] ?? '').split(',');
+  if (terms.length !== 2 || equation.includes('.'))
+    return 'its MACs are unknown: this Einsum is not a product of two tensors';
+  const seen = new Map<string, Factors[number]>();
+  terms.forEach((term, of) => [...term].forEach((index, at) => seen.set(index, { of, at })));
+  return [[...seen.values()]];
+};
+
+/** A row's answers that most products share. */
+const usual = {
+  data: 0,
+  bias: undefined,
+  more: [],
+  integer: false,
+  zeroPoint: undefined,
+  quirk: () => undefined,
+  dynamic: undefined,
+  noKernel: undefined,
+} as const;
+
+const products = {
+  // W [M, C/group, kernel…]: every output element sums over C/group · kernel.
+  Conv: {
+    ...usual,
+    as: 'Conv',
+    weights: [1],
+    bias: 2,
+    axes: convAxes,
+    macs: () => [[{ of: 'out' }, { of: 'weight', from: 1 }]],
+    dynamic: 'ConvInteger is slower than float in onnxruntime (0.77 times at best): use static quantization',
+  },
+  // W [C, M/group, kernel…]: every input element is spread over M/group · kernel.
+  ConvTranspose: {
+    ...usual,
+    as: 'ConvTranspose',
+    weights: [1],
+    bias: 2,
+    axes: convTransposeAxes,
+    macs: () => [[{ of: 'data' }, { of: 'weight', from: 1 }]],
+    dynamic: 'ConvInteger is slower than float in onnxruntime (0.77 times at best): use static quantization',
+    noKernel: 'onnxruntime has no integer kernel for ConvTranspose',
+  },
+  DeformConv: {
+    ...usual,
+    as: 'DeformConv',
+    weights: [1],
+    bias: 3,
+    axes: convAxes,
+    macs: () => [[{ of: 'out' }, { of: 'weight', from: 1 }]],
+    dynamic: 'onnxruntime has no dynamic integer kernel for DeformConv among standard operators',
+    noKernel: 'onnxruntime has no integer kernel for DeformConv',
+  },
+  Gemm: {
+    ...usual,
+    as: 'Gemm',
+    weights: [1, 0],
+    bias: 2,
+    axes: gemmAxes,
+    macs: (node) => [[{ of: 'out' }, { of: 'data', at: intAttribute(node, 'transA', 0) === 1 ? 0 : 1 }]],
+    quirk: gemmQuirk,
+  },
+  MatMul: {
+    ...usual,
+    as: 'MatMul',
+    weights: [1, 0],
+    axes: matMulAxes,
+    macs: () => [[{ of: 'out' }, { of: 'data', at: -1 }]],
+  },
+  Einsum: {
+    ...usual,
+    as: 'Einsum',
+    weights: [1, 0],
+    axes: noAxes,
+    macs: einsumMacs,
+    dynamic: 'onnxruntime has no dynamic integer kernel for Einsum among standard operators',
+    noKernel: 'onnxruntime has no integer kernel for Einsum',
+  },
+  // Once for every step of every sequence.
+  RNN: {
+    ...usual,
+    as: 'RNN',
+    weights: [1, 2],
+    bias: 3,
+    axes: recurrentAxes,
+    macs: () => [
+      [{ of: 'data', to: 2 }, { of: 'weight' }],
+      [{ of: 'data', to: 2 }, { of: 2 }],
+    ],
+    dynamic: 'onnxruntime has no dynamic integer kernel for recurrent layers among standard operators',
+    noKernel: 'onnxruntime fuses no quantized weights into LSTM, GRU or RNN',
+  },
+  Gather: {
+    ...usual,
+    as: 'Gather',
+    data: 1,
+    weights: [0],
+    axes: tableAxes,
+    macs: () => [],
+    dynamic: 'looks rows up and multiplies nothing',
+  },
+  Attention: {
+    ...usual,
+    as: 'Attention',
+    weights: [],
+    axes: noAxes,
+    macs: () => 'its MACs are unknown: Attention is not counted',
+    dynamic: 'onnxruntime has no dynamic integer kernel for Attention among standard operators',
+    noKernel: 'onnxruntime fuses no QDQ into attention',
+  },
+} as const satisfies Record<Plain, Product>;
+
+const none: Op['quantization'] = (node) => `onnxruntime has no integer kernel for ${node.op_type} that QDQ fuses to`;
+const layer = (product: Product, more: Partial<Product> = {}, role: Op['quantization'] = none): Op => ({
+  product: { ...product, ...more },
+  quantization: role,
+  moves: false,
+});
+const integer = (
+  product: Product,
+  weight: number,
+  { bias, zeroPoint, data = 0 }: { readonly bias?: number; readonly zeroPoint?: number; readonly data?: number } = {},
+): Op => layer(product, { weights: [weight], integer: true, bias, zeroPoint, data });
+
+const own = (inputs: readonly number[]): Op => ({
+  product: undefined,
+  quantization: () => ({ kind: 'own', inputs }),
+  moves: false,
+});
+const moves = (refused: (node: NodeProto) => string | undefined = () => undefined): Op => ({
+  product: undefined,
+  quantization: (node) => refused(node) ?? { kind: 'same', inputs: [0] },
+  moves: true,
+});
+const clamp: Op = { product: undefined, quantization: () => ({ kind: 'clamp' }), moves: false };
+
+const kernel =
+  (weight: number, bias: number | undefined, needsOutput: boolean): Op['quantization'] =>
+  () => ({ kind: 'kernel', weight, bias, needsOutput });
+
+const standard: Readonly<Record<string, Op>> = {
+  // A Conv whose output is not quantized stays in float; Gemm and MatMul run as QGemm and MatMulIntegerToFloat.
+  Conv: layer(products.Conv, {}, kernel(1, 2, true)),
+  Gemm: layer(products.Gemm, {}, kernel(1, 2, false)),
+  MatMul: layer(products.MatMul, {}, kernel(1, undefined, false)),
+  ConvTranspose: layer(products.ConvTranspose),
+  DeformConv: layer(products.DeformConv),
+  Einsum: layer(products.Einsum),
+  LSTM: layer(products.RNN, { more: [7] }),
+  GRU: layer(products.RNN),
+  RNN: layer(products.RNN),
+  Attention: layer(products.Attention),
+  QLinearConv: integer(products.Conv, 3, { bias: 8, zeroPoint: 5 }),
+  ConvInteger: integer(products.Conv, 1, { zeroPoint: 3 }),
+  QLinearMatMul: integer(products.MatMul, 3, { zeroPoint: 5 }),
+  MatMulInteger: integer(products.MatMul, 1, { zeroPoint: 3 }),
+  // A Gather moves what it looks up; with a constant table it is an embedding, a layer (`layerOf`).
+  Gather: { ...moves(), product: products.Gather },
+  Relu: clamp,
+  Clip: clamp,
+  Add: own([0, 1]),
+  Mul: own([0, 1]),
+  Concat: {
+    product: undefined,
+    quantization: (node) => ({ kind: 'own', inputs: node.input.map((_, i) => i) }),
+    moves: true,
+  },
+  GlobalAveragePool: own([0]),
+  AveragePool: own([0]),
+  LeakyRelu: own([0]),
+  Sigmoid: own([0]),
+  MaxPool: moves((node) =>
+    node.output.filter((o) => o !== '').length > 1 ? 'a MaxPool that gives indices has no integer kernel' : undefined,
+  ),
+  Resize: moves((node) =>
+    stringAttribute(node, 'mode', 'nearest') === 'cubic'
+      ? 'onnxruntime has no integer kernel for cubic Resize'
+      : undefined,
+  ),
+  // Zeros are exactly representable, other padding values may not be.
+  Pad: moves((node) =>
+    stringAttribute(node, 'mode', 'constant') === 'constant' && node.input[2]
+      ? 'pads with a value that may not be representable'
+      : undefined,
+  ),
+  Reshape: moves(),
+  Flatten: moves(),
+  Transpose: moves(),
+  Squeeze: moves(),
+  Unsqueeze: moves(),
+  Slice: moves(),
+  Split: moves(),
+  Identity: moves(),
+  Expand: moves(),
+  DepthToSpace: moves(),
+  SpaceToDepth: moves(),
+};
+
+const contributed: Readonly<Record<string, Op>> = {
+  FusedConv: layer(products.Conv),
+  FusedMatMul: layer(products.MatMul, { weights: [1] }),
+  FusedGemm: layer(products.Gemm),
+  QLinearConv: integer(products.Conv, 3, { bias: 8, zeroPoint: 5 }),
+  QGemm: integer(products.Gemm, 3, { bias: 6, zeroPoint: 5 }),
+  MatMulIntegerToFloat: integer(products.MatMul, 1, { bias: 6, zeroPoint: 5 }),
+  DynamicQuantizeMatMul: integer(products.MatMul, 1, { bias: 4, zeroPoint: 3 }),
+  MatMulNBits: integer(products.MatMul, 1, { bias: 5 }),
+  DynamicQuantizeLSTM: layer(products.RNN, { integer: true }),
+  GatherBlockQuantized: integer(products.Gather, 0, { data: 1 }),
+  Attention: layer(products.Attention, { weights: [1], bias: 2 }),
+  QAttention: layer(products.Attention, { weights: [1], bias: 2, integer: true }),
+  MultiHeadAttention: layer(products.Attention),
+  GroupQueryAttention: layer(products.Attention),
+};
+
+/** The row of a node's operator; undefined for operators that nothing here is known of. */
+export function opOf(node: NodeProto): Op | undefined {
+  if (node.domain === 'com.microsoft') return contributed[node.op_type];
+  if (node.domain === 'com.microsoft.nchwc' && node.op_type === 'Conv') return standard.Conv;
+  return isOp(node, node.op_type) ? standard[node.op_type] : undefined;
+}
+
+/** What a node multiplies by weights; undefined for operators that are no layers (activations, pooling, moving data). */
+export function productOf(node: NodeProto): Product | undefined {
+  return opOf(node)?.product;
+}
+
+/** Whether a node only moves numbers. */
+export function isMove(node: NodeProto): boolean {
+  return opOf(node)?.moves === true;
+}
+
+/** Axis of a weight's output channels that scales run along: the last one where there are several. */
+export function channelAxis(node: NodeProto, input: number, rank: number): number | undefined {
+  return productOf(node)?.axes(node, input, rank)?.out.at(-1);
+}
