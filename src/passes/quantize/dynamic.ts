@@ -14,8 +14,7 @@ import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { embeddings, quantizeEmbedding, type StoredTable } from './embedding.ts';
 import { overrideSelectors, overrides, resolveOverrides } from './formats.ts';
 import { addParams } from './qdq.ts';
-import { weightKey } from './store_weight.ts';
-import { weightLayers } from './targets.ts';
+import { weightKey, weightLayers } from './targets.ts';
 
 const options = z.strictObject({
   bits_weights: z
@@ -110,11 +109,9 @@ function replace(draft: Draft, layer: Layer, o: DynamicOptions, { weights, input
   const xq = inputs.get(x) ?? quantizeInput(draft, x);
   inputs.set(x, xq);
   const base = draft.freshName(`${y}_product`);
-  const [product, float, scale] = [`${base}_int`, `${base}_float`, `${base}_scale`].map((hint) => draft.freshName(hint)) as [
-    string,
-    string,
-    string,
-  ];
+  const [product, float, scale] = [`${base}_int`, `${base}_float`, `${base}_scale`].map((hint) =>
+    draft.freshName(hint),
+  ) as [string, string, string];
   const result = bias ? draft.freshName(`${base}_dequantized`) : y;
   draft.removeNode(node);
   draft.addNode(makeNode('MatMulInteger', [xq[0], w[0], xq[2], w[2]], [product], {}, { name: layer.name }));
@@ -125,7 +122,11 @@ function replace(draft: Draft, layer: Layer, o: DynamicOptions, { weights, input
 }
 
 function quantizeInput(draft: Draft, x: string): readonly [string, string, string] {
-  const names = [`${x}_quantized`, `${x}_scale`, `${x}_zero_point`].map((hint) => draft.freshName(hint)) as [string, string, string];
+  const names = [`${x}_quantized`, `${x}_scale`, `${x}_zero_point`].map((hint) => draft.freshName(hint)) as [
+    string,
+    string,
+    string,
+  ];
   draft.addNode(makeNode('DynamicQuantizeLinear', [x], names));
   return names;
 }

@@ -5,7 +5,7 @@ import type { Layer } from '../../graph/layer.ts';
 import { isOp } from '../../graph/query.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import { pack } from '../../numerics/pack.ts';
-import { isMatrix } from './store_weight.ts';
+import { isMatrix } from './targets.ts';
 import type { WeightCodes } from './weight_methods.ts';
 
 /** The widths and block sizes that MatMulNBits and GatherBlockQuantized are built for in onnxruntime 1.30. */

@@ -1,12 +1,12 @@
 import type { DType } from '../../graph/dtype.ts';
 import type { Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
-import { isOp } from '../../graph/query.ts';
 import type { QuantParams } from '../../numerics/format.ts';
 import { fromRows, rowView } from '../../numerics/rows.ts';
 import { storeFolded } from './folded.ts';
 import { storeNBits, unfitForNBits } from './nbits.ts';
 import { addDequantized, replaceInput } from './qdq.ts';
+import { isMatrix, weightKey } from './targets.ts';
 import type { WeightCodes } from './weight_methods.ts';
 import { smallestType } from './weights.ts';
 
@@ -26,16 +26,6 @@ export interface StoreOptions {
   readonly accuracy: number;
   /** onnxruntime joins the layer with a Relu (`beforeRelu`). */
   readonly relu: boolean;
-}
-
-/** Whether a layer is a matrix that a Gemm or MatMul multiplies its input with from the right. */
-export function isMatrix({ node, input, weight }: Pick<Layer, 'node' | 'input' | 'weight'>): boolean {
-  return input === 1 && weight.dims.length === 2 && isOp(node, 'Gemm', 'MatMul');
-}
-
-/** What tells stored codes apart: the tensor, and the matrix that a layer sees in it. */
-export function weightKey({ weight }: Layer): string {
-  return JSON.stringify([weight.tensor.name, weight.axes]);
 }
 
 /**

@@ -1,6 +1,6 @@
 import { innerLayers, layers, type Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { layerName } from '../../graph/query.ts';
+import { isOp, layerName } from '../../graph/query.ts';
 import { floatData, typeOf } from '../../graph/tensor.ts';
 import { firstNonFinite } from '../../numerics/finite.ts';
 import type { Note } from '../pass.ts';
@@ -41,4 +41,14 @@ export function weightLayers(model: Model): { readonly layers: readonly Layer[];
     return text === undefined;
   });
   return { layers: fit, skipped };
+}
+
+/** Whether a layer is a matrix that a Gemm or MatMul multiplies its input with from the right. */
+export function isMatrix({ node, input, weight }: Pick<Layer, 'node' | 'input' | 'weight'>): boolean {
+  return input === 1 && weight.dims.length === 2 && isOp(node, 'Gemm', 'MatMul');
+}
+
+/** What tells stored codes apart: the tensor, and the matrix that a layer sees in it. */
+export function weightKey({ weight }: Layer): string {
+  return JSON.stringify([weight.tensor.name, weight.axes]);
 }

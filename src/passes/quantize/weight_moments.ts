@@ -7,7 +7,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { hasGram, layerGrams, type GramRequest, type LayerGram } from '../gram.ts';
 import type { PassContext } from '../pass.ts';
-import { isMatrix } from './store_weight.ts';
+import { isMatrix } from './targets.ts';
 
 /** Bytes of second moments held at once; layers beyond that wait for another pass over the data. */
 const momentLimit = 512 * 2 ** 20;
