@@ -6,6 +6,8 @@ import { encoder } from './encode/encode.ts';
 import { foldAffine } from './fold/affine.ts';
 import { foldBatchNorm } from './fold/batchnorm.ts';
 import { foldConstants } from './fold/constants.ts';
+import { foldEinsum } from './fold/einsum.ts';
+import { foldGemm } from './fold/gemm.ts';
 import { foldIdentity } from './fold/identity.ts';
 import { anyPass, type Pass } from './pass.ts';
 import { agpPruner } from './prune/agp.ts';
@@ -50,6 +52,8 @@ import { reestimate } from './recover/reestimate.ts';
  */
 export const passes: readonly Pass[] = [
   anyPass(foldConstants),
+  anyPass(foldGemm),
+  anyPass(foldEinsum),
   anyPass(foldIdentity),
   anyPass(foldAffine),
   anyPass(foldBatchNorm),

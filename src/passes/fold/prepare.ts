@@ -3,11 +3,15 @@ import type { Note, Pass, PassContext } from '../pass.ts';
 import { foldAffine } from './affine.ts';
 import { foldBatchNorm } from './batchnorm.ts';
 import { foldConstants } from './constants.ts';
+import { foldEinsum } from './einsum.ts';
+import { foldGemm } from './gemm.ts';
 import { foldIdentity } from './identity.ts';
 
 /** The passes of this folder, which change how a model is written and not what it computes, in the order to run them. */
 export const foldPasses: readonly Pass<Record<string, never>>[] = [
   foldConstants, // first: the others look for constants among the initializers
+  foldGemm,
+  foldEinsum, // before what reads layers: these make more of them
   foldIdentity, // so that nothing stands between a layer and what goes into it
   foldAffine, // into layers and BatchNormalizations, which then go into their layers whole
   foldBatchNorm,

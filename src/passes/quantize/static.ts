@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { makeNode } from '../../graph/build.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
+import { fullPrecision } from '../../graph/full_precision.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
@@ -76,11 +77,12 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
   const { layers, skipped } = weightLayers(twin);
   const why = new Map(skipped.map(({ layer, text }) => [layer, text]));
   const fit = new Set(layers.map(({ node }) => node));
+  const fine = fullPrecision(twin);
   const region = quantizedRegion(twin, shapes, (node) => {
     const { weights, activations } = formatOf(node);
     if (weights === undefined) return 'left in float by the schedule';
     if (activations === undefined) return 'its activations are left in float by the schedule';
-    return fit.has(node) ? undefined : why.get(layerName(node));
+    return fine.get(node) ?? (fit.has(node) ? undefined : why.get(layerName(node)));
   });
   const tables = embeddings(twin, (node) =>
     formatOf(node).weights === undefined ? 'left in float by the schedule' : undefined,

@@ -1,3 +1,4 @@
+import { fullPrecision } from '../../graph/full_precision.ts';
 import { innerLayers, layers, type Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import { isOp, layerName } from '../../graph/query.ts';
@@ -22,8 +23,8 @@ export function unfitWeight({ weight }: Pick<Layer, 'weight'>): string | undefin
 }
 
 /**
- * Every weight that can be quantized, and why others cannot: of another type, with NaN or infinity in it, computed in the graph, or
- * inside a body.
+ * Every weight that can be quantized, and why others cannot: of another type, with NaN or infinity in it, computed in the graph,
+ * inside a body, or what makes positions.
  */
 export function weightLayers(model: Model): { readonly layers: readonly Layer[]; readonly skipped: readonly Note[] } {
   const { layers: all, unweighted } = layers(model);
@@ -31,12 +32,13 @@ export function weightLayers(model: Model): { readonly layers: readonly Layer[];
     ...innerNotes(model),
     ...unweighted.map(({ node, text }) => ({ layer: layerName(node), text })),
   ];
+  const fine = fullPrecision(model);
   const fit = all.filter((layer) => {
     if (!layer.weight.axes) {
       skipped.push({ layer: layer.name, text: `the weights of ${layer.node.op_type} stand in no order that is known` });
       return false;
     }
-    const text = unfitWeight(layer);
+    const text = fine.get(layer.node) ?? unfitWeight(layer);
     if (text !== undefined) skipped.push({ layer: layer.name, text });
     return text === undefined;
   });
