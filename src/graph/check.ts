@@ -1,7 +1,7 @@
 import { QtoolError } from '../util/error.ts';
 import type { Model } from './model.ts';
-import { toNumber, type NodeProto } from './proto.ts';
-import { layerName, subgraphs } from './query.ts';
+import { toNumber } from './proto.ts';
+import { everyNode, layerName } from './query.ts';
 
 /** What onnxruntime 1.30 accepts: operator sets to 26, IR to 13; below opset 7 operators had other semantics. */
 const supported = { opset: [7, 26], ir: 13 } as const;
@@ -38,7 +38,7 @@ export function checkModel(model: Model): void {
       hint: `export with opset ${version < low ? 13 : high}`,
     });
   const own = new Set(model.proto.functions.map((f) => `${f.domain}:${f.name}`));
-  for (const node of everyNode(model.graph.node))
+  for (const node of everyNode(model.graph))
     if (!knownDomains.has(node.domain) && !own.has(`${node.domain}:${node.op_type}`))
       throw new QtoolError(
         'model',
@@ -48,11 +48,4 @@ export function checkModel(model: Model): void {
           hint: 'export without custom operators, or with them as local functions',
         },
       );
-}
-
-function* everyNode(nodes: readonly NodeProto[]): Generator<NodeProto> {
-  for (const node of nodes) {
-    yield node;
-    for (const graph of subgraphs(node)) yield* everyNode(graph.node);
-  }
 }

@@ -41,6 +41,14 @@ export function subgraphs(node: NodeProto): GraphProto[] {
   return node.attribute.flatMap((a) => [...(a.g ? [a.g] : []), ...a.graphs]);
 }
 
+/** The nodes of a graph and, behind each, those of its bodies. */
+export function* everyNode(graph: Readonly<GraphProto>): Generator<NodeProto> {
+  for (const node of graph.node) {
+    yield node;
+    for (const body of subgraphs(node)) yield* everyNode(body);
+  }
+}
+
 /** Names that a body uses but does not define. */
 export function captured(graph: Readonly<GraphProto>): Set<string> {
   const defined = new Set([
