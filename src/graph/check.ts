@@ -1,7 +1,7 @@
 import { QtoolError } from '../util/error.ts';
 import type { Model } from './model.ts';
-import { toNumber } from './proto.ts';
-import { everyNode, layerName } from './query.ts';
+import { toNumber, type GraphProto } from './proto.ts';
+import { everyNode, layerName, subgraphs } from './query.ts';
 
 /** What onnxruntime 1.30 accepts: operator sets to 26, IR to 13; below opset 7 operators had other semantics. */
 const supported = { opset: [7, 26], ir: 13 } as const;
@@ -48,4 +48,18 @@ export function checkModel(model: Model): void {
           hint: 'export without custom operators, or with them as local functions',
         },
       );
+  for (const graph of [model.graph, ...[...everyNode(model.graph)].flatMap(subgraphs)]) checkInitializers(graph, at);
+}
+
+/** Of two initializers of one name onnxruntime 1.30 takes the last where they are below 128 bytes, else the first. */
+function checkInitializers(graph: Readonly<GraphProto>, at: string | undefined): void {
+  const seen = new Set<string>();
+  for (const { name } of graph.initializer) {
+    if (seen.has(name))
+      throw new QtoolError('model', `two initializers are called "${name}": which of them counts is not defined`, {
+        at,
+        hint: 'give each a name of its own, or remove the one that is not meant',
+      });
+    seen.add(name);
+  }
 }

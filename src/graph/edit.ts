@@ -40,8 +40,9 @@ export interface Draft {
    */
   add(hint: string, tensor: TensorProto): string;
   /**
-   * Gives an initializer another value, for all that read it; one that was listed as a graph input becomes a constant.
-   * @throws QtoolError where there is no initializer of that name.
+   * Gives an initializer another value, for all that read it; one that was listed as a graph input becomes a constant. A value
+   * whose node was removed in this edit becomes a constant so, which its readers find under the name they know.
+   * @throws QtoolError where there is neither of that name.
    */
   replace(name: string, tensor: TensorProto): void;
   /** To be replaced by `add` and `replace`, which say what they mean. */
@@ -90,6 +91,8 @@ interface State {
   outputs: ValueInfoProto[];
   valueInfo: ValueInfoProto[];
   names: Set<string> | undefined;
+  /** The values of removed nodes. */
+  readonly freed: Set<string>;
 }
 
 function open(model: Model): State {
@@ -103,6 +106,7 @@ function open(model: Model): State {
     outputs: [...model.graph.output],
     valueInfo: [...model.graph.value_info],
     names: undefined,
+    freed: new Set(),
   };
 }
 
@@ -145,7 +149,11 @@ function draftOf(model: Model, state: State): Draft {
       state.entryOf.set(node, added);
       for (const name of [node.name, ...node.output]) state.names?.add(name);
     },
-    removeNode: (node) => void (entry(node).removed = true),
+    removeNode(node) {
+      const at = entry(node);
+      at.removed = true;
+      at.node.output.forEach((name) => state.freed.add(name));
+    },
     update,
     setAttribute(node, name, value) {
       const { attribute } = entry(node).node;
@@ -170,7 +178,7 @@ function draftOf(model: Model, state: State): Draft {
       return name;
     },
     replace(name, tensor) {
-      if (!state.tensors.has(name))
+      if (!state.tensors.has(name) && !state.freed.has(name))
         throw new QtoolError('graph', 'there is no initializer of this name to replace', { at: name });
       notAnInput(name);
       state.tensors.set(name, tensor.name === name ? tensor : renamed(tensor, name));

@@ -1,10 +1,11 @@
-import { constants } from 'node:fs';
-import { access, copyFile, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, normalize, sep } from 'node:path';
+import { createHash } from 'node:crypto';
+import { mkdir, open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
 import { QtoolError } from '../util/error.ts';
-import { decodeModel, encodeModel, modelOf, type Model } from './model.ts';
-import { GraphCodec, ModelCodec, TensorCodec, type StringEntry, type TensorProto } from './proto.ts';
-import { dimsOf, elementCount, storedBytes, tensorBytes, typeOf } from './tensor.ts';
+import { externalTensors, mostAtOnce, withExternalData } from './external.ts';
+import { decodeModel, encodeModel, type Model } from './model.ts';
+import { GraphCodec, ModelCodec, TensorCodec, type TensorProto } from './proto.ts';
+import { tensorBytes } from './tensor.ts';
 
 /** Above this the writer puts tensor data beside the model: protobuf ends at 2 GiB, and encoding slows down before. */
 const externalAbove = 2 ** 30;
@@ -33,150 +34,124 @@ export async function readModel(path: string): Promise<Model> {
       },
     );
   const model = decodeModel(await readFile(path), path);
-  return hasExternal(model) ? withExternalData(model, path) : model;
+  const outside = externalTensors(model);
+  return outside.length > 0 ? withExternalData(model, outside, path) : model;
 }
 
 /**
- * Writes a model beside its final name and renames it into place, so that a crash leaves no half-written file. Data over
- * 1 GiB, or external before, goes to `<name>.data`; an unedited model is written byte for byte. Returns the bytes on disk.
+ * Writes a model beside its final name and renames it into place, so that a crash leaves no half-written file. Tensor data goes
+ * into the same file, wherever it was read from, but over 1 GiB to `<name>.data`; a model that was read from one file and not
+ * edited is written byte for byte. Returns the bytes on disk.
+ * @throws QtoolError('model') where that is not possible; what was there before is then still there.
  */
-export async function writeModel(model: Model, path: string): Promise<number> {
-  await mkdir(dirname(path), { recursive: true });
-  if (model.source) {
-    const external = model.path !== undefined && hasExternal(decodeModel(model.source));
-    return external ? copyWithData(model, path) : replaceFile(path, encodeModel(model));
-  }
-  const total = model.graph.initializer.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
-  if (total <= externalAbove) return replaceFile(path, encodeModel(model));
-  return writeExternal(model, path);
-}
-
-async function replaceFile(path: string, bytes: Uint8Array): Promise<number> {
-  const part = `${path}.part`;
+export async function writeModel(model: Model, path: string, limit = externalAbove): Promise<number> {
   try {
-    const file = await open(part, 'w');
-    await file.writeFile(bytes);
-    await file.close();
-    await rename(part, path);
+    await mkdir(dirname(path), { recursive: true });
+    if (inOneFile(model, limit)) {
+      const bytes = encodeModel(model);
+      await writeParts([[path, [{ at: 0, raw: bytes }]]]);
+      return bytes.length;
+    }
+    const data = `${path}.data`;
+    const { head, blobs, end } = apart(model, basename(data));
+    await writeParts([
+      [data, blobs],
+      [path, [{ at: 0, raw: head }]],
+    ]);
+    return end + head.length;
   } catch (cause) {
-    await rm(part, { force: true });
+    if (cause instanceof QtoolError) throw cause;
     throw new QtoolError('model', `cannot write: ${(cause as Error).message}`, { at: path, cause });
   }
-  return bytes.length;
 }
 
-const isExternal = (tensor: TensorProto): boolean => tensor.data_location === 1;
-const entryOf = (tensor: TensorProto, key: string): string | undefined =>
-  tensor.external_data.find((e) => e.key === key)?.value;
-
-function hasExternal(model: Model): boolean {
-  return model.graph.initializer.some(isExternal);
+/** Bytes of the files that a model was read from or, once edited, that `writeModel` writes: the graph and its weights. */
+export function modelBytes(model: Model): number {
+  if (model.stored !== undefined) return model.stored;
+  if (inOneFile(model, externalAbove)) return encodeModel(model).length;
+  const { head, end } = apart(model, 'model.onnx.data');
+  return head.length + end;
 }
 
-/** The file a tensor's data is in. @throws QtoolError for absolute paths and paths that leave the model's folder. */
-function safeLocation(tensor: TensorProto, folder: string): string {
-  const location = entryOf(tensor, 'location') ?? '';
-  const clean = normalize(location);
-  if (
-    location === '' ||
-    isAbsolute(location) ||
-    /^[A-Za-z]:/.test(location) ||
-    clean === '..' ||
-    clean.startsWith(`..${sep}`)
-  )
-    throw new QtoolError('model', `external data at "${location}" lies outside the model's folder`, {
-      at: tensor.name,
-      hint: 'put the data file beside the model and name it without a path',
-    });
-  return join(folder, clean);
+/** SHA-256 over a model's file or, where there is not just one, over its graph and weights. */
+export function modelHash(model: Model): string {
+  const hash = createHash('sha256');
+  if (model.source) return hash.update(model.source).digest('hex');
+  const { head, blobs } = apart(model, '');
+  hash.update(head);
+  for (const { raw } of blobs) for (const piece of pieces(raw)) hash.update(piece);
+  return hash.digest('hex');
 }
 
-/** Reads each tensor's slice: only what the model names is held, once. */
-async function withExternalData(model: Model, path: string): Promise<Model> {
-  const initializer: TensorProto[] = [];
-  for (const tensor of model.graph.initializer) {
-    if (!isExternal(tensor)) {
-      initializer.push(tensor);
-      continue;
-    }
-    const file = safeLocation(tensor, dirname(path));
-    await access(file, constants.R_OK).catch(() => {
-      throw new QtoolError('model', `external data file ${basename(file)} is missing`, {
-        at: path,
-        hint: 'keep it beside the model',
-      });
-    });
-    const offset = Number(entryOf(tensor, 'offset') ?? 0);
-    const length = Number(entryOf(tensor, 'length') ?? storedBytes(typeOf(tensor), elementCount(dimsOf(tensor))));
-    const raw = new Uint8Array(length);
-    const handle = await open(file, 'r');
-    const { bytesRead } = await handle.read(raw, 0, length, offset);
-    await handle.close();
-    if (bytesRead !== length)
-      throw new QtoolError('model', `external data ends after ${bytesRead} of ${length} bytes`, {
-        at: tensor.name,
-        hint: 'the data file is truncated',
-      });
-    initializer.push(inline(tensor, raw));
-  }
-  const whole = ModelCodec.amend(model.proto, { graph: GraphCodec.amend(model.graph, { initializer }) });
-  return modelOf(whole, path, model.source);
+function inOneFile(model: Model, limit: number): boolean {
+  return model.source !== undefined || model.graph.initializer.reduce((sum, t) => sum + tensorBytes(t), 0) <= limit;
 }
 
-/** The tensor with its data inside the message; the external fields are dropped, everything else stays. */
-function inline(tensor: TensorProto, raw: Uint8Array): TensorProto {
-  const copy = TensorCodec.amend(tensor, { raw_data: raw, external_data: [] });
-  Reflect.deleteProperty(copy, 'data_location');
-  return copy;
+interface Blob {
+  /** Where in the file it stands. */
+  readonly at: number;
+  readonly raw: Uint8Array;
 }
 
-/** An unedited model with external data: its own bytes, and copies of the files it names. */
-async function copyWithData(model: Model, path: string): Promise<number> {
-  const source = model.source as Uint8Array;
-  const from = dirname(model.path as string);
-  const named = decodeModel(source).graph.initializer.filter(isExternal);
-  const files = new Set(named.map((tensor) => safeLocation(tensor, from)));
-  let bytes = 0;
-  for (const file of files) {
-    const target = join(dirname(path), file.slice(from.length));
-    if (normalize(target) !== normalize(file)) {
-      await mkdir(dirname(target), { recursive: true });
-      await copyFile(file, target);
-    }
-    bytes += (await stat(target)).size;
-  }
-  return bytes + (await replaceFile(path, source));
-}
-
-/** Large tensors go to one file beside the model, each aligned to 4096 bytes as memory mapping wants. */
-async function writeExternal(model: Model, path: string): Promise<number> {
-  const location = `${basename(path)}.data`;
-  const part = `${join(dirname(path), location)}.part`;
-  const file = await open(part, 'w');
-  let offset = 0;
-  const initializer: TensorProto[] = [];
-  for (const tensor of model.graph.initializer) {
-    if (!Object.hasOwn(tensor, 'raw_data') || tensor.raw_data.length < externalTensor) {
-      initializer.push(tensor);
-      continue;
-    }
-    offset = Math.ceil(offset / 4096) * 4096;
-    await file.write(tensor.raw_data, 0, tensor.raw_data.length, offset);
+/** The model with its large tensors in a file beside it, each aligned to 4096 bytes as memory mapping wants. */
+function apart(model: Model, location: string): { head: Uint8Array; blobs: Blob[]; end: number } {
+  const blobs: Blob[] = [];
+  let end = 0;
+  const initializer = model.graph.initializer.map((tensor): TensorProto => {
     const raw = tensor.raw_data;
-    const entries: StringEntry[] = [
+    if (!Object.hasOwn(tensor, 'raw_data') || raw.length < externalTensor) return tensor;
+    const at = Math.ceil(end / 4096) * 4096;
+    blobs.push({ at, raw });
+    end = at + raw.length;
+    const external_data = [
       { key: 'location', value: location },
-      { key: 'offset', value: String(offset) },
+      { key: 'offset', value: String(at) },
       { key: 'length', value: String(raw.length) },
     ];
-    const outside = TensorCodec.amend(tensor, { external_data: entries, data_location: 1 });
+    const outside = TensorCodec.amend(tensor, { external_data, data_location: 1 });
     Reflect.deleteProperty(outside, 'raw_data');
-    initializer.push(outside);
-    offset += raw.length;
-  }
-  await file.close();
+    return outside;
+  });
   const head = ModelCodec.encode(
     ModelCodec.amend(model.proto, { graph: GraphCodec.amend(model.graph, { initializer }) }),
   );
-  await rename(part, join(dirname(path), location));
-  return offset + (await replaceFile(path, head));
+  return { head, blobs, end };
+}
+
+/**
+ * Writes each file as `<path>.part`, then renames them, the last one last. Where there are two, the old model goes first: it
+ * must never be seen with the new one's data.
+ */
+async function writeParts(files: readonly (readonly [string, readonly Blob[]])[]): Promise<void> {
+  const part = (path: string): string => `${path}.part`;
+  try {
+    for (const [path, blobs] of files) {
+      const file = await open(part(path), 'w');
+      try {
+        for (const { at, raw } of blobs) await writeAll(file, raw, at);
+      } finally {
+        await file.close();
+      }
+    }
+    const last = files.at(-1)?.[0] ?? '';
+    if (files.length > 1) await rm(last, { force: true });
+    for (const [path] of files) await rename(part(path), path);
+  } catch (error) {
+    for (const [path] of files) await rm(part(path), { force: true });
+    throw error;
+  }
+}
+
+async function writeAll(file: FileHandle, raw: Uint8Array, at: number): Promise<void> {
+  let place = at;
+  for (const piece of pieces(raw))
+    for (let done = 0; done < piece.length;) {
+      const { bytesWritten } = await file.write(piece, done, piece.length - done, place);
+      done += bytesWritten;
+      place += bytesWritten;
+    }
+}
+
+function* pieces(raw: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < raw.length; at += mostAtOnce) yield raw.subarray(at, at + mostAtOnce);
 }

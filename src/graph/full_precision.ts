@@ -1,6 +1,7 @@
 import { intAttribute, intsAttribute, stringAttribute, tensorAttribute } from './attribute.ts';
 import { dtypeOf } from './dtype.ts';
 import type { Model } from './model.ts';
+import { nanPaths } from './nan_paths.ts';
 import type { GraphProto, NodeProto, TensorProto } from './proto.ts';
 import { describeValue, everyNode, isOp, layerName, subgraphs } from './query.ts';
 import { dimsOf, elementCount, tensorNumbers } from './tensor.ts';
@@ -42,14 +43,15 @@ const counts = ['Shape', 'Size', 'NonZero', 'ArgMax', 'ArgMin', 'NonMaxSuppressi
 const angular = [...products, ...sums, ...moves, 'Concat', 'Neg', 'Mod', 'CumSum', 'Where'];
 
 /**
- * The nodes that make positions or angles, with a sentence why they must stay in float32: rotary and sinusoidal embeddings,
+ * The nodes that must stay in float32, with a sentence why. They are those that make positions or angles: rotary and sinusoidal embeddings,
  * distances times slopes. 16 bits of 2,000 · 0.7 radians are wrong by half a radian, 8 bits by several turns, and no later
  * layer makes up for it. Caught are
  *
  * - Mul, Div, Add, Sub, Sum, MatMul, Gemm and Einsum of constants and positions alone whose result goes into Sin or Cos, with
  *   nothing but sums, products and moves between; and Sin or Cos of a constant;
  * - the same operators on positions that the graph counts itself and a table, wherever it leads;
- * - outer products (a sum over one element) of integers that the model is fed with a table.
+ * - outer products (a sum over one element) of integers that the model is fed with a table;
+ * - what `nanPaths` finds.
  *
  * Not caught: a layer whose input is a float, a byte or a layer's output and that sums over several of them, be its activation
  * Sin (SIREN); layers on integer features or on an image's bytes. Nodes in the bodies of If, Loop and Scan are looked at too.
@@ -85,7 +87,7 @@ function examined(model: Model): { found: Map<NodeProto, string>; values: Readon
   const angles = new Map<string, string>();
   trace(model.graph, values, false);
   leads(model.graph, values, angles);
-  const found = new Map<NodeProto, string>();
+  const found = new Map(nanPaths(model));
   for (const node of everyNode(model.graph)) {
     const reason = reasonFor(node, values, angles);
     if (reason !== undefined) found.set(node, reason);

@@ -10,15 +10,17 @@ export interface Model {
   readonly graph: Readonly<GraphProto>;
   /** Where it was read from; undefined for graphs made in memory. */
   readonly path: string | undefined;
-  /** The bytes it was read from, while unedited: written back as they are. */
+  /** The bytes it was read from, while unedited: written back as they are. Undefined where weights lay in other files. */
   readonly source: Uint8Array | undefined;
+  /** Bytes of all files it was read from, while unedited, where weights lay in other files. */
+  readonly stored: number | undefined;
 }
 
 /** A model value around a message. */
-export function modelOf(proto: ModelProto, path?: string, source?: Uint8Array): Model {
+export function modelOf(proto: ModelProto, path?: string, source?: Uint8Array, stored?: number): Model {
   const graph = proto.graph;
   if (!graph) throw new QtoolError('model', 'the model has no graph', { at: path });
-  return Object.freeze({ proto, graph, path, source });
+  return Object.freeze({ proto, graph, path, source, stored });
 }
 
 /**

@@ -1,8 +1,8 @@
-import { createHash } from 'node:crypto';
 import { cpus } from 'node:os';
 import { batches } from '../data/batch.ts';
 import type { Batch, Dataset, Feeds, RunData, Tensor } from '../data/types.ts';
-import { encodeModel, type Model } from '../graph/model.ts';
+import { modelHash } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
 import { modelInputs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
@@ -112,7 +112,7 @@ export function openInstruments(setting: Setting): Instruments {
     return setting.statistics.recall(
       {
         tool: await toolFacts(),
-        model: createHash('sha256').update(encodeModel(model)).digest('hex'),
+        model: modelHash(model),
         data: print,
         samples: Math.min(samples ?? Infinity, data.calibration.info.samples),
         options: { ...options, batchSize: fixed ?? setting.batchSize },

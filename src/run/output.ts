@@ -1,4 +1,4 @@
-import { appendFile, mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { writeModel } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
@@ -58,7 +58,12 @@ export async function openRunFolder(folder: string, force: boolean): Promise<Run
   let logged: Promise<void> = Promise.resolve();
   return {
     modelPath,
-    keep: (model) => writeModel(model, modelPath),
+    async keep(model) {
+      const bytes = await writeModel(model, modelPath);
+      // All in one file: data beside it is of a larger model, the float one most likely, and nothing reads it any more.
+      if ((await stat(modelPath)).size === bytes) await rm(`${modelPath}.data`, { force: true });
+      return bytes;
+    },
     async write(name, text) {
       const path = join(folder, name);
       await writeFile(`${path}.part`, text);

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { withDecodedWeights } from '../analyze/decoded.ts';
@@ -6,7 +5,8 @@ import { slowRemark } from '../analyze/speed.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import type { RunData } from '../data/types.ts';
 import { checkModel } from '../graph/check.ts';
-import { encodeModel, type Model } from '../graph/model.ts';
+import { modelBytes, modelHash } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
 import { opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
 import type { Metric } from '../metrics/metric.ts';
@@ -58,7 +58,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   const { model, schedule, data, log, signal } = options;
   checkModel(model);
   await checkLoads(model);
-  const bytes = encodeModel(model).length;
+  const bytes = modelBytes(model);
   checkGates(options);
   await checkRunFolder(options.outDir, options.force);
   const told: string[] = [];
@@ -148,7 +148,13 @@ export async function run(options: RunOptions): Promise<RunReport> {
     },
     started: new Date(began).toISOString(),
     seconds: (Date.now() - began) / 1000,
-    model: { path: model.path ?? '', bytes, sha256: sha256(model), opset: opset(model), parameters: parameters(model) },
+    model: {
+      path: model.path ?? '',
+      bytes,
+      sha256: modelHash(model),
+      opset: opset(model),
+      parameters: parameters(model),
+    },
     schedule: options.scheduleText,
     data: { calibration: data.calibration.info, validation: data.validation.info, notes: data.notes },
     baseline,
@@ -188,8 +194,6 @@ function checkGates({ schedule, metrics, measure }: RunOptions): void {
           },
         );
 }
-
-const sha256 = (model: Model): string => createHash('sha256').update(encodeModel(model)).digest('hex');
 
 /** Elements of all initializers of floating-point type. */
 function parameters(model: Model): number {

@@ -1,6 +1,7 @@
 import { cost } from '../analyze/cost.ts';
 import type { DatasetInfo, RunData } from '../data/types.ts';
-import { encodeModel, type Model } from '../graph/model.ts';
+import { modelBytes } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
 import { assignNames, layerFacts, type LayerFact } from '../graph/names.ts';
 import { dimsOf, elementCount, tensorData, typeOf } from '../graph/tensor.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
@@ -94,7 +95,7 @@ export async function sensitivity(options: SensitivityOptions): Promise<Sensitiv
     const solution = target && (await solve(options, curves, target, probe));
     return {
       format: 1,
-      model: { path: model.path ?? '', bytes: encodeModel(model).length },
+      model: { path: model.path ?? '', bytes: modelBytes(model) },
       data: data.validation.info,
       class: options.class,
       metric: { name: base.name, unit: base.unit, value: base.value },

@@ -1,7 +1,8 @@
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { outputError } from '../analyze/layer_error.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
-import { encodeModel, type Model } from '../graph/model.ts';
+import { modelBytes } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
 import type { PassContext, PassResult, Plan } from '../passes/pass.ts';
 import { openSession } from '../runtime/session.ts';
 import { latency } from '../runtime/time.ts';
@@ -201,7 +202,7 @@ async function tryOnce(
     };
   const measurement: Measurement = {
     metrics: options.measure ? await tools.measure(result.preview ?? result.model) : [],
-    bytes: encodeModel(result.model).length,
+    bytes: modelBytes(result.model),
     zeros: zeroShare(await withDecodedWeights(result.model)),
     latency: [],
   };

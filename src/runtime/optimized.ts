@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { readModel } from '../graph/file.ts';
 import { decodeModel, type Model } from '../graph/model.ts';
 import { withSession, type SessionOptions } from './session.ts';
 
@@ -13,9 +14,9 @@ export async function optimizedGraph(model: Model, options: SessionOptions = {},
   try {
     const path = join(folder, 'optimized.onnx');
     const apart = { 'session.optimized_model_external_initializers_file_name': 'weights.bin' };
-    const config = { ...(weights ? {} : apart), ...options.config };
+    const config = { ...apart, ...options.config };
     await withSession(model, { ...options, config, optimizedModelPath: path }, async () => undefined);
-    return decodeModel(await readFile(path));
+    return weights ? await readModel(path) : decodeModel(await readFile(path));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -4,10 +4,8 @@ import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import type { Feeds, Tensor } from '../data/types.ts';
 import type { DType } from '../graph/dtype.ts';
-import type { Model } from '../graph/model.ts';
+import { encodeModel, type Model } from '../graph/model.ts';
 import { writeModel } from '../graph/file.ts';
-import { decodeModel } from '../graph/model.ts';
-import { ModelCodec } from '../graph/proto.ts';
 import { tensorBytes } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { explainLoad, explainRun } from './explain.ts';
@@ -170,7 +168,7 @@ async function load(
   try {
     if (typeof model === 'string') session = await create(ort, model, options, at);
     else if (weightBytes(model) <= (asked.fileAbove ?? inMemoryLimit))
-      session = await create(ort, wholeBytes(model), options, at);
+      session = await create(ort, encodeModel(model), options, at);
     else {
       folder = await mkdtemp(join(tmpdir(), 'qtool-model-'));
       const path = join(folder, 'model.onnx');
@@ -197,13 +195,6 @@ async function create(
   } catch (error) {
     throw explainLoad(error, at);
   }
-}
-
-/** An unedited model's own bytes, unless they point to external data, which is part of the decoded message already. */
-function wholeBytes(model: Model): Uint8Array {
-  const { source } = model;
-  const whole = source !== undefined && !decodeModel(source).graph.initializer.some((t) => t.data_location === 1);
-  return whole ? source : ModelCodec.encode(model.proto);
 }
 
 /** Where results are to be written. A result without a place is given one by onnxruntime. */

@@ -5,7 +5,8 @@ import { zeroShare } from '../../analyze/zero_share.ts';
 import { batches } from '../../data/batch.ts';
 import { openData } from '../../data/open.ts';
 import type { Batch, Dataset } from '../../data/types.ts';
-import { encodeModel, type Model } from '../../graph/model.ts';
+import { modelBytes } from '../../graph/file.ts';
+import type { Model } from '../../graph/model.ts';
 import { modelInputs } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import type { MetricResult } from '../../metrics/metric.ts';
@@ -62,7 +63,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
       measurement: {
         // Without a reference the drop would be that of the model against itself.
         metrics: reference ? results : results.map(alone),
-        bytes: encodeModel(model).length,
+        bytes: modelBytes(model),
         zeros: zeroShare(await withDecodedWeights(model)),
         latency: timed,
       },
@@ -89,7 +90,7 @@ async function time(
 }
 
 function sizeOf(model: Model): { path: string; bytes: number } {
-  return { path: model.path ?? '', bytes: encodeModel(model).length };
+  return { path: model.path ?? '', bytes: modelBytes(model) };
 }
 
 function alone({ drop: _drop, dropInterval: _interval, reference: _reference, ...own }: MetricResult): MetricResult {

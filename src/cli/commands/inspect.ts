@@ -3,7 +3,8 @@ import { batches } from '../../data/batch.ts';
 import { parseDataConfig, type DataConfig } from '../../data/config.ts';
 import { openData } from '../../data/open.ts';
 import type { Batch } from '../../data/types.ts';
-import { encodeModel, type Model } from '../../graph/model.ts';
+import { modelBytes } from '../../graph/file.ts';
+import type { Model } from '../../graph/model.ts';
 import { toNumber } from '../../graph/proto.ts';
 import { describeValue, modelInputs } from '../../graph/query.ts';
 import { inspectText, type InspectReport } from '../../report/inspect.ts';
@@ -27,7 +28,7 @@ export async function inspect(path: string, options: InspectOptions, call: Call)
   const report: InspectReport = {
     format: 1,
     path,
-    bytes: encodeModel(model).length,
+    bytes: modelBytes(model),
     ir: toNumber(model.proto.ir_version),
     producer: [model.proto.producer_name, model.proto.producer_version].filter((text) => text !== '').join(' '),
     opsets: Object.fromEntries(model.proto.opset_import.map((entry) => [entry.domain, toNumber(entry.version)])),

@@ -1,4 +1,5 @@
-import { encodeModel, type Model } from '../../graph/model.ts';
+import { modelBytes } from '../../graph/file.ts';
+import type { Model } from '../../graph/model.ts';
 import { elementCount, tensorBytes } from '../../graph/tensor.ts';
 import { QtoolError } from '../../util/error.ts';
 import { scaleAxis } from '../quantize/params.ts';
@@ -31,7 +32,7 @@ function otherBytes(float: Model, layers: readonly PlannedLayer[]): number {
   const weights = layers.flatMap((layer) => layer.weights);
   const stored = weights.reduce((sum, { weight }) => sum + tensorBytes(weight.tensor), 0);
   const channels = weights.reduce((sum, { weight }) => sum + (weight.dims[scaleAxis(weight) ?? -1] ?? 1), 0);
-  return encodeModel(float).length - stored + 13 * channels + 1400 * weights.length;
+  return modelBytes(float) - stored + 13 * channels + 1400 * weights.length;
 }
 
 /** The unit of the options' constraint for these layers. @throws QtoolError `schedule` for a budget below what is possible. */
@@ -58,7 +59,7 @@ export function spending(
 function bytes(budget: Extract<Budget, { bytes: unknown }>, float: Model, layers: readonly PlannedLayer[]): Spending {
   const other = otherBytes(float, layers);
   const part = shareOf(budget.bytes);
-  const whole = part === undefined ? (budget.bytes as number) : part * encodeModel(float).length;
+  const whole = part === undefined ? (budget.bytes as number) : part * modelBytes(float);
   if (whole <= other)
     throw new QtoolError('schedule', `a file of ${Math.round(whole)} bytes cannot be had`, {
       hint: `everything but the packed weights takes about ${other} bytes already`,

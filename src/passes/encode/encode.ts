@@ -1,7 +1,8 @@
 import * as z from 'zod';
-import { edit, removeUnread } from '../../graph/edit.ts';
+import { edit, removeUnread, type Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
+import type { TensorProto } from '../../graph/proto.ts';
 import { opset } from '../../graph/query.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
@@ -125,13 +126,18 @@ async function write(
   const encoded = edit(model, (draft) => {
     for (const { members } of done) for (const { tensor } of members) draft.removeInitializer(tensor.name);
     for (const { tensors, nodes } of [...shared, ...done.map(({ own }) => own)]) {
-      for (const make of tensors) draft.setInitializer(make());
+      for (const make of tensors) addAs(draft, make());
       for (const node of nodes) draft.addNode(node);
     }
     // What only a decoder that failed would have shared goes again.
     if (failed.length > 0) removeUnread(draft, new Set(model.graph.output.map((output) => output.name)));
   });
   return { model: encoded, changed, failed };
+}
+
+/** Adds a tensor under its own name, which decoders were written with: `shortNames` keeps clear of all others. */
+function addAs(draft: Draft, tensor: TensorProto): void {
+  if (draft.add(tensor.name, tensor) !== tensor.name) throw new Error(`the name "${tensor.name}" is taken`);
 }
 
 const number = (bytes: number): string => bytes.toLocaleString('en-US');

@@ -1,7 +1,6 @@
-import { edit } from '../../graph/edit.ts';
 import { modelOf, type Model } from '../../graph/model.ts';
 import { GraphCodec, ModelCodec, NodeCodec, type GraphProto, type NodeProto } from '../../graph/proto.ts';
-import { captured, initializers, isOp, subgraphs } from '../../graph/query.ts';
+import { captured, isOp, subgraphs } from '../../graph/query.ts';
 import { renamed } from '../../graph/tensor.ts';
 
 /** Names of values and nodes, those in the bodies of If, Loop and Scan too. */
@@ -64,15 +63,19 @@ export function shortened({ graph }: Model, taken: ReadonlySet<string>): Map<str
 /** The model with other names for some values. */
 export function withNames(model: Model, names: ReadonlyMap<string, string>): Model {
   const name = (value: string): string => names.get(value) ?? value;
-  return edit(model, (draft) => {
-    const constants = [...initializers(model.graph)].filter(([old]) => names.has(old));
-    // First all go, then all come: one's new name may be another's old one.
-    for (const [old] of constants) draft.removeInitializer(old);
-    for (const [old, tensor] of constants) draft.setInitializer(renamed(tensor, name(old)));
-    for (const node of draft.nodes())
-      draft.update(node, { input: node.input.map(name), output: node.output.map(name) });
-    draft.forgetShapes();
+  const { graph } = model;
+  // No draft: one's new name may be another's old one, and all change at once.
+  const renaming = GraphCodec.amend(graph, {
+    node: graph.node.map((n) => NodeCodec.amend(n, { input: n.input.map(name), output: n.output.map(name) })),
+    initializer: [
+      ...graph.initializer.filter((tensor) => !names.has(tensor.name)),
+      ...graph.initializer
+        .filter((tensor) => names.has(tensor.name))
+        .map((tensor) => renamed(tensor, name(tensor.name))),
+    ],
+    value_info: [],
   });
+  return modelOf(ModelCodec.amend(model.proto, { graph: renaming }), model.path);
 }
 
 /** Operators whose nodes no report names. */

@@ -5,7 +5,7 @@ import { edit, removeUnread } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, subgraphs } from '../../graph/query.ts';
-import { dimsOf, elementCount, makeTensor, renamed, tensorBytes } from '../../graph/tensor.ts';
+import { dimsOf, elementCount, makeTensor, tensorBytes } from '../../graph/tensor.ts';
 import type { Note, Pass, PassContext } from '../pass.ts';
 import { constantTensor } from './constant_nodes.ts';
 import { computeResults, constantResults, type ConstantResult } from './constant_results.ts';
@@ -52,7 +52,7 @@ function asInitializers(model: Model, notes: Notes): Model {
         notes.skipped.push({ layer: layerName(node), text: 'this constant is an output of the model' });
       else {
         draft.removeNode(node);
-        draft.setInitializer(tensor);
+        draft.replace(tensor.name, tensor);
         count++;
       }
     }
@@ -76,9 +76,7 @@ async function withShapes(model: Model, ctx: PassContext, notes: Notes): Promise
       else if (outputs.has(y)) notes.skipped.push({ layer, text: `"${y}" is an output of the model` });
       else {
         draft.removeNode(node);
-        draft.setInitializer(
-          isOp(node, 'Size') ? int64Tensor(y, elementCount(dims)) : int64Tensor(y, slice(node, dims)),
-        );
+        draft.replace(y, int64Tensor(y, isOp(node, 'Size') ? elementCount(dims) : slice(node, dims)));
         notes.changed.push({ layer, text: `the shape of "${x}" is always [${dims.join(', ')}]` });
       }
     }
@@ -125,7 +123,7 @@ async function withResults(model: Model, ctx: PassContext, notes: Notes): Promis
       for (const tensor of tensors) {
         const name = keptName(result, tensor, readers, outputs) ?? tensor.name;
         if (name !== tensor.name) draft.rewire(tensor.name, name);
-        draft.setInitializer(renamed(tensor, name));
+        draft.replace(name, tensor);
         const ops = [...result.nodes].map((node) => node.op_type).reverse();
         notes.changed.push({ layer, text: `${ops.join(', ')} of constants became the constant "${name}"` });
       }

@@ -108,7 +108,7 @@ export function replaceLinear(
   change: {
     readonly weight?: Float32Array | undefined;
     readonly bias?: Float64Array | undefined;
-    /** The name of a bias that the layer did not have; one that nobody will read any other way. */
+    /** The constant that becomes the bias of a layer without one; nothing else reads it. */
     readonly biasName?: string | undefined;
     readonly output?: string | undefined;
   },
@@ -117,14 +117,17 @@ export function replaceLinear(
   const own = (name: string): boolean => ownedBy(model, node, name);
   const input = [...node.input];
   if (change.weight) {
-    input[1] = own(weight.name) ? weight.name : draft.freshName(`${weight.name}_${layerName(node)}`);
-    draft.setInitializer(makeTensor(input[1], 'float32', dimsOf(weight), change.weight));
+    const tensor = makeTensor(weight.name, 'float32', dimsOf(weight), change.weight);
+    if (own(weight.name)) draft.replace(weight.name, tensor);
+    else input[1] = draft.add(`${weight.name}_${layerName(node)}`, tensor);
   }
   const before = isOp(node, 'MatMul') ? '' : (input[2] ?? '');
   const bias = change.bias && (before !== '' || change.bias.some((b) => b !== 0)) ? change.bias : undefined;
   if (bias) {
-    input[2] = own(before) ? before : (change.biasName ?? draft.freshName(biasName(weight.name)));
-    draft.setInitializer(makeTensor(input[2], 'float32', [layer.outputs], Float32Array.from(bias)));
+    const known = own(before) ? before : change.biasName;
+    const tensor = makeTensor('', 'float32', [layer.outputs], Float32Array.from(bias));
+    if (known !== undefined) draft.replace(known, tensor);
+    input[2] = known ?? draft.add(biasName(weight.name), tensor);
   }
   const output = change.output === undefined ? node.output : [change.output];
   const gemm = bias !== undefined && isOp(node, 'MatMul');

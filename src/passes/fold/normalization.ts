@@ -47,9 +47,9 @@ export function replaceNormalization(
   const input = [...node.input];
   [values.gamma, values.beta].forEach((data, i) => {
     const name = input[i + 1] ?? '';
-    const now = ownedBy(model, node, name) ? name : draft.freshName(`${name}_${output}`);
-    input[i + 1] = now;
-    draft.setInitializer(makeTensor(now, 'float32', [data.length], Float32Array.from(data)));
+    const tensor = makeTensor(name, 'float32', [data.length], Float32Array.from(data));
+    if (ownedBy(model, node, name)) draft.replace(name, tensor);
+    else input[i + 1] = draft.add(`${name}_${output}`, tensor);
   });
   draft.update(node, { input, output: [output] });
 }

@@ -5,6 +5,7 @@ import { foldBatchNorm } from './batchnorm.ts';
 import { foldConstants } from './constants.ts';
 import { foldEinsum } from './einsum.ts';
 import { foldGemm } from './gemm.ts';
+import { withWidened } from './half.ts';
 import { foldIdentity } from './identity.ts';
 
 /** The passes of this folder, which change how a model is written and not what it computes, in the order to run them. */
@@ -22,8 +23,9 @@ export const foldPasses: readonly Pass<Record<string, never>>[] = [
  * BatchNormalization where it can be folded, no node without effect. Outputs agree to float32 rounding.
  */
 export async function prepare(model: Model, ctx: PassContext): Promise<{ model: Model; notes: Note[] }> {
-  const notes: Note[] = [];
-  let now = model;
+  const widened = withWidened(model);
+  const notes: Note[] = [...widened.notes];
+  let now = widened.model;
   for (const pass of foldPasses) {
     const result = await pass.apply(now, {}, ctx);
     now = result.model;

@@ -1,10 +1,12 @@
+import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import { encodeModel, type Model } from '../../../src/graph/model.ts';
 import { initializers } from '../../../src/graph/query.ts';
 import { makeTensor, typeOf } from '../../../src/graph/tensor.ts';
 import { float16Quantizer } from '../../../src/passes/quantize/float16.ts';
+import { must } from '../../../src/util/must.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
-import { noise, smallConvNet } from '../../helpers/models.ts';
+import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 import { optimizedOps, snr } from '../../helpers/quality.ts';
 
 const feeds = { x: floats(noise(100, 8 * 192), [8, 3, 8, 8]) };
@@ -36,23 +38,86 @@ describe('quantize/float16', () => {
     expect(encodeModel(half).length).toBeLessThan(encodeModel(model).length);
   });
 
-  it('leaves float32 what float16 cannot hold, and says so', async () => {
+  /** The small convnet with another weight of conv2, [8, 8, 3, 3]. */
+  const withWeight = (data: Float32Array): Model =>
+    edit(smallConvNet(), (d) => d.replace('conv2.weight', makeTensor('', 'float32', [8, 8, 3, 3], data)));
+
+  it.each([
+    ['beyond its range', [70000], "holds 70000, beyond float16's 65504"],
+    ['of no finite value', [0, -Infinity], 'holds -Infinity at element 1 of 576'],
+    ['that is NaN', [NaN], 'holds NaN at element 0 of 576'],
+  ])('leaves a tensor with a number %s, and says so', async (_, numbers, text) => {
     const data = noise(5, 576);
-    data[7] = 70000;
-    const large = edit(smallConvNet(), (d) =>
-      d.setInitializer(makeTensor('conv2.weight', 'float32', [8, 8, 3, 3], data)),
-    );
-    const { skipped, model } = await halved(large);
-    expect(skipped).toEqual([{ layer: 'conv2', text: "conv2.weight: holds 70000, beyond float16's 65504" }]);
-    expect(typeOf(initializers(model.graph).get('conv2.weight') as never)).toBe('float32');
+    data.set(numbers);
+    const { skipped, model } = await halved(withWeight(data));
+    expect(skipped).toEqual([{ layer: 'conv2', text: `conv2.weight: ${text}` }]);
+    expect(typeOf(must(initializers(model.graph), 'conv2.weight', 'initializer'))).toBe('float32');
+  });
+
+  it('leaves a tensor that would become zero or coarse', async () => {
+    const zero = await halved(withWeight(noise(5, 576, 1e-9)));
+    expect(zero.skipped[0]?.text).toMatch(/too small for float16.* 0 dB, 576 of 576 would be 0/);
+    const coarse = await halved(withWeight(noise(5, 576, 1e-6)));
+    expect(coarse.skipped[0]?.text).toMatch(/too small for float16.* 3\d dB/);
   });
 
   it('says how many weights became zero', async () => {
     const data = noise(5, 576).map((w, i) => (i < 3 ? 1e-9 : w));
-    const tiny = edit(smallConvNet(), (d) =>
-      d.setInitializer(makeTensor('conv2.weight', 'float32', [8, 8, 3, 3], data)),
-    );
-    expect((await halved(tiny)).changed[1]?.text).toContain('(3 of 576 too small: now 0)');
+    expect((await halved(withWeight(data))).changed[1]?.text).toContain('(3 of 576 too small: now 0)');
+  });
+
+  it('keeps tiny rows that a later layer makes up for, and halves those that nothing needs', async () => {
+    const tiny = noise(5, 576).map((w, i) => (i < 72 ? w * 1e-9 : w));
+    const bias = noise(6, 8).map((b, c) => (c === 0 ? 0 : b));
+    const dead = edit(withWeight(tiny), (d) => d.replace('conv2.bias', makeTensor('', 'float32', [8], bias)));
+    const { changed, skipped } = await halved(dead);
+    expect(changed.map((c) => c.layer)).toContain('conv2');
+    expect(skipped).toEqual([]);
+    // Without the residual beside it, and its channel times 1e9 afterwards.
+    const compensated = edit(dead, (d) => {
+      const add = d.nodes().find((n) => n.op_type === 'Add');
+      const relu = d.nodes().find((n) => n.name === 'relu2');
+      if (!add || !relu) throw new Error('another net');
+      d.removeNode(add);
+      d.update(relu, { input: ['c2'] });
+      const dw = noise(7, 72, 0.3).map((w, i) => (i < 9 ? Math.abs(w) * 1e9 : w));
+      d.replace('dw.weight', makeTensor('', 'float32', [8, 1, 3, 3], dw));
+    });
+    const kept = await halved(compensated);
+    expect(kept.skipped.map((s) => s.layer).sort()).toEqual(['conv2', 'dw']);
+    expect(kept.skipped.find((s) => s.layer === 'conv2')?.text).toContain("which the model's outputs need");
+    expect(kept.snr).toBeGreaterThan(60);
+  });
+
+  it('leaves the frequencies of positions', async () => {
+    const model = makeModel({
+      opset: 17,
+      inputs: [makeValue('x', 'int64', ['B', 'S'])],
+      outputs: [makeValue('y', 'float32')],
+      nodes: [
+        makeNode('Cast', ['x'], ['c'], { to: 1 }),
+        makeNode('Unsqueeze', ['c', 'last'], ['p']),
+        makeNode('MatMul', ['p', 'inv_freq'], ['f']),
+        makeNode('Sin', ['f'], ['y']),
+      ],
+      initializers: [weight('inv_freq', [1, 32], 1), makeTensor('last', 'int64', [1], BigInt64Array.of(-1n))],
+    });
+    const positions = {
+      x: { type: 'int64' as const, dims: [1, 2048], data: BigInt64Array.from({ length: 2048 }, (_, i) => BigInt(i)) },
+    };
+    const context = testContext({ calibration: [positions], reference: model });
+    const result = await float16Quantizer.apply(model, float16Quantizer.options.parse({}), context);
+    expect(result.skipped[0]?.text).toContain('it makes the angles of');
+    const output = async (m: Model) => (await runModel(m, positions)).y?.data as Float32Array;
+    expect(snr(await output(model), await output(result.model))).toBe(Infinity);
+  });
+
+  it('takes weights that are stored in 16 bits already for what they are', async () => {
+    const { model } = await halved(smallConvNet());
+    const again = await halved(model);
+    expect(again.snr).toBe(Infinity);
+    expect(again.changed.map((c) => c.layer)).toEqual(['conv1', 'conv2', 'dw', 'fc']);
+    expect(encodeModel(again.model).length).toBeLessThan(1.01 * encodeModel(model).length);
   });
 
   it('leaves layers in float32 where the schedule says so', async () => {

@@ -1,0 +1,45 @@
+import type { Model } from './model.ts';
+import type { NodeProto } from './proto.ts';
+import { consumers, isOp, layerName, producers } from './query.ts';
+
+const products = ['MatMul', 'Gemm', 'Einsum', 'Conv', 'ConvTranspose'];
+/** NaN for a part of the numbers they may be given, which may be a hair's breadth from those that they are not. */
+const makers = ['Log', 'Sqrt', 'Pow', 'Acos', 'Asin', 'Acosh', 'Atanh'];
+/** NaN in, NaN out; the numbers beside it are only moved, added up or scaled. */
+const carriers =
+  'Identity Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Expand Tile Concat Gather Cast Add Sub Mul Div Neg Abs Exp Sum Mean ReduceSum ReduceMean'.split(
+    ' ',
+  );
+
+/**
+ * In a model that asks with IsNaN what became NaN: the layers that compute with NaN, which no integer holds, and those whose
+ * results decide where there will be NaN, with a sentence. NaN that comes of masks (Softmax of −∞ alone) is not looked for:
+ * rounding does not move it.
+ */
+export function nanPaths(model: Model): ReadonlyMap<NodeProto, string> {
+  const found = new Map<NodeProto, string>();
+  const asked = model.graph.node.filter((node) => isOp(node, 'IsNaN'));
+  if (asked.length === 0) return found;
+  const made = producers(model.graph);
+  const readers = consumers(model.graph);
+  const before = (node: NodeProto): NodeProto[] => node.input.flatMap((name) => made.get(name) ?? []);
+  const after = (node: NodeProto): NodeProto[] => node.output.flatMap((name) => readers.get(name) ?? []);
+  const through = (node: NodeProto): boolean => isOp(node, ...carriers, ...products);
+  const origins = reached(asked.flatMap(before), (node) => (through(node) ? before(node) : []));
+  for (const maker of origins.filter((node) => isOp(node, ...makers))) {
+    for (const node of reached(after(maker), (node) => (through(node) ? after(node) : [])))
+      if (isOp(node, ...products))
+        found.set(node, `it computes with what "${layerName(maker)}" gives, NaN too, which integers cannot hold`);
+    for (const node of reached(before(maker), (node) => (isOp(node, ...carriers) ? before(node) : [])))
+      if (isOp(node, ...products))
+        found.set(node, `its result decides where "${layerName(maker)}" gives NaN, which the model asks for`);
+  }
+  return found;
+}
+
+/** The nodes that can be come to from some, each once. */
+function reached(from: readonly NodeProto[], next: (node: NodeProto) => readonly NodeProto[]): NodeProto[] {
+  const seen = new Set(from);
+  for (const node of seen) for (const other of next(node)) seen.add(other);
+  return [...seen];
+}
