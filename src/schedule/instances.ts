@@ -79,9 +79,10 @@ function readInstance(
     return broken;
   }
   const { class: className, ...written } = value;
-  const known = classesOf(section, passes);
+  const known = (): string[] => classesOf(section, passes);
   if (typeof className !== 'string') {
-    const message = className === undefined ? `is missing: one of ${known.join(', ')}` : 'expected the name of a class';
+    const message =
+      className === undefined ? `is missing: one of ${known().join(', ')}` : 'expected the name of a class';
     problems.push({ path: [...path, 'class'], message });
     return broken;
   }
@@ -89,7 +90,7 @@ function readInstance(
   const training = pass ? undefined : trainingClasses[className];
   const home = pass?.section ?? training?.section;
   if (home !== section) {
-    problems.push({ path: [...path, 'class'], message: misplaced(className, section, home, known) });
+    problems.push({ path: [...path, 'class'], message: misplaced(className, section, home, known()) });
     return broken;
   }
   const reads: Reader | undefined = pass ?? training;
