@@ -16,8 +16,29 @@ const order = [
   'cli',
 ];
 
+// And within passes: a folder may import those left of it; the files directly in it stand before all, index.ts after all.
+const families = ['fold', 'prune', 'quantize', 'recover', 'allocate', 'encode'];
+
 module.exports = {
   forbidden: [
+    ...families.slice(0, -1).map((family, i) => ({
+      name: `passes/${family}-imports-only-what-stands-left-of-it`,
+      severity: 'error',
+      from: { path: `^src/passes/${family}/` },
+      to: { path: `^src/passes/(${families.slice(i + 1).join('|')})/` },
+    })),
+    {
+      name: 'what-all-passes-share-imports-none-of-them',
+      severity: 'error',
+      from: { path: '^src/passes/[^/]+\\.ts$', pathNot: '^src/passes/index\\.ts$' },
+      to: { path: '^src/passes/[^/]+/' },
+    },
+    {
+      name: 'no-pass-imports-the-list-of-passes',
+      severity: 'error',
+      from: { path: '^src/passes/', pathNot: '^src/passes/index\\.ts$' },
+      to: { path: '^src/passes/index\\.ts$' },
+    },
     ...order.slice(0, -1).map((folder, i) => ({
       name: `${folder}-imports-only-what-stands-left-of-it`,
       severity: 'error',

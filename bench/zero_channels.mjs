@@ -8,7 +8,8 @@
 import { parseArgs } from 'node:util';
 import { batches } from '../dist/data/batch.js';
 import { openData } from '../dist/data/open.js';
-import { channelGroups, leaveOne, maskChannels, removableChannels, removeChannels } from '../dist/graph/channels.js';
+import { channelGroups, leaveOne, removableChannels, removeChannels } from '../dist/graph/channels.js';
+import { maskChannels } from '../dist/graph/channels/mask.js';
 import { readModel } from '../dist/graph/file.js';
 import { encodeModel } from '../dist/graph/model.js';
 import { modelInputs } from '../dist/graph/query.js';

@@ -18,6 +18,10 @@ const checks = [
     command: [bin('depcruise'), 'src', '--config', '.dependency-cruiser.cjs', '--output-type', 'err'],
   },
   { name: 'unused code', command: [bin('knip'), '--no-progress'] },
+  {
+    name: 'code that only tests use',
+    command: [bin('knip'), '--no-progress', '--production', '--config', 'knip.production.json'],
+  },
 ];
 
 /** Runs one command in the project's root; resolves with its exit code and everything it printed. */

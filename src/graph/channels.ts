@@ -1,8 +1,7 @@
 /** The channel graph of a model: what must be cut together, cutting it, and what can go without changing the function. */
 export { channelGroups } from './channels/groups.ts';
 export { leaveOne } from './channels/keep.ts';
-export { maskChannels } from './channels/mask.ts';
-export { removeChannels, shapesAfter } from './channels/cut.ts';
+export { removeChannels } from './channels/cut.ts';
 export { removableChannels } from './channels/zeros.ts';
 export { storedTensors } from './channels/stored.ts';
 export type { ChannelGroup, Channels, Member } from './channels/types.ts';

@@ -91,9 +91,19 @@ export function layerFacts(model: Model): LayerFact[] {
   });
 }
 
-// GRU, LSTM and RNN have two weights, named by nn.GRU and its kin; everything else one.
-const suffixes = (layer: LayerFact): readonly string[] =>
-  layer.weights.length === 2 ? ['weight_ih_l0', 'weight_hh_l0'] : ['weight'];
+const isRecurrent = ({ opType, weights }: LayerFact): boolean =>
+  /^(GRU|LSTM|RNN)$/.test(opType) && weights.length === 2;
+
+/**
+ * What PyTorch calls each weight of a layer, below its module. GRU, LSTM and RNN have two; one module of several layers became as
+ * many nodes, `weight_ih_l0`, `weight_ih_l1` … in their order.
+ */
+function suffixes(layer: LayerFact, layers: readonly LayerFact[]): readonly string[] {
+  if (!isRecurrent(layer)) return ['weight'];
+  const before = (other: LayerFact): boolean => other.index < layer.index && isRecurrent(other);
+  const place = layer.module === undefined ? 0 : layers.filter((l) => l.module === layer.module && before(l)).length;
+  return [`weight_ih_l${place}`, `weight_hh_l${place}`];
+}
 
 /** The readings of a selector, the likeliest first: later ones are tried where the earlier match nothing. */
 function readings(text: string): { readonly text: string; readonly why: string | undefined }[] {
@@ -138,7 +148,7 @@ export function resolveNames(
       const { matches: test, kind } = parsePattern(text);
       found = text.startsWith('op:')
         ? candidates.filter(({ opType }) => test(`op:${opType}`)).map((layer) => ({ layer, weights: layer.weights }))
-        : candidates.flatMap((layer) => matchLayer(test, layer, inner));
+        : candidates.flatMap((layer) => matchLayer(test, layer, inner, layers));
       if (found.length === 0) continue;
       if (why !== undefined) notes.push(why);
       if (kind === 'name') notes.push(...translated(selector, found));
@@ -192,11 +202,16 @@ function containers(layers: readonly LayerFact[]): Set<string> {
   return found;
 }
 
-function matchLayer(test: (name: string) => boolean, layer: LayerFact, inner: ReadonlySet<string>): Match[] {
+function matchLayer(
+  test: (name: string) => boolean,
+  layer: LayerFact,
+  inner: ReadonlySet<string>,
+  layers: readonly LayerFact[],
+): Match[] {
   const { node, module, weights } = layer;
   const named = module !== undefined && (weights.length > 0 || !inner.has(module));
   if (test(node) || (named && test(module))) return [{ layer, weights }];
-  const ends = suffixes(layer);
+  const ends = suffixes(layer, layers);
   const meant = weights.filter((name, i) => test(name) || (named && test(`${module}.${ends[i] ?? 'weight'}`)));
   return meant.length > 0 ? [{ layer, weights: meant }] : [];
 }

@@ -15,15 +15,6 @@ export interface AllocationItem {
   readonly max: number;
 }
 
-/**
- * Lin, Talathi and Annapureddy's closed form (ICML 2016): bits that reach the SQNR `target` (dB) at least Σ ρ·β, all layers having
- * the same κ and sensitivity 1. β_i = −(10/κ)·log10(ρ_i·10^(−target/10) / Σρ), hence β_i − β_j = (10/κ)·log10(ρ_j/ρ_i). Reals.
- */
-export function closedFormBits(costs: readonly number[], target: number, slope: number): number[] {
-  const total = costs.reduce((a, b) => a + b, 0);
-  return costs.map((c) => (-10 / slope) * log10((c * pow(10, -target / 10)) / total));
-}
-
 /** Noise-to-signal ratio at the output for the given bits, and what they cost. */
 export function noiseOf(items: readonly AllocationItem[], bits: readonly number[]): number {
   return items.reduce(

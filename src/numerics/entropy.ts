@@ -111,21 +111,3 @@ function crossTerm(mass: Float64Array, filled: Int32Array, logOf: Float64Array, 
   }
   return cross;
 }
-
-/** `counts` merged into `levels` and spread back evenly over each level's non-empty bins: the Q of the method, unnormalized. */
-export function expandLevels(counts: ArrayLike<number>, levels: number): number[] {
-  const n = counts.length;
-  const out = new Array<number>(n).fill(0);
-  for (let l = 0; l < levels; l++) {
-    const start = floor((l * n) / levels);
-    const end = floor(((l + 1) * n) / levels);
-    let mass = 0;
-    let bins = 0;
-    for (let b = start; b < end; b++) {
-      mass += counts[b] as number;
-      if (counts[b] !== 0) bins++;
-    }
-    for (let b = start; b < end; b++) if (counts[b] !== 0) out[b] = mass / bins;
-  }
-  return out;
-}

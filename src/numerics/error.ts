@@ -1,6 +1,6 @@
 import { QtoolError } from '../util/error.ts';
 
-const { abs, log10, pow, sqrt } = Math;
+const { log10 } = Math;
 
 type Floats = Float32Array | Float64Array;
 
@@ -44,35 +44,6 @@ export function errorSums(reference: Floats, approximation: Floats): ErrorSums {
 export function decibels(signal: number, noise: number): number {
   if (noise === 0) return Infinity;
   return 10 * log10(signal / noise);
-}
-
-/** Signal-to-quantization-noise ratio in dB: 10·log10(Σx² / Σ(x−y)²). */
-export function sqnr(reference: Floats, approximation: Floats): number {
-  const { signal, noise } = errorSums(reference, approximation);
-  return decibels(signal, noise);
-}
-
-/** Mean squared error. 0 for empty tensors. */
-export function mse(reference: Floats, approximation: Floats): number {
-  const { count, noise } = errorSums(reference, approximation);
-  return count === 0 ? 0 : noise / count;
-}
-
-/** Mean of |x − y|^p. 0 for empty tensors. */
-export function lpError(reference: Floats, approximation: Floats, p: number): number {
-  sameLength(reference, approximation);
-  let sum = 0;
-  for (let i = 0; i < reference.length; i++) {
-    sum += pow(abs((reference[i] as number) - (approximation[i] as number)), p);
-  }
-  return reference.length === 0 ? 0 : sum / reference.length;
-}
-
-/** x·y / (|x||y|). Two zero vectors count as alike (1); one zero vector gives 0. */
-export function cosine(reference: Floats, approximation: Floats): number {
-  const { signal, power, dot } = errorSums(reference, approximation);
-  if (signal === 0 || power === 0) return signal === power ? 1 : 0;
-  return dot / sqrt(signal * power);
 }
 
 function sameLength(a: Floats, b: Floats): void {

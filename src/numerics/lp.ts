@@ -26,13 +26,14 @@ export function lpRange(
   return searchRange(h, format, lpCost(h, format, p), mseRange(h, format));
 }
 
-/** Expected |x − Q(x)|^p on the histogram of the quantizer that `chooseParams` makes for [lo, hi]. */
-export function expectedLpError(h: Histogram, lo: number, hi: number, format: AffineFormat, p: number): number {
-  return h.count === 0 ? 0 : lpCost(h, format, p)(lo, hi, Infinity) / h.count;
-}
-
-/** One sample point a bin stands for its values, four where a step has few bins. Within the range the power of a rounding error is read off a table. */
-function lpCost(h: Histogram, format: AffineFormat, p: number): (lo: number, hi: number, bound: number) => number {
+/**
+ * Σ |x − Q(x)|^p over the histogram of the quantizer that `chooseParams` makes for [lo, hi], or some number above `bound`. One sample point a bin stands for its values, four where a step has few bins. Within the range the power of a rounding error is read off a table.
+ */
+export function lpCost(
+  h: Histogram,
+  format: AffineFormat,
+  p: number,
+): (lo: number, hi: number, bound: number) => number {
   const counts = withoutPointMass(h);
   const { first, width } = h;
   const { qmin, qmax } = codeRange(format);

@@ -1,5 +1,3 @@
-import { QtoolError } from '../util/error.ts';
-
 const { ceil } = Math;
 
 /**
@@ -18,24 +16,4 @@ export function pack(codes: Int8Array | Uint8Array, bits: 2 | 4): Uint8Array {
     }
   }
   return packed;
-}
-
-/** The first `count` codes of `packed`; signed ones are sign-extended. @throws QtoolError `model` if there are too few bytes. */
-export function unpack(packed: Uint8Array, count: number, bits: 2 | 4, signed: false): Uint8Array;
-export function unpack(packed: Uint8Array, count: number, bits: 2 | 4, signed: true): Int8Array;
-export function unpack(packed: Uint8Array, count: number, bits: 2 | 4, signed: boolean): Int8Array | Uint8Array;
-export function unpack(packed: Uint8Array, count: number, bits: 2 | 4, signed: boolean): Int8Array | Uint8Array {
-  if (packed.length < ceil((count * bits) / 8)) {
-    throw new QtoolError('model', `${packed.length} bytes hold fewer than ${count} elements of ${bits} bits`);
-  }
-  const codes = signed ? new Int8Array(count) : new Uint8Array(count);
-  const high = signed ? 32 - bits : 0;
-  const perByte = 8 / bits;
-  const mask = 2 ** bits - 1;
-  for (let i = 0; i < count; i++) {
-    const byte = packed[(i / perByte) | 0] as number;
-    const code = (byte >> ((i % perByte) * bits)) & mask;
-    codes[i] = (code << high) >> high;
-  }
-  return codes;
 }

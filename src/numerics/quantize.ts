@@ -68,52 +68,6 @@ export function dequantize(codes: Codes, dims: readonly number[], params: QuantP
   return out;
 }
 
-/** dequantize(quantize(data)) without the codes. `out` may be `data` itself. */
-export function fakeQuantize(
-  data: Float32Array,
-  dims: readonly number[],
-  params: QuantParams,
-  out: Float32Array = new Float32Array(data.length),
-): Float32Array {
-  const layout = checkedLayout(data.length, dims, params);
-  const { qmin, qmax } = codeRange(params.format);
-  const { scale, zeroPoint } = params;
-  forEachRun(layout, (start, count, param, step) => {
-    if (step === 0) {
-      const z = zeroPoint[param] as number;
-      fakeRun(data, out, start, start + count, scale[param] as number, qmin - z, qmax - z);
-      return;
-    }
-    for (let j = 0, p = param; j < count; j++, p++) {
-      const s = scale[p] as number;
-      const z = zeroPoint[p] as number;
-      let v = fround((data[start + j] as number) / s);
-      if (v < qmin - z) v = qmin - z;
-      else if (v > qmax - z) v = qmax - z;
-      out[start + j] = (v + roundingMagic - roundingMagic) * s;
-    }
-  });
-  return out;
-}
-
-/** One stretch with one scale; `lo` and `hi` are the code range less the zero point. */
-function fakeRun(
-  data: Float32Array,
-  out: Float32Array,
-  start: number,
-  end: number,
-  scale: number,
-  lo: number,
-  hi: number,
-): void {
-  for (let i = start; i < end; i++) {
-    let v = fround((data[i] as number) / scale);
-    if (v < lo) v = lo;
-    else if (v > hi) v = hi;
-    out[i] = (v + roundingMagic - roundingMagic) * scale;
-  }
-}
-
 /**
  * Smallest and largest element of each parameter's share of the tensor (0 to 0 for an empty share), in the order of the
  * parameters. @throws QtoolError `data` naming `at` if an element is NaN or infinite.

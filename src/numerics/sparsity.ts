@@ -138,10 +138,3 @@ export function applyMask(data: Float32Array, mask: Mask): Float32Array {
   for (let i = 0; i < data.length; i++) out[i] = mask[i] === 0 ? 0 : (data[i] as number);
   return out;
 }
-
-/** Share of elements that are zero; 0 for an empty tensor. */
-export function zeroShare(data: Float32Array): number {
-  let zeros = 0;
-  for (let i = 0; i < data.length; i++) if (data[i] === 0) zeros++;
-  return data.length === 0 ? 0 : zeros / data.length;
-}

@@ -17,8 +17,16 @@ export function planText(schedule: Schedule, paint: Paint, width: number): strin
   return parts.join('\n\n');
 }
 
+/** More stages than this are shown by the first and the last of them. */
+const shown = 100;
+
 function stagesTable(stages: readonly Stage[], paint: Paint, width: number): string {
   if (stages.length === 0) return 'no stage runs';
+  if (stages.length > shown) {
+    const [first, last] = [stages.slice(0, shown - 10), stages.slice(-10)];
+    const between = paint.dim(`… ${stages.length - shown} more stages (--json lists them all) …`);
+    return [stagesTable(first, paint, width), between, stagesTable(last, paint, width)].join('\n');
+  }
   const rows = stages.map((stage) => [
     String(stage.index),
     String(stage.clock.epoch),

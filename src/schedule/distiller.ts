@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { weightNames } from '../passes/prune/masks.ts';
 import type { AnySection } from './language.ts';
 
 /** A class of Distiller that only means something while training: its arguments are checked, then it waits. */
@@ -22,7 +23,20 @@ function rate(shape: z.ZodRawShape): TrainingClass {
   return { section: 'lr_schedulers', options: z.strictObject({ ...shape, ...last }), reason: learningRate };
 }
 
-const groups = z.enum(['2D', '3D', '4D', 'Filters', 'Channels', 'Cols', 'Rows', 'Block']);
+const groups = z.enum([
+  '2D',
+  '3D',
+  '4D',
+  'Filters',
+  'Channels',
+  'Cols',
+  'Rows',
+  'Block',
+  'Rows+Cols',
+  'Cols+Rows',
+  'Channels+4D',
+  '4D+Channels',
+]);
 const threshold = { threshold_criteria: z.enum(['Max', 'Mean_Abs']).nullish() };
 const strength = { reg_regims: z.record(z.string(), number), ...threshold };
 const grouped = { reg_regims: z.record(z.string(), z.tuple([number, groups])), ...threshold };
@@ -39,6 +53,12 @@ const quantizer = {
   overrides: z.record(z.string(), z.record(z.string(), z.unknown())).nullish(),
 };
 
+const ranged = {
+  mode: z.union([z.string(), z.record(z.string(), z.string())]).optional(),
+  ema_decay: number.optional(),
+  per_channel_wts: flag.optional(),
+};
+
 function trained(shape: z.ZodRawShape): TrainingClass {
   return { section: 'quantizers', options: z.strictObject({ ...quantizer, ...shape }), reason: aware };
 }
@@ -51,7 +71,7 @@ function gradient(shape: z.ZodRawShape): TrainingClass {
     options: z.strictObject({
       ...shape,
       group_type: z.string().optional(),
-      weights: z.array(z.string()),
+      weights: weightNames,
       group_dependency: z.string().nullish(),
       group_size: z.int().min(1).optional(),
     }),
@@ -92,6 +112,9 @@ export const trainingClasses: Readonly<Record<string, TrainingClass>> = {
     steps_per_epoch: count.nullish(),
     pct_start: number.optional(),
     anneal_strategy: z.enum(['cos', 'linear']).optional(),
+    cycle_momentum: flag.optional(),
+    base_momentum: z.union([number, list]).optional(),
+    max_momentum: z.union([number, list]).optional(),
     div_factor: number.optional(),
     final_div_factor: number.optional(),
   }),
@@ -114,16 +137,11 @@ export const trainingClasses: Readonly<Record<string, TrainingClass>> = {
   GroupVarianceRegularizer: regular(grouped),
   DropFilterRegularizer: regular(grouped),
 
-  QuantAwareTrainRangeLinearQuantizer: trained({
-    mode: z.union([z.string(), z.record(z.string(), z.string())]).optional(),
-    ema_decay: number.optional(),
-    per_channel_wts: flag.optional(),
-    quantize_inputs: flag.optional(),
-    num_bits_inputs: bits,
-  }),
+  QuantAwareTrainRangeLinearQuantizer: trained({ ...ranged, quantize_inputs: flag.optional(), num_bits_inputs: bits }),
+  NCFQuantAwareTrainQuantizer: trained(ranged),
   DorefaQuantizer: trained({}),
   WRPNQuantizer: trained({}),
-  PACTQuantizer: trained({ act_clip_init_val: number.optional(), act_clip_decay: number.optional() }),
+  PACTQuantizer: trained({ act_clip_init_val: number.optional(), act_clip_decay: number.nullish() }),
 
   GradientRankedFilterPruner: gradient({ desired_sparsity: share }),
   GradientRankedFilterPruner_AGP: gradient({ initial_sparsity: share, final_sparsity: share }),
@@ -152,6 +170,7 @@ export const distillerClasses: readonly string[] = [
   'RandomLevelStructureParameterPruner',
   'FMReconstructionChannelPruner',
   'FMReconstructionChannelPruner_AGP',
+  'StructureParameterPruner',
   'FilterRemover',
   'ChannelRemover',
   'StructureRemover',

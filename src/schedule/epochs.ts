@@ -10,8 +10,8 @@ export interface When {
   readonly frequency: number;
 }
 
-/** More steps than this in one policy is a slip of the keyboard. */
-const maxSteps = 10_000;
+/** More steps than this are a slip of the keyboard. */
+export const maxSteps = 10_000;
 
 /**
  * The epochs of a policy: `epochs`, or every `frequency`-th from `starting_epoch` to before `ending_epoch`. Problems are told
@@ -29,7 +29,9 @@ const wrong = (key: string | number | readonly (string | number)[], message: str
 function listed(policy: Policy, epochs: readonly number[]): Result {
   for (const key of ['starting_epoch', 'ending_epoch', 'frequency'] as const)
     if (policy[key] !== undefined) return wrong(key, 'epochs says when already; write one or the other');
-  const twice = epochs.findIndex((epoch, i) => epochs.indexOf(epoch) !== i);
+  if (epochs.length > maxSteps) return wrong('epochs', `that would be ${epochs.length} steps; at most ${maxSteps}`);
+  const seen = new Set<number>();
+  const twice = epochs.findIndex((epoch) => seen.size === seen.add(epoch).size);
   if (twice >= 0) return wrong(['epochs', twice], `epoch ${epochs[twice]} stands here twice`);
   const sorted = [...epochs].sort((a, b) => a - b);
   const start = sorted[0]!;

@@ -7,6 +7,9 @@ import { distillerClasses, trainingClasses } from './distiller.ts';
 import { isRunning, policyKeys, sections } from './language.ts';
 import type { AnySection } from './language.ts';
 
+/** What a class's options are checked by: a pass, or a class that waits for training. */
+type Reader = Pick<Pass, 'options' | 'otherForm'>;
+
 /** A named object of a section. One that could not be read has `class: undefined`, so that its policies are still checked. */
 export interface Instance {
   readonly section: AnySection;
@@ -14,6 +17,8 @@ export interface Instance {
   readonly path: readonly [AnySection, string];
   readonly class: string | undefined;
   readonly pass: Pass | undefined;
+  /** What checks its options; undefined where it could not be read. */
+  readonly reads: Reader | undefined;
   /** Why it waits for training; undefined for what runs. */
   readonly waits: string | undefined;
   /** As written, without `class`. */
@@ -63,6 +68,7 @@ function readInstance(
     path,
     class: undefined,
     pass: undefined,
+    reads: undefined,
     waits: undefined,
     written: {},
     options: {},
@@ -73,9 +79,10 @@ function readInstance(
     return broken;
   }
   const { class: className, ...written } = value;
-  const known = classesOf(section, passes);
+  const known = (): string[] => classesOf(section, passes);
   if (typeof className !== 'string') {
-    const message = className === undefined ? `is missing: one of ${known.join(', ')}` : 'expected the name of a class';
+    const message =
+      className === undefined ? `is missing: one of ${known().join(', ')}` : 'expected the name of a class';
     problems.push({ path: [...path, 'class'], message });
     return broken;
   }
@@ -83,18 +90,17 @@ function readInstance(
   const training = pass ? undefined : trainingClasses[className];
   const home = pass?.section ?? training?.section;
   if (home !== section) {
-    problems.push({ path: [...path, 'class'], message: misplaced(className, section, home, known) });
+    problems.push({ path: [...path, 'class'], message: misplaced(className, section, home, known()) });
     return broken;
   }
-  const { options, notes } = pass
-    ? readOptions(pass, written, path, problems)
-    : { options: checkOptions(training!.options, written, path, problems), notes: [] };
-  return { ...broken, class: className, pass, waits: training?.reason, written, options, notes };
+  const reads: Reader | undefined = pass ?? training;
+  const read = reads && readOptions(reads, written, path, problems);
+  return { ...broken, ...read, class: className, pass, reads, waits: training?.reason, written };
 }
 
-/** The options of a pass, in its own form or in another tool's. Problems as `checkOptions` tells them. */
+/** The options of a class, in its own form or in another tool's. Problems as `checkOptions` tells them. */
 export function readOptions(
-  pass: Pass,
+  pass: Reader,
   written: Readonly<Record<string, unknown>>,
   path: Path,
   problems: Problem[],

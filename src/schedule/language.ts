@@ -102,14 +102,17 @@ export const namesSchema = z
 /** All top-level keys. */
 export const topKeys = ['version', 'gate', 'names', ...sections, 'policies'] as const;
 
-/** Distiller's arguments of a pruning policy: they say when masks are applied between training steps. */
-export const trainingPolicyArgs: Readonly<Record<string, z.ZodType>> = {
-  keep_mask: z.boolean(),
-  mini_batch_pruning_frequency: z.int().min(0),
-  mask_on_forward_only: z.boolean(),
-  mask_gradients: z.boolean(),
-  use_double_copies: z.boolean(),
-  discard_masks_at_minibatch_end: z.boolean(),
-  skip_first_minibatch: z.boolean(),
-  fold_batchnorm: z.union([z.boolean(), z.string()]),
+/** Distiller's arguments of policies, by section: they say when masks are applied between training steps. */
+export const trainingPolicyArgs: { readonly [section in AnySection]?: Readonly<Record<string, z.ZodType>> } = {
+  pruners: {
+    keep_mask: z.boolean(),
+    mini_batch_pruning_frequency: z.int().min(0),
+    mask_on_forward_only: z.boolean(),
+    mask_gradients: z.boolean(),
+    use_double_copies: z.boolean(),
+    discard_masks_at_minibatch_end: z.boolean(),
+    skip_first_minibatch: z.boolean(),
+    fold_batchnorm: z.union([z.boolean(), z.string()]),
+  },
+  regularizers: { keep_mask: z.boolean() },
 };

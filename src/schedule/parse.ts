@@ -1,9 +1,11 @@
 import type { Pass } from '../passes/pass.ts';
 import { QtoolError } from '../util/error.ts';
+import { must } from '../util/must.ts';
 import { parsePattern } from '../util/pattern.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { inspectYaml, readYaml, yamlError } from '../util/yaml.ts';
 import type { Problem, YamlDoc } from '../util/yaml.ts';
+import { maxSteps } from './epochs.ts';
 import { isRecord, policyFor, readInstances } from './instances.ts';
 import type { Instance } from './instances.ts';
 import { gateOrNone, isRunning, namesSchema, toGate, topKeys } from './language.ts';
@@ -18,6 +20,9 @@ export interface ScheduleContext {
   readonly metrics?: readonly string[] | undefined;
 }
 
+/** Longer files take seconds to parse alone; those written by hand have a tenth of it. */
+const maxLength = 250_000;
+
 /**
  * Reads a schedule and checks everything that needs no model: keys, types, classes, instances, epochs, gates, patterns.
  * `bindSchedule` then checks it against a model.
@@ -26,6 +31,11 @@ export interface ScheduleContext {
  * @throws QtoolError('schedule') with `file:line:col key.path: message`; several problems are listed a line each
  */
 export function parseSchedule(text: string, file: string, context: ScheduleContext): ParsedSchedule {
+  if (text.length > maxLength)
+    throw new QtoolError('schedule', `${text.length} characters are no schedule: at most ${maxLength}`, {
+      at: file,
+      hint: 'say ranges of epochs by starting_epoch, ending_epoch and frequency, and layers by patterns',
+    });
   const doc = readYaml(text, file, 'schedule');
   if (!isRecord(doc.value))
     throw new QtoolError('schedule', 'a schedule is a mapping: version, pruners, quantizers, ..., policies', {
@@ -42,6 +52,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   const names = 'names' in doc.value ? take(inspectYaml(doc, namesSchema, ['names'])) : undefined;
   const instances = readInstances(doc, context.passes, problems);
   const { applications, waiting, notes } = readPolicies(doc, instances, problems);
+  problems.push(...tooManySteps(applications));
   const used = new Set(applications.map(({ instance }) => instance));
   const idle = instances.filter((instance) => !used.has(instance) && instance.class !== undefined);
   const late = idle.filter((instance) => instance.pass?.section === 'quantizers');
@@ -53,13 +64,14 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   for (const instance of late) notes.push(`no policy uses quantizers.${instance.name}: it runs last`);
   for (const instance of instances) notes.push(...instance.notes.map((note) => `${instance.path.join('.')}.${note}`));
   const groups = groupSelectors(all, problems);
-  problems.push(...afterTheLast(all));
+  const steps = stepsOf(all);
+  problems.push(...afterTheLast(steps));
   problems.push(...checkMetrics(doc, all, context.metrics));
   if (problems.length === 0 && instances.length === 0)
     problems.push({ path: [], message: 'the schedule does nothing: it has no instances and no policies' });
   if (problems.length > 0) throw yamlError(doc, problems);
 
-  const stages = toStages(doc, all, gate === undefined ? undefined : toGate(gate));
+  const stages = toStages(doc, steps, gate === undefined ? undefined : toGate(gate));
   if (stages.length === 0) notes.push('nothing in this schedule can run without training');
   const waits = instances.filter((instance) => instance.waits !== undefined);
   const own = waits.map((instance) => waitingOf(doc, instance, used.has(instance)));
@@ -174,10 +186,16 @@ interface Step {
 
 /** Epoch by epoch, within an epoch in the order of the file. */
 function stepsOf(applications: readonly Application[]): Step[] {
-  const steps = applications
-    .filter(({ instance }) => isRunning(instance.section) && instance.pass !== undefined)
-    .flatMap((application) => application.when.epochs.map((epoch) => ({ application, epoch })));
+  const running = applications.filter(({ instance }) => isRunning(instance.section) && instance.pass !== undefined);
+  const steps = running.flatMap((application) => application.when.epochs.map((epoch) => ({ application, epoch })));
   return steps.sort((a, b) => a.epoch - b.epoch); // stable
+}
+
+function tooManySteps(applications: readonly Application[]): Problem[] {
+  const total = applications.reduce((sum, { instance, when }) => sum + (instance.pass ? when.epochs.length : 0), 0);
+  return total <= maxSteps
+    ? []
+    : [{ path: ['policies'], message: `these are ${total} steps in all; at most ${maxSteps}`, on: 'key' }];
 }
 
 /** Where a policy stands; the instance for a quantizer that no policy names. */
@@ -185,15 +203,15 @@ const placeOf = ({ path }: Application): readonly (string | number)[] =>
   path[0] === 'policies' ? path.slice(0, 2) : path;
 
 /** The first stage of each policy that comes after a pass which must be the last one. */
-function afterTheLast(applications: readonly Application[]): Problem[] {
-  const steps = stepsOf(applications);
+function afterTheLast(steps: readonly Step[]): Problem[] {
   const at = steps.findIndex(({ application }) => application.instance.pass?.closes !== undefined);
   const closing = steps[at];
   if (closing === undefined) return [];
   const { instance } = closing.application;
-  const later = steps.slice(at + 1);
-  return later.flatMap(({ application, epoch }, i) => {
-    if (later.findIndex((step) => step.application === application) !== i) return [];
+  const told = new Set<Application>();
+  return steps.slice(at + 1).flatMap(({ application, epoch }) => {
+    if (told.has(application)) return [];
+    told.add(application);
     const [own, other] = [application.instance, `"${instance.name}" (${instance.class}, epoch ${closing.epoch})`];
     const again = application === closing.application;
     const message = again
@@ -203,8 +221,11 @@ function afterTheLast(applications: readonly Application[]): Problem[] {
   });
 }
 
-function toStages(doc: YamlDoc, applications: readonly Application[], common: Gate | undefined): Stage[] {
-  return stepsOf(applications).map(({ application, epoch }, i) => {
+function toStages(doc: YamlDoc, steps: readonly Step[], common: Gate | undefined): Stage[] {
+  const places = new Map<Application, string>();
+  for (const { application } of steps)
+    if (!places.has(application)) places.set(application, doc.at(placeOf(application), 'key'));
+  return steps.map(({ application, epoch }, i) => {
     const { instance, when, gate, fallback, options } = application;
     return {
       index: i + 1,
@@ -215,7 +236,7 @@ function toStages(doc: YamlDoc, applications: readonly Application[], common: Ga
       clock: { epoch, start: when.start, end: when.end, frequency: when.frequency },
       gate: gate === undefined ? common : gate === 'none' ? undefined : gate,
       ...(fallback === undefined ? {} : { fallback }),
-      at: doc.at(placeOf(application), 'key'),
+      at: must(places, application, 'the place of a policy'),
     };
   });
 }

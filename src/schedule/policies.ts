@@ -153,7 +153,7 @@ function checkArgs(
 ): { options: unknown; args: Readonly<Record<string, unknown>> } {
   const args: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(given)) {
-    const schema = instance.section === 'pruners' ? trainingPolicyArgs[key] : undefined;
+    const schema = trainingPolicyArgs[instance.section]?.[key];
     if (schema === undefined) args[key] = value;
     else {
       const result = schema.safeParse(value);
@@ -166,9 +166,9 @@ function checkArgs(
       });
     }
   }
-  if (instance.pass === undefined || instance.options === undefined || Object.keys(args).length === 0)
+  if (instance.reads === undefined || instance.options === undefined || Object.keys(args).length === 0)
     return { options: instance.options, args };
   const merged = { ...instance.written, ...args };
   const place = (below: Path): Path => (String(below[0]) in args ? [...path, ...below] : [...instance.path, ...below]);
-  return { options: readOptions(instance.pass, merged, path, problems, place).options, args };
+  return { options: readOptions(instance.reads, merged, path, problems, place).options, args };
 }

@@ -66,16 +66,3 @@ function charClass(inner: string): string {
   const set = (not ? inner.slice(1) : inner).replace(/[\\\]^[]/g, '\\$&');
   return `[${not ? '^' : ''}${set}]`;
 }
-
-/**
- * The first of ordered entries whose pattern matches one of a thing's names. A bare `'*'` is what is left over: it is asked
- * last wherever it stands, as in Distiller's `levels: {'*': 0.5, fc: 0.7}`.
- */
-export function firstMatch<T>(
-  entries: readonly (readonly [pattern: Pattern, value: T])[],
-  names: readonly string[],
-): T | undefined {
-  const hit = (rest: boolean): readonly [Pattern, T] | undefined =>
-    entries.find(([pattern]) => (pattern.text === '*') === rest && names.some((name) => pattern.matches(name)));
-  return (hit(false) ?? hit(true))?.[1];
-}

@@ -50,18 +50,71 @@ function locate(doc: Document, path: Path, on: 'key' | 'value'): number {
   return offset;
 }
 
-/**
- * Parses YAML 1.2 (with `<<` merge keys). Errors: QtoolError with `file:line:col` for a syntax error, a duplicate key, an
- * unknown tag or alias, more than one document, an empty file.
- */
-export function readYaml(text: string, file: string, code: ErrorCode = 'usage'): YamlDoc {
+interface Parsed {
+  readonly doc: ReturnType<typeof parseDocument>;
+  /** Line and column, from 1, of an offset into the parsed text. */
+  readonly place: (offset: number) => { readonly line: number; readonly col: number };
+  readonly wrong: readonly { readonly pos: readonly [number, number]; readonly message: string }[];
+}
+
+function parse(text: string, indented: ReadonlySet<number> = new Set(), by = 0): Parsed {
   const lines = new LineCounter();
   const doc = parseDocument(text, { lineCounter: lines, uniqueKeys: true, prettyErrors: false, merge: true });
-  const place = (offset: number): string => {
+  const place: Parsed['place'] = (offset) => {
     const { line, col } = lines.linePos(offset);
+    return { line, col: indented.has(line) ? Math.max(1, col - by) : col };
+  };
+  return { doc, place, wrong: [...doc.errors, ...doc.warnings] };
+}
+
+// Quoted text, comments, block scalars, the brackets of flow collections, the ends of lines: all else is skipped.
+const marks = new RegExp(
+  [
+    /(?<![^\s[\]{},])(?:"(?:[^"\\]|\\[^])*"|'(?:[^']|'')*')/,
+    /(?<!\S)#[^\n]*/,
+    /(?<=[:?-] )[|>][-+\d]*[ \t]*(?:#[^\n]*)?\n(?:[ \t]*\n)*(?<first> +)[^\n]*(?:\n(?:\k<first>[^\n]*|[ \t]*$))*/,
+    /(?<begin>(?<=^[ \t]*|[:?-][ \t]+|[&!]\S*[ \t]+)[[{])/,
+    /(?<open>[[{])|(?<close>[\]}])|\n/,
+  ]
+    .map(({ source }) => source)
+    .join('|'),
+  'gm',
+);
+
+/**
+ * Parses text whose lines inside brackets and quotes are indented too little, which PyYAML takes (Distiller's files close a list below its
+ * key) and YAML 1.2 does not: those lines are indented further before they are parsed, and their columns counted back.
+ */
+function parseIndented(text: string): Parsed {
+  const by = 1 + text.split('\n').reduce((most, line) => Math.max(most, line.search(/[^\s?-]|$/)), 0);
+  const indented = new Set<number>();
+  let [depth, line] = [0, 1];
+  const wider = text.replace(marks, (mark: string, ...rest: unknown[]) => {
+    const { begin, open, close } = rest.at(-1) as Readonly<Record<string, string | undefined>>;
+    if (begin !== undefined || (open !== undefined && depth > 0)) depth++;
+    else if (close !== undefined && depth > 0) depth--;
+    const inside = depth > 0 || /^["']/.test(mark);
+    return mark.replace(/\n/g, (end) => {
+      line++;
+      if (inside) indented.add(line);
+      return inside ? end + ' '.repeat(by) : end;
+    });
+  });
+  return parse(wider, indented, by);
+}
+
+/**
+ * Parses YAML 1.2 (with `<<` merge keys, and brackets indented as loosely as PyYAML has them). Errors: QtoolError with
+ * `file:line:col` for a syntax error, a duplicate key, an unknown tag or alias, more than one document, an empty file.
+ */
+export function readYaml(text: string, file: string, code: ErrorCode = 'usage'): YamlDoc {
+  const strict = parse(text);
+  const loose = strict.wrong.length > 0 ? parseIndented(text) : strict;
+  const { doc, place: position, wrong } = loose.wrong.length < strict.wrong.length ? loose : strict;
+  const place = (offset: number): string => {
+    const { line, col } = position(offset);
     return `${file}:${line}:${col}`;
   };
-  const wrong = [...doc.errors, ...doc.warnings];
   if (wrong.length > 0)
     throw summary(
       code,

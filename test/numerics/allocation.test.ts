@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { closedFormBits, costOf, noiseOf, waterFill, type AllocationItem } from '../../src/numerics/allocation.ts';
+import { costOf, noiseOf, waterFill, type AllocationItem } from '../../src/numerics/allocation.ts';
+import { closedFormBits } from './reference.ts';
 import { knapsack, type Choice } from '../../src/numerics/knapsack.ts';
 import { modelSqnr, optimalStep, quantizerError } from '../../src/numerics/optimal_steps.ts';
 import { closestModel, composeSqnr, fitSlope } from '../../src/numerics/sqnr_model.ts';

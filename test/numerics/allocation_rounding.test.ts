@@ -1,5 +1,6 @@
 import fc from 'fast-check';
-import { closedFormBits, noiseOf, waterFill, type AllocationItem } from '../../src/numerics/allocation.ts';
+import { noiseOf, waterFill, type AllocationItem } from '../../src/numerics/allocation.ts';
+import { closedFormBits } from './reference.ts';
 import { roundWidths, type DiscreteItem } from '../../src/numerics/allocation_rounding.ts';
 import { knapsack } from '../../src/numerics/knapsack.ts';
 

@@ -10,7 +10,6 @@ import {
   nmMask,
   sliceNorms,
   standardDeviation,
-  zeroShare,
 } from '../../src/numerics/sparsity.ts';
 import { fill, gaussian } from './samples.ts';
 
@@ -69,8 +68,6 @@ describe('other masks', () => {
     const data = Float32Array.of(-1, 0.5, 0, 2, -0.25);
     expect([...magnitudeMask(data, 0.5)]).toEqual([1, 0, 0, 1, 0]);
     expect([...applyMask(data, magnitudeMask(data, 0.5))]).toEqual([-1, 0, 0, 2, 0]);
-    expect(zeroShare(Float32Array.of(0, -0, 1, 2))).toBe(0.5);
-    expect(zeroShare(new Float32Array(0))).toBe(0);
     expect(standardDeviation(Float32Array.of(2, 4, 4, 4, 5, 5, 7, 9))).toBeCloseTo(2.138089935, 8); // √(32/7)
     expect(standardDeviation(Float32Array.of(5))).toBe(0);
   });

@@ -1,11 +1,10 @@
 import fc from 'fast-check';
 import type { AffineFormat } from '../../src/numerics/affine.ts';
-import { mse, lpError, sqnr } from '../../src/numerics/error.ts';
 import type { Granularity } from '../../src/numerics/format.ts';
 import { hqq, type HqqResult } from '../../src/numerics/hqq.ts';
-import { kmeans, optimalKmeans } from '../../src/numerics/kmeans1d.ts';
 import { gatherGroup, groupSize, layoutOf } from '../../src/numerics/layout.ts';
-import { fakeQuantize, minMaxParams } from '../../src/numerics/quantize.ts';
+import { minMaxParams } from '../../src/numerics/quantize.ts';
+import { fakeQuantize, lpError, mse, sqnr } from './reference.ts';
 import { bestParams, searchParams } from '../../src/numerics/weight_scale.ts';
 import { fill, gaussian, laplacian } from './samples.ts';
 
@@ -159,89 +158,5 @@ describe('hqq', () => {
       { zero_point: 'float', lp_norm: 0.7, iters: 1 },
     );
     expect(zero[0]).toBeCloseTo(-0.75 * (0.2 ** -0.3 / 10), 6);
-  });
-});
-
-describe('kmeans', () => {
-  const brute = (values: number[], k: number): number => {
-    // Every way to cut the sorted values into at most k intervals.
-    const sorted = [...values].sort((a, b) => a - b);
-    const cost = (part: number[]) => {
-      const m = part.reduce((a, b) => a + b, 0) / part.length;
-      return part.reduce((s, v) => s + (v - m) ** 2, 0);
-    };
-    const best = (from: number, left: number): number => {
-      if (from === sorted.length) return 0;
-      if (left === 1) return cost(sorted.slice(from));
-      let smallest = Infinity;
-      for (let to = from + 1; to <= sorted.length; to++) {
-        smallest = Math.min(smallest, cost(sorted.slice(from, to)) + best(to, left - 1));
-      }
-      return smallest;
-    };
-    return best(0, k);
-  };
-
-  it('the optimal one is optimal', () => {
-    const values = fc.array(fc.integer({ min: -20, max: 20 }), { minLength: 1, maxLength: 9 });
-    fc.assert(
-      fc.property(values, fc.integer({ min: 1, max: 4 }), (list, k) => {
-        const { error, centroids, codes } = optimalKmeans(Float32Array.from(list), k);
-        // Centroids are float32.
-        expect(error).toBeCloseTo(brute(list, k), 3);
-        expect(codes.length).toBe(list.length);
-        expect([...centroids]).toEqual([...centroids].sort((a, b) => a - b));
-      }),
-    );
-  });
-
-  it("Lloyd's is a fixed point close to the optimum", () => {
-    const data = gauss.subarray(0, 4000);
-    const lloyd = kmeans(data, 16);
-    for (let c = 0; c < 16; c++) {
-      const members = data.filter((_, i) => lloyd.codes[i] === c);
-      if (members.length === 0) continue;
-      expect(lloyd.centroids[c]).toBeCloseTo(members.reduce((a, b) => a + b, 0) / members.length, 6);
-    }
-    const best = optimalKmeans(data, 16);
-    expect(best.error).toBeLessThanOrEqual(lloyd.error);
-    // A local optimum; evenly spaced centroids lead to a worse one.
-    expect(lloyd.error).toBeLessThan(best.error * 1.03);
-    const linear = kmeans(data, 16, { init: 'linear' }).error;
-    expect(linear).toBeGreaterThan(lloyd.error);
-    expect(linear).toBeLessThan(best.error * 1.4);
-    // 16 centroids a 1152-weight channel: 19.6 dB, computed elsewhere. A codebook for more weights has somewhat less.
-    expect(10 * Math.log10(data.reduce((s, v) => s + v * v, 0) / best.error)).toBeGreaterThan(19.3);
-    // One step from linear centroids by hand: 0, 5, 10 → {0, 1}, {4, 6}, {10}.
-    expect([...kmeans(Float32Array.of(0, 1, 4, 6, 10), 3, { init: 'linear', iterations: 1 }).centroids]).toEqual([
-      0.5, 5, 10,
-    ]);
-  });
-
-  it('codes are the nearest centroids', () => {
-    const { centroids, codes, error } = kmeans(laplace.subarray(0, 500), 7);
-    const nearest = Array.from(laplace.subarray(0, 500), (v) =>
-      Math.min(...[...centroids].map((c) => Math.abs(c - v))),
-    );
-    codes.forEach((c, i) => expect(Math.abs((centroids[c] as number) - (laplace[i] as number))).toBe(nearest[i]));
-    expect(error).toBeCloseTo(
-      nearest.reduce((s, d) => s + d * d, 0),
-      6,
-    );
-  });
-
-  it('keeps zero exact if asked, and takes degenerate data', () => {
-    const sparse = gauss.subarray(0, 300).map((v, i) => (i % 2 === 0 ? 0 : v));
-    for (const f of [kmeans, optimalKmeans]) {
-      const { centroids, codes } = f(sparse, 8, { keepZero: true });
-      expect(centroids.length).toBe(8);
-      sparse.forEach((v, i) => v === 0 && expect(centroids[codes[i] as number]).toBe(0));
-      expect([...f(new Float32Array(3).fill(2), 4).codes].length).toBe(3);
-      expect(f(new Float32Array(3).fill(2), 4).error).toBe(0);
-      expect(f(new Float32Array(0), 4).codes.length).toBe(0);
-      expect([...f(new Float32Array(3), 4, { keepZero: true }).centroids]).toEqual([0]);
-      expect(() => f(sparse, 257)).toThrow('1 to 256');
-      expect(() => f(Float32Array.of(NaN), 2, { at: 'w' })).toThrow('NaN');
-    }
   });
 });

@@ -141,6 +141,17 @@ describe('a mistake', () => {
       's.yaml:4:70 policies.0.ending_epoch: that would be 1000000 steps; at most 10000',
     ],
     [
+      'too many epochs in a list',
+      policy(`epochs: [${[...Array(10_001).keys()].join(', ')}]`),
+      's.yaml:4:45 policies.0.epochs: that would be 10001 steps; at most 10000',
+    ],
+    [
+      'too many epochs in all',
+      `${policy('starting_epoch: 0, ending_epoch: 9000')}  - { pruner: { instance_name: p }, starting_epoch: 0, ending_epoch: 9000 }\n`,
+      's.yaml:3:1 policies: these are 18000 steps in all; at most 10000',
+    ],
+    ['a file of another kind', `# ${'x'.repeat(250_000)}`, 's.yaml 250002 characters are no schedule: at most 250000'],
+    [
       'an unknown metric',
       policy('epochs: [0], gate: { metric: top_1, max_drop: 1 }'),
       's.yaml:4:66 policies.0.gate.metric: unknown metric "top_1" (did you mean "top1"?)',

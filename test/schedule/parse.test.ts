@@ -143,6 +143,7 @@ policies:
       's.yaml:6:3 regularizers.groups (GroupLassoRegularizer)',
       's.yaml:3:3 lr_schedulers.decay (ExponentialLR)',
       's.yaml:4:3 lr_schedulers.idle (StepLR)',
+      's.yaml:14:51 policies.1.regularizer.args.keep_mask',
       's.yaml:16:41 policies.2.pruner.args.mini_batch_pruning_frequency',
       's.yaml:16:74 policies.2.pruner.args.mask_gradients',
     ]);

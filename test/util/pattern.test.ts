@@ -1,5 +1,5 @@
 import fc from 'fast-check';
-import { firstMatch, parsePattern } from '../../src/util/pattern.ts';
+import { parsePattern } from '../../src/util/pattern.ts';
 
 const matches = (text: string, name: string): boolean => parsePattern(text).matches(name);
 
@@ -64,23 +64,5 @@ describe('a selector', () => {
         );
       }),
     );
-  });
-});
-
-describe('ordered overrides', () => {
-  const first = (patterns: readonly string[], ...names: string[]): string | undefined =>
-    firstMatch(
-      patterns.map((text) => [parsePattern(text), text] as const),
-      names,
-    );
-  it('take the first that matches any name of the layer', () => {
-    expect(first(['conv1', 'conv*'], 'conv1')).toBe('conv1');
-    expect(first(['conv*', 'conv1'], 'conv1')).toBe('conv*');
-    expect(first(['fc', '/Gemm/'], '/fc/Gemm', 'other')).toBe('/Gemm/');
-    expect(first(['fc'], 'conv1')).toBeUndefined();
-  });
-  it('ask a bare star last, wherever it stands', () => {
-    expect(first(['*', 'fc'], 'fc')).toBe('fc');
-    expect(first(['*', 'fc'], 'conv')).toBe('*');
   });
 });

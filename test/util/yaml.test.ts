@@ -64,6 +64,32 @@ describe('readYaml', () => {
   });
 });
 
+describe('brackets indented as PyYAML takes them', () => {
+  // What PyYAML 6 reads of each text; YAML 1.2 refuses all of them.
+  it.each([
+    ['a:\n  weights: [\n    x,\n    y\n]\n  z: 1\n', { a: { weights: ['x', 'y'], z: 1 } }],
+    ['a:\n  weights: [x,\n  y\n  ]\n', { a: { weights: ['x', 'y'] } }],
+    ['a:\n    w: {\nb: [\n1 # ]\n], c: 2\n}\nd: 3\n', { a: { w: { b: [1], c: 2 } }, d: 3 }],
+    ['l:\n  - a: [\n    x\n    ]\n    b: 1\n', { l: [{ a: ['x'], b: 1 }] }],
+    ["l[0]: don't [\nm: [ 'it''s ]',\n\"]\"\n]\n", { 'l[0]': "don't [", m: ["it's ]", ']'] }],
+    ['a: [ "x\ny", z\n\n]\n', { a: ['x y', 'z'] }],
+    ['a: [\nb c\nd\n]\nt: |\n  [ {\n', { a: ['b c d'], t: '[ {\n' }],
+  ])('%j', (text, value) => {
+    expect(readYaml(text, 's.yaml').value).toEqual(value);
+  });
+
+  it('keep their places', () => {
+    const doc = readYaml('a:\n  w: [\n  x,\ny\n]\n  z: 1\n', 's.yaml');
+    const places = [['a', 'w', 0], ['a', 'w', 1], ['a', 'z']].map((path) => doc.at(path)); // prettier-ignore
+    expect(places).toEqual(['s.yaml:3:3', 's.yaml:4:1', 's.yaml:6:6']);
+  });
+
+  it('do not hide what else is wrong', () => {
+    const text = 'a:\n  w: [\n  x,\ny\n]\n  w: 1\n';
+    expect(line(failure(() => readYaml(text, 's.yaml')))).toBe('s.yaml:6:3 Map keys must be unique');
+  });
+});
+
 describe('checkYaml', () => {
   it('returns the checked value with defaults', () => {
     expect(check('version: 1\nsteps:\n  q: { class: Quantizer, bits: 8 }\n')).toEqual({

@@ -6,7 +6,6 @@ import { edit, removeUnread, type Draft } from '../edit.ts';
 import type { Model } from '../model.ts';
 import type { NodeProto, TensorProto } from '../proto.ts';
 import { isOp, layerName, opset } from '../query.ts';
-import type { Shapes } from '../shapes.ts';
 import { dimsOf, makeTensor, tensorData, typeOf } from '../tensor.ts';
 import type { Axis, Cut } from './flow.ts';
 import { constants, stridesOf } from './ints.ts';
@@ -43,16 +42,6 @@ export function removeChannels(model: Model, channels: Channels, atoms: Readonly
     draft.forgetShapes(changed);
     removeUnread(draft, outputs);
   });
-}
-
-/** Type and shape of every value after the cut, without running the model. */
-export function shapesAfter(channels: Channels, atoms: ReadonlySet<number>): Shapes {
-  return new Map(
-    [...channels.shapes].map(([name, { type, dims }]) => [
-      name,
-      { type, dims: dims.map((size, d) => keptIndices(channels.axes.get(name)?.[d], atoms)?.length ?? size) },
-    ]),
-  );
 }
 
 function touches(axis: Axis, atoms: ReadonlySet<number>): boolean {

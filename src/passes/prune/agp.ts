@@ -2,14 +2,14 @@ import * as z from 'zod';
 import { cubicRamp, rampProgress } from '../../numerics/agp.ts';
 import { levelMask } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { pruneEach, weightSelectors } from './masks.ts';
+import { pruneEach, weightNames, weightSelectors } from './masks.ts';
 
 const share = z.number().min(0).max(1);
 const options = z
   .strictObject({
     initial_sparsity: share.meta({ description: 'share of zeros at the first epoch of the policy' }),
     final_sparsity: share.meta({ description: 'share of zeros at its last epoch' }),
-    weights: z.array(z.string()).min(1).meta({ description: 'weight names or patterns' }),
+    weights: weightNames,
   })
   .refine((o) => o.initial_sparsity <= o.final_sparsity, {
     message: 'must not be below initial_sparsity: a ramp only prunes more',

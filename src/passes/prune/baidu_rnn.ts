@@ -3,7 +3,7 @@ import { rampedThreshold } from '../../numerics/agp.ts';
 import { magnitudeMask } from '../../numerics/sparsity.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Clock, Pass } from '../pass.ts';
-import { pruneEach, weightSelectors } from './masks.ts';
+import { pruneEach, weightNames, weightSelectors } from './masks.ts';
 
 const options = z.strictObject({
   q: z.number().min(0).meta({
@@ -14,7 +14,7 @@ const options = z.strictObject({
     .min(0)
     .meta({ description: 'epochs after the first one of the policy from which on the threshold rises faster' }),
   ramp_slope_mult: z.number().min(0).default(1.5).meta({ description: 'how many times faster it then rises' }),
-  weights: z.array(z.string()).min(1).meta({ description: 'weight names or patterns' }),
+  weights: weightNames,
 });
 
 export type BaiduRnnOptions = z.infer<typeof options>;

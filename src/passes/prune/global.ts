@@ -8,11 +8,11 @@ import type { LayerGram } from '../gram.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { eachMatrix, gramSites, siteGrams, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
-import { pruneSites, weightSelectors, withWeights, zerosNote } from './masks.ts';
+import { pruneSites, weightNames, weightSelectors, withWeights, zerosNote } from './masks.ts';
 
 const options = z.strictObject({
   sparsity: z.number().min(0).max(1).meta({ description: 'share of zeros over all the weights together' }),
-  weights: z.array(z.string()).min(1).default(['*']).meta({ description: 'weight names or patterns' }),
+  weights: weightNames.default(['*']),
   criterion: z.enum(['magnitude', 'wanda', 'obs']).default('obs').meta({
     description:
       "what weights of different layers are compared by: |w|, |w|·‖x‖ or the error that is left when others make up for it, both as shares of the layer's output",

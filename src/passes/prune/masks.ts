@@ -1,3 +1,4 @@
+import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { assignNames, layerFacts, type LayerFact } from '../../graph/names.ts';
@@ -15,6 +16,17 @@ export interface PruneSite {
   /** The selector that picked it. */
   readonly selector: string;
 }
+
+/** An option that names weights: a list, or a single name as Distiller's files have it. */
+export const weightNames = z
+  .union([
+    z.array(z.string()).min(1),
+    z
+      .string()
+      .min(1)
+      .transform((name) => [name]),
+  ])
+  .meta({ description: 'weight names or patterns' });
 
 /** The weight selectors below `key` of an instance: a list of them, or a mapping whose keys they are. */
 export function weightSelectors(

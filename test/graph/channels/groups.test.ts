@@ -1,11 +1,11 @@
 import {
   channelGroups,
   leaveOne,
-  maskChannels,
   removableChannels,
   removeChannels,
   type Channels,
 } from '../../../src/graph/channels.ts';
+import { maskChannels } from '../../../src/graph/channels/mask.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { initializers } from '../../../src/graph/query.ts';

@@ -1,12 +1,6 @@
 import fc from 'fast-check';
-import {
-  channelGroups,
-  leaveOne,
-  maskChannels,
-  removableChannels,
-  removeChannels,
-  shapesAfter,
-} from '../../../src/graph/channels.ts';
+import { channelGroups, leaveOne, removableChannels, removeChannels } from '../../../src/graph/channels.ts';
+import { maskChannels } from '../../../src/graph/channels/mask.ts';
 import { encodeModel, type Model } from '../../../src/graph/model.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
@@ -38,10 +32,7 @@ async function cutZeroed(recipe: Recipe, share: number) {
       x.forEach((v, i) => (error = Math.max(error, Math.abs(v - (y[i] as number)) / scale)));
     }
   }
-  const actual = await shapesOf(cut, 2);
-  const predicted = shapesAfter(channels, atoms);
-  const wrong = [...actual].filter(([name, { dims }]) => String(predicted.get(name)?.dims ?? dims) !== String(dims));
-  return { model, cut, channels, atoms, error, wrong, unproved: [...atoms].filter((atom) => !proved.has(atom)) };
+  return { model, cut, channels, atoms, error, unproved: [...atoms].filter((atom) => !proved.has(atom)) };
 }
 
 describe('cutting channels that are exactly zero', () => {
@@ -51,10 +42,9 @@ describe('cutting channels that are exactly zero', () => {
     ...tailKinds.map((tail) => ({ kind: 'conv', tail })),
   ])('keeps the function through $kind and $tail, and makes the file smaller', async ({ kind, tail }) => {
     const blocks = [kind, 'conv'].map((k) => ({ kind: k, width: 8 }));
-    const { model, cut, atoms, error, wrong, unproved } = await cutZeroed({ seed: 3, blocks, tail }, 0.6);
+    const { model, cut, atoms, error, unproved } = await cutZeroed({ seed: 3, blocks, tail }, 0.6);
     expect(atoms.size).toBeGreaterThan(4);
     expect(error).toBeLessThan(1e-5);
-    expect(wrong).toEqual([]);
     expect(unproved).toEqual([]);
     expect(encodeModel(cut).length).toBeLessThan(encodeModel(model).length);
   });
@@ -62,9 +52,8 @@ describe('cutting channels that are exactly zero', () => {
   it('keeps the function of generated networks of all connections mixed', async () => {
     await fc.assert(
       fc.asyncProperty(recipes, fc.constantFrom(0.2, 0.5, 1), async (recipe, share) => {
-        const { error, wrong, unproved } = await cutZeroed(recipe, share);
+        const { error, unproved } = await cutZeroed(recipe, share);
         expect(error).toBeLessThan(1e-5);
-        expect(wrong).toEqual([]);
         expect(unproved).toEqual([]);
       }),
       { numRuns: 40, seed: 20 },

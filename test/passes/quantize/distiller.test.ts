@@ -59,6 +59,39 @@ describe("Distiller's arguments of PostTrainLinearQuantizer", () => {
     ]);
   });
 
+  it('say each false that Distiller would heed', () => {
+    const { notes } = read("overrides: { 'relu*': { bits_activations: 4, quantize_inputs: False } }");
+    expect(notes).toEqual([
+      "quantizers.q.overrides.relu*.quantize_inputs: a layer's input has the format of the value, whoever reads it",
+    ]);
+  });
+
+  it('leave a layer in float that is not quantizable, whatever else it says', () => {
+    const { options, notes } = read(
+      'overrides: { fc: { quantizable: False, bits_weights: 4 }, conv1: { quantizable: True } }',
+    );
+    expect(options).toMatchObject({ overrides: { fc: { bits_weights: null, bits_activations: null }, conv1: {} } });
+    expect(notes).toEqual([]);
+  });
+
+  it('quantize the weights alone where the activations have no bits', () => {
+    const { options, notes } = read(
+      'bits_parameters: 4\nbits_activations: null\noverrides: { conv1: { bits_activations: 8, bits_weights: 8 } }',
+    );
+    expect(options).toMatchObject({
+      bits_weights: 4,
+      bits_activations: null,
+      overrides: { conv1: { bits_weights: 8, bits_activations: 8 } },
+    });
+    expect(notes).toEqual([]);
+  });
+
+  it('quantize no activations alone, and say so', () => {
+    const { notes } = read('bits_parameters: null\noverrides: { relu: { bits_activations: 4 } }');
+    const reason = 'bits_activations: a layer whose weights stay in float reads float activations too';
+    expect(notes).toEqual([`quantizers.q.overrides.relu.${reason}`, `quantizers.q.${reason}`]);
+  });
+
   it('are recognized in an override alone', () => {
     expect(read('overrides: { conv1: { bits_parameters: 4 } }').options).toMatchObject({
       overrides: { conv1: { bits_weights: 4 } },

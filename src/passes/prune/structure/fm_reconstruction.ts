@@ -5,7 +5,7 @@ import { initializers } from '../../../graph/query.ts';
 import { dimsOf } from '../../../graph/tensor.ts';
 import { sliceNorms } from '../../../numerics/sparsity.ts';
 import { anyPass, type Note, type Pass, type PassContext, type PassResult } from '../../pass.ts';
-import { noisy, rampedSparsity, rampStrength } from './ranked.ts';
+import { noisy, rampedSparsity, rampStrength, rounding } from './ranked.ts';
 import { refitLayer, refitText, targetOf } from './reconstruct.ts';
 import { refitSites, type Site } from './sites.ts';
 import {
@@ -16,15 +16,18 @@ import {
   zeroStructures,
   type StructureSite,
 } from './structures.ts';
-import { weightSelectors } from '../masks.ts';
+import { weightNames, weightSelectors } from '../masks.ts';
 
 const share = z.number().min(0).max(1);
 const shape = {
   group_type: z.enum(['Channels', 'Cols']).default('Channels'),
-  weights: z.array(z.string()).min(1),
+  weights: weightNames,
+  group_dependency: z.null().optional(),
+  kwargs: z.null().optional(),
   magnitude_fn: z.enum(['l1', 'l2', 'l1_norm', 'l2_norm']).default('l1'),
   ranking_noise: z.number().min(0).default(0),
   group_size: z.int().min(1).default(1),
+  rounding_fn: rounding,
   samples: z.int().min(1).default(512),
   ridge: z.number().min(0).default(1e-3),
   seed: z.int().min(0).default(0),
@@ -76,7 +79,7 @@ async function apply(model: Model, o: Shared, sparsity: number, ctx: PassContext
     ctx.progress(i / inOrder.length, `refitting ${site.layer.node}`);
     const norms = sliceNorms(site.data, site.dims, site.axis, o.magnitude_fn.startsWith('l1') ? 'l1' : 'l2');
     const scores = noisy(norms, { noise: o.ranking_noise, seed: o.seed }, site);
-    const gone = weakest(scores, structuresToPrune(site.count, sparsity, o.group_size));
+    const gone = weakest(scores, structuresToPrune(site.count, sparsity, o.group_size, o.rounding_fn));
     changed.push(structureNote(site, o.group_type, gone.size));
     const layer = refit.get(site.tensor);
     if (!layer) {

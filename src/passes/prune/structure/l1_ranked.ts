@@ -8,5 +8,6 @@ export const l1Ranked: readonly Pass[] = rankedPasses({
   classes: ['L1RankedStructureParameterPruner'],
   summary: 'zero the filters, channels or rows of least L1 norm',
   source: 'Li et al. 2017, Pruning Filters for Efficient ConvNets (arXiv 1608.08710); Distiller',
+  norm: 'l1',
   rank: async ({ data, dims, axis }) => sliceNorms(data, dims, axis, 'l1'),
 });

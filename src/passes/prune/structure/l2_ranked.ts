@@ -8,5 +8,6 @@ export const l2Ranked: readonly Pass[] = rankedPasses({
   classes: ['L2RankedStructureParameterPruner'],
   summary: 'zero the filters, channels or rows of least L2 norm',
   source: 'Distiller L2RankedStructureParameterPruner',
+  norm: 'l2',
   rank: async ({ data, dims, axis }) => sliceNorms(data, dims, axis, 'l2'),
 });

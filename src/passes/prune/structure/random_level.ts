@@ -3,14 +3,15 @@ import { sliceNorms } from '../../../numerics/sparsity.ts';
 import type { Pass } from '../../pass.ts';
 import { seeded } from './random.ts';
 import { groupTypes, structureNote, structureSites, structuresToPrune, weakest, zeroStructures } from './structures.ts';
-import { weightSelectors } from '../masks.ts';
+import { weightNames, weightSelectors } from '../masks.ts';
 
 const share = z.number().min(0).max(1);
 const options = z.strictObject({
   group_type: z.enum(groupTypes).default('Filters'),
   sparsity_range: z.tuple([share, share]).refine(([low, high]) => low <= high, 'must be [low, high]'),
-  weights: z.array(z.string()).min(1),
+  weights: weightNames,
   group_dependency: z.enum(['Leader']).nullish(),
+  kwargs: z.null().optional(),
   seed: z.int().min(0).default(0),
 });
 type Options = z.infer<typeof options>;

@@ -3,6 +3,7 @@ import type { Model } from '../../../graph/model.ts';
 import { cubicRamp, rampProgress } from '../../../numerics/agp.ts';
 import { QtoolError } from '../../../util/error.ts';
 import { anyPass, type Pass, type PassContext, type PassResult, type Strength } from '../../pass.ts';
+import { blockShape, zeroBlocks } from './blocks.ts';
 import {
   groupTypes,
   isOutput,
@@ -16,13 +17,20 @@ import {
   type StructureSite,
 } from './structures.ts';
 import { seeded } from './random.ts';
-import { weightSelectors } from '../masks.ts';
+import { weightNames, weightSelectors } from '../masks.ts';
 
 const share = z.number().min(0).max(1);
+
+/** How a number of structures is made whole; Distiller's files name Python's functions. */
+export const rounding = z
+  .enum(['floor', 'ceil', 'round', 'math.floor', 'math.ceil'])
+  .default('floor')
+  .transform((name) => name.replace('math.', '') as keyof typeof roundings);
+
 /** The arguments that all of Distiller's ranked structure pruners share. */
 export const rankedShape = {
-  group_type: z.enum(groupTypes).default('Filters'),
-  weights: z.array(z.string()).min(1),
+  group_type: z.enum([...groupTypes, 'Blocks']).default('Filters'),
+  weights: weightNames,
   group_dependency: z
     .enum(['Leader'])
     .nullish()
@@ -32,13 +40,14 @@ export const rankedShape = {
     .min(1)
     .default(1)
     .meta({ description: 'prune structures in numbers that are a multiple of this' }),
-  rounding_fn: z.enum(['floor', 'ceil', 'round', 'math.floor', 'math.ceil']).default('floor'),
+  rounding_fn: rounding,
   noise: z.number().min(0).default(0).meta({ description: 'random share of the scores, to break their order' }),
   seed: z.int().min(0).default(0),
+  kwargs: z
+    .strictObject({ block_shape: blockShape })
+    .nullish()
+    .meta({ description: 'for group_type Blocks: { block_shape: [filters, channels, 1, 1] }' }),
 };
-
-/** Distiller's files name Python's functions. */
-const roundingOf = (name: string): keyof typeof roundings => name.replace('math.', '') as keyof typeof roundings;
 
 export type RankedOptions = z.infer<z.ZodObject<typeof rankedShape>>;
 
@@ -59,6 +68,8 @@ export interface RankedMethod {
   readonly choose?: (scores: ArrayLike<number>, sparsity: number) => Set<number>;
   /** Only outputs have what it looks at (activations). */
   readonly outputsOnly?: boolean;
+  /** The norm it ranks by, where it can rank blocks of weights too. */
+  readonly norm?: 'l1' | 'l2';
 }
 
 const selectors = (o: RankedOptions) => weightSelectors('weights', o.weights);
@@ -66,19 +77,32 @@ const selectors = (o: RankedOptions) => weightSelectors('weights', o.weights);
 const once = z.strictObject({ desired_sparsity: share, ...rankedShape });
 const ramped = z.strictObject({ initial_sparsity: share, final_sparsity: share, ...rankedShape });
 
+/** Blocks are ranked by a norm, are given their shape, and take nothing that is meant for whole structures. */
+function checkBlocks(o: RankedOptions, { norm, classes: [name] }: RankedMethod): [key: string, message: string][] {
+  if (o.group_type !== 'Blocks') return o.kwargs ? [['kwargs', 'only group_type Blocks has a block_shape']] : [];
+  if (norm === undefined)
+    return [['group_type', `${name} ranks no Blocks: L1 and L2RankedStructureParameterPruner do`]];
+  if (!o.kwargs) return [['kwargs', 'is missing: { block_shape: [filters, channels, 1, 1] }']];
+  const idle = { group_dependency: o.group_dependency, group_size: o.group_size > 1, noise: o.noise > 0 };
+  return Object.entries(idle).flatMap(([key, set]) => (set ? [[key, 'means nothing for Blocks']] : []));
+}
+
 /**
  * Distiller's two forms of a ranked structure pruner: one that zeros `desired_sparsity` of each weight's structures, and the _AGP
  * form that ramps from `initial_sparsity` to `final_sparsity` over the policy's epochs. Structures are zeroed together with their
  * bias and batch norm; FilterRemover and its kin then cut them.
  */
 export function rankedPasses(method: RankedMethod): Pass[] {
+  const check = (o: RankedOptions, ctx: z.RefinementCtx): void => {
+    for (const [key, message] of checkBlocks(o, method)) ctx.addIssue({ code: 'custom', path: [key], message });
+  };
   const plain: Pass<z.infer<typeof once>> = {
     name: method.name,
     section: 'pruners',
     classes: method.classes,
     summary: method.summary,
     source: method.source,
-    options: once,
+    options: once.superRefine(check),
     selectors,
     strength: {
       at: (o, t) => ({ ...o, desired_sparsity: o.desired_sparsity * t }),
@@ -91,7 +115,7 @@ export function rankedPasses(method: RankedMethod): Pass[] {
     name: `${method.name}_agp`,
     classes: method.classes.map((name) => `${name}_AGP`),
     summary: `${method.summary}, little by little`,
-    options: ramped,
+    options: ramped.superRefine(check),
     selectors,
     strength: rampStrength<z.infer<typeof ramped>>(),
     apply: (model, o, ctx) => apply(model, o, rampedSparsity(o, ctx), method, ctx),
@@ -130,7 +154,8 @@ async function apply(
   method: RankedMethod,
   ctx: PassContext,
 ): Promise<PassResult> {
-  const type: GroupType = o.group_type;
+  const type: GroupType | 'Blocks' = o.group_type;
+  if (type === 'Blocks') return zeroBlocks(model, o, sparsity, method.norm ?? 'l1');
   if (method.outputsOnly && !isOutput(type))
     throw new QtoolError('schedule', `${method.classes[0]} ranks Filters by their activations, not ${type}`, {
       hint: 'write group_type: Filters',
@@ -151,7 +176,7 @@ async function apply(
       continue;
     }
     const scores = noisy(await method.rank(site, o, ctx, model), o, site);
-    const count = structuresToPrune(site.count, sparsity, o.group_size, roundingOf(o.rounding_fn));
+    const count = structuresToPrune(site.count, sparsity, o.group_size, o.rounding_fn);
     const gone = method.choose?.(scores, sparsity) ?? weakest(scores, count);
     leader ??= { site, gone };
     zeros.set(site, gone);

@@ -45,6 +45,42 @@ describe('structuresToPrune', () => {
   });
 });
 
+describe('blocks of weights', () => {
+  // stem.weight is [6, 3, 3, 3]: of filter f, channel c, place k the weight number (3f + c) · 9 + k.
+  it.each([
+    [
+      'three channels of one filter',
+      [1, 3, 1, 1],
+      (f: number, k: number) => [0, 1, 2].map((c) => (3 * f + c) * 9 + k),
+      54,
+    ],
+    ['two filters of one channel', [2, 1, 1, 1], (f: number, k: number) => [f, f + 1].map((g) => 27 * g + k), 81],
+  ])('%s: those of least norm go, as many as the share has whole ones', async (_, block_shape, indices, count) => {
+    const given = { desired_sparsity: 0.5, group_type: 'Blocks', kwargs: { block_shape }, weights: 'stem.weight' };
+    const { model: pruned, changed } = await run(l1Ranked, given);
+    const [before, after] = [stored(model, 'stem.weight'), stored(pruned, 'stem.weight')];
+    const deep = block_shape[1] === 3;
+    const blocks = Array.from({ length: count }, (__, b) =>
+      deep ? indices(Math.floor(b / 9), b % 9) : indices(2 * Math.floor(b / 27), b % 27),
+    );
+    const norm = (data: Float32Array) => (at: readonly number[]) =>
+      at.reduce((sum, i) => sum + Math.abs(data[i] ?? NaN), 0);
+    const least = blocks.map(norm(before)).sort((a, b) => a - b)[Math.floor(count / 2) - 1] ?? NaN;
+    expect(blocks.map(norm(after))).toEqual(blocks.map((at) => (norm(before)(at) <= least ? 0 : norm(before)(at))));
+    expect(changed.map(({ layer }) => layer)).toEqual(['stem']);
+  });
+
+  it('must divide the weights', async () => {
+    const given = {
+      desired_sparsity: 0.5,
+      group_type: 'Blocks',
+      kwargs: { block_shape: [1, 4, 1, 1] },
+      weights: ['*'],
+    };
+    await expect(run(l1Ranked, given)).rejects.toThrow('stem.weight [6, 3, 3, 3] is not made of blocks of 1 × 4');
+  });
+});
+
 describe('L1 and L2 ranked pruners', () => {
   it('zero the filters of least norm with their biases', async () => {
     const { model: pruned, changed } = await run(l1Ranked, { desired_sparsity: 0.5, weights: ['stem.weight'] });
