@@ -75,6 +75,7 @@ export async function layerErrors(
   batches: () => AsyncIterable<Batch>,
   options: LayerErrorOptions = {},
 ): Promise<LayerError[]> {
+  if (pairs.length === 0) return [];
   exposable(
     quantized,
     pairs.map((pair) => pair.quantized),

@@ -1,11 +1,12 @@
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fixedBatch } from '../../src/data/layout.ts';
 import { makeModel, makeNode, makeValue, type ModelParts } from '../../src/graph/build.ts';
 import { writeModel } from '../../src/graph/file.ts';
 import { decodeModel, encodeModel } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
-import { fixedBatch, onnxruntimeVersion, openSession, withSession } from '../../src/runtime/session.ts';
+import { onnxruntimeVersion, openSession, withSession } from '../../src/runtime/session.ts';
 import { QtoolError } from '../../src/util/error.ts';
 import { denseModel, float, hidden, numbers } from './models.ts';
 

@@ -1,13 +1,13 @@
 import { cost } from '../../analyze/cost.ts';
 import { batches } from '../../data/batch.ts';
 import { parseDataConfig, type DataConfig } from '../../data/config.ts';
+import { batchAxes, fixedBatch } from '../../data/layout.ts';
 import { openData } from '../../data/open.ts';
 import type { Batch } from '../../data/types.ts';
 import { encodeModel, type Model } from '../../graph/model.ts';
 import { toNumber } from '../../graph/proto.ts';
 import { describeValue, modelInputs } from '../../graph/query.ts';
 import { inspectText, type InspectReport } from '../../report/inspect.ts';
-import { fixedBatch } from '../../runtime/session.ts';
 import { inferShapes } from '../../runtime/shapes.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Call } from '../call.ts';
@@ -49,8 +49,10 @@ const guessedAxis = 16;
 
 /** Free axes of the inputs beyond the batch, by name. */
 function freeAxes(model: Model): string[] {
-  const free = modelInputs(model).flatMap((input) => input.dims.slice(1).filter((dim) => typeof dim === 'string'));
-  return [...new Set(free)];
+  const inputs = modelInputs(model);
+  const free = inputs.flatMap(({ dims = [] }) => dims.slice(1).filter((dim) => typeof dim === 'string'));
+  const batch = batchAxes(inputs);
+  return [...new Set(free)].filter((axis) => !batch.has(axis));
 }
 
 async function oneSample(model: Model, options: InspectOptions): Promise<Batch> {

@@ -1,5 +1,5 @@
 import { openData } from '../../data/open.ts';
-import { modelInputs } from '../../graph/query.ts';
+import { describeValue, modelInputs } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import { htmlReport } from '../../report/html.ts';
 import { planObject, planText } from '../../report/plan.ts';
@@ -44,7 +44,7 @@ export async function quantize(
   const target = await findTarget(options.target);
   const model = await openModel(path);
   const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
-  const metrics = await openMetrics(data);
+  const metrics = await openMetrics(data, model.graph.output.map(describeValue));
   const schedule = await loadSchedule(
     file,
     model,

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openData } from '../../data/open.ts';
-import { modelInputs } from '../../graph/query.ts';
+import { describeValue, modelInputs } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import { passes } from '../../passes/index.ts';
 import type { Pass } from '../../passes/pass.ts';
@@ -41,7 +41,7 @@ export async function sensitivityCommand(
   if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
   const model = await openModel(path);
   const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
-  const all = await openMetrics(data);
+  const all = await openMetrics(data, model.graph.output.map(describeValue));
   const metric = options.metric === undefined ? all[0] : all.find(({ name }) => name === options.metric);
   if (!metric)
     throw new QtoolError('usage', `the metric "${options.metric}" is not measured on this data`, {
