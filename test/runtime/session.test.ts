@@ -1,7 +1,6 @@
 import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fixedBatch } from '../../src/data/layout.ts';
 import { makeModel, makeNode, makeValue, type ModelParts } from '../../src/graph/build.ts';
 import { writeModel } from '../../src/graph/file.ts';
 import { decodeModel, encodeModel } from '../../src/graph/model.ts';
@@ -222,11 +221,28 @@ describe('what onnxruntime refuses', () => {
   });
 });
 
-describe('fixedBatch', () => {
-  const facts = (...dims: (number | string)[]) => ({ name: 'x', type: 'float32' as const, dims });
-  it('is the leading dimension where all inputs fix it', () => {
-    expect(fixedBatch([facts(4, 3), facts(4)])).toBe(4);
-    expect(fixedBatch([facts(4, 3), facts('N')])).toBeUndefined();
-    expect(fixedBatch([facts()])).toBeUndefined();
+describe('an input without a declared shape', () => {
+  const model = makeModel({
+    inputs: [makeValue('x', 'float32')],
+    outputs: [makeValue('y', 'float32', ['N'])],
+    nodes: [makeNode('Relu', ['x'], ['y'])],
+  });
+
+  it('takes any rank but a scalar, at which some kernels end the process', async () => {
+    await withSession(model, {}, async (session) => {
+      expect(session.inputs[0]?.dims).toBeUndefined();
+      const { y } = await session.run({ x: { type: 'float32', dims: [2], data: Float32Array.of(-1, 1) } });
+      expect(y?.data).toEqual(Float32Array.of(0, 1));
+      const error = await failure(session.run({ x: { type: 'float32', dims: [], data: Float32Array.of(1) } }));
+      expect(error.message).toMatch(
+        /input "x" wants float32, of a shape that the model does not declare but no scalar/,
+      );
+    });
+  });
+
+  it('asked for no outputs there is nothing to run', async () => {
+    await withSession(model, {}, async (session) => {
+      expect(await session.run({ x: { type: 'float32', dims: [1], data: Float32Array.of(1) } }, [])).toEqual({});
+    });
   });
 });
