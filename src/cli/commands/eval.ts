@@ -13,6 +13,7 @@ import type { MetricResult } from '../../metrics/metric.ts';
 import { evalText, type EvalReport } from '../../report/eval.ts';
 import { measure } from '../../runtime/measure.ts';
 import { latency, type Latency } from '../../runtime/time.ts';
+import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { dataOptions, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
@@ -74,7 +75,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
       ],
     };
   }).finally(() => progress.close());
-  call.answer(report, () => evalText(report, call.paint, call.width));
+  call.answer(report, () => evalText(printableAll(report), call.paint, call.width));
   return exit.ok;
 }
 
