@@ -40,7 +40,7 @@ export const metricKinds: readonly MetricKind[] = [
 
 /**
  * The metrics of a run: those that its config asks for, else what the data and the types of the model's `outputs` allow
- * (labelled: top1, agreement, sqnr; not labelled: sqnr, cosine; no output of floats: agreement of classes). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
+ * (labelled: top1, agreement, sqnr; not labelled: sqnr, cosine; no output of floats: agreement of classes, of text: none). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
  */
 export async function openMetrics(
   data: Pick<RunData, 'metrics' | 'folder' | 'validation'>,
@@ -50,7 +50,8 @@ export async function openMetrics(
   if (data.metrics.length === 0) {
     const compares = outputs.length === 0 || outputs.some(isFloat);
     if (labelled) return [topK(1), agreement(), ...(compares ? [sqnr()] : [])];
-    return compares ? [sqnr(), cosine()] : [agreement()];
+    if (compares) return [sqnr(), cosine()];
+    return outputs.some(({ type }) => type !== 'string') ? [agreement()] : [];
   }
   return Promise.all(
     data.metrics.map(async (config) => {

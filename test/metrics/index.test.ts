@@ -33,6 +33,7 @@ describe('openMetrics', () => {
     const classes = [{ type: 'int64' }] as const;
     expect(await names('', true, classes)).toEqual(['top1', 'agreement']);
     expect(await names('', false, classes)).toEqual(['agreement']);
+    expect(await names('', false, [{ type: 'string' }])).toEqual([]);
     expect(await names('', false, [...classes, { type: 'float16' }])).toEqual(['sqnr', 'cosine']);
   });
 
