@@ -139,7 +139,7 @@ async function oneFolder(folder, out) {
       if (Object.values(float).some((value) => value === null)) throw new Error('not tensors');
       if (!(worst(float, again).db > 30)) throw new Error('levels of the float model');
     } catch (error) {
-      const verdict = /not tensors|isTensor|sequence|optional/i.test(error.message) ? 'no tensors' : /levels/.test(error.message) ? 'random' : 'onnxruntime refuses'; // prettier-ignore
+      const verdict = /not tensors/.test(error.message) ? 'no tensors' : /levels/.test(error.message) ? 'random' : 'onnxruntime refuses'; // prettier-ignore
       for (const schedule of schedules) say(verdict, variant, schedule, error.message.slice(0, 100));
       continue;
     }
@@ -205,7 +205,7 @@ async function judged(model, feeds, given, float, name, out) {
 function verdictOf(error) {
   const text = `${error.at ?? ''} ${error.message}`.trim();
   if (!(error instanceof QtoolError)) return ['crash', (error.stack ?? text).split('\n').slice(0, 3).join(' | ')];
-  if (/is not a tensor|no tensor output/.test(text)) return ['no tensors', text];
+  if (/is not a tensor|no tensor output|tensor holds \d+ elements, its shape|optional.*has no input_0/.test(text)) return ['no tensors', text];
   return [inner.test(text) || text.includes('\n') ? 'inner fault' : 'refused', text];
 }
 
@@ -213,7 +213,9 @@ function verdictOf(error) {
 async function bare(bytes, feeds, level) {
   const session = await ort.InferenceSession.create(bytes, { graphOptimizationLevel: level, logSeverityLevel: 4, intraOpNumThreads: 1 }); // prettier-ignore
   try {
-    if ([...session.inputMetadata, ...session.outputMetadata].some(({ isTensor }) => !isTensor)) throw new Error('not tensors'); // prettier-ignore
+    const values = [...session.inputMetadata, ...session.outputMetadata];
+    if (values.some(({ isTensor }) => !isTensor)) throw new Error('not tensors');
+    if (values.some(({ type }) => /int4$/.test(type))) throw new Error('4 bits end the process');
     const given = Object.fromEntries(Object.entries(feeds).map(([name, { type, dims, data }]) => [name, new ort.Tensor(type, data, dims)])); // prettier-ignore
     return await session.run(given);
   } finally {

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import type { Feeds, Tensor } from '../data/types.ts';
-import type { DType } from '../graph/dtype.ts';
+import { dtypes, type DType } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import { writeModel } from '../graph/file.ts';
 import { decodeModel } from '../graph/model.ts';
@@ -88,6 +88,10 @@ export async function openSession(model: Model | string, options: SessionOptions
     async run(feeds, wanted = everything, into = undefined) {
       checkFeeds(inputs, feeds);
       if (wanted.length === 0) return {};
+      const packed = [...inputs, ...outputs.filter(({ name }) => wanted.includes(name))].find(({ type }) =>
+        packs(type),
+      );
+      if (packed) throw noExchange(packed, at);
       const missing = wanted.find((name) => !everything.includes(name));
       if (missing !== undefined) throw new QtoolError('runtime', `the model has no tensor output "${missing}"`, { at });
       const given: Record<string, Ort.Tensor> = {};
@@ -223,6 +227,15 @@ function weightBytes(model: Model): number {
 function valueFacts(facts: Ort.InferenceSession.ValueMetadata & { readonly isTensor: true }): ValueFacts {
   return { name: facts.name, type: facts.type, dims: facts.shape };
 }
+
+/** Types of several elements a byte: onnxruntime-node 1.30 takes their count for bytes, and may end the process. */
+const packs = (type: DType): boolean => dtypes[type].bits > 0 && dtypes[type].bits < 8;
+
+const noExchange = ({ name, type }: ValueFacts, at: string | undefined): QtoolError =>
+  new QtoolError('runtime', `"${name}" has the type ${type}, which cannot be exchanged with JavaScript`, {
+    at,
+    hint: 'add a Cast to float32 at that end of the model',
+  });
 
 function checkFeeds(inputs: readonly ValueFacts[], feeds: Feeds): void {
   const extra = Object.keys(feeds).find((name) => !inputs.some((facts) => facts.name === name));

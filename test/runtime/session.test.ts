@@ -240,6 +240,16 @@ describe('an input without a declared shape', () => {
     });
   });
 
+  it('refuses outputs of 4 bits, at which onnxruntime-node may end the process', async () => {
+    const packed = makeModel({
+      inputs: [makeValue('x', 'float32', [4])],
+      outputs: [makeValue('y', 'int4', [4])],
+      nodes: [makeNode('Cast', ['x'], ['y'], { to: 22 })],
+    });
+    const error = await withSession(packed, {}, (session) => failure(session.run({ x: { type: 'float32', dims: [4], data: new Float32Array(4) } }))); // prettier-ignore
+    expect(error.message).toBe('"y" has the type int4, which cannot be exchanged with JavaScript');
+  });
+
   it('asked for no outputs there is nothing to run', async () => {
     await withSession(model, {}, async (session) => {
       expect(await session.run({ x: { type: 'float32', dims: [1], data: Float32Array.of(1) } }, [])).toEqual({});
