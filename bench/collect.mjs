@@ -5,6 +5,7 @@
 //
 // Both sides open their sessions and run the same decoded batches, in turns; the ratio is the median of the rounds' ratios, in
 // wall time and in processor time (of all threads: what stays comparable while other programs run).
+import { fixedBatch } from '../dist/data/layout.js';
 import { openData } from '../dist/data/open.js';
 import { batches } from '../dist/data/batch.js';
 import { readModel } from '../dist/graph/file.js';
@@ -13,7 +14,7 @@ import { minmax } from '../dist/numerics/minmax.js';
 import { histogram } from '../dist/numerics/histogram.js';
 import { collect } from '../dist/runtime/collect.js';
 import { pieces } from '../dist/runtime/plan.js';
-import { fixedBatch, withSession } from '../dist/runtime/session.js';
+import { withSession } from '../dist/runtime/session.js';
 import { inferShapes } from '../dist/runtime/shapes.js';
 
 const [path, data, samples = '512', size = '16', rounds = '7', threads] = process.argv.slice(2);

@@ -7,13 +7,14 @@
 // (what FilterRemover and StructureRemover cut), and compares the outputs of both on random input. Prints a Markdown table; exits with 1 where outputs differ by more than 1e-5 of their largest.
 import { parseArgs } from 'node:util';
 import { batches } from '../dist/data/batch.js';
+import { fixedBatch } from '../dist/data/layout.js';
 import { openData } from '../dist/data/open.js';
 import { channelGroups, leaveOne, removableChannels, removeChannels } from '../dist/graph/channels.js';
 import { maskChannels } from '../dist/graph/channels/mask.js';
 import { readModel } from '../dist/graph/file.js';
 import { encodeModel } from '../dist/graph/model.js';
 import { modelInputs } from '../dist/graph/query.js';
-import { fixedBatch, openSession } from '../dist/runtime/session.js';
+import { openSession } from '../dist/runtime/session.js';
 import { inferShapes } from '../dist/runtime/shapes.js';
 import { seeded } from '../dist/passes/prune/structure/random.js';
 

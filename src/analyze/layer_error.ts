@@ -1,14 +1,14 @@
-import type { Batch, Tensor } from '../data/types.ts';
+import type { Batch } from '../data/types.ts';
 import { dtypes } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import { consumers, isOp, layerName, producers } from '../graph/query.ts';
 import { decibels, errorSums } from '../numerics/error.ts';
-import { fromFloat16 } from '../numerics/float16.ts';
-import { QtoolError } from '../util/error.ts';
+import { isFloat, numbersOf } from '../metrics/select.ts';
 import { ahead, checkCancelled, realRows } from '../runtime/capture.ts';
 import { exposable, expose } from '../runtime/expose.ts';
 import { planFor, pieces, rowsFor } from '../runtime/plan.ts';
 import { withSession, type SessionOptions } from '../runtime/session.ts';
+import { given } from '../util/must.ts';
 import { constantValues, layerOf } from './layers.ts';
 
 /** A value of the float model and the one that stands for it in the quantized model. */
@@ -64,7 +64,7 @@ export function layerPairs(float: Model, quantized: Model): ValuePair[] {
 /**
  * Runs both models over the same batches and compares the paired values as they come. Bounded as `collect` is: values in
  * groups of at most `memoryLimit` bytes, each in a pass of its own; nothing but sums is kept. Pairs of different shape are left
- * out: channels that were cut have nothing to be compared with.
+ * out: channels that were cut have nothing to be compared with; so are integers, which are codes of unknown scale.
  *
  * @throws QtoolError `graph` for a value that one of the models does not compute.
  */
@@ -75,6 +75,7 @@ export async function layerErrors(
   batches: () => AsyncIterable<Batch>,
   options: LayerErrorOptions = {},
 ): Promise<LayerError[]> {
+  if (pairs.length === 0) return [];
   exposable(
     quantized,
     pairs.map((pair) => pair.quantized),
@@ -89,7 +90,7 @@ export async function layerErrors(
     options.memoryLimit,
   );
   const sums = pairs.map(() => ({ signal: 0, noise: 0, worst: 0 }));
-  const reshaped = new Set<ValuePair>();
+  const apart = new Set<ValuePair>();
   let samples = 0;
   for (const [pass, group] of plan.passes.entries()) {
     const members = [...pairs.entries()].filter(([, pair]) => group.includes(pair.float));
@@ -104,14 +105,13 @@ export async function layerErrors(
             checkCancelled(options.signal);
             const [wanted, got] = [await reference.run(piece.feeds), await candidate.run(piece.feeds)];
             for (const [i, pair] of members) {
-              if (wanted[pair.float]?.dims.join() !== got[pair.quantized]?.dims.join()) {
-                reshaped.add(pair);
+              const x = given(wanted[pair.float], pair.float);
+              const y = given(got[pair.quantized], pair.quantized);
+              if (x.dims.join() !== y.dims.join() || !isFloat(x) || !isFloat(y)) {
+                apart.add(pair);
                 continue;
               }
-              const [x, y] = [wanted[pair.float], got[pair.quantized]].map((tensor) =>
-                floats(realRows(tensor as Tensor, piece), pair),
-              ) as [Float32Array, Float32Array];
-              const { signal, noise, worst } = errorSums(x, y);
+              const { signal, noise, worst } = errorSums(numbersOf(realRows(x, piece)), numbersOf(realRows(y, piece)));
               const sum = sums[i] as { signal: number; noise: number; worst: number };
               sum.signal += signal;
               sum.noise += noise;
@@ -124,7 +124,7 @@ export async function layerErrors(
     );
   }
   return pairs.flatMap((pair, i) => {
-    if (reshaped.has(pair)) return [];
+    if (apart.has(pair)) return [];
     const { signal, noise, worst } = sums[i] ?? { signal: 0, noise: 0, worst: 0 };
     return [{ ...pair, sqnr: decibels(signal, noise), worst }];
   });
@@ -142,12 +142,4 @@ export async function outputError(
     .map(({ name }) => ({ layer: name, float: name, quantized: name }));
   const errors = pairs.length === 0 ? [] : await layerErrors(float, quantized, pairs, batches, { signal });
   return errors.reduce((sum, { sqnr }) => sum + 10 ** (-sqnr / 10), 0);
-}
-
-function floats({ type, data }: Tensor, pair: ValuePair): Float32Array | Float64Array {
-  if (data instanceof Float32Array || data instanceof Float64Array) return data;
-  if (data instanceof Uint16Array && type === 'float16') return fromFloat16(data);
-  throw new QtoolError('graph', `"${pair.quantized}" of layer "${pair.layer}" is ${type}, not a float tensor`, {
-    at: pair.layer,
-  });
 }

@@ -28,6 +28,6 @@ export function dataOptions(options: DataOptions, model: Model, part: OpenOption
 function classCount(model: Model): number | undefined {
   const [output, ...others] = model.graph.output;
   if (!output || others.length > 0) return undefined;
-  const last = describeValue(output).dims.at(-1);
+  const last = describeValue(output).dims?.at(-1);
   return typeof last === 'number' && last > 1 ? last : undefined;
 }

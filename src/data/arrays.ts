@@ -4,6 +4,7 @@ import { elementCount } from '../graph/tensor.ts';
 import { cast } from './cast.ts';
 import { labelError } from './check.ts';
 import { dataError } from './errors.ts';
+import { fedWhole } from './layout.ts';
 import type { PixelData } from './pixels.ts';
 import { readLabels } from './rows.ts';
 import type { IndexedSource, Opening, Reader, Rows } from './source.ts';
@@ -16,7 +17,7 @@ export type RowTransform = (row: TypedArray, name: string) => Tensor;
 const plain = new Set(['scale', 'offset', 'mean', 'std', 'dtype']);
 
 /**
- * Compiles what happens to the rows of an array (`dims` without the row axis). Without transforms they are cast to the input's
+ * Compiles what happens to the rows of an array (`dims` without the row axis), which are joined to batches or (`joins` false) whole inputs. Without transforms they are cast to the input's
  * type; as images they go through them where a row has rank 3, or where a step needs an image; else value by value.
  */
 export function rowTransform(
@@ -24,11 +25,12 @@ export function rowTransform(
   type: DType,
   dims: readonly number[],
   input: ModelInput,
+  joins: boolean,
 ): RowTransform {
   const keys = Object.keys(transforms);
   const target = { type: transforms.dtype ?? input.type, dims: input.dims };
   if (keys.every((key) => key === 'dtype'))
-    return (row, name) => reshapeFor({ type: target.type, dims: [1, ...dims], data: cast(row, type, target.type, name) }, input.dims); // prettier-ignore
+    return (row, name) => reshapeFor({ type: target.type, dims: [1, ...dims], data: cast(row, type, target.type, name) }, input.dims, joins); // prettier-ignore
   const numbers = (row: TypedArray, name: string): PixelData => {
     if (type === 'float16') return cast(row, type, 'float32', name) as Float32Array;
     if (type === 'int64' || type === 'uint64' || type === 'uint32')
@@ -41,12 +43,12 @@ export function rowTransform(
     const width = elementCount(dims);
     return (row, name) => {
       const flat = apply({ width, height: 1, channels: 1, data: numbers(row, name) }, name);
-      return reshapeFor({ ...flat, dims: [1, ...dims] }, input.dims);
+      return reshapeFor({ ...flat, dims: [1, ...dims] }, input.dims, joins);
     };
   }
   const apply = compileTransforms(transforms, target);
   return (row, name) =>
-    reshapeFor(apply(pixelsOf(numbers(row, name), dims, transforms.stored, name), name), input.dims);
+    reshapeFor(apply(pixelsOf(numbers(row, name), dims, transforms.stored, name), name), input.dims, joins);
 }
 
 /** One array that feeds one model input. */
@@ -66,10 +68,11 @@ export function arraySource(
   source: string,
   arrays: readonly ArrayInput[],
   labelRows: Rows | undefined,
-  { classes }: Opening,
+  { classes, inputs }: Opening,
   notes: readonly string[] = [],
 ): IndexedSource {
   const first = arrays[0]!.rows;
+  const joins = !fedWhole(inputs);
   const length = first.dims[0] ?? 0;
   for (const { rows } of arrays) sameLength(first, rows);
   if (labelRows) sameLength(first, labelRows);
@@ -84,7 +87,7 @@ export function arraySource(
   const steps = arrays.map((array) => ({
     name: array.input.name,
     rows: array.rows,
-    apply: rowTransform(array.transforms, array.rows.type, array.rows.dims.slice(1), array.input),
+    apply: rowTransform(array.transforms, array.rows.type, array.rows.dims.slice(1), array.input, joins),
   }));
   return {
     access: 'index',

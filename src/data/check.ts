@@ -1,21 +1,15 @@
 import type { ModelInput } from '../graph/query.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { dataError } from './errors.ts';
+import { fedWhole } from './layout.ts';
+import { fits } from './transforms.ts';
 import type { Sample, Tensor } from './types.ts';
 
 const shape = (dims: readonly (number | string)[]): string => `[${dims.join(', ')}]`;
 
-/** Whether a sample's tensor can be fed. */
-function fits(tensor: Tensor, input: ModelInput): boolean {
-  if (tensor.dims.length !== input.dims.length) return false;
-  // Axis 0 is the batch, which is put together later.
-  return input.dims.every(
-    (dim, axis) => typeof dim === 'string' || dim === tensor.dims[axis] || (axis === 0 && tensor.dims[0] === 1),
-  );
-}
-
 /** @throws QtoolError `data` where a sample lacks an input, has one too many, or one of another type or shape. */
 export function checkSample(sample: Sample, inputs: readonly ModelInput[], classes: number | undefined): void {
+  const joins = !fedWhole(inputs);
   for (const input of inputs) {
     const tensor = sample.feeds[input.name];
     if (tensor === undefined) {
@@ -27,7 +21,7 @@ export function checkSample(sample: Sample, inputs: readonly ModelInput[], class
     }
     if (tensor.type !== input.type)
       throw dataError(`the data is ${tensor.type}, the model input "${input.name}" wants ${input.type}`, sample.id, 'Set transforms.dtype, or leave it out.'); // prettier-ignore
-    if (!fits(tensor, input))
+    if (input.dims !== undefined && !fits(tensor.dims, input.dims, joins))
       throw dataError(`the data has the shape ${shape(tensor.dims)}, the model input "${input.name}" wants ${shape(input.dims)}`, sample.id, shapeHint(tensor, input)); // prettier-ignore
   }
   if (Object.keys(sample.feeds).length > inputs.length) {
@@ -49,9 +43,10 @@ export function labelError(label: number, classes: number | undefined, at: strin
 }
 
 function shapeHint(tensor: Tensor, input: ModelInput): string | undefined {
-  const [, b, c, d] = input.dims;
+  const wanted = input.dims ?? [];
+  const [, b, c, d] = wanted;
   const [, p, q, r] = tensor.dims;
-  if (input.dims.length !== 4 || tensor.dims.length !== 4) return undefined;
+  if (wanted.length !== 4 || tensor.dims.length !== 4) return undefined;
   if (b === r && c === p && d === q) return 'Set transforms.layout: NCHW.';
   if (d === p && b === q && c === r) return 'Set transforms.layout: NHWC.';
   const [height, width] = typeof b === 'number' && b <= 4 ? [c, d] : [b, c];

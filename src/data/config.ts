@@ -45,12 +45,15 @@ const idx = z.strictObject({
   ...common,
 });
 
-const arrayInput = z.union([path, z.strictObject({ array: path, transforms: transforms.optional() })]);
+const column = z.strictObject({ array: path, transforms: transforms.optional() });
+const arrayAxis = z
+  .union([z.int().min(0), z.literal('none')])
+  .describe('The axis that the samples lie along; none: one value for all. Default 0, or what the shapes say.');
 const npy = z.strictObject({
   kind: z.literal('npy'),
   path: path.describe('A .npz archive or one .npy array; axis 0 is the sample.').optional(),
   inputs: z
-    .record(z.string(), arrayInput)
+    .record(z.string(), z.union([path, column.extend({ axis: arrayAxis.optional() })]))
     .describe('Model input: array name in the .npz, or a .npy file. Default: arrays named like the inputs.')
     .optional(),
   labels: path
@@ -64,7 +67,7 @@ const parquet = z.strictObject({
   kind: z.literal('parquet'),
   path: path.describe('A .parquet file or a folder of them.'),
   inputs: z
-    .record(z.string(), arrayInput)
+    .record(z.string(), z.union([path, column]))
     .describe('Model input: column. Default: an image column, or columns named like the inputs.')
     .optional(),
   labels: z.string().min(1).describe('Column of labels. Default: label, where there is one.').optional(),
@@ -92,7 +95,14 @@ const random = z.strictObject({
   distribution: z.enum(['normal', 'uniform']).describe('Of float inputs. Default normal.').optional(),
   low: z.number().describe('Smallest value of uniform and integer inputs. Default 0.').optional(),
   high: z.number().describe('Largest value of uniform (default 1) and integer inputs (default 1).').optional(),
-  dims: z.record(z.string(), z.int().min(1)).describe('Sizes of symbolic axes, by name.').optional(),
+  dims: z
+    .record(z.string(), z.union([z.int().min(1), z.array(z.int().min(0))]))
+    .describe('Sizes of symbolic axes by name, or the whole shape of a sample by the name of its input.')
+    .optional(),
+  values: z
+    .record(z.string(), z.number())
+    .describe('Inputs that are one value throughout, by name: a sampling rate, a mask of ones.')
+    .optional(),
 });
 
 export const sourceSchema = z.discriminatedUnion('kind', [

@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
 /** The first bytes of a file, at most `length`. */
 export function readStart(file: string, length: number): Uint8Array {
@@ -9,10 +9,11 @@ export function readStart(file: string, length: number): Uint8Array {
 export function readPart(file: string, position: number, length: number): Uint8Array {
   const handle = openSync(file, 'r');
   try {
-    const bytes = new Uint8Array(length);
+    // Positions and lengths may come from a damaged file.
+    const bytes = new Uint8Array(Math.max(0, Math.min(length, fstatSync(handle).size - position)));
     let done = 0;
-    while (done < length) {
-      const got = readSync(handle, bytes, done, length - done, position + done);
+    while (done < bytes.length) {
+      const got = readSync(handle, bytes, done, bytes.length - done, position + done);
       if (got === 0) break;
       done += got;
     }

@@ -15,7 +15,9 @@ import type { Feeds, Tensor } from './types.ts';
 export function openOnnxTests(config: SourceConfigOf<'onnx'>, opening: Opening): IndexedSource {
   const path = opening.find(config.path, 'path');
   if (!statSync(path).isDirectory()) throw dataError('is not a folder', path, 'Name the folder that holds test_data_set_0.'); // prettier-ignore
-  const isSet = (folder: string): boolean => existsSync(join(folder, 'input_0.pb'));
+  // A model without inputs has sets without any.
+  const isSet = (folder: string): boolean =>
+    existsSync(join(folder, opening.inputs.length > 0 ? 'input_0.pb' : 'output_0.pb'));
   const sets = isSet(path)
     ? [path]
     : readdirSync(path).filter((name) => name.startsWith('test_data_set_')).sort(byNumber).map((name) => join(path, name)); // prettier-ignore

@@ -7,6 +7,7 @@ import { rowTransform, type RowTransform } from './arrays.ts';
 import { labelError, onlyInput } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError, messageOf } from './errors.ts';
+import { fedWhole } from './layout.ts';
 import { readPart } from './files.ts';
 import { decodeImage } from './image.ts';
 import type { IndexedSource, Opening, Reader } from './source.ts';
@@ -56,7 +57,8 @@ export async function openParquet(config: SourceConfigOf<'parquet'>, opening: Op
   const labels = config.labels ?? (columns.includes('label') && !feeds.some(({ column }) => column === 'label') ? 'label' : undefined); // prettier-ignore
   if (labels !== undefined && !columns.includes(labels)) throw noColumn(labels, columns, opening.at('labels'));
   const wanted = [...new Set([...feeds.map(({ column }) => column), ...(labels === undefined ? [] : [labels])])];
-  const makers = feeds.map(({ column, input, transforms }) => ({ column, name: input.name, make: cellTransform(input, transforms) })); // prettier-ignore
+  const joins = !fedWhole(opening.inputs);
+  const makers = feeds.map(({ column, input, transforms }) => ({ column, name: input.name, make: cellTransform(input, transforms, joins) })); // prettier-ignore
   return {
     access: 'index',
     kind: 'parquet',
@@ -173,19 +175,23 @@ function noColumn(name: string, columns: readonly string[], at: string | undefin
 }
 
 /** Turns a cell into the tensor of an input: encoded images through the image transforms, numbers through the array ones. */
-function cellTransform(input: ModelInput, transforms: Transforms): (cell: unknown, id: string) => Promise<Tensor> {
+function cellTransform(
+  input: ModelInput,
+  transforms: Transforms,
+  joins: boolean,
+): (cell: unknown, id: string) => Promise<Tensor> {
   let image: ImageTransform | undefined;
   const arrays = new Map<string, RowTransform>();
   return async (cell, id) => {
     const bytes = cell instanceof Uint8Array ? cell : (cell as { readonly bytes?: unknown } | null)?.bytes;
     if (bytes instanceof Uint8Array) {
       image ??= compileTransforms(transforms, input);
-      return reshapeFor(image(await decodeImage(bytes, id), id), input.dims);
+      return reshapeFor(image(await decodeImage(bytes, id), id), input.dims, joins);
     }
     const { type, dims, data } = numbersOf(cell, id);
     const key = `${type}:${dims.join()}`;
     let apply = arrays.get(key);
-    if (apply === undefined) arrays.set(key, (apply = rowTransform(transforms, type, dims, input)));
+    if (apply === undefined) arrays.set(key, (apply = rowTransform(transforms, type, dims, input, joins)));
     return apply(data, id);
   };
 }

@@ -1,12 +1,15 @@
-import { dtypes, type DType, type TypedArray } from '../graph/dtype.ts';
+import { dtypes, type TypedArray } from '../graph/dtype.ts';
 import type { ModelInput } from '../graph/query.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { cast } from './cast.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError } from './errors.ts';
+import { batchAxes, fedWhole } from './layout.ts';
 import { uniform } from './order.ts';
 import type { IndexedSource, Opening } from './source.ts';
+import { fits } from './transforms.ts';
 import type { Tensor } from './types.ts';
+import { didYouMean } from '../util/suggest.ts';
 
 /** Samples of a set when none are asked for. */
 const randomSamples = 128;
@@ -16,7 +19,12 @@ const randomSamples = 128;
  * whether a model runs, how fast, and roughly how far apart two models are; it has no answers and gives no accuracy.
  */
 export function openRandom(config: SourceConfigOf<'random'>, { inputs, seed, at }: Opening): IndexedSource {
-  const shapes = inputs.map((input) => ({ input, dims: concreteDims(input, config.dims ?? {}, at('dims')) }));
+  const { dims: sizes = {}, values = {} } = config;
+  const names = inputs.map((input) => input.name);
+  const unknown = Object.keys(values).find((name) => !names.includes(name));
+  if (unknown !== undefined)
+    throw dataError(`the model has no input "${unknown}"${didYouMean(unknown, names)}; it has ${names.join(', ')}`, at('values', unknown)); // prettier-ignore
+  const shapes = inputs.map((input) => ({ input, dims: sampleDims(input, inputs, sizes, at('dims')) }));
   const { low = 0, high = 1 } = config;
   if (high < low) throw dataError(`high ${high} is below low ${low}`, at('high'));
   return {
@@ -31,7 +39,7 @@ export function openRandom(config: SourceConfigOf<'random'>, { inputs, seed, at 
       read(index) {
         // Far apart in the generator's sequence, so that samples of neighbouring indexes share no numbers.
         const next = uniform(Math.imul(seed, 0x9e3779b1) ^ Math.imul(index + 1, 0x85ebca77));
-        const feeds = shapes.map(({ input, dims }) => [input.name, draw(input.type, dims, next, config)] as const);
+        const feeds = shapes.map(({ input, dims }) => [input.name, draw(input, dims, next, config)] as const);
         return { id: `random#${index}`, feeds: Object.fromEntries(feeds) };
       },
       close: () => undefined,
@@ -39,27 +47,41 @@ export function openRandom(config: SourceConfigOf<'random'>, { inputs, seed, at 
   };
 }
 
-function concreteDims(input: ModelInput, sizes: Readonly<Record<string, number>>, at: string | undefined): number[] {
-  return input.dims.map((dim, axis) => {
+type Sizes = NonNullable<SourceConfigOf<'random'>['dims']>;
+
+/** The shape of one sample: a row of a batch, or the whole input where samples run alone. */
+function sampleDims(input: ModelInput, inputs: readonly ModelInput[], sizes: Sizes, at: string | undefined): number[] {
+  const { name, dims } = input;
+  const own = sizes[name];
+  const joins = !fedWhole(inputs);
+  if (Array.isArray(own)) {
+    if (dims === undefined || fits(own, dims, joins)) return own;
+    throw dataError(`the shape [${own.join(', ')}] does not fit the model input "${name}", which is [${dims.join(', ')}]`, at); // prettier-ignore
+  }
+  if (dims === undefined)
+    throw dataError(`the model declares no shape for its input "${name}"`, at, `Give that of a sample: kind: random, dims: { ${name}: [1, <size>, …] }.`); // prettier-ignore
+  const lead = batchAxes(inputs);
+  return dims.map((dim, axis) => {
     // Axis 0 is the batch, which is put together later.
-    if (axis === 0) return 1;
-    if (typeof dim === 'number') return dim;
-    const size = sizes[dim];
-    if (size === undefined)
-      throw dataError(`the size of axis ${axis} ("${dim}") of the model input "${input.name}" is not known`, at, `Give it: dims: { ${dim}: <size> }.`); // prettier-ignore
-    return size;
+    if (typeof dim === 'number') return axis === 0 && joins ? 1 : dim;
+    const size = dim === '?' && axis === 0 ? 1 : (sizes[dim] ?? (lead.has(dim) ? 1 : undefined));
+    if (typeof size === 'number') return size;
+    throw dataError(`the size of axis ${axis} ("${dim}") of the model input "${name}" is not known`, at, dim === '?' ? `Give the shape of a sample: dims: { ${name}: [1, …] }.` : `Give it: dims: { ${dim}: <size> }.`); // prettier-ignore
   });
 }
 
 function draw(
-  type: DType,
+  { name, type }: ModelInput,
   dims: readonly number[],
   next: () => number,
-  { distribution, low = 0, high = 1 }: SourceConfigOf<'random'>,
+  { distribution, low = 0, high = 1, values: fixed = {} }: SourceConfigOf<'random'>,
 ): Tensor {
   const count = elementCount(dims);
   if (dtypes[type].array === undefined || type === 'bfloat16')
     throw dataError(`random input of type ${type} cannot be made`);
+  const value = fixed[name];
+  if (value !== undefined)
+    return { type, dims, data: cast(new Float64Array(count).fill(value), 'float64', type, `the value of "${name}"`) };
   if (type === 'bool') return { type, dims, data: Uint8Array.from({ length: count }, () => (next() < 0.5 ? 0 : 1)) };
   const isFloat = type.startsWith('float');
   const values = new Float32Array(count);

@@ -78,6 +78,55 @@ function swap(bytes: Uint8Array, width: number): void {
   for (let i = 0; width > 1 && i < bytes.length; i += width) bytes.subarray(i, i + width).reverse();
 }
 
+/** The same array as rows along another axis than the first: it is held in memory while it is read. */
+export function rowsAlong(rows: Rows, axis: number): Rows {
+  const { dims } = rows;
+  const [outer, length, inner] = [elementCount(dims.slice(0, axis)), dims[axis]!, elementCount(dims.slice(axis + 1))];
+  return {
+    ...rows,
+    dims: [length, ...dims.slice(0, axis), ...dims.slice(axis + 1)],
+    open() {
+      const whole = allOf(rows) as Float32Array;
+      const row = new (whole.constructor as new (length: number) => Float32Array)(outer * inner);
+      return {
+        row(index) {
+          for (let o = 0; o < outer; o++) {
+            const from = (o * length + index) * inner;
+            row.set(whole.subarray(from, from + inner), o * inner);
+          }
+          return row;
+        },
+        close: () => undefined,
+      };
+    },
+  };
+}
+
+/** `length` rows that are each the whole array. */
+export function sameRow(rows: Rows, length: number): Rows {
+  return {
+    ...rows,
+    dims: [length, ...rows.dims],
+    open() {
+      const whole = allOf(rows);
+      return { row: () => whole, close: () => undefined };
+    },
+  };
+}
+
+function allOf(rows: Rows): TypedArray {
+  const reader = rows.open();
+  try {
+    const parts = Array.from({ length: rows.dims[0] ?? 1 }, (_, i) => reader.row(i).slice() as Float32Array);
+    const width = elementCount(rows.dims.slice(1));
+    const whole = new (dtypes[rows.type].array as new (length: number) => Float32Array)(parts.length * width);
+    parts.forEach((part, i) => whole.set(part, i * width));
+    return whole;
+  } finally {
+    reader.close();
+  }
+}
+
 /** All rows of a small array (labels) as 32-bit integers. @throws QtoolError for anything but whole numbers. */
 export function readLabels(rows: Rows): { readonly values: Int32Array; readonly positions: number } {
   const count = rows.dims[0] ?? 0;

@@ -95,9 +95,13 @@ const roundEven = (x: number): number => (x % 1 === 0.5 ? 2 * Math.round(x / 2) 
  * Compiles the steps for one model input. The returned function throws QtoolError `data` for an image smaller than the crop
  * and for per-channel lists that do not fit the channels.
  */
-export function compileTransforms(t: Transforms, input: { readonly type: DType; readonly dims: Dims }): ImageTransform {
-  const layout = t.layout ?? layoutOf(input.dims);
-  const modelChannels = input.dims.length === 4 ? numberAt(input.dims, layout === 'NCHW' ? 1 : 3) : undefined;
+export function compileTransforms(
+  t: Transforms,
+  input: { readonly type: DType; readonly dims: Dims | undefined },
+): ImageTransform {
+  const dims = input.dims ?? [];
+  const layout = t.layout ?? layoutOf(dims);
+  const modelChannels = dims.length === 4 ? numberAt(dims, layout === 'NCHW' ? 1 : 3) : undefined;
   const color = t.color ?? (modelChannels === 1 ? 'grey' : 'RGB');
   const type = t.dtype ?? input.type;
   const finish = finisher(t, layout, color === 'BGR', type);
@@ -191,12 +195,28 @@ export function pixelsOf(data: PixelData, dims: readonly number[], stored: Trans
   return { width, height, channels, data: out };
 }
 
-/** Same elements in the shape that the model wants, where nothing but axes of size 1 or a flattening is between them. */
-export function reshapeFor(tensor: Tensor, wanted: Dims): Tensor {
-  const dims = wanted.map((dim, axis) => (axis === 0 ? 1 : dim));
-  if (!dims.every((dim) => typeof dim === 'number') || dims.length === 0) return tensor;
-  if (elementCount(dims) !== elementCount(tensor.dims)) return tensor;
+/**
+ * A sample (`dims` begins with 1) in the shape that the model wants, where nothing but axes of size 1 or a flattening is between
+ * them: as one row of a batch where samples are joined (`joins`), else as the whole input (a state `[2, 1, 128]`, a scalar, a sequence `[time, 1, width]`).
+ */
+export function reshapeFor(tensor: Tensor, wanted: Dims | undefined, joins: boolean): Tensor {
+  if (wanted === undefined || fits(tensor.dims, wanted, joins)) return tensor;
+  const row = wanted.map((dim, axis) => (axis === 0 ? 1 : dim));
+  const whole = wanted.map((dim) => (typeof dim === 'number' ? dim : 1));
+  for (const dims of joins ? [row, whole] : [whole]) if (sameBut1(dims, tensor.dims)) return { ...tensor, dims };
+  const own = tensor.dims.slice(1);
+  return fits(own, wanted, false) ? { ...tensor, dims: own } : tensor;
+}
+
+/** Whether a tensor of these dims can be fed: one row of a batch where `joins`, else the whole input. */
+export function fits(dims: readonly number[], wanted: Dims, joins: boolean): boolean {
+  if (dims.length !== wanted.length) return false;
+  return wanted.every((dim, axis) => typeof dim === 'string' || dim === dims[axis] || (joins && axis === 0 && dims[0] === 1)); // prettier-ignore
+}
+
+function sameBut1(wanted: Dims, dims: readonly number[]): wanted is readonly number[] {
+  if (!wanted.every((dim) => typeof dim === 'number') || elementCount(wanted) !== elementCount(dims)) return false;
   const core = (shape: readonly number[]): readonly number[] => shape.filter((dim) => dim !== 1);
-  const [want, have] = [core(dims), core(tensor.dims)];
-  return want.length <= 1 || want.join() === have.join() ? { ...tensor, dims } : tensor;
+  const [want, have] = [core(wanted), core(dims)];
+  return want.length <= 1 || want.join() === have.join();
 }

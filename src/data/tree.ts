@@ -71,8 +71,7 @@ function tarTree(path: string, dropTop: boolean): Tree {
         read(name) {
           const { offset, size } = places.get(name)!;
           const bytes = new Uint8Array(size);
-          if (readSync(handle, bytes, 0, size, offset) < size)
-            throw dataError('the archive is cut off', `${path}:${name}`);
+          readSync(handle, bytes, 0, size, offset);
           return bytes;
         },
         close: () => closeSync(handle),
@@ -86,13 +85,19 @@ function tarEntries(path: string): Map<string, { readonly offset: number; readon
   const head = Buffer.alloc(512);
   const text = (from: number, length: number): string => head.toString('utf8', from, from + length).split('\0')[0]!;
   const handle = openSync(path, 'r');
+  const total = statSync(path).size;
   try {
     let longName: string | undefined;
     for (let at = 0; readSync(handle, head, 0, 512, at) === 512 && head[0] !== 0;) {
       let sum = 8 * 32;
       for (let i = 0; i < 512; i++) if (i < 148 || i >= 156) sum += head[i]!;
       if (parseInt(text(148, 8), 8) !== sum) throw dataError('is not a .tar archive, or a damaged one', path);
-      const size = parseInt(text(124, 12), 8);
+      const digits = text(124, 12);
+      // Above 8 GiB, GNU writes a big-endian number behind the byte 0x80.
+      const size = head[124] === 0x80 ? Number(head.readBigUInt64BE(128)) : parseInt(digits.trim() || '0', 8);
+      const isSize = head[124] === 0x80 || /^\s*[0-7]*\s*$/.test(digits);
+      if (!isSize) throw dataError(`has an entry of the size "${digits}"`, `${path}:${text(0, 100)}`, 'The archive is damaged.'); // prettier-ignore
+      if (at + 512 + size > total) throw dataError('the archive is cut off', `${path}:${text(0, 100)}`);
       const type = text(156, 1);
       const offset = at + 512;
       at = offset + Math.ceil(size / 512) * 512;

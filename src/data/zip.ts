@@ -78,6 +78,8 @@ function entry(file: string, head: Buffer, name: string, extra: Buffer): ZipEntr
 export function readEntry(file: string, { name, method, crc, packedSize, size, offset }: ZipEntry): Uint8Array {
   const at = `${file}:${name}`;
   const packed = readPart(file, offset, packedSize);
+  if (packed.length < packedSize)
+    throw dataError(`is of ${packedSize} bytes where ${packed.length} are left`, at, 'The archive is cut off or damaged.'); // prettier-ignore
   let bytes: Uint8Array;
   try {
     bytes = method === 0 ? packed : inflateRawSync(packed, { maxOutputLength: size + 1 });

@@ -65,11 +65,11 @@ export function captured(graph: Readonly<GraphProto>): Set<string> {
   return free;
 }
 
-/** An input the user must feed: name, type, and dims as numbers, symbolic names, or '?' where nothing is said. */
+/** An input the user must feed: name, type, and dims as numbers, symbolic names, or '?' where nothing is said; undefined where no shape is declared, so that any rank may come. */
 export interface ModelInput {
   readonly name: string;
   readonly type: DType;
-  readonly dims: readonly (number | string)[];
+  readonly dims: readonly (number | string)[] | undefined;
 }
 
 /** The inputs a user feeds: graph inputs that no initializer gives a value. */
@@ -78,13 +78,14 @@ export function modelInputs(model: Model): ModelInput[] {
   return model.graph.input.filter((input) => !given.has(input.name)).map(describeValue);
 }
 
-/** Name, type and dims of a value_info entry. */
+/** Name, type and dims of a value_info entry. Some exporters (Paddle) write −1 for a size that is free. */
 export function describeValue(value: ValueInfoProto): ModelInput {
   const tensor = value.type?.tensor_type;
-  const dims = tensor?.shape?.dim.map((d) =>
-    d.dim_value != null && Object.hasOwn(d, 'dim_value') ? toNumber(d.dim_value) : d.dim_param || '?',
-  );
-  return { name: value.name, type: dtypeOf(tensor?.elem_type ?? 1) ?? 'float32', dims: dims ?? [] };
+  const dims = tensor?.shape?.dim.map((d) => {
+    const size = d.dim_value != null && Object.hasOwn(d, 'dim_value') ? toNumber(d.dim_value) : -1;
+    return size < 0 ? d.dim_param || '?' : size;
+  });
+  return { name: value.name, type: dtypeOf(tensor?.elem_type ?? 1) ?? 'float32', dims };
 }
 
 /** A node's name, or what tells it apart where the exporter gave none: its first output. */

@@ -3,7 +3,7 @@ import { argmax, selectScores, startOf, type ScoreOptions } from './select.ts';
 import { addShare, finishShare, mergeShare, startShare, type ShareState } from './share.ts';
 
 /**
- * Share of positions where the highest score is of the same class as the float model's, in percent: needs no labels. The float
+ * Share of positions where the highest score (or the class that the model itself chose) is of the same class as the float model's, in percent: needs no labels. The float
  * model agrees with itself everywhere, so the drop is 100 minus the value. Where there are labels, padding (−1) is left out.
  */
 export function agreement(options: ScoreOptions = {}): Metric<ShareState> {

@@ -1,5 +1,6 @@
 import type * as z from 'zod';
 import type { MetricConfig, RunData } from '../data/types.ts';
+import type { DType } from '../graph/dtype.ts';
 import { QtoolError } from '../util/error.ts';
 import { schemaProblems } from '../util/problems.ts';
 import { didYouMean } from '../util/suggest.ts';
@@ -10,6 +11,7 @@ import type { Metric } from './metric.ts';
 import { isModule, moduleMetric } from './module.ts';
 import { mse } from './mse.ts';
 import { psnr, psnrOptions } from './psnr.ts';
+import { isFloat } from './select.ts';
 import { sqnr } from './sqnr.ts';
 import { scoreOptions, topK } from './topk.ts';
 
@@ -37,12 +39,20 @@ export const metricKinds: readonly MetricKind[] = [
 ];
 
 /**
- * The metrics of a run: those that its config asks for, else what the data allows (labelled: top1, agreement, sqnr; not
- * labelled: sqnr, cosine). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
+ * The metrics of a run: those that its config asks for, else what the data and the types of the model's `outputs` allow
+ * (labelled: top1, agreement, sqnr; not labelled: sqnr, cosine; no output of floats: agreement of classes, of text: none). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
  */
-export async function openMetrics(data: Pick<RunData, 'metrics' | 'folder' | 'validation'>): Promise<Metric[]> {
+export async function openMetrics(
+  data: Pick<RunData, 'metrics' | 'folder' | 'validation'>,
+  outputs: readonly { readonly type: DType }[] = [],
+): Promise<Metric[]> {
   const { labelled } = data.validation.info;
-  if (data.metrics.length === 0) return labelled ? [topK(1), agreement(), sqnr()] : [sqnr(), cosine()];
+  if (data.metrics.length === 0) {
+    const compares = outputs.length === 0 || outputs.some(isFloat);
+    if (labelled) return [topK(1), agreement(), ...(compares ? [sqnr()] : [])];
+    if (compares) return [sqnr(), cosine()];
+    return outputs.some(({ type }) => type !== 'string') ? [agreement()] : [];
+  }
   return Promise.all(
     data.metrics.map(async (config) => {
       const metric = await openMetric(config, data.folder);

@@ -5,7 +5,10 @@ import { fromFloat16 } from '../numerics/float16.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { QtoolError } from '../util/error.ts';
 
-/** Scores of classes at positions: element (sample, position, class) is data[sample · step + position · classes · inner + …]. */
+/**
+ * Scores of classes at positions: element (sample, position, class) is data[sample · step + position · classes · inner + …]. Where
+ * the model ends in ArgMax, an element is the `chosen` class itself: one a position (classes = inner = 1).
+ */
 export interface Scores {
   readonly name: string;
   readonly data: ArrayLike<number>;
@@ -14,12 +17,13 @@ export interface Scores {
   readonly positions: number;
   /** Distance of two classes in `data`; 1 where the class axis is the last. */
   readonly inner: number;
+  readonly chosen: boolean;
 }
 
 const floats = new Set(['float32', 'float64', 'float16']);
 
-export function isFloat(tensor: Tensor): boolean {
-  return floats.has(tensor.type);
+export function isFloat({ type }: Pick<Tensor, 'type'>): boolean {
+  return floats.has(type);
 }
 
 /** The elements of a float tensor as numbers. */
@@ -38,12 +42,17 @@ export function outputNamed(outputs: Feeds, name: string, metric: string): Tenso
 }
 
 /**
- * Reads an output as class scores. The class axis is `axis`, or the last one after axes of size 1 (beyond the batch) are left
- * out. Undefined where the tensor is not of floats or has no such axis.
+ * Reads an output as class scores, or as classes where it is of whole numbers. The class axis is `axis`, or the last one after axes of size 1 (beyond the batch) are left
+ * out. Undefined where the tensor is of text or has no such axis.
  */
 function scoresOf(name: string, tensor: Tensor, size: number, axis: number | undefined): Scores | undefined {
   const { dims } = tensor;
-  if (!isFloat(tensor) || dims.length < 2 || dims[0] !== size) return undefined;
+  if (dims[0] === undefined || dims[0] % size !== 0 || tensor.type === 'string') return undefined;
+  if (!isFloat(tensor)) {
+    const data = Float64Array.from(tensor.data as ArrayLike<number>, Number);
+    return { name, data, classes: 1, positions: data.length / size, inner: 1, chosen: true };
+  }
+  if (dims.length < 2 || dims[0] !== size) return undefined;
   let at: number;
   if (axis === undefined) {
     at = dims.length - 1;
@@ -54,7 +63,7 @@ function scoresOf(name: string, tensor: Tensor, size: number, axis: number | und
   }
   const inner = elementCount(dims.slice(at + 1));
   const positions = elementCount(dims.slice(1, at)) * inner;
-  return { name, data: numbersOf(tensor), classes: dims[at]!, positions, inner };
+  return { name, data: numbersOf(tensor), classes: dims[at]!, positions, inner, chosen: false };
 }
 
 export interface ScoreOptions {
@@ -63,7 +72,8 @@ export interface ScoreOptions {
 }
 
 /**
- * The first output (or the one named) that has scores for as many positions as each sample has labels.
+ * The first output (or the one named) that has scores for as many positions as each sample has labels; where none has, the
+ * first of whole numbers.
  * @throws QtoolError where there is none.
  */
 export function selectScores(
@@ -74,11 +84,10 @@ export function selectScores(
   metric: string,
 ): Scores {
   const names = options.output === undefined ? Object.keys(outputs) : [options.output];
-  for (const name of names) {
-    const tensor = outputNamed(outputs, name, metric);
-    const scores = scoresOf(name, tensor, size, options.axis);
-    if (scores && scores.classes > 1 && (positions === undefined || scores.positions === positions)) return scores;
-  }
+  const all = names.flatMap((name) => scoresOf(name, outputNamed(outputs, name, metric), size, options.axis) ?? []);
+  const fitting = all.filter((scores) => positions === undefined || scores.positions === positions);
+  const best = fitting.find(({ classes }) => classes > 1) ?? fitting.find(({ chosen }) => chosen);
+  if (best) return best;
   const shapes = names.map((name) => `${name} [${outputs[name]?.dims.join(', ')}]`).join(', ');
   const wanted = positions === undefined ? 'class scores' : `scores for ${positions} label${positions === 1 ? '' : 's'} a sample`; // prettier-ignore
   throw new QtoolError('data', `metric ${metric}: no output has ${wanted}; there is ${shapes}`, {
@@ -93,7 +102,8 @@ export function startOf({ classes, inner, positions }: Scores, sample: number, p
 }
 
 /** The class of the highest score (the first of equals); NaN counts as higher than all, as in numpy and torch. */
-export function argmax({ data, classes, inner }: Scores, start: number): number {
+export function argmax({ data, classes, inner, chosen }: Scores, start: number): number {
+  if (chosen) return data[start]!;
   let best = 0;
   let most = data[start]!;
   for (let c = 1; c < classes && !Number.isNaN(most); c++) {
@@ -104,7 +114,8 @@ export function argmax({ data, classes, inner }: Scores, start: number): number 
 }
 
 /** How many classes come before `label`: with a higher score, or an equal one and a lower index. NaN comes before all numbers. */
-export function rankOf({ data, classes, inner }: Scores, start: number, label: number): number {
+export function rankOf({ data, classes, inner, chosen }: Scores, start: number, label: number): number {
+  if (chosen) return data[start] === label ? 0 : Infinity;
   const own = data[start + label * inner]!;
   if (Number.isNaN(own)) return classes;
   let rank = 0;

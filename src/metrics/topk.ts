@@ -7,7 +7,7 @@ export const scoreOptions = z.strictObject({
   output: z
     .string()
     .min(1)
-    .describe('The model output. Default: the first that has scores for every label.')
+    .describe('The model output. Default: the first that has scores for every label, or classes.')
     .optional(),
   axis: z.int().describe('Its class axis. Default: the last.').optional(),
 });
@@ -44,7 +44,7 @@ export function topK(k: number, options: ScoreOptions = {}): Metric<ShareState> 
 }
 
 function hit(scores: Scores, start: number, label: number, k: number): boolean {
-  if (k > 1) return rankOf(scores, start, label) < k;
+  if (k > 1 || scores.chosen) return rankOf(scores, start, label) < k;
   return argmax(scores, start) === label && !Number.isNaN(scores.data[start + label * scores.inner]);
 }
 

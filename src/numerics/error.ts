@@ -46,6 +46,12 @@ export function decibels(signal: number, noise: number): number {
   return 10 * log10(signal / noise);
 }
 
+/** Signal-to-quantization-noise ratio in dB: 10·log10(Σx² / Σ(x−y)²). */
+export function sqnr(reference: Floats, approximation: Floats): number {
+  const { signal, noise } = errorSums(reference, approximation);
+  return decibels(signal, noise);
+}
+
 function sameLength(a: Floats, b: Floats): void {
   if (a.length !== b.length) throw new QtoolError('data', `${a.length} values cannot be compared with ${b.length}`);
 }

@@ -7,7 +7,7 @@ import { gap, table, type Column } from './table.ts';
 export interface PortFacts {
   readonly name: string;
   readonly type: string;
-  readonly dims: readonly (number | string)[];
+  readonly dims: readonly (number | string)[] | undefined;
 }
 
 /** What `qtool inspect` found out: plain data, printed as text or JSON. */
@@ -51,7 +51,8 @@ function head(report: InspectReport, width: number): string {
   ].join('\n');
 }
 
-const portText = ({ name, type, dims }: PortFacts): string => `${name}: ${type} [${dims.join(', ')}]`;
+const portText = ({ name, type, dims }: PortFacts): string =>
+  `${name}: ${type} ${dims === undefined ? 'of any shape' : `[${dims.join(', ')}]`}`;
 
 function layerRows(layers: readonly LayerCost[], paint: Paint, width: number): string {
   if (layers.length === 0) return 'no layer has weights';

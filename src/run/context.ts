@@ -1,5 +1,6 @@
 import { cpus } from 'node:os';
 import { batches } from '../data/batch.ts';
+import { fixedBatch } from '../data/layout.ts';
 import type { Batch, Dataset, Feeds, RunData, Tensor } from '../data/types.ts';
 import { modelHash } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
@@ -12,7 +13,7 @@ import { capture } from '../runtime/capture.ts';
 import { collect } from '../runtime/collect.ts';
 import { openComputer } from '../runtime/compute.ts';
 import { keepReferences, measure } from '../runtime/measure.ts';
-import { fixedBatch, onnxruntimeVersion } from '../runtime/session.ts';
+import { onnxruntimeVersion } from '../runtime/session.ts';
 import { inferShapes } from '../runtime/shapes.ts';
 import { QtoolError } from '../util/error.ts';
 import { version } from '../util/version.ts';

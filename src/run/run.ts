@@ -136,7 +136,9 @@ export async function run(options: RunOptions): Promise<RunReport> {
       ? []
       : await layerReports(state.model, state.twin ?? model, instruments.calibration, signal);
   const measurement = state.measurement ?? baseline;
-  const slow = state.stages.length === 0 ? undefined : slowRemark(measurement.latency, layers, state.model);
+  const idle = nothingChanged(reports);
+  const slow =
+    state.stages.length === 0 || idle.length > 0 ? undefined : slowRemark(measurement.latency, layers, state.model);
   const report: RunReport = {
     format: 1,
     tool: {
@@ -168,6 +170,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       status,
     },
     notes: [
+      ...idle,
       ...(slow === undefined ? [] : [slow]),
       ...schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
       ...schedule.notes,
@@ -193,6 +196,12 @@ function checkGates({ schedule, metrics, measure }: RunOptions): void {
             hint: `measured are: ${metrics.map((m) => m.name).join(', ') || 'none'}`,
           },
         );
+}
+
+function nothingChanged(reports: readonly StageReport[]): string[] {
+  const idle =
+    reports.length > 0 && reports.every(({ verdict, changed }) => verdict === 'kept' && changed.length === 0);
+  return idle ? ['there is nothing to compress: no stage found a layer that it could change, the result is the float model'] : []; // prettier-ignore
 }
 
 /** Elements of all initializers of floating-point type. */

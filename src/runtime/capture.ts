@@ -1,7 +1,8 @@
 import type { Batch, Feeds, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import { QtoolError } from '../util/error.ts';
-import { exposable, expose } from './expose.ts';
+import { given } from '../util/must.ts';
+import { constantsAmong, exposable, expose } from './expose.ts';
 import { sliceRows } from './plan.ts';
 import { openSession, type Session, type SessionOptions } from './session.ts';
 
@@ -10,7 +11,7 @@ export interface CaptureOptions extends SessionOptions {
 }
 
 /**
- * Streams the named values batch by batch, rows of padding cut off. Graph inputs may be among them. One batch is held at a
+ * Streams the named values batch by batch, rows of padding cut off. Graph inputs may be among them, and constants, which come whole. One batch is held at a
  * time; the session is closed when the consumer stops.
  *
  * @throws QtoolError `graph` for a value that cannot be collected, `cancelled` when the signal fires.
@@ -22,6 +23,7 @@ export async function* capture(
   options: CaptureOptions = {},
 ): AsyncGenerator<Feeds> {
   const computed = exposable(model, values);
+  const constants = constantsAmong(model, values);
   let session: Session | undefined;
   try {
     for await (const batch of ahead(batches)) {
@@ -29,7 +31,8 @@ export async function* capture(
       session ??= await openSession(computed.length > 0 ? expose(model, computed) : model, options);
       const results = computed.length > 0 ? await session.run(batch.feeds, computed) : {};
       const out: Record<string, Tensor> = {};
-      for (const name of values) out[name] = realRows((results[name] ?? batch.feeds[name]) as Tensor, batch);
+      for (const name of values)
+        out[name] = constants.get(name) ?? realRows(given(results[name] ?? batch.feeds[name], name), batch);
       yield out;
     }
   } finally {

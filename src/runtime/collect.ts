@@ -4,7 +4,8 @@ import { opset } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import type { AnyFold } from '../numerics/fold.ts';
 import { ahead, checkCancelled, realRows } from './capture.ts';
-import { exposable, expose } from './expose.ts';
+import { given } from '../util/must.ts';
+import { constantsAmong, exposable, expose } from './expose.ts';
 import { evenParts, pieces, planFor, rowsFor, wholeBytes, type CollectPlan, type ValueShape } from './plan.ts';
 import { withSession, type SessionOptions } from './session.ts';
 import { openTap, plainStep, stepFor, type Reading, type Tap, type TapPoint } from './tap.ts';
@@ -45,6 +46,7 @@ export async function collect<R>(
 ): Promise<Map<string, R[]>> {
   const values = [...wanted.keys()];
   const computed = exposable(model, values);
+  const constants = constantsAmong(model, values);
   const [elements, version] = [options.elements ?? Infinity, opset(model)];
   const tapsOf = (value: string, shape: ValueShape, samples: number): FoldTap[] =>
     foldTaps(value, wanted.get(value) ?? [], shape, samples, (dims) => stepFor(dims, elements, version));
@@ -56,7 +58,7 @@ export async function collect<R>(
   const states = new Map(values.map((value) => [value, wanted.get(value)?.map((fold) => fold.start()) ?? []]));
   const feed = (value: string, folds: readonly number[], tensor: Tensor, batch: Batch): void => {
     const state = states.get(value) ?? [];
-    const rows = realRows(tensor, batch);
+    const rows = constants.has(value) ? tensor : realRows(tensor, batch);
     for (const i of folds) state[i] = wanted.get(value)?.[i]?.add(state[i], rows);
   };
   const inputs = values
@@ -75,7 +77,8 @@ export async function collect<R>(
           if (!finite) await lookAtAll(model, taps, wanted, piece, options);
           for (const [i, { value, folds }] of taps.entries()) feed(value, folds, tensors[i] as Tensor, piece);
           if (pass === 0)
-            for (const { value, folds } of inputs) feed(value, folds, piece.feeds[value] as Tensor, piece);
+            for (const { value, folds } of inputs)
+              feed(value, folds, given(constants.get(value) ?? piece.feeds[value], value), piece);
           samples += piece.count;
           options.progress?.(samples, pass);
         }

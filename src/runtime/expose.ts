@@ -1,7 +1,9 @@
+import type { Tensor } from '../data/types.ts';
 import { edit } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
 import { ValueInfoCodec, type GraphProto } from '../graph/proto.ts';
 import { initializers, modelInputs, producers, subgraphs } from '../graph/query.ts';
+import { dimsOf, tensorData, typeOf } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 
 /**
@@ -18,22 +20,32 @@ export function expose(model: Model, values: readonly string[]): Model {
   });
 }
 
-/** Those of `values` that must be computed, without repeats. @throws QtoolError as `expose` does. */
+/** Those of `values` that are constants of the model. */
+export function constantsAmong(model: Model, values: readonly string[]): Map<string, Tensor> {
+  const tensors = initializers(model.graph);
+  return new Map(
+    values.flatMap((name) => {
+      const tensor = tensors.get(name);
+      return tensor ? [[name, { type: typeOf(tensor), dims: dimsOf(tensor), data: tensorData(tensor) }]] : [];
+    }),
+  );
+}
+
+/** Those of `values` that must be computed, without repeats: neither fed nor constant. @throws QtoolError as `expose` does. */
 export function exposable(model: Model, values: readonly string[]): string[] {
   const produced = producers(model.graph);
   const constants = initializers(model.graph);
   const fed = new Set(modelInputs(model).map((input) => input.name));
   return [...new Set(values)].filter((name) => {
-    if (fed.has(name)) return false;
+    if (fed.has(name) || constants.has(name)) return false;
     if (produced.has(name)) return true;
-    throw new QtoolError('graph', `cannot collect "${name}": ${absence(model, constants.has(name), name)}`, {
+    throw new QtoolError('graph', `cannot collect "${name}": ${absence(model, name)}`, {
       at: name,
     });
   });
 }
 
-function absence(model: Model, constant: boolean, name: string): string {
-  if (constant) return 'it is a constant; read it from the model';
+function absence(model: Model, name: string): string {
   for (const node of model.graph.node)
     if (subgraphs(node).some((body) => produces(body, name)))
       return `it is computed inside the body of the ${node.op_type} node "${node.name}", which onnxruntime runs as a whole`;

@@ -1,3 +1,4 @@
+import { fixedBatch } from '../data/layout.ts';
 import type { Batch, Feeds, Tensor } from '../data/types.ts';
 import { dtypes } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
@@ -5,7 +6,6 @@ import { modelInputs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
-import { fixedBatch } from './session.ts';
 import { inferShapes } from './shapes.ts';
 
 /** How the values of a collection are taken: `passes` lists the values read in each pass over the data. */

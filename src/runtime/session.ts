@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import type { Feeds, Tensor } from '../data/types.ts';
-import type { DType } from '../graph/dtype.ts';
+import { dtypes, type DType } from '../graph/dtype.ts';
 import { encodeModel, type Model } from '../graph/model.ts';
 import { writeModel } from '../graph/file.ts';
+import { modelInputs } from '../graph/query.ts';
 import { tensorBytes } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { explainLoad, explainRun } from './explain.ts';
@@ -29,11 +30,11 @@ export interface SessionOptions {
   readonly config?: Readonly<Record<string, string>>;
 }
 
-/** An input or output: a number is a fixed dimension, a string a free one (empty where the file names none). */
+/** An input or output: a number is a fixed dimension, a string a free one (empty where the file names none); undefined where the model declares no shape. */
 export interface ValueFacts {
   readonly name: string;
   readonly type: DType;
-  readonly dims: readonly (number | string)[];
+  readonly dims: readonly (number | string)[] | undefined;
 }
 
 /** A model loaded in onnxruntime. `close()` frees its memory; it may be called twice. */
@@ -65,8 +66,13 @@ export async function openSession(model: Model | string, options: SessionOptions
   const at = typeof model === 'string' ? model : model.path;
   const loaded = await load(ort, model, options, at);
   const { session, dispose } = loaded;
-  const inputs = session.inputMetadata.map((facts) => {
-    if (facts.isTensor) return valueFacts(facts);
+  const shapeless = new Set<string>();
+  if (typeof model !== 'string')
+    for (const { name, dims } of modelInputs(model)) if (dims === undefined) shapeless.add(name);
+  const inputs = session.inputMetadata.map((facts): ValueFacts => {
+    // onnxruntime gives the empty shape of a scalar for a shape that is not declared.
+    if (facts.isTensor)
+      return shapeless.has(facts.name) ? { ...valueFacts(facts), dims: undefined } : valueFacts(facts);
     throw new QtoolError('runtime', `input "${facts.name}" is not a tensor`, { at, hint: 'qtool feeds tensors only' });
   });
   const tensors = session.outputMetadata.filter((facts) => facts.isTensor);
@@ -79,6 +85,11 @@ export async function openSession(model: Model | string, options: SessionOptions
     opaque: session.outputMetadata.filter((facts) => !facts.isTensor).map((facts) => facts.name),
     async run(feeds, wanted = everything, into = undefined) {
       checkFeeds(inputs, feeds);
+      if (wanted.length === 0) return {};
+      const packed = [...inputs, ...outputs.filter(({ name }) => wanted.includes(name))].find(({ type }) =>
+        packs(type),
+      );
+      if (packed) throw noExchange(packed, at);
       const missing = wanted.find((name) => !everything.includes(name));
       if (missing !== undefined) throw new QtoolError('runtime', `the model has no tensor output "${missing}"`, { at });
       const given: Record<string, Ort.Tensor> = {};
@@ -109,13 +120,6 @@ export async function withSession<T>(
   } finally {
     await session.close();
   }
-}
-
-/** The batch size that a model insists on: the fixed leading dimension of its inputs; undefined where it is free. */
-export function fixedBatch(inputs: readonly ValueFacts[]): number | undefined {
-  const leading = inputs.map((facts) => facts.dims[0]).filter((dim) => dim !== undefined);
-  const fixed = leading.filter((dim) => typeof dim === 'number');
-  return leading.length > 0 && fixed.length === leading.length ? fixed[0] : undefined;
 }
 
 /** The version of the onnxruntime that runs the models. */
@@ -215,6 +219,15 @@ function valueFacts(facts: Ort.InferenceSession.ValueMetadata & { readonly isTen
   return { name: facts.name, type: facts.type, dims: facts.shape };
 }
 
+/** Types of several elements a byte: onnxruntime-node 1.30 takes their count for bytes, and may end the process. */
+const packs = (type: DType): boolean => dtypes[type].bits > 0 && dtypes[type].bits < 8;
+
+const noExchange = ({ name, type }: ValueFacts, at: string | undefined): QtoolError =>
+  new QtoolError('runtime', `"${name}" has the type ${type}, which cannot be exchanged with JavaScript`, {
+    at,
+    hint: 'add a Cast to float32 at that end of the model',
+  });
+
 function checkFeeds(inputs: readonly ValueFacts[], feeds: Feeds): void {
   const extra = Object.keys(feeds).find((name) => !inputs.some((facts) => facts.name === name));
   if (extra !== undefined) {
@@ -224,10 +237,14 @@ function checkFeeds(inputs: readonly ValueFacts[], feeds: Feeds): void {
   for (const { name, type, dims } of inputs) {
     const tensor = feeds[name];
     if (tensor === undefined) throw new QtoolError('data', `no data for the model's input "${name}"`, { at: name });
+    // onnxruntime 1.30 ends the process where a convolution or LSTM meets a scalar in place of a tensor whose rank it did not know.
     const fits =
-      tensor.dims.length === dims.length && dims.every((dim, i) => typeof dim === 'string' || dim === tensor.dims[i]);
+      dims === undefined
+        ? tensor.dims.length > 0
+        : tensor.dims.length === dims.length &&
+          dims.every((dim, i) => typeof dim === 'string' || dim === tensor.dims[i]);
     if (tensor.type === type && fits) continue;
-    const wants = `${type}[${dims.map((dim) => (dim === '' ? '?' : dim)).join(', ')}]`;
+    const wants = `${type}${dims === undefined ? ', of a shape that the model does not declare but no scalar' : `[${dims.map((dim) => (dim === '' ? '?' : dim)).join(', ')}]`}`;
     throw new QtoolError(
       'data',
       `input "${name}" wants ${wants}, the data is ${tensor.type}[${tensor.dims.join(', ')}]`,

@@ -1,9 +1,10 @@
+import { fixedBatch } from '../data/layout.ts';
 import type { Feeds, Tensor } from '../data/types.ts';
 import type { TypedArray, TypedArrayConstructor } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import { modelInputs } from '../graph/query.ts';
 import { checkCancelled } from './capture.ts';
-import { fixedBatch, withSession, type Session } from './session.ts';
+import { withSession, type Session } from './session.ts';
 
 /** Median latency of interleaved runs against the float model at one batch size; ratio = float / this (above 1 = faster). */
 export interface Latency {
@@ -44,13 +45,15 @@ export async function latency(
   options: LatencyOptions = {},
 ): Promise<Latency[]> {
   const fixed = fixedBatch(modelInputs(float));
-  const batches = fixed === undefined ? (options.batches ?? [1, 32]) : [fixed];
+  // A sample that is a whole input cannot be repeated along axis 0.
+  const whole = new Set(Object.values(feeds).flatMap(({ dims }) => dims.slice(0, 1))).size > 1;
+  const batches = whole ? [1] : fixed === undefined ? (options.batches ?? [1, 32]) : [fixed];
   // One thread: with two sessions in a process, the idle threads of one disturb the other.
   return withSession(float, { threads: 1 }, (floatSession) =>
     withSession(candidate, { threads: 1 }, async (session) => {
       const results: Latency[] = [];
       for (const batch of batches) {
-        const given = withRows(float, feeds, batch);
+        const given = whole ? feeds : withRows(float, feeds, batch);
         results.push({ batch, ...pairedRatios(await pairs(session, floatSession, given, options)) });
       }
       return results;
@@ -132,7 +135,7 @@ function quantile(values: readonly number[], share: number): number {
 
 /** The feeds with `rows` samples, the given ones over and over; inputs whose axis 0 the model fixes stay as they are. */
 export function withRows(model: Model, feeds: Feeds, rows: number): Feeds {
-  const fixed = modelInputs(model).filter((input) => typeof input.dims[0] === 'number');
+  const fixed = modelInputs(model).filter((input) => typeof input.dims?.[0] === 'number');
   const keeps = (name: string): boolean => fixed.some((input) => input.name === name);
   return Object.fromEntries(
     Object.entries(feeds).map(([name, tensor]) => [name, keeps(name) ? tensor : repeated(tensor, rows)]),

@@ -1,4 +1,5 @@
 import { QtoolError } from './error.ts';
+import { regexpTest } from './regexp.ts';
 
 /** What a selector of a schedule says: one name, a glob, or a regular expression between slashes. */
 export interface Pattern {
@@ -13,7 +14,7 @@ export interface Pattern {
  *     fc                    that name
  *     layer*.conv?          glob: `*` any characters (dots and slashes too), `?` one, `[0-3]` `[!ab]` one of these,
  *                           `{a,b}` either; `\` takes the next character as it is
- *     /conv[12]$/           regular expression (JavaScript's), found anywhere in the name; `/…/i` ignores case
+ *     /conv[12]$/           regular expression (JavaScript's, without back references), found anywhere in the name; `/…/i` ignores case
  *
  * The text itself always matches, so that names with brackets or stars in them can be written as they are. Errors: QtoolError
  * for an empty text and a malformed regular expression.
@@ -23,16 +24,16 @@ export function parsePattern(text: string): Pattern {
   const regex = /^\/(.+)\/(i?)$/su.exec(text);
   if (regex !== null) {
     const found = compile(regex[1]!, regex[2]!, text);
-    return { text, kind: 'regex', matches: (name) => name === text || found.test(name) };
+    return { text, kind: 'regex', matches: (name) => name === text || found(name) };
   }
   if (!/[*?[{\\]/.test(text)) return { text, kind: 'name', matches: (name) => name === text };
   const whole = compile(`^(?:${globSource(text)})$`, 's', text);
-  return { text, kind: 'glob', matches: (name) => name === text || whole.test(name) };
+  return { text, kind: 'glob', matches: (name) => name === text || whole(name) };
 }
 
-function compile(source: string, flags: string, text: string): RegExp {
+function compile(source: string, flags: string, text: string): (name: string) => boolean {
   try {
-    return new RegExp(source, flags);
+    return regexpTest(source, flags);
   } catch (cause) {
     const why = (cause as Error).message.replace(/^Invalid regular expression: /, '').replace(/^\/.*\/\w*: /s, '');
     throw new QtoolError('schedule', `"${text}" is no regular expression: ${why}`, {

@@ -37,6 +37,12 @@ describe('layerErrors', () => {
   const power = (values: number[]) => values.reduce((sum, v) => sum + v * v, 0);
   const pairs = [{ layer: 'dense', float: 'y', quantized: 'y' }];
 
+  it('leaves integers out: they are codes of a scale that it does not know', async () => {
+    const codes = [...pairs, { layer: 'codes', float: 'codes', quantized: 'codes' }];
+    expect(await layerErrors(rounded(), rounded(), codes, batches)).toMatchObject([{ layer: 'dense', sqnr: Infinity }]);
+    expect(await layerErrors(rounded(), rounded(), [], batches)).toEqual([]);
+  });
+
   it('gives the ratio of all samples together, whatever the batches and passes', async () => {
     for (const options of [{}, { memoryLimit: 8 }]) {
       const [result] = await layerErrors(denseModel(), rounded(), pairs, batches, options);

@@ -76,6 +76,11 @@ describe('NumPy', () => {
     damaged[100]! ^= 1;
     const arrays = npzArrays(folder.write('d.npz', damaged));
     expect(await failure(() => arrays.get('x')!())).toMatch(/d\.npz:x\.npy (does not unpack|is damaged)/);
+    // The packed size in the first entry of the central directory, which a reader would allocate.
+    const lying = Buffer.from(base64(fixtures.npzCompressed));
+    lying.writeUInt32LE(0xfffffff0, lying.indexOf('PK\x01\x02', 'latin1') + 20);
+    const lies = npzArrays(folder.write('l.npz', lying));
+    expect(await failure(() => lies.get('x')!())).toMatch(/l\.npz:x\.npy is of 4294967280 bytes where \d+ are left/);
   });
 
   it('takes only whole numbers as labels', async () => {
@@ -108,6 +113,20 @@ describe('openTree', () => {
     const tree = openTree(`${folder.path}/t`);
     expect(tree.files()).toEqual(['a/2.txt', 'b/1.txt']);
     expect(Buffer.from(tree.open().read('a/2.txt')).toString()).toBe('y');
+  });
+
+  it.each([
+    ['-0000001000', /n\.tar:a\.txt has an entry of the size "-0000001000"/],
+    ['00000002000', /n\.tar:a\.txt the archive is cut off/],
+    ['77777777777', /n\.tar:a\.txt the archive is cut off/],
+  ])('refuses an entry of the size %s in an archive of one block', async (size, expected) => {
+    const head = Buffer.alloc(1024);
+    head.write('a.txt');
+    head.write(size, 124);
+    head.write('0', 156);
+    const sum = head.subarray(0, 512).reduce((a, b) => a + b, 8 * 32);
+    head.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148);
+    expect(await failure(() => openTree(folder.write('n.tar', head)))).toMatch(expected);
   });
 
   it('says what is no archive', async () => {

@@ -80,6 +80,9 @@ describe('ONNX test data', () => {
     expect(await failure(() => open('o4'))).toMatch(
       /input_2\.pb the model has 2 inputs \(a, b\): this is none of them/,
     );
+    folder.write('o5/test_data_set_0/output_0.pb', tensor('', 4));
+    const { validation } = await openData(`${folder.path}/o5`, [], { part: 'validation', outputs: ['y'] });
+    expect((await samplesOf(validation)).map(({ feeds, target }) => [feeds, Object.keys(target?.expected ?? {})])).toEqual([[{}, ['y']]]); // prettier-ignore
     folder.write('o3/readme', 'x');
     expect(await failure(() => open('o3'))).toMatch(/o3 holds no ONNX test data/);
   });

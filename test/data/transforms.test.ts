@@ -122,9 +122,9 @@ describe('reshapeFor', () => {
     data: new Float32Array(length),
   });
   it('adds axes of size 1 and flattens, and nothing else', () => {
-    expect(reshapeFor(tensor([1, 28, 28], 784), ['N', 1, 28, 28]).dims).toEqual([1, 1, 28, 28]);
-    expect(reshapeFor(tensor([1, 1, 28, 28], 784), ['N', 784]).dims).toEqual([1, 784]);
-    expect(reshapeFor(tensor([1, 32, 32, 3], 3072), ['N', 3, 32, 32]).dims).toEqual([1, 32, 32, 3]);
-    expect(reshapeFor(tensor([1, 7], 7), ['N', 8]).dims).toEqual([1, 7]);
+    expect(reshapeFor(tensor([1, 28, 28], 784), ['N', 1, 28, 28], true).dims).toEqual([1, 1, 28, 28]);
+    expect(reshapeFor(tensor([1, 1, 28, 28], 784), ['N', 784], true).dims).toEqual([1, 784]);
+    expect(reshapeFor(tensor([1, 32, 32, 3], 3072), ['N', 3, 32, 32], true).dims).toEqual([1, 32, 32, 3]);
+    expect(reshapeFor(tensor([1, 7], 7), ['N', 8], true).dims).toEqual([1, 7]);
   });
 });

@@ -10,10 +10,14 @@ import { batch, float, run } from './support.ts';
 const folder = mkdtempSync(join(tmpdir(), 'qtool-metrics-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-const open = async (metric: string, labelled = true): Promise<Metric[]> => {
+const open = async (
+  metric: string,
+  labelled = true,
+  outputs?: Parameters<typeof openMetrics>[1],
+): Promise<Metric[]> => {
   const config = parseDataConfig(`data: { kind: random }\n${metric}`, 'd.yaml');
   const info = { kind: 'random', source: 'x', samples: 1, labelled, notes: [] } as const;
-  return openMetrics({ metrics: metricConfigs(config), folder, validation: { info, async *samples() {} } });
+  return openMetrics({ metrics: metricConfigs(config), folder, validation: { info, async *samples() {} } }, outputs);
 };
 const names = async (...given: Parameters<typeof open>): Promise<string[]> => (await open(...given)).map(({ name }) => name); // prettier-ignore
 
@@ -26,6 +30,11 @@ describe('openMetrics', () => {
   it('chooses by what the data has', async () => {
     expect(await names('')).toEqual(['top1', 'agreement', 'sqnr']);
     expect(await names('', false)).toEqual(['sqnr', 'cosine']);
+    const classes = [{ type: 'int64' }] as const;
+    expect(await names('', true, classes)).toEqual(['top1', 'agreement']);
+    expect(await names('', false, classes)).toEqual(['agreement']);
+    expect(await names('', false, [{ type: 'string' }])).toEqual([]);
+    expect(await names('', false, [...classes, { type: 'float16' }])).toEqual(['sqnr', 'cosine']);
   });
 
   it.each([

@@ -107,3 +107,21 @@ describe('agreement', () => {
     expect(run(agreement(), { batch: batchOf([[0, -1]]), outputs: own, reference }).value).toBe(100);
   });
 });
+
+describe('a model that ends in ArgMax', () => {
+  const classes = (dims: readonly number[], ...data: number[]): Feeds => ({ y: { type: 'int64', dims, data: BigInt64Array.from(data, BigInt) } }); // prettier-ignore
+  const batch = batchOf([[1], [0], [2], [2]]);
+
+  it('is judged by the classes it chose', () => {
+    const input = { batch, outputs: classes([4], 1, 0, 1, 1), reference: classes([4], 1, 0, 2, 1) };
+    expect(run(topK(1), input)).toMatchObject({ value: 50, reference: 75, samples: 4 });
+    expect(run(agreement(), input)).toMatchObject({ value: 75, samples: 4 });
+  });
+
+  it('with several positions, and beside scores, which go first', () => {
+    const input = { batch, outputs: classes([4, 2], 1, 0, 1, 1, 0, 0, 0, 0), reference: classes([4, 2], 1, 0, 1, 0, 0, 0, 0, 1) }; // prettier-ignore
+    expect(run(agreement(), input).value).toBe(75);
+    const both = { ...classes([4], 0, 0, 0, 0), s: oneHot([1, 0, 2, 2], 3).y! };
+    expect(run(topK(1), { batch, outputs: both, reference: both }).value).toBe(100);
+  });
+});

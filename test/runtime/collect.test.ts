@@ -130,9 +130,16 @@ describe('collect', () => {
     expect(result.get('n')?.[0]).toEqual([8, 8, 8]);
   });
 
+  it('gives constants whole, once a batch', async () => {
+    const padded = source(batchOf({ x: float([4, 3], x.subarray(0, 12)) }, 4, 3));
+    const result = await collect(denseModel(), padded, new Map([['b', [elements]], ['x', [count]]])); // prettier-ignore
+    expect([result.get('b'), result.get('x')]).toEqual([[[0.5, -0.5]], [[9]]]);
+    for await (const values of capture(denseModel(), padded(), ['b', 'y']))
+      expect([values['b']?.dims, values['y']?.dims]).toEqual([[2], [3, 2]]);
+  });
+
   const refusals = [
     ['inner', /inside the body of the If node "choice"/],
-    ['one', /it is a constant/],
     ['nowhere', /computes no such value/],
   ] as const;
   it.each(refusals)('refuses the value "%s" with the reason', async (name, text) => {

@@ -5,7 +5,7 @@ import { makeModel, makeNode, makeValue, type ModelParts } from '../../src/graph
 import { writeModel } from '../../src/graph/file.ts';
 import { decodeModel, encodeModel } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
-import { fixedBatch, onnxruntimeVersion, openSession, withSession } from '../../src/runtime/session.ts';
+import { onnxruntimeVersion, openSession, withSession } from '../../src/runtime/session.ts';
 import { QtoolError } from '../../src/util/error.ts';
 import { denseModel, float, hidden, numbers } from './models.ts';
 
@@ -221,11 +221,38 @@ describe('what onnxruntime refuses', () => {
   });
 });
 
-describe('fixedBatch', () => {
-  const facts = (...dims: (number | string)[]) => ({ name: 'x', type: 'float32' as const, dims });
-  it('is the leading dimension where all inputs fix it', () => {
-    expect(fixedBatch([facts(4, 3), facts(4)])).toBe(4);
-    expect(fixedBatch([facts(4, 3), facts('N')])).toBeUndefined();
-    expect(fixedBatch([facts()])).toBeUndefined();
+describe('an input without a declared shape', () => {
+  const model = makeModel({
+    inputs: [makeValue('x', 'float32')],
+    outputs: [makeValue('y', 'float32', ['N'])],
+    nodes: [makeNode('Relu', ['x'], ['y'])],
+  });
+
+  it('takes any rank but a scalar, at which some kernels end the process', async () => {
+    await withSession(model, {}, async (session) => {
+      expect(session.inputs[0]?.dims).toBeUndefined();
+      const { y } = await session.run({ x: { type: 'float32', dims: [2], data: Float32Array.of(-1, 1) } });
+      expect(y?.data).toEqual(Float32Array.of(0, 1));
+      const error = await failure(session.run({ x: { type: 'float32', dims: [], data: Float32Array.of(1) } }));
+      expect(error.message).toMatch(
+        /input "x" wants float32, of a shape that the model does not declare but no scalar/,
+      );
+    });
+  });
+
+  it('refuses outputs of 4 bits, at which onnxruntime-node may end the process', async () => {
+    const packed = makeModel({
+      inputs: [makeValue('x', 'float32', [4])],
+      outputs: [makeValue('y', 'int4', [4])],
+      nodes: [makeNode('Cast', ['x'], ['y'], { to: 22 })],
+    });
+    const error = await withSession(packed, {}, (session) => failure(session.run({ x: { type: 'float32', dims: [4], data: new Float32Array(4) } }))); // prettier-ignore
+    expect(error.message).toBe('"y" has the type int4, which cannot be exchanged with JavaScript');
+  });
+
+  it('asked for no outputs there is nothing to run', async () => {
+    await withSession(model, {}, async (session) => {
+      expect(await session.run({ x: { type: 'float32', dims: [1], data: Float32Array.of(1) } }, [])).toEqual({});
+    });
   });
 });

@@ -3,17 +3,18 @@ import { withDecodedWeights } from '../../analyze/decoded.ts';
 import { slowRemark } from '../../analyze/speed.ts';
 import { zeroShare } from '../../analyze/zero_share.ts';
 import { batches } from '../../data/batch.ts';
+import { fixedBatch } from '../../data/layout.ts';
 import { openData } from '../../data/open.ts';
 import type { Batch, Dataset } from '../../data/types.ts';
 import { modelBytes } from '../../graph/file.ts';
 import type { Model } from '../../graph/model.ts';
-import { modelInputs } from '../../graph/query.ts';
+import { describeValue, modelInputs } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import type { MetricResult } from '../../metrics/metric.ts';
 import { evalText, type EvalReport } from '../../report/eval.ts';
 import { measure } from '../../runtime/measure.ts';
-import { fixedBatch } from '../../runtime/session.ts';
 import { latency, type Latency } from '../../runtime/time.ts';
+import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { dataOptions, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
@@ -32,7 +33,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
   const model = await openModel(path);
   const reference = options.reference === undefined ? undefined : await openModel(options.reference);
   const data = await openData(options.data, modelInputs(model), dataOptions(options, model, 'validation'));
-  const wanted = await openMetrics(data);
+  const wanted = await openMetrics(data, model.graph.output.map(describeValue));
   // Against itself every such metric would be perfect, and say nothing.
   const metrics = reference ? wanted : wanted.filter((metric) => metric.needs !== 'reference');
   const left = wanted.filter((metric) => !metrics.includes(metric)).map((metric) => metric.name);
@@ -75,7 +76,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
       ],
     };
   }).finally(() => progress.close());
-  call.answer(report, () => evalText(report, call.paint, call.width));
+  call.answer(report, () => evalText(printableAll(report), call.paint, call.width));
   return exit.ok;
 }
 

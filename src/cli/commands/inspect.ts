@@ -1,6 +1,7 @@
 import { cost } from '../../analyze/cost.ts';
 import { batches } from '../../data/batch.ts';
 import { parseDataConfig, type DataConfig } from '../../data/config.ts';
+import { batchAxes, fixedBatch } from '../../data/layout.ts';
 import { openData } from '../../data/open.ts';
 import type { Batch } from '../../data/types.ts';
 import { modelBytes } from '../../graph/file.ts';
@@ -8,9 +9,9 @@ import type { Model } from '../../graph/model.ts';
 import { toNumber } from '../../graph/proto.ts';
 import { describeValue, modelInputs } from '../../graph/query.ts';
 import { inspectText, type InspectReport } from '../../report/inspect.ts';
-import { fixedBatch } from '../../runtime/session.ts';
 import { inferShapes } from '../../runtime/shapes.ts';
 import { QtoolError } from '../../util/error.ts';
+import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { openModel } from '../load.ts';
@@ -41,7 +42,7 @@ export async function inspect(path: string, options: InspectOptions, call: Call)
     ops: countOps(model),
     notes: [...guesses(model, options), ...notes],
   };
-  call.answer(report, () => inspectText(report, call.paint, call.width));
+  call.answer(report, () => inspectText(printableAll(report), call.paint, call.width));
   return exit.ok;
 }
 
@@ -50,8 +51,10 @@ const guessedAxis = 16;
 
 /** Free axes of the inputs beyond the batch, by name. */
 function freeAxes(model: Model): string[] {
-  const free = modelInputs(model).flatMap((input) => input.dims.slice(1).filter((dim) => typeof dim === 'string'));
-  return [...new Set(free)];
+  const inputs = modelInputs(model);
+  const free = inputs.flatMap(({ dims = [] }) => dims.slice(1).filter((dim) => typeof dim === 'string'));
+  const batch = batchAxes(inputs);
+  return [...new Set(free)].filter((axis) => !batch.has(axis));
 }
 
 async function oneSample(model: Model, options: InspectOptions): Promise<Batch> {

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { openData } from '../../data/open.ts';
-import { modelInputs } from '../../graph/query.ts';
+import { describeValue, modelInputs } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import { passes } from '../../passes/index.ts';
 import type { Pass } from '../../passes/pass.ts';
@@ -11,6 +11,7 @@ import { sensitivity, sensitivityUnits, type SensitivityOptions, type Sensitivit
 import { QtoolError } from '../../util/error.ts';
 import { jsonText } from '../../util/json.ts';
 import { didYouMean } from '../../util/suggest.ts';
+import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { dataOptions, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
@@ -41,7 +42,7 @@ export async function sensitivityCommand(
   if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
   const model = await openModel(path);
   const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
-  const all = await openMetrics(data);
+  const all = await openMetrics(data, model.graph.output.map(describeValue));
   const metric = options.metric === undefined ? all[0] : all.find(({ name }) => name === options.metric);
   if (!metric)
     throw new QtoolError('usage', `the metric "${options.metric}" is not measured on this data`, {
@@ -71,7 +72,7 @@ export async function sensitivityCommand(
     if (report.solution)
       await writeFile(join(options.output, 'schedule.yaml'), `${solutionYaml(report, report.solution)}\n`);
   }
-  call.answer(report, () => sensitivityText(report, call.paint, call.width));
+  call.answer(report, () => sensitivityText(printableAll(report), call.paint, call.width));
   return exit.ok;
 }
 

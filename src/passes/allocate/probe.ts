@@ -36,7 +36,7 @@ export async function openProbe(ctx: PassContext, float: Model, samples: number)
   let bytes = 0;
   let count = 0;
   for await (const values of ctx.capture(float, [...inputs.map((input) => input.name), ...names], samples)) {
-    const feeds = Object.fromEntries(inputs.map(({ name, dims }) => [name, filled(values[name] as Tensor, dims[0])]));
+    const feeds = Object.fromEntries(inputs.map(({ name, dims }) => [name, filled(values[name] as Tensor, dims?.[0])]));
     const outputs = Object.fromEntries(
       names.map((name) => [name, values[name] as Tensor] as const).filter(([, tensor]) => tensor.type === 'float32'),
     );

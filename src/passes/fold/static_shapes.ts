@@ -53,7 +53,7 @@ const shapeOperands: Readonly<Record<string, readonly number[]>> = {
 function fixedShapes(model: Model): Set<string> {
   const shaped = new Set(model.graph.initializer.map((t) => t.name));
   const valued = new Set(shaped);
-  for (const input of modelInputs(model)) if (input.dims.every((d) => typeof d === 'number')) shaped.add(input.name);
+  for (const input of modelInputs(model)) if (input.dims?.every((d) => typeof d === 'number')) shaped.add(input.name);
   for (const node of model.graph.node) {
     const given = node.input.filter((name) => name !== '');
     if (!isStandard(node) || dataDependent.has(node.op_type) || subgraphs(node).length > 0) continue;

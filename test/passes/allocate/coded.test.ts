@@ -82,7 +82,7 @@ describe('coded steps in a plan', () => {
   it('shrink the packed file by their rate', async () => {
     const lenet = await readModel('examples/mnist/lenet-300-100.onnx');
     const [input] = modelInputs(lenet);
-    const x = floats(noise(3, 16 * 784), [16, ...(input?.dims.slice(1) as number[])]);
+    const x = floats(noise(3, 16 * 784), [16, ...(input?.dims?.slice(1) as number[])]);
     const given = (plan: Plan): PassContext => testContext({ calibration: [{ [input?.name as string]: x }], plan });
     const options = sqnrAllocator.options.parse({ scales: 'coded', budget: { weights: 3 }, gains: 'equal' });
     const { plan = new Map() } = await sqnrAllocator.apply(lenet, options, given(new Map()));
