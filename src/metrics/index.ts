@@ -38,9 +38,20 @@ export const metricKinds: readonly MetricKind[] = [
 
 /**
  * The metrics of a run: those that its config asks for, else what the data allows (labelled: top1, agreement, sqnr; not
- * labelled: sqnr, cosine). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
+ * labelled: sqnr, cosine), and those that `asked` names besides, as far as the data allows. @throws QtoolError `data` at the
+ * config's line for an unknown name or option, or labels that are missing.
  */
-export async function openMetrics(data: Pick<RunData, 'metrics' | 'folder' | 'validation'>): Promise<Metric[]> {
+export async function openMetrics(data: MetricData, asked: readonly string[] = []): Promise<Metric[]> {
+  const { labelled } = data.validation.info;
+  const chosen = await chosenMetrics(data);
+  const missing = [...new Set(asked)].filter((name) => !chosen.some((metric) => metric.name === name));
+  const more = metricKinds.filter(({ name }) => missing.includes(name)).map((known) => known.create({}));
+  return [...chosen, ...more.filter(({ needs }) => labelled || needs !== 'labels')];
+}
+
+type MetricData = Pick<RunData, 'metrics' | 'folder' | 'validation'>;
+
+async function chosenMetrics(data: MetricData): Promise<Metric[]> {
   const { labelled } = data.validation.info;
   if (data.metrics.length === 0) return labelled ? [topK(1), agreement(), sqnr()] : [sqnr(), cosine()];
   return Promise.all(

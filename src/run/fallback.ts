@@ -107,17 +107,12 @@ async function ranking<T extends FallbackTrial>(
   return { order: [...work.layers].sort((a, b) => rest(a) - rest(b)), ranked: known.size };
 }
 
-/** How far a trial is beyond the gate; 0 and below: it holds. A model that does not load is worst. */
-function costOf({ attempt: { measurement } }: FallbackTrial, { metric, maxDrop, relative }: Fallback): number {
-  if (!measurement) return Infinity;
-  const { excess } = judge({ metric, maxDrop, relative, onFail: 'warn' }, measurement.metrics);
-  return excess;
-}
+/** How far a trial is beyond the gate; 0 and below: it holds. A model that does not run is worst. */
+const costOf = ({ attempt: { measurement } }: FallbackTrial, fallback: Fallback): number =>
+  measurement ? judge(fallback, measurement.metrics).excess : Infinity;
 
-function whyOf({ attempt: { measurement } }: FallbackTrial, { metric, maxDrop, relative }: Fallback): string {
-  if (!measurement) return 'onnxruntime refuses the result';
-  return judge({ metric, maxDrop, relative, onFail: 'warn' }, measurement.metrics).why;
-}
+const whyOf = ({ attempt: { measurement } }: FallbackTrial, fallback: Fallback): string =>
+  measurement ? judge(fallback, measurement.metrics).why : 'onnxruntime refuses the result';
 
 /** Lines of a schedule, as one YAML mapping that may be broken anywhere between its entries. */
 export function overridesText(raised: Raised): string {

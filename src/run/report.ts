@@ -2,7 +2,7 @@ import type { DatasetInfo } from '../data/types.ts';
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Note } from '../passes/pass.ts';
 import type { Latency } from '../runtime/time.ts';
-import type { OnFail } from '../schedule/types.ts';
+import type { Gate } from '../schedule/types.ts';
 
 export type { Latency };
 
@@ -32,9 +32,7 @@ export interface StageReport {
   readonly epoch: number;
   readonly at: string;
   readonly options: unknown;
-  readonly gate:
-    | { readonly metric: string; readonly maxDrop: number; readonly relative: boolean; readonly onFail: OnFail }
-    | undefined;
+  readonly gate: Gate | undefined;
   readonly attempts: readonly Attempt[];
   /** Of the model that goes on after this stage. */
   readonly measurement: Measurement | undefined;

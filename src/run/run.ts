@@ -9,8 +9,9 @@ import { modelBytes, modelHash } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
-import type { Metric } from '../metrics/metric.ts';
+import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { onnxruntimeVersion } from '../runtime/session.ts';
+import { limitProblem } from '../schedule/language.ts';
 import type { Schedule } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
 import { jsonText } from '../util/json.ts';
@@ -81,6 +82,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   try {
     log({ kind: 'phase', text: 'float baseline' });
     if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
+    checkGates(options, baseline.metrics);
   } catch (error) {
     if (!signal.aborted) {
       await instruments.close();
@@ -179,20 +181,29 @@ export async function run(options: RunOptions): Promise<RunReport> {
   return report;
 }
 
-/** Gates are checked against what will be measured before anything runs. */
-function checkGates({ schedule, metrics, measure }: RunOptions): void {
+/**
+ * Checks gates and fallbacks against what will be measured, before anything runs, and against what the float model reached, before
+ * any stage does. @throws QtoolError naming the policy.
+ */
+function checkGates({ schedule, metrics, measure }: RunOptions, baseline?: readonly MetricResult[]): void {
   if (!measure) return;
-  for (const { gate: own, fallback, at } of schedule.stages)
-    for (const gate of [own, fallback])
-      if (gate && !metrics.some((m) => m.name === gate.metric))
-        throw new QtoolError(
-          'schedule',
-          `the ${gate === own ? 'gate' : 'fallback'}'s metric "${gate.metric}" is not measured on this data`,
-          {
-            at,
-            hint: `measured are: ${metrics.map((m) => m.name).join(', ') || 'none'}`,
-          },
-        );
+  for (const { gate, fallback, at } of schedule.stages)
+    for (const [limit, what] of [
+      [gate, 'gate'],
+      [fallback, 'fallback'],
+    ] as const) {
+      if (!limit) continue;
+      const metric = metrics.find(({ name }) => name === limit.metric);
+      if (!metric)
+        throw new QtoolError('schedule', `the ${what}'s metric "${limit.metric}" is not measured on this data`, {
+          at,
+          hint: `measured are: ${metrics.map((m) => m.name).join(', ') || 'none'}`,
+        });
+      const known = baseline?.find(({ name }) => name === limit.metric);
+      const facts = known ?? (metric.perfect === undefined ? undefined : { reference: metric.perfect });
+      const problem = facts && limitProblem(limit, facts);
+      if (problem !== undefined) throw new QtoolError('schedule', `${what}: ${problem}`, { at });
+    }
 }
 
 /** Elements of all initializers of floating-point type. */

@@ -95,7 +95,6 @@ export async function runStage(
       stages: [...before.stages, stage.index],
     };
   }
-  const { gate } = stage;
   const report: StageReport = {
     index: stage.index,
     instance: stage.instance,
@@ -104,7 +103,7 @@ export async function runStage(
     epoch: stage.clock.epoch,
     at: stage.at,
     options: stage.options,
-    gate: gate && { metric: gate.metric, maxDrop: gate.maxDrop, relative: gate.relative, onFail: gate.onFail },
+    gate: stage.gate,
     attempts,
     measurement: state.measurement,
     verdict,

@@ -172,7 +172,7 @@ policies:
     const parse = (asked: string, cls = 'WeightOnlyQuantizer') =>
       parseSchedule(text(asked).replace('WeightOnlyQuantizer, bits_weights: 2', cls), 's.yaml', {
         passes,
-        metrics: ['top1'],
+        metrics: [{ name: 'top1' }],
       });
     expect(() => parse('metric: top1')).toThrow('max_drop');
     expect(() => parse('metric: topl, max_drop: 1')).toThrow('did you mean');

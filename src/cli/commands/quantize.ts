@@ -44,13 +44,11 @@ export async function quantize(
   const target = await findTarget(options.target);
   const model = await openModel(path);
   const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
-  const metrics = await openMetrics(data);
-  const schedule = await loadSchedule(
-    file,
-    model,
-    metrics.map((metric) => metric.name),
-    target,
-  );
+  // What a gate asks for is measured, whether the data's config names it or not.
+  const { stages } = await loadSchedule(file);
+  const asked = stages.flatMap(({ gate, fallback }) => [gate, fallback]).flatMap((limit) => limit?.metric ?? []);
+  const metrics = await openMetrics(data, asked);
+  const schedule = await loadSchedule(file, model, metrics, target);
   if (options.dryRun === true) {
     call.answer(planObject(schedule), () => planText(schedule, call.paint, call.width));
     return exit.ok;

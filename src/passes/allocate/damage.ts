@@ -1,5 +1,5 @@
 import type { Model } from '../../graph/model.ts';
-import type { MetricResult } from '../../metrics/metric.ts';
+import { harmOf, type MetricResult } from '../../metrics/metric.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { PassContext } from '../pass.ts';
 import { dB, type Ground } from './plan.ts';
@@ -126,14 +126,14 @@ async function metricDamage(ctx: PassContext, float: Model, name: string): Promi
       hint: `measured are: ${['output', ...metrics.map((m) => m.name)].join(', ')}`,
     });
   };
-  const { value, unit, higherIsBetter } = await read(float);
-  const points = unit === '%' ? ' points' : unit === '' ? '' : ` ${unit}`;
+  const whole = await read(float);
+  const base = harmOf(whole);
+  const noise = whole.reference === Infinity;
+  const points = noise ? ' of the signal' : whole.unit === '%' ? ' points' : whole.unit && ` ${whole.unit}`;
+  const text = (damage: number): string => `${noise ? damage.toExponential(1) : damage.toFixed(2)}${points}`;
   return {
-    async of(model) {
-      const got = (await read(model)).value;
-      return higherIsBetter ? value - got : got - value;
-    },
-    text: (damage) => `${damage.toFixed(2)}${points}`,
-    sum: (damage) => `expected drop of ${name} ${damage.toFixed(2)}${points} from weights alone`,
+    of: async (model) => harmOf(await read(model)) - base,
+    text,
+    sum: (damage) => `expected ${noise ? 'noise' : 'drop'} of ${name} ${text(damage)} from weights alone`,
   };
 }
