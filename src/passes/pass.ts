@@ -68,8 +68,8 @@ export interface PassContext {
   /** Memory of a pass instance between its epochs (masks, thresholds); plain data, keyed by what the pass likes. */
   readonly memory: Map<string, unknown>;
   /**
-   * Set while the same pass is tried on the same model and data with other widths for single layers: what a layer and its own
-   * width decide alone may be kept here.
+   * Kept while the same pass is tried on the same model and data at other strengths, or with other widths for single layers: for
+   * what those do not change.
    */
   readonly cache?: Map<string, unknown>;
   readonly signal: AbortSignal;

@@ -51,10 +51,13 @@ ${section('Schedule', report.schedule.includes('\n') ? `<pre>${e(report.schedule
 function headline(report: RunReport): string {
   const { result, model } = report;
   const size = result.measurement.bytes;
+  const warnings = report.warnings.map((text) => `<p class="bad">${e(text)}</p>`).join('\n');
+  if (result.path === undefined)
+    return `${warnings}<p class="headline"><strong class="bad">${e(result.status)}; no stage was kept, and no model is written.</strong></p>`;
   const state =
     result.status === 'finished' ? '' : `<strong class="bad">${e(result.status)}; the best model so far.</strong> `;
   return (
-    `<p class="headline">${state}<code>${e(result.path)}</code>: ${e(grouped(size))} bytes, ` +
+    `${warnings}<p class="headline">${state}<code>${e(result.path)}</code>: ${e(grouped(size))} bytes, ` +
     `<strong>${e(percent(size / model.bytes))}</strong> of float; gzip ${e(bytes(result.gzip))}, brotli ${e(bytes(result.brotli))}.</p>`
   );
 }

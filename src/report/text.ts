@@ -32,6 +32,7 @@ const maxNames = 6;
 /** The whole report as terminal text, without a trailing newline. Pure: the same report gives the same text. */
 export function textReport(report: RunReport, { paint, width }: TextOptions): string {
   const parts = [
+    report.warnings.map((text) => paint.yellow(hanging('! ', text, width))).join('\n'),
     heading(report, paint, width),
     stageTable(report, paint, width),
     verdicts(report, paint, width),
@@ -148,6 +149,7 @@ function notes(all: readonly string[], paint: Paint, width: number): string {
 function resultLine(report: RunReport, paint: Paint): string {
   const { result, model } = report;
   const size = result.measurement.bytes;
+  if (result.path === undefined) return paint.red(`${result.status}; no stage was kept, and no model is written`);
   const status = result.status === 'finished' ? '' : ` ${paint.red(`(${result.status}; the best model so far)`)}`;
   const packed = `gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)}`;
   return `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float (${packed})${status}`;

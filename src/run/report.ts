@@ -57,6 +57,13 @@ export interface LayerReport {
   readonly why: string;
 }
 
+/** SQNR of the outputs against the float model's, dB, with onnxruntime's graph optimizations off and on. */
+export interface Levels {
+  readonly samples: number;
+  readonly disabled: number;
+  readonly all: number;
+}
+
 /** Everything a run found out: plain data, the source of the terminal text, the JSON and the HTML. */
 export interface RunReport {
   readonly format: 1;
@@ -86,14 +93,19 @@ export interface RunReport {
   readonly stages: readonly StageReport[];
   readonly layers: readonly LayerReport[];
   readonly result: {
-    readonly path: string;
+    /** Absent where no model was left: the float model alone is no result of a run that did not come to its end. */
+    readonly path: string | undefined;
     readonly measurement: Measurement;
+    readonly levels: Levels | undefined;
     /** Bytes of the file under gzip -9 and brotli -6: what a web page downloads. */
     readonly gzip: number;
     readonly brotli: number;
     /** The stages whose effect the model carries. */
     readonly stages: readonly number[];
-    readonly status: 'finished' | 'stopped' | 'cancelled';
+    /** `failed`: an error ended it; the model is what the stages before gave, under another name. */
+    readonly status: 'finished' | 'stopped' | 'cancelled' | 'failed';
   };
+  /** What must be known before the result is used, first of all. */
+  readonly warnings: readonly string[];
   readonly notes: readonly string[];
 }

@@ -3,12 +3,14 @@ import { outputError } from '../analyze/layer_error.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
+import type { MetricResult } from '../metrics/metric.ts';
 import type { PassContext, PassResult, Plan } from '../passes/pass.ts';
 import { openSession } from '../runtime/session.ts';
 import { latency } from '../runtime/time.ts';
 import type { Fallback, Stage } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
 import type { Instruments } from './context.ts';
+import { contradiction } from './contradiction.ts';
 import { collectingOnce, fallBack, withRaised } from './fallback.ts';
 import { judge, type GateResult } from './gate.ts';
 import type { Attempt, Measurement, StageReport, Verdict } from './report.ts';
@@ -51,7 +53,7 @@ export async function checkLoads(model: Model): Promise<void> {
 
 /**
  * Applies one stage to the state and decides what goes on: the new model, a weaker form of it (`retry`), or the old one
- * (`undo`, `stop`). A result that onnxruntime does not load counts as failed.
+ * (`undo`, `stop`). A result that onnxruntime does not load or run, or that quantizes what the pass left in float, counts as failed.
  */
 export async function runStage(
   stage: Stage,
@@ -66,7 +68,7 @@ export async function runStage(
   const known = new Map<string, unknown>();
   const contextOf = (memory: Map<string, unknown>): PassContext => {
     const context = tools.context({ plan: before.plan, twin: before.twin, memory, clock: stage.clock });
-    return stage.fallback ? collectingOnce(context, known) : context;
+    return stage.fallback ? collectingOnce(context, known) : { ...context, cache: known };
   };
   const attempt = async (passOptions: unknown): Promise<Tried> => {
     const tried = await tryOnce(stage, passOptions, before, contextOf(new Map(old)), tools, options);
@@ -142,8 +144,11 @@ async function raiseLayers(
     attempt: (raised) => attempt(withRaised(stage.options, raised)),
     damage: async (raised) => {
       const { model } = await stage.pass.apply(before.model, withRaised(stage.options, raised), context);
-      if ((await refusal(model)) !== undefined) return Infinity;
-      return outputError(before.model, model, () => tools.calibration(damageSamples), context.signal);
+      let damage = Infinity;
+      await refusal(async () => {
+        damage = await outputError(before.model, model, () => tools.calibration(damageSamples), context.signal);
+      });
+      return damage;
     },
     seconds: () => (Date.now() - began) / 1000,
     progress: (done, text) => context.progress(done, text),
@@ -191,16 +196,25 @@ async function tryOnce(
   const { memory } = context;
   const result = await pass.apply(before.model, passOptions, context);
   const strength = pass.strength?.describe(passOptions) ?? '';
-  const refused = await refusal(result.model);
-  if (refused !== undefined)
-    return {
-      result,
-      memory,
-      attempt: { strength, measurement: undefined, passed: false },
-      why: `onnxruntime refuses the result: ${refused}`,
-    };
+  const failed = (why: string): Tried => ({
+    result,
+    memory,
+    attempt: { strength, measurement: undefined, passed: false },
+    why,
+  });
+  const refused = await refusal(() => checkLoads(result.model));
+  if (refused !== undefined) return failed(`onnxruntime refuses the result: ${refused}`);
+  if (pass.section === 'quantizers') {
+    const contradicted = await contradiction(before.model, result.model, result.skipped);
+    if (contradicted !== undefined) return failed(contradicted);
+  }
+  let metrics: readonly MetricResult[] = [];
+  if (options.measure) {
+    const fails = await refusal(async () => void (metrics = await tools.measure(result.preview ?? result.model)));
+    if (fails !== undefined) return failed(`the result does not run: ${fails}`);
+  }
   const measurement: Measurement = {
-    metrics: options.measure ? await tools.measure(result.preview ?? result.model) : [],
+    metrics,
     bytes: modelBytes(result.model),
     zeros: zeroShare(await withDecodedWeights(result.model)),
     latency: [],
@@ -212,9 +226,10 @@ async function tryOnce(
   return { result, memory, attempt: { strength, measurement, passed: judged.passed }, why: judged.why };
 }
 
-async function refusal(model: Model): Promise<string | undefined> {
+/** What onnxruntime says against a model while it loads or runs; undefined where it does. */
+async function refusal(work: () => Promise<void>): Promise<string | undefined> {
   try {
-    await checkLoads(model);
+    await work();
     return undefined;
   } catch (error) {
     if (error instanceof QtoolError && error.code === 'runtime') return error.message;

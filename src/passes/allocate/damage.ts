@@ -40,11 +40,11 @@ export function damageTable(
 }
 
 /**
- * What was measured before for the same model object and settings, from the memory of the pass instance: another budget needs no
- * other measurement.
+ * What was measured before for the same model object and settings, by the pass instance or in another try of the stage: another
+ * budget needs no other measurement.
  */
 export async function remembered<T>(
-  { memory }: PassContext,
+  { memory, cache }: PassContext,
   name: string,
   model: Model,
   settings: readonly unknown[],
@@ -52,11 +52,12 @@ export async function remembered<T>(
   measure: () => Promise<T>,
 ): Promise<T> {
   const key = JSON.stringify([settings, layers.map((layer) => [layer.name, layer.widths])]);
-  const known = memory.get(name) as { model: Model; key: string; value: T } | undefined;
-  if (known?.model === model && known.key === key) return known.value;
-  const value = await measure();
-  memory.set(name, { model, key, value });
-  return value;
+  const stores = [memory, ...(cache ? [cache] : [])];
+  const all = stores.map((store) => store.get(name) as { model: Model; key: string; value: T } | undefined);
+  const known = all.find((one) => one?.model === model && one.key === key);
+  const found = known ?? { model, key, value: await measure() };
+  for (const store of stores) store.set(name, found);
+  return found.value;
 }
 
 async function measuredTable(
