@@ -3,6 +3,7 @@ import { outputError } from '../analyze/layer_error.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
+import { layerName } from '../graph/query.ts';
 import type { MetricResult } from '../metrics/metric.ts';
 import type { PassContext, PassResult, Plan } from '../passes/pass.ts';
 import { openSession } from '../runtime/session.ts';
@@ -136,10 +137,15 @@ async function raiseLayers(
   { began, attempt, context, tools, before }: Raising,
 ): Promise<{ readonly tried: Tried; readonly passed: boolean }> {
   const fallback = stage.fallback as Fallback;
-  const bits = (stage.options as { readonly bits_weights?: unknown }).bits_weights;
+  const { bits_weights: bits, bits_activations: wide } = stage.options as {
+    readonly bits_weights?: unknown;
+    readonly bits_activations?: unknown;
+  };
   const layers = [...new Set(first.result.changed.map((note) => note.layer))];
+  const readers = typeof wide === 'number' && wide < 16 ? onePerValue(layers, first.result.twin ?? before.model) : [];
   const { best, notes, passed, why } = await fallBack(first, fallback, {
     layers,
+    readers,
     bits: typeof bits === 'number' ? bits : null,
     attempt: (raised) => attempt(withRaised(stage.options, raised)),
     damage: async (raised) => {
@@ -154,7 +160,17 @@ async function raiseLayers(
     progress: (done, text) => context.progress(done, text),
   });
   const result = { ...best.result, notes: [...(best.result.notes ?? []), ...notes] };
+  if (best.result.changed.length === 0) {
+    const text = 'fallback found nothing that holds but the float model: no layer can stay quantized';
+    return { tried: { ...best, result, attempt: { ...best.attempt, passed: false }, why: text }, passed: false };
+  }
   return { tried: best === first && notes.length === 0 ? first : { ...best, result, why }, passed };
+}
+
+/** Of the values that layers read, the first layer that reads each. */
+function onePerValue(layers: readonly string[], { graph }: Model): string[] {
+  const reads = new Map(graph.node.map((node) => [layerName(node), node.input[0]]));
+  return layers.filter((layer, i) => layers.findIndex((other) => reads.get(other) === reads.get(layer)) === i);
 }
 
 async function onFailure(
