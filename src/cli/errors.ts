@@ -1,3 +1,4 @@
+import { oneLine } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { QtoolError } from '../util/error.ts';
 
@@ -19,7 +20,7 @@ export function errorText(error: unknown, paint: Paint): string {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
     return `${paint.red('qtool: this is a bug in qtool, please report it:')}\n${stack}\n`;
   }
-  const at = error.at === undefined ? '' : `${error.at}: `;
+  const at = error.at === undefined ? '' : `${oneLine(error.at)}: `;
   const hint = error.hint === undefined ? '' : `  ${paint.dim('hint:')} ${error.hint}\n`;
   return `${paint.red('qtool:')} ${at}${error.message}\n${hint}`;
 }

@@ -1,3 +1,4 @@
+import { oneLine } from '../report/format.ts';
 import { eventLine, type Progress } from './event_line.ts';
 import type { Io } from './io.ts';
 
@@ -29,7 +30,7 @@ export function plainProgress(print: (line: string) => void, now: () => number =
       if (step === reached || step >= 10 || now() - last < quietMs) return;
       reached = step;
       last = now();
-      print(`  ${step * 10} % ${event.text}`.trimEnd());
+      print(`  ${step * 10} % ${oneLine(event.text)}`.trimEnd());
     },
     close: () => undefined,
   };

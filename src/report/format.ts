@@ -104,8 +104,14 @@ export function hanging(prefix: string, text: string, width: number): string {
     .join('\n');
 }
 
+/** Line breaks as `\\n`: a name that holds some stays in its line. */
+export function oneLine(name: string): string {
+  return name.replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/\t/g, '\\t');
+}
+
 /** Cuts the middle out of a long name: both ends of a node's path tell it from its neighbours. */
-export function shorten(text: string, width: number): string {
+export function shorten(name: string, width: number): string {
+  const text = oneLine(name);
   if (text.length <= width) return text;
   const tail = Math.ceil((width - 1) / 2);
   return `${text.slice(0, width - 1 - tail)}…${text.slice(text.length - tail)}`;

@@ -178,3 +178,48 @@ it('both levels stand in the report', async () => {
   // Weights in 4 bits, float arithmetic: the same model at both levels.
   expect(Math.abs(levels!.disabled - levels!.all)).toBeLessThan(1);
 });
+
+it('16-bit weights have no milder setting to retry, and say so', async () => {
+  const cls = 'PostTrainLinearQuantizer, bits_weights: 16, bits_activations: 16';
+  const gate = '{ metric: sqnr, min: 999, on_fail: retry }';
+  const { stages } = await ran(gate, (pass) => pass, smallConvNet({ opset: 21 }), cls);
+  expect(stages[0]?.verdict).toBe('undone');
+  expect(stages[0]?.why).toContain('no weaker setting passed either');
+});
+
+it('names the bits that weights use, not the type that holds them', async () => {
+  const once = (pass: Pass, index: number): Pass =>
+    index === 1 ? pass : { ...pass, apply: (model) => Promise.resolve({ ...nothing, model }) };
+  const { layers } = await ran('none', once, smallConvNet(), 'PostTrainLinearQuantizer, bits_weights: 4');
+  const conv = layers.find(({ layer }) => layer === 'conv2');
+  expect(conv).toMatchObject({ weights: 'int8, 4 bits', activations: 'uint8', kernel: 'integer' });
+});
+
+it('what an allocator measures is measured once for all tries of its stage', async () => {
+  const model = smallConvNet();
+  const scheduleText = `version: 1
+allocators: { bits: { class: SensitivityAllocator, budget: { weights: 3 }, damage: sqnr } }
+policies: [ { allocator: { instance_name: bits }, epochs: [0], gate: { metric: sqnr, min: 999, on_fail: retry } } ]
+`;
+  const bound = bindSchedule(parseSchedule(scheduleText, 's.yaml', { passes }), { layers: layerFacts(model) });
+  const calls: number[] = [];
+  const stages = bound.stages.map((stage) => ({
+    ...stage,
+    pass: {
+      ...stage.pass,
+      apply: (...[m, o, ctx]: Parameters<Pass['apply']>) => {
+        const at = calls.push(0) - 1;
+        return stage.pass.apply(m, o, { ...ctx, measure: (one) => (calls[at]!++, ctx.measure(one)) });
+      },
+    },
+  }));
+  const data = { calibration: set, validation: set, notes: [], metrics: [], folder, batchSize: 4 };
+  await run({
+    ...{ model, data, scheduleText, schedule: { ...bound, stages }, outDir: join(folder, 'out'), metrics: [sqnr()] },
+    ...{ force: true, measure: true, latency: false, batchSize: 4, signal: new AbortController().signal },
+    log: () => undefined,
+  });
+  expect(calls.length).toBeGreaterThan(2);
+  expect(calls[0]).toBeGreaterThan(4);
+  expect(calls.slice(1).every((count) => count === 0)).toBe(true);
+});

@@ -1,7 +1,7 @@
 import type { Model } from '../../graph/model.ts';
 import { harmOf, type MetricResult } from '../../metrics/metric.ts';
 import { QtoolError } from '../../util/error.ts';
-import type { PassContext } from '../pass.ts';
+import type { Judge, PassContext, StageContext } from '../pass.ts';
 import { dB, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
 import { withRounded } from './rounded.ts';
@@ -44,7 +44,7 @@ export function damageTable(
  * budget needs no other measurement.
  */
 export async function remembered<T>(
-  { memory, cache }: PassContext,
+  { memory, cache }: StageContext,
   name: string,
   model: Model,
   settings: readonly unknown[],
@@ -118,7 +118,7 @@ async function outputDamage(ctx: PassContext, float: Model, samples: number): Pr
   };
 }
 
-async function metricDamage(ctx: PassContext, float: Model, name: string): Promise<Measure> {
+async function metricDamage(ctx: Judge, float: Model, name: string): Promise<Measure> {
   const read = async (model: Model): Promise<MetricResult> => {
     const { metrics } = await ctx.measure(model);
     const found = metrics.find((m) => m.name === name);
