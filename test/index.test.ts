@@ -43,7 +43,7 @@ describe('the library', () => {
     });
     expect(report.result).toMatchObject({ status: 'finished', stages: [1] });
     expect(events.map((event) => event.kind)).toEqual(expect.arrayContaining(['phase', 'baseline', 'stage']));
-    const written = await readModel(report.result.path);
+    const written = await readModel(report.result.path!);
     expect(written.graph.node.map((node) => node.op_type)).toEqual(model.graph.node.map((node) => node.op_type));
     expect(textReport(report, { paint: plain, width: 120 })).toContain('prune/level');
     expect(htmlReport(report)).toContain('</html>');

@@ -2,7 +2,7 @@ import { Presets, SingleBar } from 'cli-progress';
 import { shorten } from '../report/format.ts';
 import { eventLine, type Progress } from './event_line.ts';
 import type { Io } from './io.ts';
-import { printable } from '../util/printable.ts';
+import { visible } from './visible.ts';
 
 /**
  * A bar with the time left, on a terminal only: without one cli-progress prints nothing or garbage. Lines are printed above
@@ -21,7 +21,7 @@ export function barProgress(io: Pick<Io, 'stderr'>, stream: NodeJS.WritableStrea
         io.stderr(`${eventLine(event)}\n`);
         return;
       }
-      const text = shorten(printable(event.text), 40);
+      const text = visible(shorten(event.text, 40), false);
       if (bar) return bar.update(event.done, { text });
       bar = new SingleBar(
         {

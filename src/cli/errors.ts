@@ -1,6 +1,6 @@
+import { oneLine } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
 import { QtoolError } from '../util/error.ts';
-import { printable } from '../util/printable.ts';
 
 /** What a shell sees. 70 is sysexits' EX_SOFTWARE, 130 what a shell gives for Ctrl-C. */
 export const exit = { ok: 0, gate: 1, user: 2, bug: 70, interrupted: 130 } as const;
@@ -18,11 +18,11 @@ export function exitCodeOf(error: unknown): number {
 export function errorText(error: unknown, paint: Paint): string {
   if (!(error instanceof QtoolError)) {
     const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    return `${paint.red('qtool: this is a bug in qtool, please report it:')}\n${printable(stack, true)}\n`;
+    return `${paint.red('qtool: this is a bug in qtool, please report it:')}\n${stack}\n`;
   }
-  const at = error.at === undefined ? '' : `${printable(error.at)}: `;
-  const hint = error.hint === undefined ? '' : `  ${paint.dim('hint:')} ${printable(error.hint)}\n`;
-  return `${paint.red('qtool:')} ${at}${printable(error.message, true)}\n${hint}`;
+  const at = error.at === undefined ? '' : `${oneLine(error.at)}: `;
+  const hint = error.hint === undefined ? '' : `  ${paint.dim('hint:')} ${error.hint}\n`;
+  return `${paint.red('qtool:')} ${at}${error.message}\n${hint}`;
 }
 
 /** The same for `--json`. */

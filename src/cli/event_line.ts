@@ -1,6 +1,5 @@
-import { bytes, titleOf, withInterval } from '../report/format.ts';
+import { bytes, oneLine, titleOf, withInterval } from '../report/format.ts';
 import type { RunEvent } from '../run/event.ts';
-import { printable } from '../util/printable.ts';
 
 /** Shows a run while it goes. */
 export interface Progress {
@@ -11,8 +10,8 @@ export interface Progress {
 
 /** One line for an event that is not mere progress. */
 export function eventLine(event: Exclude<RunEvent, { kind: 'progress' }>): string {
-  if (event.kind === 'phase') return printable(event.text);
-  if (event.kind === 'note') return `  note: ${printable(event.text)}`;
+  if (event.kind === 'phase') return oneLine(event.text);
+  if (event.kind === 'note') return `  note: ${oneLine(event.text)}`;
   if (event.kind === 'baseline') {
     const { metrics, bytes: size } = event.measurement;
     const measured = metrics.map(
@@ -21,5 +20,5 @@ export function eventLine(event: Exclude<RunEvent, { kind: 'progress' }>): strin
     return `  ${[bytes(size), ...measured].join(', ')}`;
   }
   const { index, instance, verdict, why, seconds } = event.report;
-  return `  ${index} ${instance}: ${verdict}, ${printable(why)} (${seconds.toFixed(1)} s)`;
+  return `  ${index} ${instance}: ${verdict}, ${oneLine(why)} (${seconds.toFixed(1)} s)`;
 }

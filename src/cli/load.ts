@@ -4,7 +4,7 @@ import type { Model } from '../graph/model.ts';
 import { layerFacts } from '../graph/names.ts';
 import { passes } from '../passes/index.ts';
 import { bindSchedule } from '../schedule/bind.ts';
-import { parseSchedule } from '../schedule/parse.ts';
+import { parseSchedule, type ScheduleContext } from '../schedule/parse.ts';
 import { forTarget, type Target } from '../schedule/target.ts';
 import type { Schedule } from '../schedule/types.ts';
 import { readSchedule } from './schedule_file.ts';
@@ -24,7 +24,7 @@ export async function openModel(path: string): Promise<Model> {
 export async function loadSchedule(
   file: string,
   model?: Model,
-  metrics?: readonly string[],
+  metrics?: ScheduleContext['metrics'],
   target?: Target,
 ): Promise<Schedule> {
   const parsed = parseSchedule(await readSchedule(file), file, { passes, metrics });

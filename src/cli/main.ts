@@ -5,13 +5,15 @@ import { paintFor, wantsColor } from './color.ts';
 import { errorObject, errorText, exit, exitCodeOf } from './errors.ts';
 import { processIo, type Io } from './io.ts';
 import { buildProgram } from './program.ts';
+import { visibleIo } from './visible.ts';
 
 /**
  * The command line: parses, runs one command, prints what went wrong. Never throws.
  * @param argv the arguments after `qtool`.
  * @returns the exit code: 0 fine, 1 a gate failed, 2 something the user can mend, 70 a bug, 130 interrupted.
  */
-export async function main(argv: readonly string[], io: Io = processIo()): Promise<number> {
+export async function main(argv: readonly string[], world: Io = processIo()): Promise<number> {
+  const io = visibleIo(world, (tty) => wantsColor(colorFlag(argv), world.env, tty));
   let code: number = exit.ok;
   const program = buildProgram(io, version, (result) => (code = result));
   if (argv.length === 0) {

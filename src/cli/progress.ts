@@ -1,6 +1,6 @@
+import { oneLine } from '../report/format.ts';
 import { eventLine, type Progress } from './event_line.ts';
 import type { Io } from './io.ts';
-import { printable } from '../util/printable.ts';
 
 /** Bars on a terminal, plain lines elsewhere, nothing with `--quiet`. All on stderr: stdout belongs to the result. */
 export async function progressFor(io: Io, quiet: boolean): Promise<Progress> {
@@ -30,7 +30,7 @@ export function plainProgress(print: (line: string) => void, now: () => number =
       if (step === reached || step >= 10 || now() - last < quietMs) return;
       reached = step;
       last = now();
-      print(`  ${step * 10} % ${printable(event.text)}`.trimEnd());
+      print(`  ${step * 10} % ${oneLine(event.text)}`.trimEnd());
     },
     close: () => undefined,
   };

@@ -2,6 +2,7 @@ import { readFile, readdir, stat } from 'node:fs/promises';
 import { basename, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { passes } from '../passes/index.ts';
+import { processorFlags } from '../runtime/processor.ts';
 import { fits, parseTarget, type Target } from '../schedule/target.ts';
 import { QtoolError } from '../util/error.ts';
 import { didYouMean } from '../util/suggest.ts';
@@ -15,12 +16,6 @@ async function namedTargets(): Promise<string[]> {
 
 const read = async (path: string): Promise<Target> =>
   parseTarget(await readFile(path, 'utf8'), path, basename(path, extname(path)), passes);
-
-/** What a processor can do, as /proc/cpuinfo tells it; empty elsewhere. */
-async function processorFlags(): Promise<ReadonlySet<string>> {
-  const text = await readFile('/proc/cpuinfo', 'utf8').catch(() => '');
-  return new Set((/^(?:flags|Features)\s*:\s*(.*)$/m.exec(text)?.[1] ?? '').split(/\s+/));
-}
 
 /**
  * The target given by path or by name; `auto` is the one that this machine is. Undefined where none is given.

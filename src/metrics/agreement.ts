@@ -10,6 +10,7 @@ export function agreement(options: ScoreOptions = {}): Metric<ShareState> {
   return {
     name: 'agreement',
     needs: 'reference',
+    perfect: 100,
     summary: "share of samples whose highest score is of the float model's class",
     start: startShare,
     add(state, { batch, outputs, reference }) {

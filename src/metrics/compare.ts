@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Tensor } from '../data/types.ts';
 import { QtoolError } from '../util/error.ts';
-import type { MetricInput } from './metric.ts';
+import { compared, type Metric, type MetricInput, type MetricResult } from './metric.ts';
 import { isFloat, numbersOf, outputNamed } from './select.ts';
 
 export const compareOptions = z.strictObject({
@@ -84,4 +84,34 @@ export function totalOf<T extends Record<keyof T, number>>(state: Map<string, T>
   let sum = new Map<string, T>();
   for (const sums of state.values()) sum = mergeSums(sum, new Map([['', sums]]));
   return sum.get('');
+}
+
+/** What a metric that compares outputs is called and counted in, and its value where they are equal. */
+export interface Distance extends Pick<MetricResult, 'name' | 'unit' | 'higherIsBetter'> {
+  readonly equal: number;
+}
+
+/** Against expected outputs the float model has a value of its own, which no one knows before it is measured. */
+export function distanceFacts(
+  { name, equal }: Distance,
+  { against }: CompareOptions,
+): Pick<Metric, 'name' | 'needs' | 'perfect'> {
+  return { name, needs: 'reference', perfect: against === 'expected' ? undefined : equal };
+}
+
+/**
+ * The result of sums that were kept for each output.
+ * @param value of one output's sums, or over all outputs; of the model itself (`own`) or the float model (`float`).
+ */
+export function finishPairs<S extends { readonly samples: number }>(
+  state: ReadonlyMap<string, S>,
+  { name, unit, higherIsBetter, equal }: Distance,
+  { against }: CompareOptions,
+  value: (which: 'own' | 'float', sums?: S) => number,
+): MetricResult {
+  const all = [...state];
+  const samples = Math.max(0, ...all.map(([, sums]) => sums.samples));
+  const perOutput = Object.fromEntries(all.map(([output, sums]) => [output, value('own', sums)]));
+  const own = { name, value: value('own'), unit, higherIsBetter, samples, perOutput };
+  return compared(own, against === 'expected' ? value('float') : equal);
 }

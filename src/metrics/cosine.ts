@@ -1,4 +1,13 @@
-import { mergeSums, pairs, perOutput, totalOf, type CompareOptions } from './compare.ts';
+import {
+  distanceFacts,
+  finishPairs,
+  mergeSums,
+  pairs,
+  perOutput,
+  totalOf,
+  type CompareOptions,
+  type Distance,
+} from './compare.ts';
 import type { Metric } from './metric.ts';
 
 interface Sums {
@@ -20,11 +29,12 @@ function cosineOf(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return dot / Math.sqrt(aa * bb);
 }
 
+const distance: Distance = { name: 'cosine', unit: '', higherIsBetter: true, equal: 1 };
+
 /** Cosine similarity of each sample's output (flattened) and the float model's, averaged over samples; over all outputs, their mean. */
 export function cosine(options: CompareOptions = {}): Metric<CosineState> {
   return {
-    name: 'cosine',
-    needs: 'reference',
+    ...distanceFacts(distance, options),
     summary: "mean cosine similarity of the outputs and the float model's",
     start: () => new Map(),
     add(state, input) {
@@ -37,19 +47,9 @@ export function cosine(options: CompareOptions = {}): Metric<CosineState> {
       return state;
     },
     merge: mergeSums,
-    finish(state) {
-      const total = totalOf(state);
-      const value = total ? total.own / total.samples : NaN;
-      const reference = total && options.against === 'expected' ? total.float / total.samples : undefined;
-      return {
-        name: 'cosine',
-        value,
-        unit: '',
-        higherIsBetter: true,
-        samples: Math.max(0, ...[...state.values()].map(({ samples }) => samples)),
-        perOutput: Object.fromEntries([...state].map(([output, { own, samples }]) => [output, own / samples])),
-        ...(reference === undefined ? {} : { reference, drop: reference - value }),
-      };
-    },
+    finish: (state) =>
+      finishPairs(state, distance, options, (which, sums = totalOf(state)) =>
+        sums ? sums[which] / sums.samples : NaN,
+      ),
   };
 }

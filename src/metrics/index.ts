@@ -40,12 +40,26 @@ export const metricKinds: readonly MetricKind[] = [
 
 /**
  * The metrics of a run: those that its config asks for, else what the data and the types of the model's `outputs` allow
- * (labelled: top1, agreement, sqnr; not labelled: sqnr, cosine; no output of floats: agreement of classes, of text: none). @throws QtoolError `data` at the config's line for an unknown name or option, or labels that are missing.
+ * (labelled: top1, agreement, sqnr; not labelled: sqnr, cosine; no output of floats: agreement of classes, of text: none), and those
+ * that `asked` names besides, as far as the data allows. @throws QtoolError `data` at the config's line for an unknown name or option,
+ * or labels that are missing.
  */
 export async function openMetrics(
-  data: Pick<RunData, 'metrics' | 'folder' | 'validation'>,
-  outputs: readonly { readonly type: DType }[] = [],
+  data: MetricData,
+  outputs: Outputs = [],
+  asked: readonly string[] = [],
 ): Promise<Metric[]> {
+  const { labelled } = data.validation.info;
+  const chosen = await chosenMetrics(data, outputs);
+  const missing = [...new Set(asked)].filter((name) => !chosen.some((metric) => metric.name === name));
+  const more = metricKinds.filter(({ name }) => missing.includes(name)).map((known) => known.create({}));
+  return [...chosen, ...more.filter(({ needs }) => labelled || needs !== 'labels')];
+}
+
+type MetricData = Pick<RunData, 'metrics' | 'folder' | 'validation'>;
+type Outputs = readonly { readonly type: DType }[];
+
+async function chosenMetrics(data: MetricData, outputs: Outputs): Promise<Metric[]> {
   const { labelled } = data.validation.info;
   if (data.metrics.length === 0) {
     const compares = outputs.length === 0 || outputs.some(isFloat);

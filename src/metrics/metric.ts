@@ -9,8 +9,9 @@ export interface MetricInput {
 }
 
 /**
- * One measured value. `interval` is the half width of the 95 % confidence interval of the value, `drop` how much worse than
- * the float model on the same samples (positive = worse), `dropInterval` the half width of the paired 95 % interval of that drop.
+ * One measured value. `reference` is the float model's on the same samples; of a metric that measures how far the outputs are
+ * from the float model's it is the perfect value (100 % agreement, ∞ dB). `drop` is how much worse than that (positive = worse),
+ * `interval` the half width of the 95 % confidence interval of the value, `dropInterval` that of the paired one of the drop.
  */
 export interface MetricResult {
   readonly name: string;
@@ -18,9 +19,9 @@ export interface MetricResult {
   readonly unit: '%' | 'dB' | '';
   readonly higherIsBetter: boolean;
   readonly samples: number;
+  readonly reference: number;
+  readonly drop: number;
   readonly interval?: number;
-  readonly reference?: number;
-  readonly drop?: number;
   readonly dropInterval?: number;
   /** Per output value, for metrics that compare tensors (SQNR …). */
   readonly perOutput?: Readonly<Record<string, number>>;
@@ -29,5 +30,18 @@ export interface MetricResult {
 /** A metric is a fold over batches. `needs` says what the data must have. */
 export interface Metric<S = unknown> extends Fold<MetricInput, S, MetricResult> {
   readonly needs: 'labels' | 'reference';
+  /** The value of a model whose outputs are the float model's, where that is known before anything is measured. */
+  readonly perfect?: number | undefined;
   readonly summary: string;
+}
+
+/** A result with how much worse it is than the reference. Two equal values differ by nothing, infinite ones too. */
+export function compared(own: Omit<MetricResult, 'reference' | 'drop'>, reference: number): MetricResult {
+  const worse = own.higherIsBetter ? reference - own.value : own.value - reference;
+  return { ...own, reference, drop: own.value === reference ? 0 : worse };
+}
+
+/** How much worse than the reference as a finite number: the drop, or the noise beside the signal where dB have no bound. */
+export function harmOf({ value, drop, reference, unit }: MetricResult): number {
+  return unit === 'dB' && reference === Infinity ? 10 ** (-value / 10) : drop;
 }

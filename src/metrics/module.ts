@@ -3,7 +3,7 @@ import { basename, extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { MetricConfig } from '../data/types.ts';
 import { QtoolError } from '../util/error.ts';
-import type { Metric, MetricResult } from './metric.ts';
+import { compared, type Metric, type MetricResult } from './metric.ts';
 
 /** Whether a metric's name is the path of a module. */
 export function isModule(name: string): boolean {
@@ -13,6 +13,8 @@ export function isModule(name: string): boolean {
 /**
  * A metric from a user's module, whose default export is a metric (start, add and finish; `finish` may return a number) or a
  * function of the config's options that returns one. `needs`, `unit` and `higherIsBetter` have defaults: reference, none, true.
+ * What it is compared with is its own value of the float model's outputs, folded beside: for a metric that measures the distance
+ * from those that is the perfect value.
  * @throws QtoolError `data` where the module does not load or exports none.
  */
 export async function moduleMetric({ name, options, at }: MetricConfig, folder: string): Promise<Metric> {
@@ -40,27 +42,44 @@ type UserMetric = Pick<Metric, 'start' | 'add'> &
 interface Counted {
   readonly samples: number;
   readonly own: unknown;
+  /** The same fold over the float model's outputs. */
+  readonly float: unknown;
 }
 
 function complete(metric: UserMetric, fallback: string, path: string): Metric<Counted> {
   const name = metric.name ?? fallback;
+  const finished = (state: unknown): Partial<MetricResult> & Pick<MetricResult, 'value'> => {
+    const result = metric.finish(state);
+    const { value, ...fields } = typeof result === 'number' ? { value: result } : result;
+    if (typeof value !== 'number')
+      throw new QtoolError('data', `metric ${name} finished without a value`, { at: path });
+    return { ...fields, value };
+  };
   return {
     name,
     needs: metric.needs ?? 'reference',
     summary: metric.summary ?? `${name}, of ${path}`,
-    start: () => ({ samples: 0, own: metric.start() }),
-    add: ({ samples, own }, input) => ({ samples: samples + input.batch.count, own: metric.add(own, input) }),
+    start: () => ({ samples: 0, own: metric.start(), float: metric.start() }),
+    add: ({ samples, own, float }, input) => ({
+      samples: samples + input.batch.count,
+      own: metric.add(own, input),
+      float: metric.add(float, { ...input, outputs: input.reference }),
+    }),
     merge(a, b) {
-      if (metric.merge) return { samples: a.samples + b.samples, own: metric.merge(a.own, b.own) };
+      if (metric.merge)
+        return {
+          samples: a.samples + b.samples,
+          own: metric.merge(a.own, b.own),
+          float: metric.merge(a.float, b.float),
+        };
       throw new QtoolError('data', `metric ${name} cannot merge its parts`, { at: path, hint: 'Give it a function merge(a, b).' }); // prettier-ignore
     },
-    finish({ samples, own }) {
-      const result = metric.finish(own);
-      const fields = typeof result === 'number' ? { value: result } : result;
-      if (typeof fields.value !== 'number')
-        throw new QtoolError('data', `metric ${name} finished without a value`, { at: path });
+    finish({ samples, own, float }) {
       const { unit = '', higherIsBetter = true } = metric;
-      return { samples, unit, higherIsBetter, ...fields, name, value: fields.value };
+      const fields = finished(own);
+      const result = { samples, unit, higherIsBetter, ...fields, name };
+      const beside = compared(result, fields.reference ?? finished(float).value);
+      return { ...beside, drop: fields.drop ?? beside.drop };
     },
   };
 }

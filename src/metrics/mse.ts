@@ -1,4 +1,13 @@
-import { mergeSums, pairs, perOutput, totalOf, type CompareOptions } from './compare.ts';
+import {
+  distanceFacts,
+  finishPairs,
+  mergeSums,
+  pairs,
+  perOutput,
+  totalOf,
+  type CompareOptions,
+  type Distance,
+} from './compare.ts';
 import type { Metric } from './metric.ts';
 
 interface Sums {
@@ -9,11 +18,12 @@ interface Sums {
 }
 export type MseState = Map<string, Sums>;
 
+const distance: Distance = { name: 'mse', unit: '', higherIsBetter: false, equal: 0 };
+
 /** Mean squared error of the outputs' elements against the float model's, per output and over all elements. */
 export function mse(options: CompareOptions = {}): Metric<MseState> {
   return {
-    name: 'mse',
-    needs: 'reference',
+    ...distanceFacts(distance, options),
     summary: "mean squared error of the outputs against the float model's",
     start: () => new Map(),
     add(state, input) {
@@ -29,19 +39,7 @@ export function mse(options: CompareOptions = {}): Metric<MseState> {
       return state;
     },
     merge: mergeSums,
-    finish(state) {
-      const total = totalOf(state);
-      const value = total ? total.own / total.count : NaN;
-      const reference = total && options.against === 'expected' ? total.float / total.count : undefined;
-      return {
-        name: 'mse',
-        value,
-        unit: '',
-        higherIsBetter: false,
-        samples: Math.max(0, ...[...state.values()].map(({ samples }) => samples)),
-        perOutput: Object.fromEntries([...state].map(([output, { own, count }]) => [output, own / count])),
-        ...(reference === undefined ? {} : { reference, drop: value - reference }),
-      };
-    },
+    finish: (state) =>
+      finishPairs(state, distance, options, (which, sums = totalOf(state)) => (sums ? sums[which] / sums.count : NaN)),
   };
 }

@@ -1,7 +1,7 @@
 import * as z from 'zod';
-import { compareOptions, pairs, perOutput } from './compare.ts';
+import { decibels } from '../numerics/error.ts';
+import { compareOptions, distanceFacts, finishPairs, pairs, perOutput, type Distance } from './compare.ts';
 import type { Metric } from './metric.ts';
-import { decibels } from './sqnr.ts';
 
 export const psnrOptions = compareOptions.extend({
   peak: z.number().positive().describe('The largest difference that values can have. Default: the range of the wanted values seen.').optional(), // prettier-ignore
@@ -17,6 +17,8 @@ interface Sums {
 }
 export type PsnrState = Map<string, Sums>;
 
+const distance: Distance = { name: 'psnr', unit: 'dB', higherIsBetter: true, equal: Infinity };
+
 /**
  * Peak signal-to-noise ratio, 10·log10(peak² / MSE) in dB, per output; over several outputs the lowest. `peak` is 1 or 255 for
  * images; by default it is the range (largest − smallest) of the values compared with.
@@ -25,8 +27,7 @@ export function psnr(options: z.infer<typeof psnrOptions> = {}): Metric<PsnrStat
   const ratio = ({ low, high, count }: Sums, error: number): number =>
     decibels((options.peak ?? high - low) ** 2, error / count);
   return {
-    name: 'psnr',
-    needs: 'reference',
+    ...distanceFacts(distance, options),
     summary: 'peak signal-to-noise ratio of the outputs, dB',
     start: () => new Map(),
     add(state, input) {
@@ -64,19 +65,10 @@ export function psnr(options: z.infer<typeof psnrOptions> = {}): Metric<PsnrStat
       }
       return merged;
     },
-    finish(state) {
-      const all = [...state];
-      const value = all.length === 0 ? NaN : Math.min(...all.map(([, sums]) => ratio(sums, sums.own)));
-      const reference = options.against === 'expected' && all.length > 0 ? Math.min(...all.map(([, sums]) => ratio(sums, sums.float))) : undefined; // prettier-ignore
-      return {
-        name: 'psnr',
-        value,
-        unit: 'dB',
-        higherIsBetter: true,
-        samples: Math.max(0, ...all.map(([, { samples }]) => samples)),
-        perOutput: Object.fromEntries(all.map(([output, sums]) => [output, ratio(sums, sums.own)])),
-        ...(reference === undefined ? {} : { reference, drop: reference - value }),
-      };
-    },
+    finish: (state) =>
+      finishPairs(state, distance, options, (which, sums) => {
+        if (sums) return ratio(sums, sums[which]);
+        return state.size === 0 ? NaN : Math.min(...[...state.values()].map((one) => ratio(one, one[which])));
+      }),
   };
 }

@@ -54,25 +54,8 @@ export interface CollectBounds<R = unknown> {
   readonly keeping?: Keeping<R>;
 }
 
-/** What a pass may ask of the runtime, handed in by the runner: passes import no runtime. */
-export interface PassContext {
-  readonly plan: Plan;
-  readonly clock: Clock;
-  /** The float model the run began with, for passes that compare (bias correction, reconstruction). */
-  readonly reference: Model;
-  /**
-   * The float model that the current quantized model was made from, its values under the same names; undefined while nothing
-   * is quantized. Recovery passes (bias correction, AdaRound) compare with it.
-   */
-  readonly twin: Model | undefined;
-  /** Memory of a pass instance between its epochs (masks, thresholds); plain data, keyed by what the pass likes. */
-  readonly memory: Map<string, unknown>;
-  /**
-   * Set while the same pass is tried on the same model and data with other widths for single layers: what a layer and its own
-   * width decide alone may be kept here.
-   */
-  readonly cache?: Map<string, unknown>;
-  readonly signal: AbortSignal;
+/** Looks at models: shapes, statistics and values on calibration data, arithmetic in onnxruntime. */
+export interface Look {
   /** Shapes and types of all values of the model, from one run in onnxruntime on a calibration batch. */
   shapes(model: Model): Promise<Shapes>;
   /**
@@ -91,11 +74,39 @@ export interface PassContext {
   capture(model: Model, values: readonly string[], samples?: number): AsyncIterable<Feeds>;
   /** Runs a graph that a pass made for its arithmetic. Sessions of the same Model value are reused. */
   compute(graph: Model, feeds: Feeds): Promise<Feeds>;
+}
+
+/** Says how good a model is. */
+export interface Judge {
   /** Measures a candidate on the validation data against the float model. */
   measure(model: Model): Promise<MetricMeasure>;
+}
+
+/** Where in the run a pass is applied, and what is known and kept there. */
+export interface StageContext {
+  readonly plan: Plan;
+  readonly clock: Clock;
+  /** The float model the run began with, for passes that compare (bias correction, reconstruction). */
+  readonly reference: Model;
+  /**
+   * The float model that the current quantized model was made from, its values under the same names; undefined while nothing
+   * is quantized. Recovery passes (bias correction, AdaRound) compare with it.
+   */
+  readonly twin: Model | undefined;
+  /** Memory of a pass instance between its epochs (masks, thresholds); plain data, keyed by what the pass likes. */
+  readonly memory: Map<string, unknown>;
+  /**
+   * Kept while the same pass is tried on the same model and data at other strengths, or with other widths for single layers: for
+   * what those do not change.
+   */
+  readonly cache?: Map<string, unknown>;
+  readonly signal: AbortSignal;
   /** Progress of this pass, 0 to 1, with what is being done. */
   progress(done: number, doing?: string): void;
 }
+
+/** What a pass may ask of the runtime and the run, handed in by the runner: passes import no runtime. */
+export interface PassContext extends Look, Judge, StageContext {}
 
 /** What a pass did. The report shows every entry of `changed` and `skipped`. */
 export interface PassResult {

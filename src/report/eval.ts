@@ -1,7 +1,7 @@
 import type { DatasetInfo } from '../data/types.ts';
 import type { Latency } from '../runtime/time.ts';
 import type { Measurement } from '../run/report.ts';
-import { bytes, grouped, hanging, number, percent, plural, titleOf, withInterval } from './format.ts';
+import { bytes, dropText, grouped, hanging, number, percent, plural, titleOf, withInterval } from './format.ts';
 import type { Paint } from './paint.ts';
 import { table, type Column } from './table.ts';
 
@@ -41,12 +41,7 @@ function metricTable({ measurement, reference }: EvalReport, paint: Paint): stri
   const rows = measurement.metrics.map((metric) => [
     titleOf(metric),
     withInterval(metric.value, metric.interval, metric.unit),
-    ...(compared
-      ? [
-          metric.reference === undefined ? '' : number(metric.reference, metric.unit),
-          metric.drop === undefined ? '' : withInterval(metric.drop, metric.dropInterval, metric.unit),
-        ]
-      : []),
+    ...(compared ? [number(metric.reference, metric.unit), dropText(metric)] : []),
     grouped(metric.samples),
   ]);
   const columns = [

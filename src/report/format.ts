@@ -29,24 +29,28 @@ export function percent(share: number, digits = 1): string {
   return `${(share * 100).toFixed(digits)} %`;
 }
 
-/** `91.56` for percentages, `38.4` for dB, four significant digits otherwise; `∞` for what no error was found in. */
+/**
+ * `91.56` for percentages, `38.4` for dB, four significant digits otherwise; `∞` for what no error was found in. What would come
+ * out as zero and is not gets two digits.
+ */
 export function number(value: number, unit: MetricResult['unit']): string {
   if (value === Infinity) return '∞';
   if (value === -Infinity) return '-∞';
   if (Number.isNaN(value)) return 'n/a';
-  if (unit === '%') return withoutMinusZero(value.toFixed(2));
-  if (unit === 'dB') return withoutMinusZero(value.toFixed(1));
-  return value === 0 ? '0' : Number(value.toPrecision(4)).toString();
-}
-
-function withoutMinusZero(text: string): string {
-  return /^-0\.?0*$/.test(text) ? text.slice(1) : text;
+  if (value === 0 || unit === '') return Number(value.toPrecision(4)).toString();
+  const text = value.toFixed(unit === '%' ? 2 : 1);
+  return Number(text) === 0 ? Number(value.toPrecision(2)).toString() : text;
 }
 
 /** `91.56 ±0.77`, or the value alone where no interval is known. */
 export function withInterval(value: number, interval: number | undefined, unit: MetricResult['unit']): string {
   const text = number(value, unit);
   return interval === undefined || !Number.isFinite(interval) ? text : `${text} ±${number(interval, unit)}`;
+}
+
+/** A metric's drop with its interval; nothing where it is infinite, as SQNR's from a model that differs in nothing. */
+export function dropText(metric: MetricResult | undefined): string {
+  return metric && Number.isFinite(metric.drop) ? withInterval(metric.drop, metric.dropInterval, metric.unit) : '';
 }
 
 /** What a difference of a metric is counted in. */
@@ -100,8 +104,14 @@ export function hanging(prefix: string, text: string, width: number): string {
     .join('\n');
 }
 
+/** Line breaks as `\\n`: a name that holds some stays in its line. */
+export function oneLine(name: string): string {
+  return name.replace(/\n/g, '\\n').replace(/\r/g, '\\r').replace(/\t/g, '\\t');
+}
+
 /** Cuts the middle out of a long name: both ends of a node's path tell it from its neighbours. */
-export function shorten(text: string, width: number): string {
+export function shorten(name: string, width: number): string {
+  const text = oneLine(name);
   if (text.length <= width) return text;
   const tail = Math.ceil((width - 1) / 2);
   return `${text.slice(0, width - 1 - tail)}…${text.slice(text.length - tail)}`;

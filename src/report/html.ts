@@ -1,6 +1,6 @@
 import type { RunReport, StageReport } from '../run/report.ts';
 import { escapeHtml as e } from './escape.ts';
-import { bytes, duration, grouped, number, percent, plural, titleOf, withInterval } from './format.ts';
+import { bytes, dropText, duration, grouped, number, percent, plural, titleOf, withInterval } from './format.ts';
 import { layerChart, stageCharts } from './html_charts.ts';
 import { definitions, disclosure, htmlTable, list, section } from './html_parts.ts';
 import { css } from './html_style.ts';
@@ -14,7 +14,7 @@ import {
   remarks,
   shownMetrics,
   strengthOf,
-  withoutDrop,
+  triedText,
 } from './summary.ts';
 
 /**
@@ -51,10 +51,13 @@ ${section('Schedule', report.schedule.includes('\n') ? `<pre>${e(report.schedule
 function headline(report: RunReport): string {
   const { result, model } = report;
   const size = result.measurement.bytes;
+  const warnings = report.warnings.map((text) => `<p class="bad">${e(text)}</p>`).join('\n');
+  if (result.path === undefined)
+    return `${warnings}<p class="headline"><strong class="bad">${e(result.status)}; no stage was kept, and no model is written.</strong></p>`;
   const state =
     result.status === 'finished' ? '' : `<strong class="bad">${e(result.status)}; the best model so far.</strong> `;
   return (
-    `<p class="headline">${state}<code>${e(result.path)}</code>: ${e(grouped(size))} bytes, ` +
+    `${warnings}<p class="headline">${state}<code>${e(result.path)}</code>: ${e(grouped(size))} bytes, ` +
     `<strong>${e(percent(size / model.bytes))}</strong> of float; gzip ${e(bytes(result.gzip))}, brotli ${e(bytes(result.brotli))}.</p>`
   );
 }
@@ -98,8 +101,10 @@ function stageRows(report: RunReport): string {
     ...metrics.flatMap((wanted) => {
       const metric = metricNamed(measured, wanted.name);
       if (!metric) return ['', ''];
-      const drop = metric.drop === undefined ? '' : withInterval(metric.drop, metric.dropInterval, metric.unit);
-      return [withInterval(metric.value, metric.interval, metric.unit), drop];
+      return [
+        withInterval(metric.value, metric.interval, metric.unit),
+        measured === report.baseline ? '' : dropText(metric),
+      ];
     }),
     measured ? grouped(measured.bytes) : '',
     measured ? percent(measured.bytes / report.model.bytes) : '',
@@ -112,7 +117,7 @@ function stageRows(report: RunReport): string {
     }),
   ];
   const rows = [
-    ['', 'float model', '', ...numbers(withoutDrop(report.baseline)), ''],
+    ['', 'float model', '', ...numbers(report.baseline), ''],
     ...report.stages.map((stage) => [
       String(stage.index),
       `${stage.pass} (${stage.instance})`,
@@ -130,15 +135,14 @@ function stageRows(report: RunReport): string {
 
 function metricRows(report: RunReport): string {
   const rows = report.result.measurement.metrics.map((metric) => {
-    const float = metric.reference ?? metricNamed(report.baseline, metric.name)?.value;
     const outputs = Object.entries(metric.perOutput ?? {}).map(
       ([name, value]) => `${name} ${number(value, metric.unit)}`,
     );
     return [
       titleOf(metric),
-      float === undefined ? '' : number(float, metric.unit),
+      number(metric.reference, metric.unit),
       withInterval(metric.value, metric.interval, metric.unit),
-      metric.drop === undefined ? '' : withInterval(metric.drop, metric.dropInterval, metric.unit),
+      dropText(metric),
       grouped(metric.samples),
       outputs.join(', '),
     ];
@@ -149,16 +153,12 @@ function metricRows(report: RunReport): string {
 function stageDetail(report: RunReport, stage: StageReport): string {
   const gate = stage.gate;
   const unit = gate ? (metricNamed(report.baseline, gate.metric)?.unit ?? '') : '';
-  const tries = stage.attempts.map((attempt) => {
-    const metric = gate ? metricNamed(attempt.measurement, gate.metric) : undefined;
-    const drop = metric?.drop === undefined ? '' : withInterval(metric.drop, metric.dropInterval, metric.unit);
-    return [
-      attempt.strength,
-      drop,
-      attempt.measurement ? grouped(attempt.measurement.bytes) : '',
-      attempt.passed ? 'held' : 'failed',
-    ];
-  });
+  const tries = stage.attempts.map((attempt) => [
+    attempt.strength,
+    gate ? triedText(gate, attempt) : '',
+    attempt.measurement ? grouped(attempt.measurement.bytes) : '',
+    attempt.passed ? 'held' : 'failed',
+  ]);
   const body = [
     definitions([
       ['Verdict', `${stage.verdict}: ${stage.why}`],

@@ -60,15 +60,13 @@ const unitName = (unit: string): string =>
   ({ macs: 'MACs', parameters: 'parameters that are not zero', bytes: 'bytes, zeros packed' })[unit] ?? unit;
 
 /** A schedule with the levels found. */
-export function solutionYaml(report: SensitivityReport, { levels, drop }: SensitivitySolution): string {
+export function solutionYaml(report: SensitivityReport, { levels, drop, value }: SensitivitySolution): string {
   const { metric } = report;
-  // A gate in dB would be about the SQNR itself, which an unchanged model has no bound of.
-  const gate =
+  // A quarter beyond what was found; 1 dB below it where only the value itself has a bound.
+  const bound =
     metric.unit === 'dB'
-      ? []
-      : [
-          `    gate: { metric: ${metric.name}, max_drop: ${Number(Math.max(0, drop * 1.25).toPrecision(2))}, on_fail: retry }`,
-        ];
+      ? `min: ${Number((value - 1).toPrecision(3))}`
+      : `max_drop: ${Number(Math.max(0, drop * 1.25).toPrecision(2))}`;
   return [
     'version: 1',
     'pruners:',
@@ -79,7 +77,7 @@ export function solutionYaml(report: SensitivityReport, { levels, drop }: Sensit
     'policies:',
     '  - pruner: { instance_name: levels }',
     '    epochs: [0]',
-    ...gate,
+    `    gate: { metric: ${metric.name}, ${bound}, on_fail: retry }`,
   ].join('\n');
 }
 

@@ -1,8 +1,8 @@
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Measurement, RunReport, StageReport, Verdict } from '../run/report.ts';
-import { bytes, number, percent, titleOf, withInterval, wrap } from './format.ts';
+import { bytes, dropText, number, percent, titleOf, withInterval, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
-import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf, withoutDrop } from './summary.ts';
+import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf } from './summary.ts';
 import { gap, table, visibleWidth, type Column } from './table.ts';
 
 /** One row a stage, the float model first. The pass column takes what room the numbers leave and wraps. */
@@ -21,12 +21,16 @@ export function stageTable(report: RunReport, paint: Paint, width: number): stri
     { title: 'verdict' },
   ];
   const numbers = (measurement: Measurement | undefined) => [
-    ...metrics.flatMap((metric) => metricCells(metricNamed(measurement, metric.name), paint)),
+    ...metrics.flatMap((metric) => {
+      const [value, drop] = metricCells(metricNamed(measurement, metric.name), paint);
+      // The float model's drop against itself is no news.
+      return [value, measurement === report.baseline ? '' : drop];
+    }),
     ...sizeCells(measurement, report.model.bytes),
     ...batches.map((batch) => latencyCell(measurement, batch, paint)),
   ];
   const rows = [
-    ['', 'float model', ...numbers(withoutDrop(report.baseline)), ''],
+    ['', 'float model', ...numbers(report.baseline), ''],
     ...report.stages.map((stage) => [
       String(stage.index),
       passText(stage),
@@ -45,8 +49,7 @@ function passText(stage: StageReport): string {
 function metricCells(metric: MetricResult | undefined, paint: Paint): [string, string] {
   if (!metric) return ['', ''];
   const value = withInterval(metric.value, metric.interval, metric.unit);
-  if (metric.drop === undefined) return [value, ''];
-  const drop = withInterval(metric.drop, metric.dropInterval, metric.unit);
+  const drop = dropText(metric);
   return [value, isNoise(metric) ? paint.dim(drop) : metric.drop > 0 ? paint.yellow(drop) : paint.green(drop)];
 }
 

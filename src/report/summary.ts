@@ -1,7 +1,8 @@
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Note } from '../passes/pass.ts';
 import type { Attempt, Measurement, RunReport, StageReport } from '../run/report.ts';
-import { bytes, number, percent, pointsOf } from './format.ts';
+import type { Gate, Limit } from '../schedule/types.ts';
+import { bytes, dropText, number, percent, pointsOf, withInterval } from './format.ts';
 
 /** What the terminal and the HTML both show of a report, picked out once. */
 
@@ -15,12 +16,6 @@ export function shownMetrics(report: RunReport): readonly MetricResult[] {
 
 export function metricNamed(measurement: Measurement | undefined, name: string): MetricResult | undefined {
   return measurement?.metrics.find((metric) => metric.name === name);
-}
-
-/** The float model's measurement: its drop against itself is no news. */
-export function withoutDrop(baseline: Measurement): Measurement {
-  const metrics = baseline.metrics.map(({ drop: _drop, dropInterval: _interval, ...metric }) => metric);
-  return { ...baseline, metrics };
 }
 
 /** The batch sizes that were timed, in order. */
@@ -54,17 +49,29 @@ export function strengthOf(stage: StageReport): string {
   return attemptShown(stage)?.strength ?? '';
 }
 
-/** `top1 may drop 0.5 points`, `sqnr may drop 10 % of float`. */
-export function gateText(gate: NonNullable<StageReport['gate']>, unit: MetricResult['unit']): string {
-  const allowed = gate.relative
-    ? `${number(gate.maxDrop * 100, '')} % of float`
-    : `${number(gate.maxDrop, '')}${pointsOf(unit)}`;
-  return `${gate.metric} may drop ${allowed}, else ${gate.onFail}`;
+/** `top1 may drop 0.5 points, else undo`, `sqnr at least 25 dB, else stop`. */
+export function gateText(gate: Gate, unit: MetricResult['unit']): string {
+  return `${limitText(gate, unit)}, else ${gate.onFail}`;
+}
+
+function limitText(limit: Limit, unit: MetricResult['unit']): string {
+  if ('min' in limit) return `${limit.metric} at least ${number(limit.min, '')}${unit && ` ${unit}`}`;
+  if ('max' in limit) return `${limit.metric} at most ${number(limit.max, '')}${unit && ` ${unit}`}`;
+  const { metric, maxDrop, relative } = limit;
+  return `${metric} may drop ${relative ? `${number(maxDrop * 100, '')} % of float` : `${number(maxDrop, '')}${pointsOf(unit)}`}`;
+}
+
+/** What an attempt gave of what its gate is about: `drop 0.40 ±0.20`, `sqnr 12.3 dB`. */
+export function triedText(gate: Gate, attempt: Attempt): string {
+  const metric = metricNamed(attempt.measurement, gate.metric);
+  if (!metric) return attempt.measurement ? 'not measured' : 'does not run';
+  if ('maxDrop' in gate) return `drop ${dropText(metric)}`;
+  return `${metric.name} ${withInterval(metric.value, metric.interval, metric.unit)}${metric.unit && ` ${metric.unit}`}`;
 }
 
 /** A drop that its own interval covers could as well be none. */
 export function isNoise(metric: MetricResult): boolean {
-  return metric.drop !== undefined && metric.dropInterval !== undefined && Math.abs(metric.drop) <= metric.dropInterval;
+  return metric.dropInterval !== undefined && Math.abs(metric.drop) <= metric.dropInterval;
 }
 
 /** Layers by reason, in order of first appearance: one sentence stands once, however many layers it is said of. */

@@ -1,6 +1,7 @@
 import type { LayerReport, RunReport, StageReport } from '../run/report.ts';
 import {
   bytes,
+  dropText,
   duration,
   grouped,
   hanging,
@@ -14,7 +15,7 @@ import {
 import type { Paint } from './paint.ts';
 import { layerTable } from './layer_table.ts';
 import { paintVerdict, stageTable } from './stage_table.ts';
-import { byReason, gateText, metricNamed, remarks } from './summary.ts';
+import { byReason, gateText, metricNamed, remarks, triedText } from './summary.ts';
 import { table } from './table.ts';
 
 export interface TextOptions {
@@ -31,6 +32,7 @@ const maxNames = 6;
 /** The whole report as terminal text, without a trailing newline. Pure: the same report gives the same text. */
 export function textReport(report: RunReport, { paint, width }: TextOptions): string {
   const parts = [
+    report.warnings.map((text) => paint.yellow(hanging('! ', text, width))).join('\n'),
     heading(report, paint, width),
     stageTable(report, paint, width),
     verdicts(report, paint, width),
@@ -91,11 +93,8 @@ function attemptLines(report: RunReport, stage: StageReport, paint: Paint): stri
   const unit = metricNamed(report.baseline, gate.metric)?.unit ?? '';
   const rule = paint.dim(`    gate: ${gateText(gate, unit)} (${stage.at})`);
   const tries = stage.attempts.map((attempt) => {
-    const metric = metricNamed(attempt.measurement, gate.metric);
-    const drop =
-      metric?.drop === undefined ? 'not measured' : withInterval(metric.drop, metric.dropInterval, metric.unit);
     const held = attempt.passed ? paint.green('held') : paint.red('failed');
-    return `    tried ${attempt.strength === '' ? 'as asked' : attempt.strength}: drop ${drop}, ${held}`;
+    return `    tried ${attempt.strength === '' ? 'as asked' : attempt.strength}: ${triedText(gate, attempt)}, ${held}`;
   });
   return [rule, ...tries];
 }
@@ -104,16 +103,13 @@ function attemptLines(report: RunReport, stage: StageReport, paint: Paint): stri
 function metrics(report: RunReport, paint: Paint): string {
   const final = report.result.measurement.metrics;
   if (final.length < 2) return '';
-  const rows = final.map((metric) => {
-    const float = metric.reference ?? metricNamed(report.baseline, metric.name)?.value;
-    return [
-      titleOf(metric),
-      float === undefined ? '' : number(float, metric.unit),
-      withInterval(metric.value, metric.interval, metric.unit),
-      metric.drop === undefined ? '' : withInterval(metric.drop, metric.dropInterval, metric.unit),
-      grouped(metric.samples),
-    ];
-  });
+  const rows = final.map((metric) => [
+    titleOf(metric),
+    number(metric.reference, metric.unit),
+    withInterval(metric.value, metric.interval, metric.unit),
+    dropText(metric),
+    grouped(metric.samples),
+  ]);
   const columns = ['float', 'result', 'drop', 'samples'].map((title) => ({ title, align: 'right' as const }));
   return table([{ title: 'metric' }, ...columns], rows, paint);
 }
@@ -153,6 +149,7 @@ function notes(all: readonly string[], paint: Paint, width: number): string {
 function resultLine(report: RunReport, paint: Paint): string {
   const { result, model } = report;
   const size = result.measurement.bytes;
+  if (result.path === undefined) return paint.red(`${result.status}; no stage was kept, and no model is written`);
   const status = result.status === 'finished' ? '' : ` ${paint.red(`(${result.status}; the best model so far)`)}`;
   const packed = `gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)}`;
   return `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float (${packed})${status}`;

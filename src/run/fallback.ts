@@ -11,13 +11,19 @@ export interface FallbackTrial {
   readonly attempt: { readonly measurement: Measurement | undefined };
 }
 
-/** What one layer is raised to: a width, or null for float. */
-export type Raised = Readonly<Record<string, { readonly bits_weights: number | null }>>;
+/** What a layer is raised to: widths of its weights and of the value it reads, null for float. */
+export interface Raise {
+  readonly bits_weights?: number | null;
+  readonly bits_activations?: number;
+}
+export type Raised = Readonly<Record<string, Raise>>;
 
 /** What the search asks for. */
 export interface FallbackWork<T extends FallbackTrial> {
   /** The layers that were quantized, in graph order. */
   readonly layers: readonly string[];
+  /** Of the values that they read a layer each, which can be asked to read it in 16 bits; none where the pass has no such width. */
+  readonly readers: readonly string[];
   /** Bits of the weights as asked for; null where there is no such option. */
   readonly bits: number | null;
   /** Applies the pass with these layers raised and measures the result. */
@@ -38,10 +44,18 @@ export interface FallbackResult<T> {
   readonly notes: readonly string[];
 }
 
+/** Something that can be raised on its own: a layer's weights, or the value that it reads. */
+interface Candidate {
+  readonly layer: string;
+  readonly of: 'weights' | 'value';
+}
+
 /**
- * Raises layers of a quantized model until a gate holds: ranks them by how much of the outputs' error goes when that layer alone
- * is in float, then finds the shortest head of the ranking that must be raised, first to 8 bits, then to float. The best
- * trial is kept, and is the result where the time is up or nothing holds.
+ * Raises parts of a quantized model until a gate holds. A layer in float frees no value that its neighbours keep in integers, so
+ * values are candidates beside layers: they are ranked by how much of the outputs' error goes when each alone is raised (a layer
+ * to float, a value to 16 bits). The shortest head of the ranking that must be raised is then found by halves; where weights are
+ * narrower than 8 bits, first with those in 8 bits, then with layers in float. The best trial is kept, and is the result where
+ * the time is up or nothing holds.
  */
 export async function fallBack<T extends FallbackTrial>(
   first: T,
@@ -54,19 +68,16 @@ export async function fallBack<T extends FallbackTrial>(
   if (best.cost <= 0) return { best: first, raised: {}, passed: true, why: whyOf(first, fallback), notes: [] };
 
   const { order, ranked } = await ranking(work, () => late(0.5));
-  const raise = (count: number, bits: number | null, under: Raised): Raised => ({
-    ...under,
-    ...Object.fromEntries(order.slice(0, count).map((layer) => [layer, { bits_weights: bits }])),
-  });
   let [tries, ended] = [1, false];
-  /** The least number of layers to raise to a width, by halves: damage is taken to fall with every layer raised. */
-  const search = async (bits: number | null, under: Raised): Promise<void> => {
-    let [low, high] = [1, order.length];
+  /** The least number of candidates to raise, by halves: damage is taken to fall with every one raised. */
+  const search = async (among: readonly Candidate[], bits: number | null, under: Raised): Promise<void> => {
+    let [low, high] = [1, among.length];
     while (low <= high && !(ended ||= late())) {
-      // The ranking's head first: a few layers do most of the damage.
-      const middle = high === order.length && low === 1 ? Math.min(high, 4) : (low + high) >> 1;
-      const raised = raise(middle, bits, under);
-      work.progress(tries / (tries + 4), `fallback: ${middle} of ${order.length} layers in ${bits ?? 'float'}`);
+      // The ranking's head first: a few do most of the damage.
+      const middle = high === among.length && low === 1 ? Math.min(high, 4) : (low + high) >> 1;
+      const raised = raise(among.slice(0, middle), bits, under);
+      const what = among.every(({ of }) => of === 'weights') ? 'layers' : 'layers and values';
+      work.progress(tries / (tries + 4), `fallback: ${middle} of ${among.length} ${what} raised`);
       const trial = await work.attempt(raised);
       tries++;
       const cost = costOf(trial, fallback);
@@ -76,54 +87,73 @@ export async function fallBack<T extends FallbackTrial>(
     }
   };
   const wider = work.bits !== null && work.bits < 8;
-  if (wider) await search(8, {});
-  if (best.cost > 0 && !ended) await search(null, wider ? raise(order.length, 8, {}) : {});
-  const entries = Object.entries(best.raised);
+  await search(order, wider ? 8 : null, {});
+  if (best.cost > 0 && !ended) {
+    // What 8 bits could not do, or 16-bit values beside float layers: layers in float alone.
+    const layers = order.filter(({ of }) => of === 'weights');
+    if (wider || layers.length < order.length) await search(layers, null, wider ? raise(order, 8, {}) : {});
+  }
   const passed = best.cost <= 0;
+  const count = `${Object.keys(best.raised).length} of ${work.layers.length} layers raised`;
   return {
     best: best.trial,
     raised: best.raised,
     passed,
-    why: `${entries.length} of ${order.length} layers raised: ${whyOf(best.trial, fallback)}`,
+    why: `${count}: ${whyOf(best.trial, fallback)}`,
     notes: [
-      `fallback: ${entries.length} of ${order.length} layers raised, after ${ranked} damages and ${tries} trials${ended ? '; the time budget is spent' : ''}${passed ? '' : '; the best of them does not hold either'}`,
-      ...(entries.length === 0 ? [] : [`the same again: ${overridesText(best.raised)}`]),
+      `fallback: ${count}, after ${ranked} damages and ${tries} trials${ended ? '; the time budget is spent' : ''}${passed ? '' : '; the best of them does not hold either'}`,
+      ...(Object.keys(best.raised).length === 0 ? [] : [`the same again: ${overridesText(best.raised)}`]),
     ],
   };
 }
 
-/** Layers by falling damage; those that there was no time for come last, in their order. */
+/** Layers with what is asked for them. A layer in float reads its value as its neighbours leave it: with both asked, it gets 16 bits. */
+function raise(among: readonly Candidate[], bits: number | null, under: Raised): Raised {
+  const raised: Record<string, Raise> = { ...under };
+  for (const { layer, of } of among)
+    if (of === 'value') raised[layer] = { ...raised[layer], bits_activations: 16 };
+    else if (under[layer] !== undefined) raised[layer] = { bits_weights: bits };
+    else raised[layer] = { bits_weights: bits, ...raised[layer] };
+  for (const [layer, { bits_weights, bits_activations }] of Object.entries(raised))
+    if (bits_weights === null && bits_activations !== undefined) raised[layer] = { bits_weights: 16, bits_activations };
+  return raised;
+}
+
+/** Candidates by falling damage; those that there was no time for come last, in their order. */
 async function ranking<T extends FallbackTrial>(
   work: FallbackWork<T>,
   late: () => boolean,
-): Promise<{ readonly order: readonly string[]; readonly ranked: number }> {
-  const known = new Map<string, number>();
-  for (const [i, layer] of work.layers.entries()) {
+): Promise<{ readonly order: readonly Candidate[]; readonly ranked: number }> {
+  const all = work.layers.flatMap((layer): Candidate[] => [
+    ...(work.readers.includes(layer) ? [{ layer, of: 'value' } as const] : []),
+    { layer, of: 'weights' },
+  ]);
+  const known = new Map<Candidate, number>();
+  for (const [i, candidate] of all.entries()) {
     if (late()) break;
-    work.progress(i / work.layers.length, `fallback: damage of ${layer}`);
-    known.set(layer, await work.damage({ [layer]: { bits_weights: null } }));
+    const { layer, of } = candidate;
+    work.progress(i / all.length, `fallback: damage of ${of === 'value' ? 'what enters ' : ''}${layer}`);
+    known.set(candidate, await work.damage(raise([candidate], null, {})));
   }
-  const rest = (layer: string): number => known.get(layer) ?? Infinity;
-  return { order: [...work.layers].sort((a, b) => rest(a) - rest(b)), ranked: known.size };
+  const rest = (candidate: Candidate): number => known.get(candidate) ?? Infinity;
+  return { order: all.sort((a, b) => rest(a) - rest(b)), ranked: known.size };
 }
 
-/** How far a trial is beyond the gate; 0 and below: it holds. A model that does not load is worst. */
-function costOf({ attempt: { measurement } }: FallbackTrial, { metric, maxDrop, relative }: Fallback): number {
-  if (!measurement) return Infinity;
-  const { excess } = judge({ metric, maxDrop, relative, onFail: 'warn' }, measurement.metrics);
-  return excess;
-}
+/** How far a trial is beyond the gate; 0 and below: it holds. A model that does not run is worst. */
+const costOf = ({ attempt: { measurement } }: FallbackTrial, fallback: Fallback): number =>
+  measurement ? judge(fallback, measurement.metrics).excess : Infinity;
 
-function whyOf({ attempt: { measurement } }: FallbackTrial, { metric, maxDrop, relative }: Fallback): string {
-  if (!measurement) return 'onnxruntime refuses the result';
-  return judge({ metric, maxDrop, relative, onFail: 'warn' }, measurement.metrics).why;
-}
+const whyOf = ({ attempt: { measurement } }: FallbackTrial, fallback: Fallback): string =>
+  measurement ? judge(fallback, measurement.metrics).why : 'onnxruntime refuses the result';
 
 /** Lines of a schedule, as one YAML mapping that may be broken anywhere between its entries. */
 export function overridesText(raised: Raised): string {
-  const entries = Object.entries(raised).map(
-    ([layer, { bits_weights }]) => `'${layer.replaceAll("'", "''")}': { bits_weights: ${bits_weights ?? 'float'} }`,
-  );
+  const entries = Object.entries(raised).map(([layer, widths]) => {
+    const given = Object.entries(widths as Record<string, number | null>).map(
+      ([key, bits]) => `${key}: ${bits ?? 'float'}`,
+    );
+    return `'${layer.replaceAll("'", "''")}': { ${given.join(', ')} }`;
+  });
   return `overrides: { ${entries.join(', ')} }`;
 }
 

@@ -1,49 +1,50 @@
 import type { MetricResult } from '../metrics/metric.ts';
-import type { Gate } from '../schedule/types.ts';
+import type { Limit } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
 
 /** Whether a gate holds, and the sentence that says so. */
 export interface GateResult {
   readonly passed: boolean;
   readonly why: string;
-  /** By how much the cost is beyond what is allowed; 0 and below: it passed. Infinity where there is no finite value. */
+  /** By how much the cost is beyond what is allowed; 0 and below: it passed. Infinity where there is no number. */
   readonly excess: number;
 }
 
 /**
- * Judges a measured drop against the float model on the same samples. A relative gate takes the drop as a share of the float
- * value. @throws QtoolError where the metric was not measured.
+ * Judges a metric by its limit: the drop against the float model on the same samples (a relative one as a share of the float
+ * value), or the value itself. What is no number fails. @throws QtoolError where the metric was not measured.
  */
-export function judge(gate: Gate, metrics: readonly MetricResult[]): GateResult {
-  const result = metrics.find((m) => m.name === gate.metric);
+export function judge(limit: Limit, metrics: readonly MetricResult[]): GateResult {
+  const result = metrics.find((m) => m.name === limit.metric);
   if (!result)
-    throw new QtoolError('schedule', `the gate asks for "${gate.metric}", which was not measured`, {
+    throw new QtoolError('schedule', `the gate asks for "${limit.metric}", which was not measured`, {
       hint: `measured: ${metrics.map((m) => m.name).join(', ') || 'nothing'}; name it under "metric" of the data config`,
     });
-  if (!Number.isFinite(result.value))
-    return { passed: false, why: `${gate.metric} is ${result.value}`, excess: Infinity };
-  const reference = result.reference ?? result.value;
-  const drop = result.drop ?? (result.higherIsBetter ? reference - result.value : result.value - reference);
-  const cost = gate.relative ? drop / Math.abs(reference) : drop;
-  const passed = cost <= gate.maxDrop;
-  const text = (v: number): string =>
-    gate.relative
-      ? `${(100 * v).toFixed(2)} %`
-      : `${v.toFixed(2)}${result.unit === '%' ? ' points' : result.unit && ` ${result.unit}`}`;
-  const interval =
-    result.dropInterval === undefined
-      ? undefined
-      : gate.relative
-        ? result.dropInterval / Math.abs(reference)
-        : result.dropInterval;
+  const { value, drop, reference, unit } = result;
+  const share = 'maxDrop' in limit && limit.relative ? 1 / Math.abs(reference) : undefined;
+  // What is compared, its interval, and the limit.
+  const [what, cost, interval, most] =
+    'maxDrop' in limit
+      ? [' drop', drop * (share ?? 1), result.dropInterval && result.dropInterval * (share ?? 1), limit.maxDrop]
+      : ['', value, result.interval, 'min' in limit ? limit.min : limit.max];
+  if (Number.isNaN(value) || Number.isNaN(cost))
+    return { passed: false, why: `${limit.metric}${what} is not a number`, excess: Infinity };
+  const least = 'min' in limit;
+  const excess = cost === most ? 0 : least ? most - cost : cost - most;
+  const units = unit === '%' ? (what === '' ? ' %' : ' points') : unit && ` ${unit}`;
+  const text = (v: number): string => (share === undefined ? `${decimal(v)}${units}` : `${decimal(100 * v)} %`);
   // Where the limit lies inside the interval, other samples of the same kind may well judge otherwise.
   const doubt =
-    interval !== undefined && Math.abs(cost - gate.maxDrop) < interval
+    interval !== undefined && Math.abs(excess) < interval
       ? `; its 95 % interval on ${result.samples} samples, ${text(cost - interval)} to ${text(cost + interval)}, holds the limit: more samples may decide otherwise`
       : '';
-  return {
-    passed,
-    why: `${gate.metric} drop ${text(cost)} ${passed ? '≤' : '>'} ${text(gate.maxDrop)}${doubt}`,
-    excess: cost - gate.maxDrop,
-  };
+  const passed = excess <= 0;
+  const sign = passed ? (least ? '≥' : '≤') : least ? '<' : '>';
+  return { passed, why: `${limit.metric}${what} ${text(cost)} ${sign} ${text(most)}${doubt}`, excess };
+}
+
+/** Two decimals, or three digits of what is smaller than they show. */
+function decimal(value: number): string {
+  if (!Number.isFinite(value)) return value > 0 ? '∞' : '-∞';
+  return value !== 0 && Math.abs(value) < 0.1 ? String(Number(value.toPrecision(3))) : value.toFixed(2);
 }

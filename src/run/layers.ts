@@ -1,11 +1,13 @@
 import { coverage } from '../analyze/coverage.ts';
+import { withDecodedWeights } from '../analyze/decoded.ts';
 import { layerErrors, layerPairs } from '../analyze/layer_error.ts';
 import { layerKind } from '../analyze/layers.ts';
 import type { Batch } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
-import type { NodeProto } from '../graph/proto.ts';
+import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, producers } from '../graph/query.ts';
-import { typeOf } from '../graph/tensor.ts';
+import { tensorData, typeOf } from '../graph/tensor.ts';
+import { given } from '../util/must.ts';
 import type { LayerReport } from './report.ts';
 
 /** Samples that the per-layer errors are measured on: SQNR in dB settles within a few tenths. */
@@ -27,15 +29,26 @@ export async function layerReports(
       ? []
       : await layerErrors(float, model, layerPairs(float, model), () => batches(errorSamples), { signal });
   const sqnr = new Map(errors.map((error) => [error.layer, error.sqnr]));
-  const nodes = new Map(model.graph.node.map((node) => [layerName(node), node]));
-  const stored = storedTypes(model);
+  // Packed codes are what they unpack to; a layer that unpacking renamed is read as the file has it.
+  const decoded = await withDecodedWeights(model);
+  const looks = [decoded, model].map((one) => ({
+    nodes: new Map(one.graph.node.map((node) => [layerName(node), node])),
+    stored: storedTypes(one),
+  }));
   return covered.map(({ layer, op, kernel, why }) => {
+    const { nodes, stored } = given(
+      looks.find((look) => look.nodes.has(layer)),
+      `layer ${layer}`,
+    );
     const node = nodes.get(layer);
     const kind = node && layerKind(node);
     const weights = stored(node, kind?.weights[0] ?? 1);
     // What a table is looked up with are indices, which no one quantizes.
     const activations = kind?.as === 'Gather' ? '' : stored(node, kind?.data ?? 0);
-    return { layer, op, kernel, why, weights, activations, sqnr: sqnr.get(layer) };
+    // What the file holds in float and runs in integer was quantized by onnxruntime itself.
+    const own =
+      kernel === 'integer' && weights === 'float32' ? `${why}: onnxruntime quantizes its weights at load` : why;
+    return { layer, op, kernel, why: own, weights, activations, sqnr: sqnr.get(layer) };
   });
 }
 
@@ -47,12 +60,16 @@ function storedTypes(model: Model): (node: NodeProto | undefined, input: number)
     const tensor = tensors.get(name);
     return tensor && typeOf(tensor);
   };
+  const codesOf = (name: string): string | undefined => {
+    const tensor = tensors.get(name);
+    return tensor && `${typeOf(tensor)}${narrower(tensor)}`;
+  };
   return (node, input) => {
     let name = node?.input[input] ?? '';
     if (name === '') return '';
     for (
       let from = made.get(name);
-      from && isOp(from, 'DequantizeLinear', 'Reshape', 'Slice', 'Mul', 'Sub', 'Cast');
+      from && isOp(from, 'DequantizeLinear', 'Reshape', 'Transpose', 'Slice', 'Mul', 'Sub', 'Cast');
       from = made.get(name)
     ) {
       const inner = from.input[0] ?? '';
@@ -61,6 +78,17 @@ function storedTypes(model: Model): (node: NodeProto | undefined, input: number)
       if (isOp(from, 'DequantizeLinear') && computed) return typeOfTensor(from.input[2] ?? '') ?? 'uint8';
       name = inner;
     }
-    return typeOfTensor(name) ?? 'float32';
+    return codesOf(name) ?? 'float32';
   };
+}
+
+/** `, 4 bits` where codes use fewer bits than the type that holds them; nothing for other types, and where all are zero. */
+function narrower(tensor: TensorProto): string {
+  const type = typeOf(tensor);
+  if (type !== 'int8' && type !== 'uint8') return '';
+  let most = 0;
+  // A code of n bits in two's complement is at least −2^(n−1) and less than 2^(n−1).
+  for (const code of tensorData(tensor) as Int8Array | Uint8Array) most = Math.max(most, code < 0 ? -1 - code : code);
+  const bits = Math.ceil(Math.log2(most + 1)) + (type === 'int8' ? 1 : 0);
+  return most === 0 || bits >= 8 ? '' : `, ${bits} bits`;
 }

@@ -8,6 +8,8 @@ import { QtoolError } from '../util/error.ts';
 export const outputFiles = [
   'model.onnx',
   'model.onnx.data',
+  'model.partial.onnx',
+  'model.partial.onnx.data',
   'report.json',
   'report.html',
   'schedule.yaml',
@@ -17,11 +19,17 @@ export const outputFiles = [
 /** The folder in it that keeps statistics for later runs. */
 export const statisticsFolder = 'statistics';
 
-/** A run's own folder: the best model so far, the report, the resolved schedule, the log. */
+/**
+ * A run's own folder: the model, the report, the resolved schedule, the log. Until the run is over the best model so far has a name
+ * of its own: whatever ends a run, nothing that is no result looks like one.
+ */
 export interface RunFolder {
   readonly modelPath: string;
-  /** Puts a model in place of the best one so far; returns its bytes on disk. */
-  keep(model: Model): Promise<number>;
+  readonly partialPath: string;
+  /** Puts a model in place of the best one so far. */
+  keep(model: Model): Promise<void>;
+  /** Writes the result and takes away the best one so far. */
+  finish(model: Model): Promise<void>;
   write(name: (typeof outputFiles)[number], text: string): Promise<void>;
   /** Adds a line to the log; lines stand in the order of the calls. */
   log(line: string): Promise<void>;
@@ -54,15 +62,19 @@ export async function openRunFolder(folder: string, force: boolean): Promise<Run
   await clear();
   // The topmost folder that had to be made; undefined where all were there.
   const made = await mkdir(folder, { recursive: true });
-  const modelPath = join(folder, 'model.onnx');
+  const [modelPath, partialPath] = [join(folder, 'model.onnx'), join(folder, 'model.partial.onnx')];
   let logged: Promise<void> = Promise.resolve();
   return {
     modelPath,
+    partialPath,
     async keep(model) {
-      const bytes = await writeModel(model, modelPath);
-      // All in one file: data beside it is of a larger model, the float one most likely, and nothing reads it any more.
-      if ((await stat(modelPath)).size === bytes) await rm(`${modelPath}.data`, { force: true });
-      return bytes;
+      const bytes = await writeModel(model, partialPath);
+      // All in one file: data beside it is of a larger model, and nothing reads it any more.
+      if ((await stat(partialPath)).size === bytes) await rm(`${partialPath}.data`, { force: true });
+    },
+    async finish(model) {
+      await writeModel(model, modelPath);
+      for (const path of [partialPath, `${partialPath}.data`]) await rm(path, { force: true });
     },
     async write(name, text) {
       const path = join(folder, name);

@@ -2,7 +2,7 @@ import type { DatasetInfo } from '../data/types.ts';
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Note } from '../passes/pass.ts';
 import type { Latency } from '../runtime/time.ts';
-import type { OnFail } from '../schedule/types.ts';
+import type { Gate } from '../schedule/types.ts';
 
 export type { Latency };
 
@@ -32,9 +32,7 @@ export interface StageReport {
   readonly epoch: number;
   readonly at: string;
   readonly options: unknown;
-  readonly gate:
-    | { readonly metric: string; readonly maxDrop: number; readonly relative: boolean; readonly onFail: OnFail }
-    | undefined;
+  readonly gate: Gate | undefined;
   readonly attempts: readonly Attempt[];
   /** Of the model that goes on after this stage. */
   readonly measurement: Measurement | undefined;
@@ -57,6 +55,13 @@ export interface LayerReport {
   /** What the optimized graph runs for it: `integer`, `float`, `gone` (folded away). */
   readonly kernel: 'integer' | 'float' | 'gone' | 'unknown';
   readonly why: string;
+}
+
+/** SQNR of the outputs against the float model's, dB, with onnxruntime's graph optimizations off and on. */
+export interface Levels {
+  readonly samples: number;
+  readonly disabled: number;
+  readonly all: number;
 }
 
 /** Everything a run found out: plain data, the source of the terminal text, the JSON and the HTML. */
@@ -88,14 +93,19 @@ export interface RunReport {
   readonly stages: readonly StageReport[];
   readonly layers: readonly LayerReport[];
   readonly result: {
-    readonly path: string;
+    /** Absent where no model was left: the float model alone is no result of a run that did not come to its end. */
+    readonly path: string | undefined;
     readonly measurement: Measurement;
+    readonly levels: Levels | undefined;
     /** Bytes of the file under gzip -9 and brotli -6: what a web page downloads. */
     readonly gzip: number;
     readonly brotli: number;
     /** The stages whose effect the model carries. */
     readonly stages: readonly number[];
-    readonly status: 'finished' | 'stopped' | 'cancelled';
+    /** `failed`: an error ended it; the model is what the stages before gave, under another name. */
+    readonly status: 'finished' | 'stopped' | 'cancelled' | 'failed';
   };
+  /** What must be known before the result is used, first of all. */
+  readonly warnings: readonly string[];
   readonly notes: readonly string[];
 }

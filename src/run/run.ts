@@ -9,15 +9,16 @@ import { modelBytes, modelHash } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
-import type { Metric } from '../metrics/metric.ts';
+import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { onnxruntimeVersion } from '../runtime/session.ts';
+import { limitProblem } from '../schedule/language.ts';
 import type { Schedule } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
 import { jsonText } from '../util/json.ts';
 import { version } from '../util/version.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
-import { layerReports } from './layers.ts';
+import { findingsOf, type Findings } from './findings.ts';
 import { checkRunFolder, openRunFolder, statisticsFolder } from './output.ts';
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
@@ -49,7 +50,8 @@ export interface RunOptions {
 
 /**
  * Compresses a model by a schedule: float baseline first, then for each stage apply → load → measure → gate → checkpoint. The
- * best model so far is always in the run folder. Ctrl-C (`signal`) ends the run with what was reached.
+ * best model so far is always in the run folder, under the result's name once the run is over. Ctrl-C (`signal`) ends the run with
+ * what was reached; an error leaves that under its other name, and a report of status `failed`.
  * @throws QtoolError before any work for a model that onnxruntime does not load, a gate on a metric that is not measured, and
  * an output folder in use.
  */
@@ -75,12 +77,12 @@ export async function run(options: RunOptions): Promise<RunReport> {
     progress: (done, text) => log({ kind: 'progress', done, text }),
   });
   const reports: StageReport[] = [];
-  let status: RunReport['result']['status'] = 'finished';
   let state: State = { model, plan: new Map(), twin: undefined, measurement: undefined, stages: [] };
   let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(await withDecodedWeights(model)), latency: [] };
   try {
     log({ kind: 'phase', text: 'float baseline' });
     if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
+    checkGates(options, baseline.metrics);
   } catch (error) {
     if (!signal.aborted) {
       await instruments.close();
@@ -93,109 +95,138 @@ export async function run(options: RunOptions): Promise<RunReport> {
     log(event);
     if (event.kind !== 'progress') void folder.log(`${new Date().toISOString()} ${jsonText(event, 0).trimEnd()}`);
   };
+  const report = async (
+    status: RunReport['result']['status'],
+    { layers = [], levels, warnings }: Partial<Findings> & Pick<Findings, 'warnings'>,
+  ): Promise<RunReport> => {
+    const measurement = state.measurement ?? baseline;
+    const idle = nothingChanged(reports);
+    const slow =
+      state.stages.length === 0 || idle.length > 0 ? undefined : slowRemark(measurement.latency, layers, state.model);
+    // The float model alone is no result of a run that did not come to its end.
+    const any = state.stages.length > 0 || status === 'finished';
+    const path = status === 'failed' ? folder.partialPath : folder.modelPath;
+    return {
+      format: 1,
+      tool: {
+        qtool: version,
+        onnxruntime: await onnxruntimeVersion(),
+        node: process.version,
+        platform: `${process.platform} ${process.arch}`,
+        cpu: cpus()[0]?.model.trim() ?? 'unknown',
+      },
+      started: new Date(began).toISOString(),
+      seconds: (Date.now() - began) / 1000,
+      model: {
+        path: model.path ?? '',
+        bytes,
+        sha256: modelHash(model),
+        opset: opset(model),
+        parameters: parameters(model),
+      },
+      schedule: options.scheduleText,
+      data: { calibration: data.calibration.info, validation: data.validation.info, notes: data.notes },
+      baseline,
+      stages: reports,
+      layers,
+      result: {
+        path: any ? path : undefined,
+        measurement,
+        levels,
+        ...(any ? await compressedSizes(folder.partialPath) : { gzip: 0, brotli: 0 }),
+        stages: state.stages,
+        status,
+      },
+      warnings,
+      notes: [
+        ...idle,
+        ...(slow === undefined ? [] : [slow]),
+        ...schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
+        ...schedule.notes,
+        ...told,
+      ],
+    };
+  };
+  const write = async (finished: RunReport): Promise<void> => {
+    await folder.write('report.json', jsonText(finished));
+    if (options.render) await folder.write('report.html', options.render(finished).html);
+  };
+  let status: RunReport['result']['status'] = 'finished';
   try {
-    // From here on there is a model in the folder, whatever happens.
-    await folder.keep(model);
     await folder.write('schedule.yaml', options.scheduleText);
     state = { ...state, measurement: baseline };
     say({ kind: 'baseline', measurement: baseline });
     const memories = new Map<string, Map<string, unknown>>();
-    signal.throwIfAborted();
-    for (const stage of schedule.stages) {
+    try {
       signal.throwIfAborted();
-      say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
-      const outcome = await runStage(stage, state, instruments, options, memories);
-      reports.push(outcome.report);
-      say({ kind: 'stage', report: outcome.report });
-      if (outcome.state !== state) {
-        state = outcome.state;
-        await folder.keep(state.model);
+      for (const stage of schedule.stages) {
+        signal.throwIfAborted();
+        say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
+        const outcome = await runStage(stage, state, instruments, options, memories);
+        reports.push(outcome.report);
+        say({ kind: 'stage', report: outcome.report });
+        if (outcome.state !== state) {
+          state = outcome.state;
+          await folder.keep(state.model);
+        }
+        if (outcome.report.verdict === 'stopped') {
+          status = 'stopped';
+          break;
+        }
       }
-      if (outcome.report.verdict === 'stopped') {
-        status = 'stopped';
-        break;
-      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
+      status = 'cancelled';
+      say({ kind: 'note', text: 'cancelled: the best model so far is kept' });
     }
+    say({ kind: 'phase', text: 'report' });
+    const findings = await findingsOf(state, status, instruments, options);
+    if (status === 'finished' && state.stages.length === 0) await folder.keep(state.model);
+    const finished = await report(status, findings);
+    await write(finished);
+    if (finished.result.path !== undefined) await folder.finish(state.model);
+    return finished;
   } catch (error) {
-    if (!signal.aborted) {
-      // The float model alone is no result; a stage that was kept is.
-      if (state.stages.length === 0) {
-        await statistics.discard();
-        await folder.discard();
-      }
-      throw error;
+    if (state.stages.length === 0) {
+      await statistics.discard();
+      await folder.discard();
+    } else {
+      const text = `failed: ${error instanceof Error ? error.message : String(error)}. What ${state.stages.length === 1 ? 'stage' : 'stages'} ${state.stages.join(', ')} made is kept as ${folder.partialPath}; it is no result`;
+      say({ kind: 'note', text });
+      // What went wrong is what has to be told: not that the report of it could not be written either.
+      await report('failed', { warnings: [text] })
+        .then(write)
+        .catch(() => undefined);
     }
-    status = 'cancelled';
-    say({ kind: 'note', text: 'cancelled: the best model so far is kept' });
+    throw error;
   } finally {
     await instruments.close();
   }
-  say({ kind: 'phase', text: 'report' });
-  const layers =
-    status === 'cancelled' || !options.measure
-      ? []
-      : await layerReports(state.model, state.twin ?? model, instruments.calibration, signal);
-  const measurement = state.measurement ?? baseline;
-  const idle = nothingChanged(reports);
-  const slow =
-    state.stages.length === 0 || idle.length > 0 ? undefined : slowRemark(measurement.latency, layers, state.model);
-  const report: RunReport = {
-    format: 1,
-    tool: {
-      qtool: version,
-      onnxruntime: await onnxruntimeVersion(),
-      node: process.version,
-      platform: `${process.platform} ${process.arch}`,
-      cpu: cpus()[0]?.model.trim() ?? 'unknown',
-    },
-    started: new Date(began).toISOString(),
-    seconds: (Date.now() - began) / 1000,
-    model: {
-      path: model.path ?? '',
-      bytes,
-      sha256: modelHash(model),
-      opset: opset(model),
-      parameters: parameters(model),
-    },
-    schedule: options.scheduleText,
-    data: { calibration: data.calibration.info, validation: data.validation.info, notes: data.notes },
-    baseline,
-    stages: reports,
-    layers,
-    result: {
-      path: folder.modelPath,
-      measurement,
-      ...(await compressedSizes(folder.modelPath)),
-      stages: state.stages,
-      status,
-    },
-    notes: [
-      ...idle,
-      ...(slow === undefined ? [] : [slow]),
-      ...schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
-      ...schedule.notes,
-      ...told,
-    ],
-  };
-  await folder.write('report.json', jsonText(report));
-  if (options.render) await folder.write('report.html', options.render(report).html);
-  return report;
 }
 
-/** Gates are checked against what will be measured before anything runs. */
-function checkGates({ schedule, metrics, measure }: RunOptions): void {
+/**
+ * Checks gates and fallbacks against what will be measured, before anything runs, and against what the float model reached, before
+ * any stage does. @throws QtoolError naming the policy.
+ */
+function checkGates({ schedule, metrics, measure }: RunOptions, baseline?: readonly MetricResult[]): void {
   if (!measure) return;
-  for (const { gate: own, fallback, at } of schedule.stages)
-    for (const gate of [own, fallback])
-      if (gate && !metrics.some((m) => m.name === gate.metric))
-        throw new QtoolError(
-          'schedule',
-          `the ${gate === own ? 'gate' : 'fallback'}'s metric "${gate.metric}" is not measured on this data`,
-          {
-            at,
-            hint: `measured are: ${metrics.map((m) => m.name).join(', ') || 'none'}`,
-          },
-        );
+  for (const { gate, fallback, at } of schedule.stages)
+    for (const [limit, what] of [
+      [gate, 'gate'],
+      [fallback, 'fallback'],
+    ] as const) {
+      if (!limit) continue;
+      const metric = metrics.find(({ name }) => name === limit.metric);
+      if (!metric)
+        throw new QtoolError('schedule', `the ${what}'s metric "${limit.metric}" is not measured on this data`, {
+          at,
+          hint: `measured are: ${metrics.map((m) => m.name).join(', ') || 'none'}`,
+        });
+      const known = baseline?.find(({ name }) => name === limit.metric);
+      const facts = known ?? (metric.perfect === undefined ? undefined : { reference: metric.perfect });
+      const problem = facts && limitProblem(limit, facts);
+      if (problem !== undefined) throw new QtoolError('schedule', `${what}: ${problem}`, { at });
+    }
 }
 
 function nothingChanged(reports: readonly StageReport[]): string[] {

@@ -4,7 +4,7 @@ import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { assignNames, layerFacts, type LayerFact } from '../graph/names.ts';
 import { dimsOf, elementCount, tensorData, typeOf } from '../graph/tensor.ts';
-import type { Metric, MetricResult } from '../metrics/metric.ts';
+import { harmOf, type Metric, type MetricResult } from '../metrics/metric.ts';
 import { knapsack, type Choice } from '../numerics/knapsack.ts';
 import type { Pass } from '../passes/pass.ts';
 import { latency } from '../runtime/time.ts';
@@ -148,14 +148,6 @@ async function openProbe(options: SensitivityOptions, instruments: Instruments):
   };
 }
 
-/** How bad a metric is: its drop, or for one that is unbounded on the whole model (SQNR in dB) the noise beside the signal. */
-function dropOf({ value, drop, unit, higherIsBetter, reference }: MetricResult): number {
-  if (unit === 'dB') return value === Infinity ? 0 : 10 ** (-value / 10);
-  if (drop !== undefined && Number.isFinite(drop)) return drop;
-  const whole = reference ?? 0;
-  return higherIsBetter ? whole - value : value - whole;
-}
-
 async function sweep(
   { model, layers, levels, signal, log }: SensitivityOptions,
   probe: Probe,
@@ -171,7 +163,7 @@ async function sweep(
       const pruned = await probe.apply({ [name]: sparsity });
       if (pruned === model || pruned.graph === model.graph) break;
       const metric = await probe.measure(pruned);
-      points.push({ sparsity, value: metric.value, drop: dropOf(metric), costs: await probe.costs(pruned) });
+      points.push({ sparsity, value: metric.value, drop: harmOf(metric), costs: await probe.costs(pruned) });
       log({ kind: 'progress', done: (k + 1) / levels.length, text: `sparsity ${sparsity}` });
     }
     const same = points.every(({ costs }) => (costs.parameters ?? 1) >= 1);
@@ -226,7 +218,7 @@ async function solve(
     const reached = costs[unit] ?? 1;
     if (reached <= share + 1e-9 || round === 5) {
       const metric = await probe.measure(pruned);
-      const found = { value: metric.value, drop: dropOf(metric), costs };
+      const found = { value: metric.value, drop: harmOf(metric), costs };
       return { unit, target: share, levels: chosen, foretold: result.damage, ...found };
     }
     asked -= Math.max(reached - share, 0.002);

@@ -3,12 +3,15 @@ import { outputError } from '../analyze/layer_error.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
+import { layerName } from '../graph/query.ts';
+import type { MetricResult } from '../metrics/metric.ts';
 import type { PassContext, PassResult, Plan } from '../passes/pass.ts';
 import { openSession } from '../runtime/session.ts';
 import { latency } from '../runtime/time.ts';
 import type { Fallback, Stage } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
 import type { Instruments } from './context.ts';
+import { contradiction } from './contradiction.ts';
 import { collectingOnce, fallBack, withRaised } from './fallback.ts';
 import { judge, type GateResult } from './gate.ts';
 import type { Attempt, Measurement, StageReport, Verdict } from './report.ts';
@@ -51,7 +54,7 @@ export async function checkLoads(model: Model): Promise<void> {
 
 /**
  * Applies one stage to the state and decides what goes on: the new model, a weaker form of it (`retry`), or the old one
- * (`undo`, `stop`). A result that onnxruntime does not load counts as failed.
+ * (`undo`, `stop`). A result that onnxruntime does not load or run, or that quantizes what the pass left in float, counts as failed.
  */
 export async function runStage(
   stage: Stage,
@@ -66,7 +69,7 @@ export async function runStage(
   const known = new Map<string, unknown>();
   const contextOf = (memory: Map<string, unknown>): PassContext => {
     const context = tools.context({ plan: before.plan, twin: before.twin, memory, clock: stage.clock });
-    return stage.fallback ? collectingOnce(context, known) : context;
+    return stage.fallback ? collectingOnce(context, known) : { ...context, cache: known };
   };
   const attempt = async (passOptions: unknown): Promise<Tried> => {
     const tried = await tryOnce(stage, passOptions, before, contextOf(new Map(old)), tools, options);
@@ -95,7 +98,6 @@ export async function runStage(
       stages: [...before.stages, stage.index],
     };
   }
-  const { gate } = stage;
   const report: StageReport = {
     index: stage.index,
     instance: stage.instance,
@@ -104,7 +106,7 @@ export async function runStage(
     epoch: stage.clock.epoch,
     at: stage.at,
     options: stage.options,
-    gate: gate && { metric: gate.metric, maxDrop: gate.maxDrop, relative: gate.relative, onFail: gate.onFail },
+    gate: stage.gate,
     attempts,
     measurement: state.measurement,
     verdict,
@@ -135,22 +137,40 @@ async function raiseLayers(
   { began, attempt, context, tools, before }: Raising,
 ): Promise<{ readonly tried: Tried; readonly passed: boolean }> {
   const fallback = stage.fallback as Fallback;
-  const bits = (stage.options as { readonly bits_weights?: unknown }).bits_weights;
+  const { bits_weights: bits, bits_activations: wide } = stage.options as {
+    readonly bits_weights?: unknown;
+    readonly bits_activations?: unknown;
+  };
   const layers = [...new Set(first.result.changed.map((note) => note.layer))];
+  const readers = typeof wide === 'number' && wide < 16 ? onePerValue(layers, first.result.twin ?? before.model) : [];
   const { best, notes, passed, why } = await fallBack(first, fallback, {
     layers,
+    readers,
     bits: typeof bits === 'number' ? bits : null,
     attempt: (raised) => attempt(withRaised(stage.options, raised)),
     damage: async (raised) => {
       const { model } = await stage.pass.apply(before.model, withRaised(stage.options, raised), context);
-      if ((await refusal(model)) !== undefined) return Infinity;
-      return outputError(before.model, model, () => tools.calibration(damageSamples), context.signal);
+      let damage = Infinity;
+      await refusal(async () => {
+        damage = await outputError(before.model, model, () => tools.calibration(damageSamples), context.signal);
+      });
+      return damage;
     },
     seconds: () => (Date.now() - began) / 1000,
     progress: (done, text) => context.progress(done, text),
   });
   const result = { ...best.result, notes: [...(best.result.notes ?? []), ...notes] };
+  if (best.result.changed.length === 0) {
+    const text = 'fallback found nothing that holds but the float model: no layer can stay quantized';
+    return { tried: { ...best, result, attempt: { ...best.attempt, passed: false }, why: text }, passed: false };
+  }
   return { tried: best === first && notes.length === 0 ? first : { ...best, result, why }, passed };
+}
+
+/** Of the values that layers read, the first layer that reads each. */
+function onePerValue(layers: readonly string[], { graph }: Model): string[] {
+  const reads = new Map(graph.node.map((node) => [layerName(node), node.input[0]]));
+  return layers.filter((layer, i) => layers.findIndex((other) => reads.get(other) === reads.get(layer)) === i);
 }
 
 async function onFailure(
@@ -192,16 +212,25 @@ async function tryOnce(
   const { memory } = context;
   const result = await pass.apply(before.model, passOptions, context);
   const strength = pass.strength?.describe(passOptions) ?? '';
-  const refused = await refusal(result.model);
-  if (refused !== undefined)
-    return {
-      result,
-      memory,
-      attempt: { strength, measurement: undefined, passed: false },
-      why: `onnxruntime refuses the result: ${refused}`,
-    };
+  const failed = (why: string): Tried => ({
+    result,
+    memory,
+    attempt: { strength, measurement: undefined, passed: false },
+    why,
+  });
+  const refused = await refusal(() => checkLoads(result.model));
+  if (refused !== undefined) return failed(`onnxruntime refuses the result: ${refused}`);
+  if (pass.section === 'quantizers') {
+    const contradicted = await contradiction(before.model, result.model, result.skipped);
+    if (contradicted !== undefined) return failed(contradicted);
+  }
+  let metrics: readonly MetricResult[] = [];
+  if (options.measure) {
+    const fails = await refusal(async () => void (metrics = await tools.measure(result.preview ?? result.model)));
+    if (fails !== undefined) return failed(`the result does not run: ${fails}`);
+  }
   const measurement: Measurement = {
-    metrics: options.measure ? await tools.measure(result.preview ?? result.model) : [],
+    metrics,
     bytes: modelBytes(result.model),
     zeros: zeroShare(await withDecodedWeights(result.model)),
     latency: [],
@@ -213,9 +242,10 @@ async function tryOnce(
   return { result, memory, attempt: { strength, measurement, passed: judged.passed }, why: judged.why };
 }
 
-async function refusal(model: Model): Promise<string | undefined> {
+/** What onnxruntime says against a model while it loads or runs; undefined where it does. */
+async function refusal(work: () => Promise<void>): Promise<string | undefined> {
   try {
-    await checkLoads(model);
+    await work();
     return undefined;
   } catch (error) {
     if (error instanceof QtoolError && error.code === 'runtime') return error.message;

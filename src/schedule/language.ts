@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Section } from '../passes/pass.ts';
-import type { Fallback, Gate } from './types.ts';
+import type { Fallback, Gate, Limit } from './types.ts';
 
 /** Sections whose instances run, and Distiller's that only mean something while training. */
 const runningSections = ['pruners', 'quantizers', 'allocators', 'extensions'] as const satisfies Section[];
@@ -30,42 +30,88 @@ const limits = {
       z.number().min(0),
       z.string().regex(percent, "must be a number in the metric's unit, or a share such as '1%'"),
     ])
+    .optional()
     .describe("How much worse than the float model is allowed: in the metric's unit, or '1%' of the float value"),
+  min: z.number().optional().describe('The least value allowed, for metrics that are better when higher (sqnr in dB)'),
+  max: z.number().optional().describe('The largest value allowed, for metrics that are better when lower (mse)'),
 };
+const bounds = ['max_drop', 'min', 'max'] as const;
+type Written = { readonly metric: string } & { readonly [B in (typeof bounds)[number]]?: number | string | undefined };
 
-const gateSchema = z
-  .strictObject({
+/** A mapping with exactly one bound: in the parser, and for the JSON Schema. */
+function oneBound<T extends z.ZodType<Written>>(schema: T, description: string): T {
+  return schema
+    .superRefine((written, context) => {
+      const given = bounds.filter((key) => written[key] !== undefined);
+      if (given.length !== 1)
+        context.addIssue({
+          code: 'custom',
+          path: given.slice(1, 2),
+          message:
+            given.length === 0 ? `needs one of ${bounds.join(', ')}` : `takes one bound, and has ${given[0]} already`,
+        });
+    })
+    .meta({ description, oneOf: bounds.map((key) => ({ required: [key] })) });
+}
+
+const gateSchema = oneBound(
+  z.strictObject({
     ...limits,
     on_fail: z
       .enum(['undo', 'retry', 'stop', 'warn'])
       .default('stop')
       .describe('undo: go on without this stage; retry: weaken it until the gate holds; stop: end here; warn: go on'),
-  })
-  .describe('What a stage may cost');
+  }),
+  'What a stage may cost',
+);
 
 export const gateOrNone = z.union([gateSchema, z.literal('none')]).describe("A gate, or 'none'");
 
 /** The checked form of a gate; undefined for `none`. */
 export function toGate(gate: z.output<typeof gateOrNone>): Gate | undefined {
-  if (gate === 'none') return undefined;
-  return { ...toLimits(gate), onFail: gate.on_fail };
+  return gate === 'none' ? undefined : { ...toLimit(gate), onFail: gate.on_fail };
 }
 
-function toLimits({ metric, max_drop }: { readonly metric: string; readonly max_drop: number | string }) {
-  const share = typeof max_drop === 'string' ? Number(percent.exec(max_drop)?.[1]) / 100 : undefined;
-  return { metric, maxDrop: share ?? (max_drop as number), relative: share !== undefined };
+export function toLimit({ metric, max_drop, min, max }: Written): Limit {
+  if (min !== undefined) return { metric, min: Number(min) };
+  if (max !== undefined) return { metric, max: Number(max) };
+  const share = percent.exec(String(max_drop))?.[1];
+  return {
+    metric,
+    maxDrop: share === undefined ? Number(max_drop) : Number(share) / 100,
+    relative: share !== undefined,
+  };
 }
 
-const fallbackSchema = z
-  .strictObject({
+/** Why a limit can say nothing about a metric, given what the float model reaches; undefined where it can. */
+export function limitProblem(
+  limit: Limit,
+  { reference, higherIsBetter }: { readonly reference: number; readonly higherIsBetter?: boolean },
+): string | undefined {
+  const { metric } = limit;
+  if ('maxDrop' in limit) {
+    if (!Number.isFinite(reference))
+      return `${metric} of the float model is ${reference > 0 ? '∞' : reference}, so every drop from it is infinite: write a least value, as in "min: 25"`;
+    if (limit.relative && reference === 0)
+      return `${metric} of the float model is 0, and a share of that is nothing: write ${higherIsBetter === false ? 'a largest value, "max:"' : 'max_drop as a number'}`;
+    return undefined;
+  }
+  if (higherIsBetter === false && 'min' in limit) return `${metric} is better when lower: write "max:"`;
+  if (higherIsBetter === true && 'max' in limit) return `${metric} is better when higher: write "min:"`;
+  return undefined;
+}
+
+const fallbackSchema = oneBound(
+  z.strictObject({
     ...limits,
     time_budget: z.number().positive().optional().describe('Seconds after which the best so far is taken'),
-  })
-  .describe('Raise the layers that do most damage to more bits, or to float, until the metric holds');
+  }),
+  'Raise the layers and values that do most damage to more bits, or to float, until the metric holds',
+);
 
 /** The checked form of a fallback. */
 export function toFallback(fallback: z.output<typeof fallbackSchema>): Fallback {
-  return { ...toLimits(fallback), timeBudget: fallback.time_budget };
+  return { ...toLimit(fallback), timeBudget: fallback.time_budget };
 }
 
 const epoch = z.int().min(0);

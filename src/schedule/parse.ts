@@ -1,14 +1,16 @@
+import type { Metric } from '../metrics/metric.ts';
 import type { Pass } from '../passes/pass.ts';
 import { QtoolError } from '../util/error.ts';
 import { must } from '../util/must.ts';
 import { parsePattern } from '../util/pattern.ts';
 import { didYouMean } from '../util/suggest.ts';
+import { valueAt } from '../util/problems.ts';
 import { inspectYaml, readYaml, yamlError } from '../util/yaml.ts';
 import type { Problem, YamlDoc } from '../util/yaml.ts';
 import { maxSteps } from './epochs.ts';
 import { isRecord, policyFor, readInstances } from './instances.ts';
 import type { Instance } from './instances.ts';
-import { gateOrNone, isRunning, namesSchema, toGate, topKeys } from './language.ts';
+import { gateOrNone, isRunning, limitProblem, namesSchema, toGate, toLimit, topKeys } from './language.ts';
 import { readPolicies } from './policies.ts';
 import type { Application } from './policies.ts';
 import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
@@ -16,8 +18,8 @@ import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } fr
 /** What a schedule is checked against before any model is there. */
 export interface ScheduleContext {
   readonly passes: readonly Pass[];
-  /** Names of the metrics that a gate may name; not checked where left out. */
-  readonly metrics?: readonly string[] | undefined;
+  /** The metrics that a gate may name; not checked where left out. */
+  readonly metrics?: readonly Pick<Metric, 'name' | 'perfect'>[] | undefined;
 }
 
 /** Longer files take seconds to parse alone; those written by hand have a tenth of it. */
@@ -160,22 +162,32 @@ function patternProblem(pattern: string): string | undefined {
 function checkMetrics(
   doc: YamlDoc,
   applications: readonly Application[],
-  metrics: readonly string[] | undefined,
+  metrics: ScheduleContext['metrics'],
 ): Problem[] {
   if (metrics === undefined) return [];
+  const names = metrics.map(({ name }) => name);
   const paths = [
-    ['gate', 'metric'],
+    ['gate'],
     ...applications.flatMap(({ path }) => [
-      [path[0]!, path[1]!, 'gate', 'metric'],
-      [...path, 'fallback', 'metric'],
+      [...path.slice(0, 2), 'gate'],
+      [...path, 'fallback'],
     ]),
   ];
   return paths.flatMap((path) => {
-    const name = path.reduce<unknown>((value, key) => (value as Record<string, unknown> | undefined)?.[key], doc.value);
-    if (typeof name !== 'string' || metrics.includes(name)) return [];
-    return [
-      { path, message: `unknown metric "${name}"${didYouMean(name, metrics) || `; known: ${metrics.join(', ')}`}` },
-    ];
+    const written = valueAt(doc.value, path);
+    const name = valueAt(written, ['metric']);
+    if (typeof name !== 'string') return [];
+    const metric = metrics.find((one) => one.name === name);
+    if (metric === undefined)
+      return [
+        {
+          path: [...path, 'metric'],
+          message: `unknown metric "${name}"${didYouMean(name, names) || `; known: ${names.join(', ')}`}`,
+        },
+      ];
+    if (metric.perfect === undefined || valueAt(written, ['max_drop']) === undefined) return [];
+    const message = limitProblem(toLimit(written as Parameters<typeof toLimit>[0]), { reference: metric.perfect });
+    return message === undefined ? [] : [{ path: [...path, 'max_drop'], message, on: 'key' as const }];
   });
 }
 

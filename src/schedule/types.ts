@@ -4,22 +4,18 @@ import type { YamlDoc } from '../util/yaml.ts';
 /** What happens when a stage costs too much. */
 export type OnFail = 'undo' | 'retry' | 'stop' | 'warn';
 
-/** `maxDrop` in the metric's own unit (points for percentages, dB …) or, if `relative`, as a share of the float value. */
-export interface Gate {
-  readonly metric: string;
-  readonly maxDrop: number;
-  readonly relative: boolean;
-  readonly onFail: OnFail;
-}
+/**
+ * What a metric must hold: a drop against the float model, in the metric's own unit (points for percentages) or, if `relative`, as
+ * a share of the float value; or a least or a largest value.
+ */
+export type Limit = { readonly metric: string } & (
+  { readonly maxDrop: number; readonly relative: boolean } | { readonly min: number } | { readonly max: number }
+);
 
-/** How a quantizer raises layers to more bits or float until a metric holds. `maxDrop` as a gate's. */
-export interface Fallback {
-  readonly metric: string;
-  readonly maxDrop: number;
-  readonly relative: boolean;
-  /** Seconds; undefined: until it is done. */
-  readonly timeBudget: number | undefined;
-}
+export type Gate = Limit & { readonly onFail: OnFail };
+
+/** How a quantizer raises layers to more bits or float until a metric holds; `timeBudget` in seconds, undefined: until it is done. */
+export type Fallback = Limit & { readonly timeBudget: number | undefined };
 
 /** One application of one pass at one epoch: what the runner executes, in order. */
 export interface Stage {

@@ -64,7 +64,8 @@ describe('qtool sensitivity', () => {
     const parsed = parseSchedule(text, 'schedule.yaml', { passes });
     const { stages } = bindSchedule(parsed, { layers: layerFacts(model) });
     expect(stages[0]!.options).toEqual({ levels });
-    expect(stages[0]!.gate!.maxDrop).toBeGreaterThanOrEqual(Math.max(0, drop));
+    const gate = stages[0]!.gate!;
+    expect('maxDrop' in gate && gate.maxDrop).toBeGreaterThanOrEqual(Math.max(0, drop));
     const { model: pruned } = await levelPruner.apply(model, { levels }, testContext());
     const left = pruned.graph.initializer.reduce((n, t) => n + floatData(t).filter((v) => v !== 0).length, 0);
     expect(left / 47).toBeCloseTo(costs.parameters!, 12);

@@ -37,6 +37,13 @@ describe('openMetrics', () => {
     expect(await names('', false, [...classes, { type: 'float16' }])).toEqual(['sqnr', 'cosine']);
   });
 
+  it('adds what a gate asks for and the data allows', async () => {
+    const info = { kind: 'random', source: 'x', samples: 1, labelled: false, notes: [] } as const;
+    const data = { metrics: [], folder, validation: { info, async *samples() {} } };
+    const found = await openMetrics(data, [], ['agreement', 'top1', 'sqnr', 'agreement', 'unheard-of']);
+    expect(found.map(({ name }) => name)).toEqual(['sqnr', 'cosine', 'agreement']);
+  });
+
   it.each([
     ['metric: topp1', true, /d\.yaml:2:9 metric "topp1" is not known \(did you mean "top1"\?\); known: top1, top5/],
     [
@@ -73,7 +80,12 @@ describe('a metric module', () => {
        });`,
     );
     const [metric] = await open(`metric: { name: ${file}, scale: 10 }`);
-    expect(run(metric!, input)).toEqual({ name: 'worst', value: 30, unit: 'dB', higherIsBetter: false, samples: 2 });
+    // Its own value of the float model's outputs is what it is compared with.
+    const [facts, beside] = [
+      { unit: 'dB', higherIsBetter: false, samples: 2 },
+      { reference: 0, drop: 30 },
+    ];
+    expect(run(metric!, input)).toEqual({ name: 'worst', value: 30, ...facts, ...beside });
     expect(() => metric!.merge(metric!.start(), metric!.start())).toThrow(/metric worst cannot merge its parts/);
   });
 

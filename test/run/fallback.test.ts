@@ -2,31 +2,41 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { Dataset } from '../../src/data/types.ts';
 import { openData } from '../../src/data/open.ts';
+import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { readModel } from '../../src/graph/file.ts';
 import { layerFacts } from '../../src/graph/names.ts';
 import { modelInputs } from '../../src/graph/query.ts';
+import { makeTensor } from '../../src/graph/tensor.ts';
+import { sqnr } from '../../src/metrics/sqnr.ts';
 import { topK } from '../../src/metrics/topk.ts';
 import { passes } from '../../src/passes/index.ts';
 import { collectingOnce, fallBack, overridesText, withRaised, type Raised } from '../../src/run/fallback.ts';
 import { run } from '../../src/run/run.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
-import { testContext } from '../helpers/context.ts';
-import { smallConvNet } from '../helpers/models.ts';
+import { floats, testContext } from '../helpers/context.ts';
+import { noise, smallConvNet, weight } from '../helpers/models.ts';
 
 /** Points lost by each layer of a make-believe net in its asked width; 8 bits cost a tenth of that. */
 const loss: Readonly<Record<string, number>> = { a: 0.1, b: 3, c: 0.2, d: 2, e: 0.1, f: 1 };
 
-async function search(maxDrop: number, bits: number, { budget = Infinity, each = 1, base = 0 } = {}) {
+/** `culprit`: a value that costs 5 points unless its reader reads it in 16 bits. */
+async function search(
+  maxDrop: number,
+  bits: number,
+  { budget = Infinity, each = 1, base = 0, readers = [] as string[], culprit = '' } = {},
+) {
   let clock = 0;
   const tried: Raised[] = [];
   const drop = (raised: Raised): number => {
     const left = (layer: string): number => {
-      const to = raised[layer];
-      return to === undefined ? 1 : to.bits_weights === null ? 0 : 0.1;
+      const to = raised[layer]?.bits_weights;
+      return to === undefined ? 1 : to === null || to === 16 ? 0 : 0.1;
     };
-    return Object.keys(loss).reduce((sum, layer) => sum + (loss[layer] as number) * left(layer), base);
+    const lost = culprit !== '' && raised[culprit]?.bits_activations !== 16 ? 5 : 0;
+    return Object.keys(loss).reduce((sum, layer) => sum + (loss[layer] as number) * left(layer), base + lost);
   };
   const trial = (raised: Raised) => {
     const metric = { name: 'top1', value: 90 - drop(raised), reference: 90, drop: drop(raised), higherIsBetter: true };
@@ -38,6 +48,7 @@ async function search(maxDrop: number, bits: number, { budget = Infinity, each =
     { metric: 'top1', maxDrop, relative: false, timeBudget: Number.isFinite(budget) ? budget : undefined },
     {
       layers: Object.keys(loss),
+      readers,
       bits,
       attempt: async (raised) => {
         clock += each;
@@ -74,6 +85,18 @@ describe('fallBack', () => {
     const more = await search(0.4, 4);
     expect(more.raised).toMatchObject({ b: { bits_weights: null }, a: { bits_weights: 8 } });
     expect(Object.values(more.raised).filter((r) => r.bits_weights === null)).toHaveLength(1);
+  });
+
+  it('frees a value that no layer in float alone would free', async () => {
+    const readers = Object.keys(loss);
+    // 6.4 points of the weights, 5 of what enters c.
+    const one = await search(6.5, 8, { readers, culprit: 'c' });
+    expect(one.raised).toEqual({ c: { bits_activations: 16 } });
+    expect(one.passed).toBe(true);
+    // With c's own weights raised as well it gets 16 bits: in float it would read the value as it was.
+    const both = await search(0.05, 8, { readers, culprit: 'c' });
+    expect(both).toMatchObject({ passed: true, raised: { c: { bits_weights: 16, bits_activations: 16 } } });
+    expect(overridesText(one.raised)).toBe("overrides: { 'c': { bits_activations: 16 } }");
   });
 
   it('takes the best so far when the time is up, and where nothing holds', async () => {
@@ -172,7 +195,7 @@ policies:
     const parse = (asked: string, cls = 'WeightOnlyQuantizer') =>
       parseSchedule(text(asked).replace('WeightOnlyQuantizer, bits_weights: 2', cls), 's.yaml', {
         passes,
-        metrics: ['top1'],
+        metrics: [{ name: 'top1' }],
       });
     expect(() => parse('metric: top1')).toThrow('max_drop');
     expect(() => parse('metric: topl, max_drop: 1')).toThrow('did you mean');
@@ -183,5 +206,77 @@ policies:
       relative: true,
       timeBudget: 60,
     });
+  });
+});
+
+describe('a value with one channel that dwarfs the others', () => {
+  // conv1 makes channel 0 of its output 500 times as large, and conv2 does not read it: the other channels have hardly a code.
+  const [w1, w2] = [noise(1, 8 * 3 * 9, 0.3), noise(2, 8 * 8 * 9, 0.2)];
+  w1.subarray(0, 27).forEach((v, i) => (w1[i] = 500 * v));
+  for (let out = 0; out < 8; out++) for (let k = 0; k < 9; k++) w2[out * 72 + k] = 0;
+  const conv = (n: number, x: string, y: string) =>
+    makeNode('Conv', [x, `w${n}`], [y], { kernel_shape: [3, 3], pads: [1, 1, 1, 1] }, { name: `conv${n}` });
+  const model = makeModel({
+    inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+    outputs: [makeValue('y', 'float32', ['N', 8, 8, 8])],
+    nodes: [
+      conv(1, 'x', 'c1'),
+      makeNode('Relu', ['c1'], ['r1']),
+      conv(2, 'r1', 'c2'),
+      makeNode('Relu', ['c2'], ['r2']),
+      conv(3, 'r2', 'c3'),
+      makeNode('Relu', ['c3'], ['r3']),
+      conv(4, 'r3', 'y'),
+    ],
+    initializers: [
+      makeTensor('w1', 'float32', [8, 3, 3, 3], w1),
+      makeTensor('w2', 'float32', [8, 8, 3, 3], w2),
+      weight('w3', [8, 8, 3, 3], 3, 0.2),
+      weight('w4', [8, 8, 3, 3], 4, 0.2),
+    ],
+  });
+  const set: Dataset = {
+    info: { kind: 'random', source: 'noise', samples: 8, labelled: false, notes: [] },
+    async *samples(limit = 8) {
+      for (let i = 0; i < Math.min(8, limit); i++)
+        yield { id: String(i), feeds: { x: floats(noise(i, 192), [1, 3, 8, 8]) } };
+    },
+  };
+  let folder: string;
+  beforeAll(async () => void (folder = await mkdtemp(join(tmpdir(), 'qtool-fallback-'))));
+  afterAll(() => rm(folder, { recursive: true, force: true }));
+  const ran = async (min: number) => {
+    // 7 bits cannot saturate on any processor.
+    const scheduleText = `version: 1
+quantizers:
+  q: { class: PostTrainLinearQuantizer, bits_weights: 7 }
+policies:
+  - quantizer: { instance_name: q, fallback: { metric: sqnr, min: ${min} } }
+    epochs: [0]
+`;
+    const schedule = bindSchedule(parseSchedule(scheduleText, 's.yaml', { passes }), { layers: layerFacts(model) });
+    return run({
+      ...{ model, schedule, scheduleText, outDir: folder, signal: new AbortController().signal, metrics: [sqnr()] },
+      ...{ data: { calibration: set, validation: set, notes: [], metrics: [], folder, batchSize: 4 }, batchSize: 4 },
+      ...{ force: true, measure: true, latency: false, log: () => undefined },
+    });
+  };
+
+  it('is found: its reader alone is raised', async () => {
+    const { stages, result } = await ran(25);
+    expect(stages[0]?.attempts[0]?.measurement?.metrics[0]?.value).toBeLessThan(20);
+    expect(stages[0]?.verdict).toBe('retried');
+    expect(stages[0]?.notes.join('\n')).toContain("overrides: { 'conv2': { bits_activations: 16 } }");
+    expect(result.measurement.metrics[0]?.value).toBeGreaterThan(25);
+  });
+
+  it('is no success where only the float model holds', async () => {
+    const { stages, result, warnings } = await ran(200);
+    expect(stages[0]).toMatchObject({
+      verdict: 'undone',
+      why: 'fallback found nothing that holds but the float model: no layer can stay quantized',
+    });
+    expect(result.stages).toEqual([]);
+    expect(warnings).toEqual(['no stage was kept: the result is the float model']);
   });
 });

@@ -41,10 +41,21 @@ describe('judge', () => {
     expect(judge({ ...gate, maxDrop: 3.1 }, [top1]).why).toBe('top1 drop 2.00 points ≤ 3.10 points');
   });
 
-  it('turns round metrics that are better when lower, and derives the drop where a metric gives none', () => {
-    const mse: MetricResult = { name: 'mse', value: 0.5, unit: '', higherIsBetter: false, samples: 9, reference: 0.2 };
-    expect(judge({ ...gate, metric: 'mse', maxDrop: 0.25 }, [mse]).passed).toBe(false);
-    expect(judge({ ...gate, metric: 'mse', maxDrop: 0.31 }, [mse]).passed).toBe(true);
+  it('judges a value by its least or largest', () => {
+    const mse: MetricResult = { ...top1, name: 'mse', value: 5e-4, unit: '', reference: 0, drop: 5e-4 };
+    expect(judge({ metric: 'mse', max: 1e-3 }, [mse])).toMatchObject({ passed: true, why: 'mse 0.0005 ≤ 0.001' });
+    expect(judge({ metric: 'mse', max: 1e-4 }, [mse])).toMatchObject({ passed: false, why: 'mse 0.0005 > 0.0001' });
+    const sqnr: MetricResult = { ...top1, name: 'sqnr', value: -4.1, unit: 'dB', reference: Infinity, drop: Infinity };
+    expect(judge({ metric: 'sqnr', min: 25 }, [sqnr])).toMatchObject({
+      passed: false,
+      why: 'sqnr -4.10 dB < 25.00 dB',
+      excess: 29.1,
+    });
+    expect(judge({ metric: 'sqnr', min: -5 }, [sqnr])).toMatchObject({ passed: true, why: 'sqnr -4.10 dB ≥ -5.00 dB' });
+    // A model that differs in nothing is as good as one can be.
+    expect(judge({ metric: 'sqnr', min: 25 }, [{ ...sqnr, value: Infinity, drop: 0 }]).passed).toBe(true);
+    // Of a value the interval is its own, not the drop's.
+    expect(judge({ metric: 'top1', min: 90.5 }, [{ ...top1, interval: 1 }]).why).toContain('89.00 % to 91.00 %, holds');
   });
 
   it('fails a value that is no number, and refuses a metric that was not measured', () => {

@@ -58,7 +58,7 @@ async function quantized({ calibration = 'method: entropy', set = counted(24), .
     ...more,
   });
   return {
-    bytes: await readFile(join(outDir, 'model.onnx')),
+    bytes: report.result.path === undefined ? Buffer.alloc(0) : await readFile(report.result.path),
     notes: report.notes.filter((text) => text.includes('statistics')),
     read: set.read,
   };

@@ -38,6 +38,8 @@ const difference: Metric<Seen> = {
     unit: '',
     higherIsBetter: false,
     samples: elements,
+    reference: 0,
+    drop: error,
   }),
 };
 const metrics = [difference as Metric];

@@ -37,7 +37,7 @@ const recurrent: readonly LayerFact[] = ['enc', 'dec'].map((name, index) => ({
 
 function load(file: string): Schedule {
   const text = readFileSync(new URL(file, folder), 'utf8');
-  const parsed = parseSchedule(text, file, { passes, metrics: ['top1'] });
+  const parsed = parseSchedule(text, file, { passes, metrics: [{ name: 'top1' }] });
   const layers = file.startsWith('g2p') ? recurrent : resnet(file.startsWith('resnet56') ? 9 : 3);
   return bindSchedule(parsed, { layers });
 }

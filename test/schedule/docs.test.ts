@@ -5,7 +5,8 @@ import { fakePasses } from './passes.ts';
 
 const docs = readFileSync(new URL('../../docs/schedules.md', import.meta.url), 'utf8');
 const example = /```yaml\n(.*?)```/s.exec(docs)![1]!;
-const parse = (text: string) => parseSchedule(text, 'schedule.yaml', { passes: fakePasses, metrics: ['top1'] });
+const parse = (text: string) =>
+  parseSchedule(text, 'schedule.yaml', { passes: fakePasses, metrics: [{ name: 'top1' }] });
 
 describe('docs/schedules.md', () => {
   it('opens with a schedule that is right', () => {

@@ -2,7 +2,10 @@ import { parseSchedule } from '../../src/schedule/parse.ts';
 import { fakePasses } from './passes.ts';
 
 const parse = (text: string): unknown =>
-  parseSchedule(text, 's.yaml', { passes: fakePasses, metrics: ['top1', 'sqnr'] });
+  parseSchedule(text, 's.yaml', {
+    passes: fakePasses,
+    metrics: [{ name: 'top1' }, { name: 'sqnr', perfect: Infinity }],
+  });
 
 describe('a mistake', () => {
   const head = `pruners:
@@ -51,6 +54,21 @@ describe('a mistake', () => {
       'an argument of a training class',
       `lr_schedulers:\n  d: { class: StepLR, step_sise: 3, step_size: 3 }\n`,
       's.yaml:2:23 lr_schedulers.d.step_sise: unknown key (did you mean "step_size"?)',
+    ],
+    [
+      'a gate without a bound',
+      policy('epochs: [0], gate: { metric: top1 }'),
+      's.yaml:4:56 policies.0.gate: needs one of max_drop, min, max',
+    ],
+    [
+      'a gate of two bounds',
+      policy('epochs: [0], gate: { metric: top1, max_drop: 1, min: 90 }'),
+      's.yaml:4:90 policies.0.gate.min: takes one bound, and has max_drop already',
+    ],
+    [
+      'a drop of what has no bound',
+      policy('epochs: [0], gate: { metric: sqnr, max_drop: 1 }'),
+      's.yaml:4:72 policies.0.gate.max_drop: sqnr of the float model is ∞, so every drop from it is infinite: write a least value, as in "min: 25"',
     ],
     [
       'a stage after the last one',

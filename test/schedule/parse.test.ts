@@ -3,7 +3,10 @@ import type { ParsedSchedule } from '../../src/schedule/types.ts';
 import { fakePasses } from './passes.ts';
 
 const parse = (text: string): ParsedSchedule =>
-  parseSchedule(text, 's.yaml', { passes: fakePasses, metrics: ['top1', 'sqnr'] });
+  parseSchedule(text, 's.yaml', {
+    passes: fakePasses,
+    metrics: [{ name: 'top1' }, { name: 'sqnr', perfect: Infinity }],
+  });
 
 const design = `version: 1
 pruners:

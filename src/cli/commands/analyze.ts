@@ -5,7 +5,6 @@ import { sqnrAllocator } from '../../passes/allocate/sqnr.ts';
 import type { PassContext } from '../../passes/pass.ts';
 import { analysisText, proposalYaml, type AnalysisReport } from '../../report/analysis.ts';
 import { openInstruments } from '../../run/context.ts';
-import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { dataOptions, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
@@ -52,6 +51,6 @@ export async function analyze(path: string, options: AnalyzeCommandOptions, call
       await instruments.close();
     }
   }).finally(() => progress.close());
-  call.answer(report, () => analysisText(printableAll(report), call.paint, call.width));
+  call.answer(report, () => analysisText(report, call.paint, call.width));
   return exit.ok;
 }

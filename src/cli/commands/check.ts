@@ -1,5 +1,4 @@
 import { planObject, planText } from '../../report/plan.ts';
-import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { loadSchedule, openModel } from '../load.ts';
@@ -16,6 +15,6 @@ export async function check(schedule: string, options: CheckOptions, call: Call)
   const file = await findSchedule(schedule);
   const model = options.model === undefined ? undefined : await openModel(options.model);
   const plan = await loadSchedule(file, model, undefined, await findTarget(options.target));
-  call.answer(planObject(plan), () => planText(printableAll(plan), call.paint, call.width));
+  call.answer(planObject(plan), () => planText(plan, call.paint, call.width));
   return exit.ok;
 }

@@ -10,11 +10,9 @@ import { modelBytes } from '../../graph/file.ts';
 import type { Model } from '../../graph/model.ts';
 import { describeValue, modelInputs } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
-import type { MetricResult } from '../../metrics/metric.ts';
 import { evalText, type EvalReport } from '../../report/eval.ts';
 import { measure } from '../../runtime/measure.ts';
 import { latency, type Latency } from '../../runtime/time.ts';
-import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { dataOptions, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
@@ -62,8 +60,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
       reference: reference && sizeOf(reference),
       data: data.validation.info,
       measurement: {
-        // Without a reference the drop would be that of the model against itself.
-        metrics: reference ? results : results.map(alone),
+        metrics: results,
         bytes: modelBytes(model),
         zeros: zeroShare(await withDecodedWeights(model)),
         latency: timed,
@@ -76,7 +73,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
       ],
     };
   }).finally(() => progress.close());
-  call.answer(report, () => evalText(printableAll(report), call.paint, call.width));
+  call.answer(report, () => evalText(report, call.paint, call.width));
   return exit.ok;
 }
 
@@ -92,8 +89,4 @@ async function time(
 
 function sizeOf(model: Model): { path: string; bytes: number } {
   return { path: model.path ?? '', bytes: modelBytes(model) };
-}
-
-function alone({ drop: _drop, dropInterval: _interval, reference: _reference, ...own }: MetricResult): MetricResult {
-  return own;
 }

@@ -11,7 +11,6 @@ import { describeValue, modelInputs } from '../../graph/query.ts';
 import { inspectText, type InspectReport } from '../../report/inspect.ts';
 import { inferShapes } from '../../runtime/shapes.ts';
 import { QtoolError } from '../../util/error.ts';
-import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { openModel } from '../load.ts';
@@ -42,7 +41,7 @@ export async function inspect(path: string, options: InspectOptions, call: Call)
     ops: countOps(model),
     notes: [...guesses(model, options), ...notes],
   };
-  call.answer(report, () => inspectText(printableAll(report), call.paint, call.width));
+  call.answer(report, () => inspectText(report, call.paint, call.width));
   return exit.ok;
 }
 

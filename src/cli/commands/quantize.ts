@@ -6,7 +6,6 @@ import { planObject, planText } from '../../report/plan.ts';
 import { textReport } from '../../report/text.ts';
 import { run as realRun, type RunOptions } from '../../run/run.ts';
 import type { RunReport } from '../../run/report.ts';
-import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
@@ -45,15 +44,13 @@ export async function quantize(
   const target = await findTarget(options.target);
   const model = await openModel(path);
   const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
-  const metrics = await openMetrics(data, model.graph.output.map(describeValue));
-  const schedule = await loadSchedule(
-    file,
-    model,
-    metrics.map((metric) => metric.name),
-    target,
-  );
+  // What a gate asks for is measured, whether the data's config names it or not.
+  const { stages } = await loadSchedule(file);
+  const asked = stages.flatMap(({ gate, fallback }) => [gate, fallback]).flatMap((limit) => limit?.metric ?? []);
+  const metrics = await openMetrics(data, model.graph.output.map(describeValue), asked);
+  const schedule = await loadSchedule(file, model, metrics, target);
   if (options.dryRun === true) {
-    call.answer(planObject(schedule), () => planText(printableAll(schedule), call.paint, call.width));
+    call.answer(planObject(schedule), () => planText(schedule, call.paint, call.width));
     return exit.ok;
   }
   const made = target === undefined ? '' : `# made with --target ${options.target}\n`;
@@ -78,9 +75,7 @@ export async function quantize(
       render: (finished) => ({ html: htmlReport(finished) }),
     }),
   ).finally(() => progress.close());
-  call.answer(report, () =>
-    textReport({ ...printableAll(report), schedule: report.schedule }, { paint: call.paint, width: call.width }),
-  );
+  call.answer(report, () => textReport(report, { paint: call.paint, width: call.width }));
   return exitOf(report);
 }
 

@@ -11,7 +11,6 @@ import { sensitivity, sensitivityUnits, type SensitivityOptions, type Sensitivit
 import { QtoolError } from '../../util/error.ts';
 import { jsonText } from '../../util/json.ts';
 import { didYouMean } from '../../util/suggest.ts';
-import { printableAll } from '../../util/printable.ts';
 import type { Call } from '../call.ts';
 import { dataOptions, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
@@ -72,7 +71,7 @@ export async function sensitivityCommand(
     if (report.solution)
       await writeFile(join(options.output, 'schedule.yaml'), `${solutionYaml(report, report.solution)}\n`);
   }
-  call.answer(report, () => sensitivityText(printableAll(report), call.paint, call.width));
+  call.answer(report, () => sensitivityText(report, call.paint, call.width));
   return exit.ok;
 }
 

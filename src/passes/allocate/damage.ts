@@ -1,7 +1,7 @@
 import type { Model } from '../../graph/model.ts';
-import type { MetricResult } from '../../metrics/metric.ts';
+import { harmOf, type MetricResult } from '../../metrics/metric.ts';
 import { QtoolError } from '../../util/error.ts';
-import type { PassContext } from '../pass.ts';
+import type { Judge, PassContext, StageContext } from '../pass.ts';
 import { dB, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
 import { withRounded } from './rounded.ts';
@@ -40,11 +40,11 @@ export function damageTable(
 }
 
 /**
- * What was measured before for the same model object and settings, from the memory of the pass instance: another budget needs no
- * other measurement.
+ * What was measured before for the same model object and settings, by the pass instance or in another try of the stage: another
+ * budget needs no other measurement.
  */
 export async function remembered<T>(
-  { memory }: PassContext,
+  { memory, cache }: StageContext,
   name: string,
   model: Model,
   settings: readonly unknown[],
@@ -52,11 +52,12 @@ export async function remembered<T>(
   measure: () => Promise<T>,
 ): Promise<T> {
   const key = JSON.stringify([settings, layers.map((layer) => [layer.name, layer.widths])]);
-  const known = memory.get(name) as { model: Model; key: string; value: T } | undefined;
-  if (known?.model === model && known.key === key) return known.value;
-  const value = await measure();
-  memory.set(name, { model, key, value });
-  return value;
+  const stores = [memory, ...(cache ? [cache] : [])];
+  const all = stores.map((store) => store.get(name) as { model: Model; key: string; value: T } | undefined);
+  const known = all.find((one) => one?.model === model && one.key === key);
+  const found = known ?? { model, key, value: await measure() };
+  for (const store of stores) store.set(name, found);
+  return found.value;
 }
 
 async function measuredTable(
@@ -117,7 +118,7 @@ async function outputDamage(ctx: PassContext, float: Model, samples: number): Pr
   };
 }
 
-async function metricDamage(ctx: PassContext, float: Model, name: string): Promise<Measure> {
+async function metricDamage(ctx: Judge, float: Model, name: string): Promise<Measure> {
   const read = async (model: Model): Promise<MetricResult> => {
     const { metrics } = await ctx.measure(model);
     const found = metrics.find((m) => m.name === name);
@@ -126,14 +127,14 @@ async function metricDamage(ctx: PassContext, float: Model, name: string): Promi
       hint: `measured are: ${['output', ...metrics.map((m) => m.name)].join(', ')}`,
     });
   };
-  const { value, unit, higherIsBetter } = await read(float);
-  const points = unit === '%' ? ' points' : unit === '' ? '' : ` ${unit}`;
+  const whole = await read(float);
+  const base = harmOf(whole);
+  const noise = whole.reference === Infinity;
+  const points = noise ? ' of the signal' : whole.unit === '%' ? ' points' : whole.unit && ` ${whole.unit}`;
+  const text = (damage: number): string => `${noise ? damage.toExponential(1) : damage.toFixed(2)}${points}`;
   return {
-    async of(model) {
-      const got = (await read(model)).value;
-      return higherIsBetter ? value - got : got - value;
-    },
-    text: (damage) => `${damage.toFixed(2)}${points}`,
-    sum: (damage) => `expected drop of ${name} ${damage.toFixed(2)}${points} from weights alone`,
+    of: async (model) => harmOf(await read(model)) - base,
+    text,
+    sum: (damage) => `expected ${noise ? 'noise' : 'drop'} of ${name} ${text(damage)} from weights alone`,
   };
 }

@@ -56,7 +56,7 @@ export const staticQuantizer: Pass<StaticOptions> = {
   selectors: overrideSelectors,
   strength: {
     // Fewer bits are the stronger setting; 8 is the mildest that still runs on integer kernels.
-    levels: (o) => [...Array(9 - (o.bits_weights ?? 8)).keys()].map((i) => 1 - i / 8),
+    levels: (o) => [...Array(Math.max(0, 9 - (o.bits_weights ?? 8))).keys()].map((i) => 1 - i / 8),
     at: (o, t) => ({
       ...o,
       bits_weights: o.bits_weights === null ? null : Math.min(8, o.bits_weights + Math.round((1 - t) * 8)),

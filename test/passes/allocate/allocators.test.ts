@@ -166,6 +166,8 @@ describe('allocate/sensitivity', () => {
       const metric = {
         name: 'top1',
         value: 90 - changed('dw.weight'),
+        reference: 90,
+        drop: changed('dw.weight'),
         unit: '%',
         higherIsBetter: true,
         samples: 9,

@@ -1,0 +1,51 @@
+import type { Batch } from '../data/types.ts';
+import type { Model } from '../graph/model.ts';
+import { sqnr } from '../metrics/sqnr.ts';
+import { measure } from '../runtime/measure.ts';
+import { saturates } from '../runtime/processor.ts';
+import { QtoolError } from '../util/error.ts';
+import type { LayerReport, Levels } from './report.ts';
+
+/** A few samples tell a wrong graph from a right one. */
+const levelSamples = 8;
+
+/** Runs a model at both levels. Undefined where it has no outputs of floats, or does not run at one of them. */
+export async function optimizationLevels(
+  model: Model,
+  float: Model,
+  batches: (samples: number) => AsyncIterable<Batch>,
+  signal: AbortSignal,
+): Promise<Levels | undefined> {
+  const at = async (optimization: 'disabled' | 'all') =>
+    (await measure(model, float, batches(levelSamples), [sqnr()], { optimization, signal }))[0];
+  try {
+    const [disabled, all] = [await at('disabled'), await at('all')];
+    return disabled && all && { samples: all.samples, disabled: disabled.value, all: all.value };
+  } catch (error) {
+    if (error instanceof QtoolError && error.code !== 'cancelled') return undefined;
+    throw error;
+  }
+}
+
+/** dB that the levels may differ by, and above which no difference is worth a word: rounding of float alone makes some there. */
+const [allowed, negligible] = [1, 50];
+
+/** Says that a model is another one when it is optimized, and why as far as that is known; undefined where it is not. */
+export async function levelWarning(
+  { disabled, all, samples }: Levels,
+  layers: readonly LayerReport[],
+): Promise<string | undefined> {
+  const [low, high] = [Math.min(disabled, all), Math.max(disabled, all)];
+  // NaN at one level only is a difference as well.
+  if (Number.isNaN(low) ? Number.isNaN(disabled) === Number.isNaN(all) : high - low <= allowed || low >= negligible)
+    return undefined;
+  const integer = layers.some(({ kernel }) => kernel === 'integer');
+  const cause =
+    all < disabled && integer && (await saturates())
+      ? 'this processor has no VNNI, where sums of 8-bit products saturate: quantize with --target auto'
+      : layers.some(({ why }) => why.includes('MatMulNBits'))
+        ? 'MatMulNBits, which onnxruntime runs there, rounds activations to 8 bits'
+        : 'onnxruntime makes another model of it: look at the layers of lowest SQNR';
+  const dB = (value: number): string => (Number.isFinite(value) ? `${value.toFixed(1)} dB` : String(value));
+  return `the outputs have an SQNR of ${dB(all)} as onnxruntime runs the model, but of ${dB(disabled)} with its graph optimizations off (${samples} samples): ${cause}`;
+}
