@@ -4,9 +4,9 @@ import { consumers } from '../../graph/query.ts';
 import { diagonalOfInverse } from '../../numerics/obs.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import { applyMask, globalLevelMasks, type Mask } from '../../numerics/sparsity.ts';
-import type { LayerGram } from '../gram.ts';
+import type { Moments } from '../moments.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { eachMatrix, gramSites, siteGrams, type GramSite } from './columns.ts';
+import { eachMatrix, gramSites, siteMoments, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
 import { pruneSites, weightNames, weightSelectors, withWeights, zerosNote } from './masks.ts';
 
@@ -86,12 +86,12 @@ async function lossScores(
   usable: readonly GramSite[],
   { criterion, samples, damping }: GlobalOptions,
 ): Promise<Float32Array[]> {
-  const grams = await siteGrams(ctx, model, usable, samples);
+  const grams = await siteMoments(ctx, model, usable, samples);
   return usable.map((usage, i) => {
-    const gram = grams[i] as LayerGram;
+    const gram = grams[i] as Moments;
     const { size } = gram;
     let power = 0;
-    const losses = eachMatrix(usage, gram, (matrix, [rows, cols], group) => {
+    const losses = eachMatrix(usage, (matrix, [rows, cols], group) => {
       const hessian = gram.gram.slice(group * size * size, (group + 1) * size * size);
       power += outputPower(matrix, rows, cols, hessian);
       const price =

@@ -2,8 +2,8 @@ import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import type { LayerGram } from '../gram.ts';
-import { eachMatrix, gramSites, siteGrams, type GramSite } from './columns.ts';
+import type { Moments } from '../moments.ts';
+import { eachMatrix, gramSites, siteMoments, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
 import { levelStrength, pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
 
@@ -86,9 +86,9 @@ async function updated(
     const { site } = usage;
     ctx.signal.throwIfAborted();
     ctx.progress(i / usable.length, `pruning ${site.name}`);
-    const [gram] = (await siteGrams(ctx, current, [usage], samples)) as [LayerGram];
+    const [gram] = (await siteMoments(ctx, current, [usage], samples)) as [Moments];
     const { size } = gram;
-    const data = eachMatrix(usage, gram, (matrix, shape, group) => {
+    const data = eachMatrix(usage, (matrix, shape, group) => {
       const hessian = gram.gram.slice(group * size * size, (group + 1) * size * size);
       return sparsegpt(matrix, shape, hessian, asked(site)).weights;
     });
