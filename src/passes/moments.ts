@@ -168,7 +168,7 @@ export function openMoments(layer: Linear, o: MomentOptions): OpenMoments {
         part = openPart(key, graph, layer, tensors);
       }
       const rows = tensors.get('hat')?.dims[0] ?? 0;
-      for (let from = 0; from < rows; ) {
+      for (let from = 0; from < rows;) {
         const take = Math.min(rows - from, part.capacity - part.filled);
         for (const [name, { data }] of tensors) {
           const room = given(part.rooms.get(name), name).data;

@@ -76,7 +76,8 @@ export function openSums(layer: Linear, o: MomentOptions): Sums {
       const first = Math.floor(r / rows) * size;
       const [dr, tr] = [d[r] as number, targetSum[r] as number];
       for (let j = first; j < first + size; j++, at++)
-        target[at] = (target[at] as number) + dr * ((sum[j] as number) + count * (c[j] as number)) + tr * (c[j] as number);
+        target[at] =
+          (target[at] as number) + dr * ((sum[j] as number) + count * (c[j] as number)) + tr * (c[j] as number);
       if (power.length > 0) power[r] = (power[r] as number) + dr * (2 * tr + count * dr);
     }
     for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + count * (c[i] as number);

@@ -41,7 +41,9 @@ async function apply(model: Model, o: BiasOptions, ctx: PassContext): Promise<Pa
   const layers = found.layers.filter((layer) => layer.bias);
   const skipped: Note[] = [
     ...found.skipped,
-    ...found.layers.filter((layer) => !layer.bias).map(({ name }) => ({ layer: name, text: 'has no bias of its own to correct' })),
+    ...found.layers
+      .filter((layer) => !layer.bias)
+      .map(({ name }) => ({ layer: name, text: 'has no bias of its own to correct' })),
   ];
   const changed: Note[] = [];
   const correct = (current: Model, layer: QuantizedLayer, sums: Moments): Model => {
@@ -53,7 +55,12 @@ async function apply(model: Model, o: BiasOptions, ctx: PassContext): Promise<Pa
     return next;
   };
   if (o.method === 'analytic') {
-    const requests = layers.map(({ twin: node, dims, weights }) => ({ node, dims, weights, input: node.input[0] ?? '' }));
+    const requests = layers.map(({ twin: node, dims, weights }) => ({
+      node,
+      dims,
+      weights,
+      input: node.input[0] ?? '',
+    }));
     const sums = await layerMoments(ctx, twin, requests, { samples: o.samples, products: false });
     const corrected = layers.reduce((now, layer, i) => correct(now, layer, given(sums[i], layer.name)), model);
     return { model: corrected, changed, skipped };

@@ -148,6 +148,8 @@ function withMean(
   const shift = Float64Array.from(now.sum, (s, c) => (float.sum[c] as number) / float.count - s / now.count);
   const bias = floatData(tensor).map((b, c) => b + (shift[c] as number));
   const most = shift.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
-  const next = edit(model, (draft) => draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dimsOf(tensor), bias)));
+  const next = edit(model, (draft) =>
+    draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dimsOf(tensor), bias)),
+  );
   return { model: next, text: `bias moved by up to ${Number(most.toPrecision(3))}` };
 }

@@ -76,7 +76,19 @@ export function roundingProblem(
   const power = outputPower({ groups, rows, size, exact, scale, gram });
   for (let i = 0; i < gram.length; i++) gram[i] = (gram[i] as number) / power;
   for (let i = 0; i < total; i++) target[i] = (target[i] as number) / power;
-  return { groups, rows, size, ...codeBounds(nearest, layer.zeroPoint), scale, least, exact, nearest, frozen, gram, target };
+  return {
+    groups,
+    rows,
+    size,
+    ...codeBounds(nearest, layer.zeroPoint),
+    scale,
+    least,
+    exact,
+    nearest,
+    frozen,
+    gram,
+    target,
+  };
 }
 
 /** The float layer's mean output power, which the error is measured in: the mean of w G wᵀ. */

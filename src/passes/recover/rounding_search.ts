@@ -99,9 +99,8 @@ function openRow(p: RoundingProblem, r: number, gram: Float64Array, lattice: Lat
 function withScale(row: Row, o: SearchOptions): Trial {
   // Few levels gain from clipping; many only from a grid that happens to suit the weights.
   const [low, high] = row.qmax <= 7 ? [0.6, 1.1] : row.qmax <= 31 ? [0.75, 1.05] : [0.9, 1.02];
-  const grid = Array.from(
-    { length: o.scales },
-    (_, i) => Math.max(row.least, row.scale * low * (high / low) ** (i / Math.max(1, o.scales - 1))),
+  const grid = Array.from({ length: o.scales }, (_, i) =>
+    Math.max(row.least, row.scale * low * (high / low) ** (i / Math.max(1, o.scales - 1))),
   );
   let best = row.round(row.pick([...grid, row.scale]), o.paths);
   for (let i = 0; i < 2; i++) {

@@ -41,13 +41,7 @@ export async function siteProblems(
 }
 
 /** min ‖W₀X − WX‖² + λ‖W − W₀‖², whose solution is W₀ until columns go. */
-function ownProblem(
-  moments: Moments,
-  group: number,
-  own: Float64Array,
-  ridge: number,
-  centred: boolean,
-): Problem {
+function ownProblem(moments: Moments, group: number, own: Float64Array, ridge: number, centred: boolean): Problem {
   const { rows, size, count } = moments;
   const gram = new Float64Array(size * size);
   const mean = (i: number): number => (centred ? (moments.sum[group * size + i] as number) / count : 0);

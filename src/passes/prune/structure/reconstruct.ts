@@ -90,12 +90,7 @@ export async function refitLayer(
 }
 
 /** The float value to reproduce, and which of its channels are left. */
-export function targetOf(
-  site: Site,
-  channels: Channels,
-  removed: ReadonlySet<number>,
-  shortcuts: boolean,
-): Target {
+export function targetOf(site: Site, channels: Channels, removed: ReadonlySet<number>, shortcuts: boolean): Target {
   const value = shortcuts && site.shortcut ? site.shortcut.sum : site.y;
   const dims = channels.dims.get(value) ?? [];
   const axis = isOp(site.node, 'Conv') ? 1 : dims.length - 1;
@@ -179,7 +174,10 @@ function withLayer(model: Model, site: Site, weights: Float64Array, bias: Float6
     if (!bias) return;
     const tensor = makeTensor(`${site.layer}_bias`, 'float32', [bias.length], Float32Array.from(bias));
     if (site.bias) return draft.replace(site.bias, tensor);
-    const node = given(draft.nodes().find((n) => n.output[0] === site.y), site.layer);
+    const node = given(
+      draft.nodes().find((n) => n.output[0] === site.y),
+      site.layer,
+    );
     draft.update(node, { input: [...node.input.slice(0, 2), draft.add(tensor.name, tensor)] });
   });
 }
