@@ -10,9 +10,9 @@ export interface Linear {
   readonly dims: readonly number[];
 }
 
-function viewOf({ node, dims }: Linear): { readonly view: RowView; readonly groups: number } {
+function viewOf({ node, dims }: Linear): { readonly view: RowView; readonly groups: number; readonly turned: boolean } {
   const axes = given(productOf(node)?.axes(node, 1, dims.length), `the axes of the weight of ${node.op_type}`);
-  return { view: axesView(dims, axes), groups: axes.groups };
+  return { view: axesView(dims, axes), groups: axes.groups, turned: axes.out[0] !== 0 };
 }
 
 /** Groups, outputs of a group and weights of an output (K); `turned` where the weight lies as [K, outputs]. */
@@ -22,8 +22,8 @@ export function linearSizes(layer: Linear): {
   readonly size: number;
   readonly turned: boolean;
 } {
-  const { view, groups } = viewOf(layer);
-  return { groups, rows: view.rows / groups, size: view.columns, turned: !view.plain };
+  const { view, groups, turned } = viewOf(layer);
+  return { groups, rows: view.rows / groups, size: view.columns, turned };
 }
 
 /** A weight as [outputs, K] row-major, K in the order of its own elements, in double precision. */

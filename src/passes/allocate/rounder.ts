@@ -8,7 +8,6 @@ import { hasMoments, layerMoments, type Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
 import { meanError, polish, roundingProblem, toCodes } from '../recover/rounding_problem.ts';
 import type { QuantizedLayer } from '../recover/sites.ts';
-import { scaleAxis } from '../quantize/params.ts';
 import { plannedFormat, type PlannedLayer } from './layers.ts';
 import { roundingParams, roundLayer, type RoundedLayer, type Scales } from './rounded.ts';
 
