@@ -44,8 +44,8 @@ function refusal(node: NodeProto, { name, dims }: PruneSite): string | undefined
 /** Columns of one reader are rows of the other: their inputs cannot be summed up. */
 function mixed(nodes: readonly NodeProto[], { dims }: PruneSite): string | undefined {
   const [form, ...others] = nodes.map((node) => JSON.stringify(linearSizes({ node, dims })));
-  const names = nodes.map(layerName).join('", "');
-  return others.every((other) => other === form) ? undefined : `"${names}" read it in different orientations`;
+  const names = nodes.map((node) => `"${layerName(node)}"`).join(', ');
+  return others.every((other) => other === form) ? undefined : `${names} read it in different orientations`;
 }
 
 /** Second moments of the inputs of each weight's layers, summed over the layers that share it; in order of the sites. */

@@ -59,7 +59,11 @@ async function apply(model: Model, o: GlobalOptions, ctx: PassContext): Promise<
     return { model: withWeights(model, weights), changed, skipped: left, notes };
   }
   const shares = new Map(usable.map((usage, i) => [usage, shareOf(masks[i] as Mask)]));
-  const { model: refitted, changed } = await pruneInTurn(
+  const {
+    model: refitted,
+    changed,
+    skipped: unsolved,
+  } = await pruneInTurn(
     ctx,
     model,
     usable,
@@ -68,7 +72,7 @@ async function apply(model: Model, o: GlobalOptions, ctx: PassContext): Promise<
       sparsegpt(weights, shape, hessian, { share: shares.get(usage) ?? 0, damping: o.damping, at: usage.site.name })
         .mask,
   );
-  return { model: refitted, changed, skipped: left, notes };
+  return { model: refitted, changed, skipped: [...left, ...unsolved], notes };
 }
 
 function unread(model: Model, sites: ReturnType<typeof pruneSites>['sites']): ReturnType<typeof gramSites> {

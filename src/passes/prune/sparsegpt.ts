@@ -58,7 +58,11 @@ async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promi
     damping,
     at: name,
   });
-  const { model: pruned, changed } = o.refit
+  const {
+    model: pruned,
+    changed,
+    skipped: unsolved,
+  } = o.refit
     ? await pruneInTurn(
         ctx,
         model,
@@ -69,7 +73,7 @@ async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promi
             sparsegpt(weights, shape, hessian, asked(site)).mask,
       )
     : await updated(model, usable, o.samples, ctx, asked);
-  return { model: pruned, changed, skipped: [...skipped, ...unseen], notes };
+  return { model: pruned, changed, skipped: [...skipped, ...unseen, ...unsolved], notes };
 }
 
 /** As the paper has it: each weight that goes is made up for by the columns after it. */
@@ -79,7 +83,7 @@ async function updated(
   samples: number,
   ctx: PassContext,
   asked: (site: PruneSite) => Parameters<typeof sparsegpt>[3],
-): Promise<{ readonly model: Model; readonly changed: readonly Note[] }> {
+): ReturnType<typeof pruneInTurn> {
   const changed: Note[] = [];
   let current = model;
   for (const [i, usage] of usable.entries()) {
@@ -95,5 +99,5 @@ async function updated(
     current = withWeights(current, new Map([[site.name, data]]));
     changed.push(zerosNote(site, data));
   }
-  return { model: current, changed };
+  return { model: current, changed, skipped: [] };
 }

@@ -48,7 +48,11 @@ async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<P
       : levelMask(wandaScores(matrix, shape[1], norms), share, site.name);
   };
   if (o.refit) {
-    const { model: refitted, changed } = await pruneInTurn(
+    const {
+      model: refitted,
+      changed,
+      skipped: unsolved,
+    } = await pruneInTurn(
       ctx,
       model,
       usable,
@@ -62,7 +66,7 @@ async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<P
             site,
           ),
     );
-    return { model: refitted, changed, skipped: [...skipped, ...unseen], notes };
+    return { model: refitted, changed, skipped: [...skipped, ...unseen, ...unsolved], notes };
   }
   const grams = await siteMoments(ctx, model, usable, o.samples);
   const pruned = usable.map((usage, i) => {
