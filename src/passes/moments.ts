@@ -5,46 +5,11 @@ import { isOp, layerName } from '../graph/query.ts';
 import { QtoolError } from '../util/error.ts';
 import { given } from '../util/must.ts';
 import { momentGraph, outputDims, type MomentGraph } from './moments_graph.ts';
-import { openSums } from './moments_sums.ts';
+import { openSums, type MomentOptions, type Moments } from './moments_sums.ts';
 import type { PassContext } from './pass.ts';
 import { linearSizes, type Linear } from './rows.ts';
 
-/**
- * What a layer y = W x does to its data, as sums over all columns x of its im2col matrix: x has the order of the weight's own
- * elements [in/group, kh, kw] (or the K of a Gemm or MatMul), y is what the layer ought to give. With them any quadratic error of the
- * layer's output is a small matrix product: E‖y − W̃x‖² needs no data any more.
- *
- * The sums do not depend on how the samples were batched. Products are float32, of deviations from the means of the first sample, and
- * summed over a bounded number of columns; all else is double, so that a variance does not drown under a large mean.
- */
-export interface Moments {
-  readonly groups: number;
-  /** Outputs of one group. */
-  readonly rows: number;
-  /** K: weights of one output. */
-  readonly size: number;
-  readonly count: number;
-  /** Σ x xᵀ, [groups, K, K]. */
-  readonly gram: Float64Array;
-  /** Σ x, [groups, K]. */
-  readonly sum: Float64Array;
-  /** Σ y xᵀ, [outputs, K], Σ y and Σ y², [outputs]; empty where no target was asked for. Σ y² is of given targets only. */
-  readonly target: Float64Array;
-  readonly targetSum: Float64Array;
-  readonly power: Float64Array;
-  /** The sums over all positions, where only some are `count`ed: the mean error that is left is a small difference. */
-  readonly all: Pick<Moments, 'count' | 'sum' | 'targetSum'>;
-}
-
-/** What is summed up. */
-export interface MomentOptions {
-  /** What the layer ought to give: values that are brought, or these weights times the float input. */
-  readonly target?: 'given' | { readonly weights: Float32Array } | undefined;
-  /** false: sums only; `gram` and `target` stay empty. */
-  readonly products?: boolean | undefined;
-  /** How many positions of an image are enough: neighbours say much the same. All if not given. */
-  readonly positions?: number | undefined;
-}
+export type { MomentOptions, Moments } from './moments_sums.ts';
 
 /** A batch of a layer's data. */
 export interface MomentBatch {
@@ -153,7 +118,7 @@ export function openMoments(layer: Linear, o: MomentOptions): OpenMoments {
       );
     const grid = graph.grid(number++);
     if (!sums.started) sums.start(await ctx.compute(graph.model, { ...first(1), ...sums.shift(), ...grid }));
-    sums.add(await ctx.compute(graph.model, { ...first(filled), ...sums.shift(), ...grid }), graph, filled);
+    sums.add(await ctx.compute(graph.model, { ...first(filled), ...sums.shift(), ...grid }), graph.positions * filled);
     part.filled = 0;
   };
 

@@ -6,7 +6,7 @@ import { NodeCodec, type NodeProto, type TensorProto } from '../graph/proto.ts';
 import { isOp } from '../graph/query.ts';
 import { makeTensor } from '../graph/tensor.ts';
 import { convColumns, convGeometry, type Thinning } from './im2col.ts';
-import type { MomentOptions } from './moments.ts';
+import type { MomentOptions } from './moments_sums.ts';
 import { linearSizes, type Linear } from './rows.ts';
 
 /** The graph that sums up some samples of one shape; the number of samples is free. */

@@ -1,7 +1,42 @@
 import type { Feeds, Tensor } from '../data/types.ts';
-import type { MomentGraph } from './moments_graph.ts';
-import type { MomentOptions, Moments } from './moments.ts';
 import { linearSizes, readRows, type Linear } from './rows.ts';
+
+/**
+ * What a layer y = W x does to its data, as sums over all columns x of its im2col matrix: x has the order of the weight's own
+ * elements [in/group, kh, kw] (or the K of a Gemm or MatMul), y is what the layer ought to give. With them any quadratic error of the
+ * layer's output is a small matrix product: E‖y − W̃x‖² needs no data any more.
+ *
+ * The sums do not depend on how the samples were batched. Products are float32, of deviations from the means of the first sample, and
+ * summed over a bounded number of columns; all else is double, so that a variance does not drown under a large mean.
+ */
+export interface Moments {
+  readonly groups: number;
+  /** Outputs of one group. */
+  readonly rows: number;
+  /** K: weights of one output. */
+  readonly size: number;
+  readonly count: number;
+  /** Σ x xᵀ, [groups, K, K]. */
+  readonly gram: Float64Array;
+  /** Σ x, [groups, K]. */
+  readonly sum: Float64Array;
+  /** Σ y xᵀ, [outputs, K], Σ y and Σ y², [outputs]; empty where no target was asked for. Σ y² is of given targets only. */
+  readonly target: Float64Array;
+  readonly targetSum: Float64Array;
+  readonly power: Float64Array;
+  /** The sums over all positions, where only some are `count`ed: the mean error that is left is a small difference. */
+  readonly all: Pick<Moments, 'count' | 'sum' | 'targetSum'>;
+}
+
+/** What is summed up. */
+export interface MomentOptions {
+  /** What the layer ought to give: values that are brought, or these weights times the float input. */
+  readonly target?: 'given' | { readonly weights: Float32Array } | undefined;
+  /** false: sums only; `gram` and `target` stay empty. */
+  readonly products?: boolean | undefined;
+  /** How many positions of an image are enough: neighbours say much the same. All if not given. */
+  readonly positions?: number | undefined;
+}
 
 /** The running sums of one layer: of deviations from a shift, until they are finished. */
 export interface Sums {
@@ -11,7 +46,8 @@ export interface Sums {
   readonly started: boolean;
   /** Takes the means of what is summed here as the shift from now on. */
   start(got: Feeds): void;
-  add(got: Feeds, graph: MomentGraph, samples: number): void;
+  /** Adds the sums of samples that have so many positions altogether. */
+  add(got: Feeds, positions: number): void;
   finish(): Moments;
 }
 
@@ -38,7 +74,7 @@ export function openSums(layer: Linear, o: MomentOptions): Sums {
       if (o.target) d.set(floatsOf(got.targetSum).map((s) => s / first));
       started = true;
     },
-    add(got, graph, samples) {
+    add(got, more) {
       for (const [into, name] of [
         [gram, 'gram'],
         [sum, 'sum'],
@@ -52,7 +88,7 @@ export function openSums(layer: Linear, o: MomentOptions): Sums {
         if (got[name]) addTo(into, floatsOf(got[name]));
       whole ||= got.all_hat_sum === undefined;
       count += got.count ? numberOf(got.count) : 0;
-      positions += graph.positions * samples;
+      positions += more;
     },
     finish() {
       if (products) unshift();
