@@ -211,6 +211,21 @@ export function damped(a: Float64Array, n: number, damping: number): Float64Arra
   return out;
 }
 
+/**
+ * What `make` makes at the least of some dampings that makes its matrix positive definite.
+ * @throws QtoolError `data` where none does: the matrix is not finite.
+ */
+export function dampedEnough<T>(make: (damping: number) => T): { readonly damping: number; readonly made: T } {
+  for (const damping of [1e-9, 1e-6, 1e-4, 1e-2]) {
+    try {
+      return { damping, made: make(damping) };
+    } catch (error) {
+      if (!(error instanceof QtoolError)) throw error;
+    }
+  }
+  return { damping: 1, made: make(1) };
+}
+
 function axpy(x: Float64Array, to: number, from: number, m: number, factor: number): void {
   if (factor === 0) return;
   for (let j = 0; j < m; j++) x[to + j] = (x[to + j] as number) + factor * (x[from + j] as number);

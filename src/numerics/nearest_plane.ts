@@ -1,4 +1,4 @@
-import { QtoolError } from '../util/error.ts';
+import { dampedEnough } from './linalg.ts';
 import { inverseFactor } from './obs.ts';
 
 /** A quadratic form G factored for rounding: columns in the order they are rounded in, and U with G⁻¹ = Uᵀ·U of G so ordered. */
@@ -6,6 +6,8 @@ export interface Lattice {
   readonly size: number;
   readonly order: Int32Array;
   readonly factor: Float64Array;
+  /** The share of its mean diagonal that was added to G. */
+  readonly damping: number;
 }
 
 /**
@@ -20,14 +22,8 @@ export function openLattice(gram: Float64Array, size: number, at?: string): Latt
   for (let i = 0; i < size; i++)
     for (let j = 0; j < size; j++)
       turned[i * size + j] = gram[(order[i] as number) * size + (order[j] as number)] as number;
-  for (const damping of [1e-9, 1e-6, 1e-4, 1e-2]) {
-    try {
-      return { size, order, factor: inverseFactor(turned, size, damping, at) };
-    } catch (error) {
-      if (!(error instanceof QtoolError)) throw error;
-    }
-  }
-  return { size, order, factor: inverseFactor(turned, size, 1, at) };
+  const { damping, made } = dampedEnough((share) => inverseFactor(turned, size, share, at));
+  return { size, order, factor: made, damping };
 }
 
 /** The real weights that are best for a target t, G⁻¹ t, in the lattice's order. */

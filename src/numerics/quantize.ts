@@ -118,23 +118,33 @@ export function minMaxParams(
 }
 
 /**
+ * The least weight scale at which a bias stored at inputScale · weightScale takes half of int32: the other half is for the sum of
+ * products that integer kernels add it to.
+ */
+export function leastWeightScale(bias: number, inputScale: number): number {
+  return (Math.abs(bias) / inputScale) * 2 ** -30;
+}
+
+/**
  * A bias as int32 with zero point 0 and scale inputScale · weightScale (per output channel, or one for all), as QLinearConv and
- * QGemm add it to their accumulator; saturating, ties to even.
+ * QGemm add it to their accumulator; ties to even. What does not fit is cut to the ends of int32, never wrapped: `clipped` counts
+ * it, and `leastWeightScale` tells which scales avoid it.
  */
 export function quantizeBias(
-  bias: Float32Array,
+  bias: ArrayLike<number>,
   inputScale: number,
   weightScale: Float32Array,
-): { readonly codes: Int32Array; readonly scale: Float32Array } {
+): { readonly codes: Int32Array; readonly scale: Float32Array; readonly clipped: number } {
   const scale = weightScale.map((s) => inputScale * s);
   const codes = new Int32Array(bias.length);
+  let clipped = 0;
   for (let i = 0; i < bias.length; i++) {
-    let v = (bias[i] as number) / (scale[scale.length === 1 ? 0 : i] as number);
-    if (v < -2147483648) v = -2147483648;
-    else if (v > 2147483647) v = 2147483647;
-    codes[i] = v + roundingMagic - roundingMagic;
+    const v = (bias[i] as number) / (scale[scale.length === 1 ? 0 : i] as number);
+    const code = Math.min(2147483647, Math.max(-2147483648, v));
+    if (Math.abs(v - code) > 0.5) clipped++;
+    codes[i] = code + roundingMagic - roundingMagic;
   }
-  return { codes, scale };
+  return { codes, scale, clipped };
 }
 
 function checkedLayout(length: number, dims: readonly number[], params: QuantParams): Layout {

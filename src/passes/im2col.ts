@@ -1,14 +1,6 @@
-import { intAttribute, intsAttribute, stringAttribute } from '../graph/attribute.ts';
+import { intsAttribute, stringAttribute } from '../graph/attribute.ts';
 import { makeNode } from '../graph/build.ts';
 import type { NodeProto } from '../graph/proto.ts';
-import { isOp } from '../graph/query.ts';
-
-/** Weights of one output. */
-export function kernelSize(node: NodeProto, dims: readonly number[]): number {
-  if (isOp(node, 'Conv')) return dims.slice(1).reduce((a, b) => a * b, 1);
-  if (isOp(node, 'Gemm')) return dims[intAttribute(node, 'transB', 0) === 1 ? 1 : 0] as number;
-  return dims.at(-2) as number;
-}
 
 /** Takes one of `every` positions along each axis only; `shift`, a graph input int64 [rank], says from where (in the input's places). */
 export interface Thinning {

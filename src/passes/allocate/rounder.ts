@@ -3,11 +3,11 @@ import type { Model } from '../../graph/model.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { NumberFormat } from '../../numerics/format.ts';
 import { dequantize, quantize } from '../../numerics/quantize.ts';
-import { hasGram, layerGrams, type LayerGram } from '../gram.ts';
+import { given } from '../../util/must.ts';
+import { hasMoments, layerMoments, type Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
 import { meanError, polish, roundingProblem, toCodes } from '../recover/rounding_problem.ts';
 import type { QuantizedLayer } from '../recover/sites.ts';
-import { scaleAxis } from '../quantize/params.ts';
 import { plannedFormat, type PlannedLayer } from './layers.ts';
 import { roundingParams, roundLayer, type RoundedLayer, type Scales } from './rounded.ts';
 
@@ -28,22 +28,23 @@ export function rounderFor(
   o: { readonly scales: Scales; readonly rounding: 'nearest' | 'descent'; readonly samples: number },
 ): Rounder {
   if (o.rounding === 'nearest') return (layer, bits) => Promise.resolve(roundLayer(layer, bits, o.scales));
-  let held: { readonly layer: PlannedLayer; readonly grams: LayerGram[] } | undefined;
+  let held: { readonly layer: PlannedLayer; readonly moments: Moments[] } | undefined;
   return async (layer, bits) => {
     const plain = roundLayer(layer, bits, o.scales);
-    if (!layer.weights.every(({ node }) => hasGram(node))) return plain;
+    if (!layer.weights.every(({ node, weight }) => hasMoments({ node, dims: weight.dims }))) return plain;
     if (held?.layer !== layer) {
       const requests = layer.weights.map(({ node, weight }) => ({
         node,
         dims: weight.dims,
+        weights: floatData(weight.tensor),
         input: node.input[0] ?? '',
       }));
-      held = { layer, grams: await layerGrams(ctx, float, requests, { samples: o.samples }) };
+      held = { layer, moments: await layerMoments(ctx, float, requests, { samples: o.samples }) };
     }
-    const { grams } = held;
+    const { moments } = held;
     const biases = new Map<string, Float32Array>();
     const data = layer.weights.map((weight, i) =>
-      descended(weight, plannedFormat(layer, bits), o.scales, grams[i] as LayerGram, biases),
+      descended(weight, plannedFormat(layer, bits), o.scales, given(moments[i], layer.name), biases),
     );
     return { ...plain, data, biases };
   };
@@ -54,7 +55,7 @@ function descended(
   planned: Layer,
   format: NumberFormat,
   scales: Scales,
-  gram: LayerGram,
+  moments: Moments,
   biases: Map<string, Float32Array>,
 ): Float32Array {
   const { node, name, bias, weight } = planned;
@@ -65,14 +66,13 @@ function descended(
   const layer: QuantizedLayer = {
     ...{ name, node, twin: node, dims, weights: data, bias: undefined },
     ...{ codes: makeTensor('codes', 'int8', dims, codes), scale: params.scale, zeroPoint: params.zeroPoint },
-    scaleName: 'scale',
-    scaleAxis: params.scale.length > 1 ? scaleAxis(weight) : undefined,
+    ...{ scaleName: 'scale', rescalable: false },
   };
-  const problem = roundingProblem(layer, gram, bias !== undefined, damping);
+  const problem = roundingProblem(layer, moments, bias !== undefined, damping);
   const best = problem.nearest.slice();
   polish(problem, best);
   if (bias) {
-    const error = meanError(layer, gram, best);
+    const error = meanError(layer, moments, best);
     biases.set(
       bias.name,
       floatData(bias).map((b, c) => b + (error[c] ?? 0)),

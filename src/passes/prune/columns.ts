@@ -1,9 +1,10 @@
-import { intAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName } from '../../graph/query.ts';
-import { hasGram, layerGrams, type LayerGram } from '../gram.ts';
+import { given } from '../../util/must.ts';
+import { hasMoments, layerMoments, type Moments } from '../moments.ts';
 import type { Note, PassContext } from '../pass.ts';
+import { linearSizes, readRows, writeRows } from '../rows.ts';
 import type { PruneSite } from './masks.ts';
 
 /** A weight whose layer's inputs can be looked at, and the layers that read it. */
@@ -24,7 +25,7 @@ export function gramSites(
   const skipped: Note[] = [];
   for (const site of sites) {
     const nodes = readers.get(site.name) ?? [];
-    const why = nodes.map((node) => refusal(node, site)).find((reason) => reason !== undefined);
+    const why = nodes.map((node) => refusal(node, site)).find((reason) => reason !== undefined) ?? mixed(nodes, site);
     if (why === undefined) usable.push({ site, nodes });
     else skipped.push({ layer: site.layer.node, text: `${site.name}: ${why}` });
   }
@@ -32,56 +33,75 @@ export function gramSites(
 }
 
 function refusal(node: NodeProto, { name, dims }: PruneSite): string | undefined {
-  if (!hasGram(node) || node.input[0] === name || node.input[1] !== name)
+  if (!isOp(node, 'Conv', 'Gemm', 'MatMul') || node.input[0] === name || node.input[1] !== name)
     return `${layerName(node)} (${node.op_type}) reads it, whose inputs are not looked at: only Conv, Gemm and MatMul with the weight as second operand`;
   if (!isOp(node, 'Conv') && dims.length !== 2)
     return `a weight of ${dims.length} axes is no matrix: one for each batch is not pruned by its inputs`;
+  if (!hasMoments({ node, dims })) return `${layerName(node)} has transA, whose inputs are not looked at`;
   return undefined;
 }
 
+/** Columns of one reader are rows of the other: their inputs cannot be summed up. */
+function mixed(nodes: readonly NodeProto[], { dims }: PruneSite): string | undefined {
+  const [form, ...others] = nodes.map((node) => JSON.stringify(linearSizes({ node, dims })));
+  const names = nodes.map((node) => `"${layerName(node)}"`).join(', ');
+  return others.every((other) => other === form) ? undefined : `${names} read it in different orientations`;
+}
+
 /** Second moments of the inputs of each weight's layers, summed over the layers that share it; in order of the sites. */
-export async function siteGrams(
+export async function siteMoments(
   ctx: PassContext,
   model: Model,
   sites: readonly GramSite[],
   samples: number,
-): Promise<LayerGram[]> {
+): Promise<Moments[]> {
   const requests = sites.flatMap(({ site, nodes }) =>
     nodes.map((node) => ({ node, dims: site.dims, input: node.input[0] as string })),
   );
-  const grams = await layerGrams(ctx, model, requests, { samples });
+  const moments = await layerMoments(ctx, model, requests, { samples });
   let from = 0;
-  return sites.map(({ nodes }) => {
-    const [first, ...others] = grams.slice(from, (from += nodes.length));
-    const { gram } = first as LayerGram;
-    for (const other of others) other.gram.forEach((v, i) => (gram[i] = (gram[i] as number) + v));
-    return first as LayerGram;
+  return sites.map(({ nodes }) => summed(moments.slice(from, (from += nodes.length))));
+}
+
+/** The moments of a weight that several layers read alike: as if one layer had seen all of their inputs. */
+export function summed(moments: readonly Moments[]): Moments {
+  const [first, ...others] = moments;
+  const plus = (x: Float64Array, y: Float64Array): Float64Array => x.map((v, i) => v + (y[i] as number));
+  const sums = <T extends Pick<Moments, 'count' | 'sum' | 'targetSum'>>(a: T, b: Moments['all']): T => ({
+    ...a,
+    count: a.count + b.count,
+    sum: plus(a.sum, b.sum),
+    targetSum: plus(a.targetSum, b.targetSum),
   });
+  return others.reduce(
+    (a, b) => ({
+      ...sums(a, b),
+      gram: plus(a.gram, b.gram),
+      target: plus(a.target, b.target),
+      power: plus(a.power, b.power),
+      all: sums(a.all, b.all),
+    }),
+    given(first, 'the moments of a weight'),
+  );
 }
 
 /** ‖x‖₂ of each column of one group. */
-export function columnNorms({ gram, size }: LayerGram, group: number): Float64Array {
+export function columnNorms({ gram, size }: Moments, group: number): Float64Array {
   return Float64Array.from({ length: size }, (_, j) => Math.sqrt(gram[(group * size + j) * size + j] as number));
 }
 
 /** Applies `work` to each group's matrix [outputs, K] of a weight and puts the results back in the weight's own order. */
 export function eachMatrix(
   { site, nodes }: GramSite,
-  { groups, size }: LayerGram,
   work: (matrix: Float32Array, shape: readonly [number, number], group: number) => Float32Array,
 ): Float32Array {
-  const node = nodes[0] as NodeProto;
-  const rows = site.data.length / size / groups;
-  const across = isOp(node, 'MatMul') || (isOp(node, 'Gemm') && intAttribute(node, 'transB', 0) === 0);
-  const data = across ? transposed(site.data, size, rows) : site.data;
-  const done = new Float32Array(data.length);
+  const layer = { node: given(nodes[0], site.name), dims: site.dims };
+  const { groups, rows, size } = linearSizes(layer);
+  const own = readRows(layer, site.data);
+  const done = new Float64Array(own.length);
   for (let g = 0; g < groups; g++) {
     const from = g * rows * size;
-    done.set(work(data.slice(from, from + rows * size), [rows, size], g), from);
+    done.set(work(Float32Array.from(own.subarray(from, from + rows * size)), [rows, size], g), from);
   }
-  return across ? transposed(done, rows, size) : done;
-}
-
-function transposed(data: Float32Array, rows: number, cols: number): Float32Array {
-  return data.map((_, e) => data[(e % rows) * cols + Math.floor(e / rows)] as number);
+  return Float32Array.from(writeRows(layer, done));
 }

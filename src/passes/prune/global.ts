@@ -4,9 +4,9 @@ import { consumers } from '../../graph/query.ts';
 import { diagonalOfInverse } from '../../numerics/obs.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import { applyMask, globalLevelMasks, type Mask } from '../../numerics/sparsity.ts';
-import type { LayerGram } from '../gram.ts';
+import type { Moments } from '../moments.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { eachMatrix, gramSites, siteGrams, type GramSite } from './columns.ts';
+import { eachMatrix, gramSites, siteMoments, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
 import { pruneSites, weightNames, weightSelectors, withWeights, zerosNote } from './masks.ts';
 
@@ -59,7 +59,11 @@ async function apply(model: Model, o: GlobalOptions, ctx: PassContext): Promise<
     return { model: withWeights(model, weights), changed, skipped: left, notes };
   }
   const shares = new Map(usable.map((usage, i) => [usage, shareOf(masks[i] as Mask)]));
-  const { model: refitted, changed } = await pruneInTurn(
+  const {
+    model: refitted,
+    changed,
+    skipped: unsolved,
+  } = await pruneInTurn(
     ctx,
     model,
     usable,
@@ -68,7 +72,7 @@ async function apply(model: Model, o: GlobalOptions, ctx: PassContext): Promise<
       sparsegpt(weights, shape, hessian, { share: shares.get(usage) ?? 0, damping: o.damping, at: usage.site.name })
         .mask,
   );
-  return { model: refitted, changed, skipped: left, notes };
+  return { model: refitted, changed, skipped: [...left, ...unsolved], notes };
 }
 
 function unread(model: Model, sites: ReturnType<typeof pruneSites>['sites']): ReturnType<typeof gramSites> {
@@ -86,12 +90,12 @@ async function lossScores(
   usable: readonly GramSite[],
   { criterion, samples, damping }: GlobalOptions,
 ): Promise<Float32Array[]> {
-  const grams = await siteGrams(ctx, model, usable, samples);
+  const grams = await siteMoments(ctx, model, usable, samples);
   return usable.map((usage, i) => {
-    const gram = grams[i] as LayerGram;
+    const gram = grams[i] as Moments;
     const { size } = gram;
     let power = 0;
-    const losses = eachMatrix(usage, gram, (matrix, [rows, cols], group) => {
+    const losses = eachMatrix(usage, (matrix, [rows, cols], group) => {
       const hessian = gram.gram.slice(group * size * size, (group + 1) * size * size);
       power += outputPower(matrix, rows, cols, hessian);
       const price =

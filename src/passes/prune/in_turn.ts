@@ -1,4 +1,5 @@
 import type { Model } from '../../graph/model.ts';
+import { QtoolError } from '../../util/error.ts';
 import type { Note, PassContext } from '../pass.ts';
 import type { GramSite } from './columns.ts';
 import { zerosNote } from './masks.ts';
@@ -11,7 +12,8 @@ export interface RefitOptions {
 
 /**
  * Prunes layers one after another, front to back, each on the inputs that the layers pruned before it give, and refits what is
- * left of it by least squares so that it goes on giving what the unpruned model gave. `chooseFor` says what of a weight stays.
+ * left of it by least squares so that it goes on giving what the unpruned model gave. `chooseFor` says what of a weight stays. A layer
+ * that cannot be solved for is left whole.
  */
 export async function pruneInTurn(
   ctx: PassContext,
@@ -19,16 +21,23 @@ export async function pruneInTurn(
   layers: readonly GramSite[],
   { samples, damping }: RefitOptions,
   chooseFor: (usage: GramSite) => ChooseMask,
-): Promise<{ readonly model: Model; readonly changed: readonly Note[] }> {
+): Promise<{ readonly model: Model; readonly changed: readonly Note[]; readonly skipped: readonly Note[] }> {
   const changed: Note[] = [];
+  const skipped: Note[] = [];
   let current = model;
   for (const [i, usage] of layers.entries()) {
     ctx.signal.throwIfAborted();
     ctx.progress(i / layers.length, `pruning ${usage.site.name}`);
     const layer = await refitLayer(ctx, { current, float: model }, usage, samples);
-    const { model: next, weights } = pruneAndRefit(current, layer, damping, chooseFor(usage));
-    current = next;
-    changed.push(zerosNote(usage.site, weights));
+    try {
+      const { model: next, weights } = pruneAndRefit(current, layer, damping, chooseFor(usage));
+      current = next;
+      changed.push(zerosNote(usage.site, weights));
+    } catch (error) {
+      // What a layer reads may hold a NaN or an infinity that a later node masks: nothing can be solved for it.
+      if (!(error instanceof QtoolError) || error.code !== 'data') throw error;
+      skipped.push({ layer: usage.site.layer.node, text: `${usage.site.name} left whole: ${error.message}` });
+    }
   }
-  return { model: current, changed };
+  return { model: current, changed, skipped };
 }

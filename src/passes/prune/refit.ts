@@ -7,21 +7,21 @@ import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph
 import { solveSpd } from '../../numerics/linalg.ts';
 import { refitMasked, type RefitProblem } from '../../numerics/masked_refit.ts';
 import type { Mask } from '../../numerics/sparsity.ts';
-import { layerGrams, type LayerGram } from '../gram.ts';
+import { layerMoments, type Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
-import { eachMatrix, type GramSite } from './columns.ts';
+import { eachMatrix, summed, type GramSite } from './columns.ts';
 
 /** A layer of a model that is being pruned front to back: what it gets now, and what it should go on giving. */
 export interface RefitLayer {
   readonly usage: GramSite;
-  readonly gram: LayerGram;
+  readonly moments: Moments;
   /** The name of its bias, which then takes what the means of its inputs lose; undefined where it has none of its own. */
   readonly bias: string | undefined;
 }
 
 /**
- * Second moments of a layer's inputs in the model as pruned so far, and across with those of the unpruned one: what the layer
- * should reproduce is its output on the float inputs. Summed over the layers that share the weight.
+ * Moments of a layer's inputs in the model as pruned so far, and what it should reproduce: its output on the inputs of the unpruned
+ * model. Summed over the layers that share the weight.
  */
 export async function refitLayer(
   ctx: PassContext,
@@ -29,24 +29,12 @@ export async function refitLayer(
   usage: GramSite,
   samples: number,
 ): Promise<RefitLayer> {
-  const requests = usage.nodes.map((node) => ({ node, dims: usage.site.dims, input: node.input[0] as string }));
+  const { dims, data: weights } = usage.site;
+  const requests = usage.nodes.map((node) => ({ node, dims, weights, input: node.input[0] as string }));
   // While nothing before it has changed both are the same, and one run is enough.
   const pair = current === float ? { samples } : { samples, reference: float };
-  const [first, ...others] = await layerGrams(ctx, current, requests, pair);
-  const gram = others.reduce<LayerGram>(sum, first as LayerGram);
-  return { usage, gram, bias: biasOf(current, usage.nodes, usage.site.data.length / gram.size) };
-}
-
-function sum(a: LayerGram, b: LayerGram): LayerGram {
-  const plus = (x: Float64Array, y: Float64Array): Float64Array => x.map((v, i) => v + (y[i] as number));
-  return {
-    ...a,
-    count: a.count + b.count,
-    gram: plus(a.gram, b.gram),
-    cross: plus(a.cross, b.cross),
-    sum: plus(a.sum, b.sum),
-    crossSum: plus(a.crossSum, b.crossSum),
-  };
+  const moments = summed(await layerMoments(ctx, current, requests, pair));
+  return { usage, moments, bias: biasOf(current, usage.nodes, moments.groups * moments.rows) };
 }
 
 /** A stored float bias that nobody else reads. */
@@ -70,44 +58,35 @@ function biasOf(model: Model, nodes: readonly NodeProto[], outputs: number): str
  * pulls towards the layer's own weights; `damping` is in units of the mean power of an input.
  */
 function problemOf(
-  { gram, bias }: RefitLayer,
+  { moments, bias }: RefitLayer,
   own: Float32Array,
   [rows, cols]: readonly [number, number],
   group: number,
   damping: number,
 ): RefitProblem {
-  const { count } = gram;
+  const { count } = moments;
   const at = group * cols;
   const free = bias !== undefined && count > 0;
+  const mean = (sum: number | undefined): number => (free ? (sum as number) / count : 0);
   const hessian = new Float64Array(cols * cols);
-  const cross = new Float64Array(cols * cols);
-  for (let i = 0; i < cols; i++) {
-    const [mean, meanFloat] = free
-      ? [(gram.sum[at + i] as number) / count, (gram.crossSum[at + i] as number) / count]
-      : [0, 0];
-    for (let j = 0; j < cols; j++) {
-      const e = (at + i) * cols + j;
-      const other = gram.sum[at + j] as number;
-      hessian[i * cols + j] = (gram.gram[e] as number) - mean * other;
-      cross[i * cols + j] = (gram.cross[e] as number) - meanFloat * other;
-    }
-  }
+  for (let i = 0; i < cols; i++)
+    for (let j = 0; j < cols; j++)
+      hessian[i * cols + j] =
+        (moments.gram[(at + i) * cols + j] as number) - mean(moments.sum[at + i]) * (moments.sum[at + j] as number);
   let [power, whole] = [0, 0];
   for (let i = 0; i < cols; i++) {
     power += hessian[i * cols + i] as number;
-    whole += gram.gram[(at + i) * cols + i] as number;
+    whole += moments.gram[(at + i) * cols + i] as number;
   }
-  // The moments are float32 sums: where the means are nearly all there is, what is left of them is rounding.
-  const ridge = Math.max((damping * power) / cols, (1e-5 * whole) / cols, 1e-12 * Math.max(1, count));
+  // Where inputs never vary, the share of the whole power keeps their weights.
+  const ridge = Math.max((damping * power) / cols, (1e-9 * whole) / cols, 1e-12 * Math.max(1, count));
   const goal = new Float64Array(rows * cols);
   for (let r = 0; r < rows; r++)
-    for (let k = 0; k < cols; k++) {
-      const w = own[r * cols + k] as number;
-      goal[r * cols + k] = (goal[r * cols + k] as number) + ridge * w;
-      if (w === 0) continue;
-      for (let j = 0; j < cols; j++)
-        goal[r * cols + j] = (goal[r * cols + j] as number) + w * (cross[k * cols + j] as number);
-    }
+    for (let k = 0, out = group * rows + r; k < cols; k++)
+      goal[r * cols + k] =
+        (moments.target[out * cols + k] as number) -
+        mean(moments.targetSum[out]) * (moments.sum[at + k] as number) +
+        ridge * (own[r * cols + k] as number);
   for (let i = 0; i < cols; i++) hessian[i * cols + i] = (hessian[i * cols + i] as number) + ridge;
   return { rows, cols, hessian, goal };
 }
@@ -135,31 +114,29 @@ export function pruneAndRefit(
   damping: number,
   choose: ChooseMask,
 ): { readonly model: Model; readonly weights: Float32Array } {
-  const { usage, gram, bias } = layer;
+  const { usage, moments, bias } = layer;
   const tensors = initializers(model.graph);
   const old = bias === undefined ? undefined : floatData(tensors.get(bias)!);
   const shifted = old?.slice();
-  const weights = eachMatrix(usage, gram, (own, shape, group) => {
+  const weights = eachMatrix(usage, (own, shape, group) => {
     const [rows, cols] = shape;
     const problem = problemOf(layer, own, shape, group, damping);
     const mask = choose(denseSolution(problem), shape, problem.hessian, group);
     const fitted = Float32Array.from(refitMasked(problem, mask, usage.site.name));
-    if (shifted && gram.count > 0)
+    if (shifted && moments.count > 0)
       for (let r = 0; r < rows; r++) {
-        let shift = 0;
-        for (let k = 0; k < cols; k++)
-          shift +=
-            (own[r * cols + k] as number) * (gram.crossSum[group * cols + k] as number) -
-            (fitted[r * cols + k] as number) * (gram.sum[group * cols + k] as number);
         const out = group * rows + r;
-        shifted[out] = (shifted[out] as number) + shift / gram.count;
+        let shift = moments.targetSum[out] as number;
+        for (let k = 0; k < cols; k++)
+          shift -= (fitted[r * cols + k] as number) * (moments.sum[group * cols + k] as number);
+        shifted[out] = (shifted[out] as number) + shift / moments.count;
       }
     return fitted;
   });
   const next = edit(model, (draft) => {
-    draft.setInitializer(makeTensor(usage.site.name, 'float32', usage.site.dims, weights));
+    draft.replace(usage.site.name, makeTensor(usage.site.name, 'float32', usage.site.dims, weights));
     if (shifted && bias !== undefined)
-      draft.setInitializer(makeTensor(bias, 'float32', dimsOf(tensors.get(bias)!), shifted));
+      draft.replace(bias, makeTensor(bias, 'float32', dimsOf(tensors.get(bias)!), shifted));
   });
   return { model: next, weights };
 }

@@ -2,8 +2,8 @@ import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import type { LayerGram } from '../gram.ts';
-import { eachMatrix, gramSites, siteGrams, type GramSite } from './columns.ts';
+import type { Moments } from '../moments.ts';
+import { eachMatrix, gramSites, siteMoments, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
 import { levelStrength, pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
 
@@ -58,7 +58,11 @@ async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promi
     damping,
     at: name,
   });
-  const { model: pruned, changed } = o.refit
+  const {
+    model: pruned,
+    changed,
+    skipped: unsolved,
+  } = o.refit
     ? await pruneInTurn(
         ctx,
         model,
@@ -69,7 +73,7 @@ async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promi
             sparsegpt(weights, shape, hessian, asked(site)).mask,
       )
     : await updated(model, usable, o.samples, ctx, asked);
-  return { model: pruned, changed, skipped: [...skipped, ...unseen], notes };
+  return { model: pruned, changed, skipped: [...skipped, ...unseen, ...unsolved], notes };
 }
 
 /** As the paper has it: each weight that goes is made up for by the columns after it. */
@@ -79,21 +83,21 @@ async function updated(
   samples: number,
   ctx: PassContext,
   asked: (site: PruneSite) => Parameters<typeof sparsegpt>[3],
-): Promise<{ readonly model: Model; readonly changed: readonly Note[] }> {
+): ReturnType<typeof pruneInTurn> {
   const changed: Note[] = [];
   let current = model;
   for (const [i, usage] of usable.entries()) {
     const { site } = usage;
     ctx.signal.throwIfAborted();
     ctx.progress(i / usable.length, `pruning ${site.name}`);
-    const [gram] = (await siteGrams(ctx, current, [usage], samples)) as [LayerGram];
+    const [gram] = (await siteMoments(ctx, current, [usage], samples)) as [Moments];
     const { size } = gram;
-    const data = eachMatrix(usage, gram, (matrix, shape, group) => {
+    const data = eachMatrix(usage, (matrix, shape, group) => {
       const hessian = gram.gram.slice(group * size * size, (group + 1) * size * size);
       return sparsegpt(matrix, shape, hessian, asked(site)).weights;
     });
     current = withWeights(current, new Map([[site.name, data]]));
     changed.push(zerosNote(site, data));
   }
-  return { model: current, changed };
+  return { model: current, changed, skipped: [] };
 }

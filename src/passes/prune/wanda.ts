@@ -2,9 +2,9 @@ import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import { applyMask, levelMask, type Mask } from '../../numerics/sparsity.ts';
 import { wandaMask, wandaScores } from '../../numerics/wanda.ts';
-import type { LayerGram } from '../gram.ts';
+import type { Moments } from '../moments.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { columnNorms, eachMatrix, gramSites, siteGrams } from './columns.ts';
+import { columnNorms, eachMatrix, gramSites, siteMoments } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
 import { levelStrength, pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
 
@@ -48,7 +48,11 @@ async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<P
       : levelMask(wandaScores(matrix, shape[1], norms), share, site.name);
   };
   if (o.refit) {
-    const { model: refitted, changed } = await pruneInTurn(
+    const {
+      model: refitted,
+      changed,
+      skipped: unsolved,
+    } = await pruneInTurn(
       ctx,
       model,
       usable,
@@ -62,13 +66,13 @@ async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<P
             site,
           ),
     );
-    return { model: refitted, changed, skipped: [...skipped, ...unseen], notes };
+    return { model: refitted, changed, skipped: [...skipped, ...unseen, ...unsolved], notes };
   }
-  const grams = await siteGrams(ctx, model, usable, o.samples);
+  const grams = await siteMoments(ctx, model, usable, o.samples);
   const pruned = usable.map((usage, i) => {
     const { site } = usage;
-    const gram = grams[i] as LayerGram;
-    const data = eachMatrix(usage, gram, (matrix, shape, group) =>
+    const gram = grams[i] as Moments;
+    const data = eachMatrix(usage, (matrix, shape, group) =>
       applyMask(matrix, cut(matrix, shape, columnNorms(gram, group), site)),
     );
     return { site, data };

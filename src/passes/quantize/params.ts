@@ -4,7 +4,7 @@ import { dimsOf, floatData } from '../../graph/tensor.ts';
 import { affineFormat, chooseParams, type AffineFormat } from '../../numerics/affine.ts';
 import { codedParams } from '../../numerics/coded.ts';
 import type { Granularity, NumberFormat, QuantParams } from '../../numerics/format.ts';
-import { minMaxParams } from '../../numerics/quantize.ts';
+import { leastWeightScale, minMaxParams } from '../../numerics/quantize.ts';
 import type { Range } from '../../numerics/range.ts';
 import { searchParams } from '../../numerics/weight_scale.ts';
 import { must } from '../../util/must.ts';
@@ -132,7 +132,7 @@ function scalesForBias(scale: Float32Array, zero: readonly boolean[], { bias, in
     const s = zero[c] ? (Number.isFinite(finest) ? finest : 1 / 128) : own;
     const largest =
       scale.length === 1 ? values.reduce((m, b) => Math.max(m, Math.abs(b)), 0) : Math.abs(values[c] ?? 0);
-    return Math.max(s, (largest / inputScale / (2 ** 31 - 1)) * (1 + 2 ** -20));
+    return Math.max(s, leastWeightScale(largest, inputScale));
   });
 }
 

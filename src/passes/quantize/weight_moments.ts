@@ -1,11 +1,10 @@
-import { intAttribute } from '../../graph/attribute.ts';
 import { makeNode } from '../../graph/build.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
-import { hasGram, layerGrams, type GramRequest, type LayerGram } from '../gram.ts';
+import { hasMoments, layerMoments, momentBytes, type MomentRequest, type Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
 import { isMatrix } from './targets.ts';
 
@@ -15,23 +14,26 @@ const momentLimit = 512 * 2 ** 20;
 /**
  * Second moments of what each weight is multiplied with, a bounded number of layers a pass over the data. Recurrent layers: W
  * meets the layer's input; R meets the hidden state, for which the layer's outputs stand (all steps, all directions). Sites
- * that have none (embeddings, ConvTranspose, constants on the left, batched matrices) come with undefined, first.
+ * that have none (embeddings, ConvTranspose, constants on the left, batched matrices) come with undefined, first; so do, later,
+ * those whose inputs are not finite.
  */
 export async function* siteMoments(
   ctx: PassContext,
   model: Model,
   sites: readonly Layer[],
   samples: number,
-): AsyncGenerator<{ readonly site: Layer; readonly moments: LayerGram | undefined }> {
+): AsyncGenerator<{ readonly site: Layer; readonly moments: Moments | undefined }> {
   const { model: named, states } = withStates(model, sites);
   const wanted = sites.map((site) => ({ site, request: requestOf(site, states) }));
   for (const { site, request } of wanted) if (request === undefined) yield { site, moments: undefined };
-  let group: { site: Layer; request: GramRequest }[] = [];
+  let group: { site: Layer; request: MomentRequest }[] = [];
   let bytes = 0;
   const collected = async function* () {
     const requests = group.map((one) => one.request);
-    const grams = group.length === 0 ? [] : await layerGrams(ctx, named, requests, { samples });
-    for (const [i, { site }] of group.entries()) yield { site, moments: grams[i] };
+    const found = group.length === 0 ? [] : await layerMoments(ctx, named, requests, { samples });
+    // A NaN or an infinity that later nodes mask says nothing about the weights.
+    for (const [i, { site }] of group.entries())
+      yield { site, moments: found[i]?.gram.every(Number.isFinite) ? found[i] : undefined };
   };
   for (const { site, request } of wanted) {
     if (request === undefined) continue;
@@ -46,7 +48,7 @@ export async function* siteMoments(
   yield* collected();
 }
 
-function requestOf(layer: Layer, states: ReadonlyMap<NodeProto, string>): GramRequest | undefined {
+function requestOf(layer: Layer, states: ReadonlyMap<NodeProto, string>): MomentRequest | undefined {
   const { node, input, weight } = layer;
   const { dims } = weight;
   if (isOp(node, 'LSTM', 'GRU', 'RNN')) {
@@ -55,14 +57,8 @@ function requestOf(layer: Layer, states: ReadonlyMap<NodeProto, string>): GramRe
     const rows = makeNode('MatMul', [value ?? '', weight.tensor.name], [layerName(node)]);
     return { node: rows, dims: [dims[2] as number, (dims[0] as number) * (dims[1] as number)], input: value ?? '' };
   }
-  const known = hasGram(node) && (isOp(node, 'Conv') || isMatrix(layer));
+  const known = hasMoments({ node, dims }) && (isOp(node, 'Conv') || isMatrix(layer));
   return known ? { node, dims, input: node.input[0] as string } : undefined;
-}
-
-function momentBytes({ node, dims }: GramRequest): number {
-  const conv = isOp(node, 'Conv');
-  const size = conv ? dims.slice(1).reduce((a, b) => a * b, 1) : Math.max(...dims);
-  return 8 * size * size * (conv ? intAttribute(node, 'group', 1) : 1);
 }
 
 /** The model with the sequence of hidden states of recurrent layers named, where it was left out. */

@@ -4,8 +4,8 @@ import type { Tensor } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { adaroundStep, stretch } from './adaround_graph.ts';
-import { searchRounding, type Rounded } from './rounding_search.ts';
-import { withMoments } from './sequence.ts';
+import { raised, searchRounding, type Rounded } from './rounding_search.ts';
+import { layerByLayer } from './sequence.ts';
 import {
   atScales,
   better,
@@ -15,7 +15,7 @@ import {
   toCodes,
   type RoundingProblem,
 } from './rounding_problem.ts';
-import { addToBias, quantizedLayers, storeCodes, storeScales, type QuantizedLayer } from './sites.ts';
+import { quantizedLayers, storeLayer, type QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
@@ -79,12 +79,10 @@ async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promis
   const { layers, skipped } = quantizedLayers(model, twin);
   const changed: Note[] = [];
   const settings = { samples: o.samples, residual: o.residual, doing: 'rounding' };
-  const rounded = await withMoments(ctx, { model, twin, layers }, settings, async (current, layer, moments) => {
+  const rounded = await layerByLayer(ctx, { model, twin, layers }, settings, async (current, layer, moments) => {
     const problem = roundingProblem(layer, moments, o.bias && layer.bias !== undefined, o.damping);
-    // One scale for several outputs, or for several layers, is not any one's to choose.
-    const own = layer.scaleAxis !== undefined && layers.filter((l) => l.scaleName === layer.scaleName).length === 1;
-    const found = search(problem, layer, own ? o.scales : 0, o.paths);
-    const rescaled = own ? { ...layer, scale: Float32Array.from(found.scale) } : layer;
+    const found = search(problem, layer, layer.rescalable ? o.scales : 0, o.paths);
+    const rescaled = layer.rescalable ? { ...layer, scale: Float32Array.from(found.scale) } : layer;
     const problemThere = atScales(problem, rescaled);
     let codes = found.codes;
     if (o.iterations > 0) {
@@ -94,14 +92,18 @@ async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promis
     }
     const nearest = problemThere.exact.map((w) => Math.min(problem.qmax, Math.max(problem.qmin, Math.round(w))));
     const moved = codes.reduce((n, code, k) => n + (code === nearest[k] ? 0 : 1), 0);
-    changed.push({ layer: layer.name, text: describe(moved, codes.length, layer, rescaled) });
-    return edit(current, (draft) => {
-      const stored = own ? storeScales(draft, layer, rescaled.scale) : layer;
-      storeCodes(draft, layer, toCodes(layer, codes));
-      if (o.bias) addToBias(draft, stored, meanError(stored, moments, codes));
+    let said = describe(moved, codes.length, layer, rescaled, found.damping);
+    const next = edit(current, (draft) => {
+      said += storeLayer(draft, layer, {
+        codes: toCodes(layer, codes),
+        ...(layer.rescalable && { scale: rescaled.scale }),
+        ...(o.bias && { correction: meanError(rescaled, moments, codes) }),
+      });
     });
+    changed.push({ layer: layer.name, text: said });
+    return next;
   });
-  return { model: rounded, changed, skipped };
+  return { model: rounded.model, changed, skipped: [...skipped, ...rounded.skipped] };
 }
 
 function search(problem: RoundingProblem, layer: QuantizedLayer, scales: number, paths: number): Rounded {
@@ -112,11 +114,17 @@ function search(problem: RoundingProblem, layer: QuantizedLayer, scales: number,
     { length: problem.groups * problem.rows },
     (_, r) => problem.scale[r * problem.size]!,
   );
-  return { codes, scale };
+  return { codes, scale, damping: 0 };
 }
 
-function describe(moved: number, count: number, before: QuantizedLayer, after: QuantizedLayer): string {
-  const text = `${moved} of ${count} weights not rounded to nearest`;
+function describe(
+  moved: number,
+  count: number,
+  before: QuantizedLayer,
+  after: QuantizedLayer,
+  damping: number,
+): string {
+  const text = `${moved} of ${count} weights not rounded to nearest${raised(damping)}`;
   if (before === after) return text;
   const factors = after.scale.map((s, i) => s / (before.scale[i] as number));
   return `${text}, scales times ${Math.min(...factors).toFixed(2)} … ${Math.max(...factors).toFixed(2)}`;

@@ -1,12 +1,12 @@
 import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { tensorData } from '../../graph/tensor.ts';
-import { layerGrams, type LayerGram } from '../gram.ts';
+import { given } from '../../util/must.ts';
+import { layerMoments, type Moments } from '../moments.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { withMeans } from './sequence.ts';
-import { meanError } from './rounding_problem.ts';
-import { addToBias, asRows, gramRequest, quantizedLayers, type QuantizedLayer } from './sites.ts';
+import { meanError, storedCodes } from './rounding_problem.ts';
+import { layerByLayer } from './sequence.ts';
+import { quantizedLayers, storeLayer, type QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
   method: z.enum(['empirical', 'analytic']).default('empirical').meta({
@@ -41,33 +41,31 @@ async function apply(model: Model, o: BiasOptions, ctx: PassContext): Promise<Pa
   const layers = found.layers.filter((layer) => layer.bias);
   const skipped: Note[] = [
     ...found.skipped,
-    ...found.layers.filter((layer) => !layer.bias).map(({ name }) => ({ layer: name, text: 'has no bias to correct' })),
+    ...found.layers
+      .filter((layer) => !layer.bias)
+      .map(({ name }) => ({ layer: name, text: 'has no bias of its own to correct' })),
   ];
   const changed: Note[] = [];
-  const correct = (current: Model, layer: QuantizedLayer, sums: LayerGram): Model => {
+  const correct = (current: Model, layer: QuantizedLayer, sums: Moments): Model => {
     const error = meanError(layer, sums, storedCodes(layer));
     const largest = error.reduce((m, e) => Math.max(m, Math.abs(e)), 0);
-    changed.push({ layer: layer.name, text: `bias moved by up to ${Number(largest.toPrecision(3))}` });
-    return edit(current, (draft) => addToBias(draft, layer, error));
+    let said = `bias moved by up to ${Number(largest.toPrecision(3))}`;
+    const next = edit(current, (draft) => void (said += storeLayer(draft, layer, { correction: error })));
+    changed.push({ layer: layer.name, text: said });
+    return next;
   };
-  let now = model;
   if (o.method === 'analytic') {
-    const requests = layers.map((layer) => ({ ...gramRequest(layer), input: layer.twin.input[0] as string }));
-    const sums = await layerGrams(ctx, twin, requests, { samples: o.samples, products: false });
-    for (const [i, layer] of layers.entries()) now = correct(now, layer, sums[i] as LayerGram);
-  } else {
-    const settings = { samples: o.samples, doing: 'correcting' };
-    now = await withMeans(ctx, { model, twin, layers }, settings, correct);
+    const requests = layers.map(({ twin: node, dims, weights }) => ({
+      node,
+      dims,
+      weights,
+      input: node.input[0] ?? '',
+    }));
+    const sums = await layerMoments(ctx, twin, requests, { samples: o.samples, products: false });
+    const corrected = layers.reduce((now, layer, i) => correct(now, layer, given(sums[i], layer.name)), model);
+    return { model: corrected, changed, skipped };
   }
-  return { model: now, changed, skipped };
-}
-
-/** The stored codes less their zero points, as rows. */
-function storedCodes(layer: QuantizedLayer): Float64Array {
-  const { rows, size, place } = asRows(layer);
-  const codes = tensorData(layer.codes) as Int8Array;
-  return Float64Array.from({ length: rows * size }, (_, at) => {
-    const r = Math.floor(at / size);
-    return (codes[place(r, at % size)] as number) - (layer.zeroPoint[layer.scaleAxis === undefined ? 0 : r] as number);
-  });
+  const settings = { samples: o.samples, doing: 'correcting', products: false };
+  const corrected = await layerByLayer(ctx, { model, twin, layers }, settings, correct);
+  return { model: corrected.model, changed, skipped: [...skipped, ...corrected.skipped] };
 }

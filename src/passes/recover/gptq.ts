@@ -4,8 +4,9 @@ import type { Model } from '../../graph/model.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { gptqCodes } from './gptq_codes.ts';
 import { meanError, roundingProblem, toCodes } from './rounding_problem.ts';
-import { withMoments } from './sequence.ts';
-import { addToBias, quantizedLayers, storeCodes, type QuantizedLayer } from './sites.ts';
+import { raised } from './rounding_search.ts';
+import { layerByLayer } from './sequence.ts';
+import { quantizedLayers, storeLayer, type QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
@@ -51,16 +52,18 @@ async function apply(model: Model, o: GptqPassOptions, ctx: PassContext): Promis
     ...asymmetric.map(({ name }) => ({ layer: name, text: 'its weights have zero points' })),
   ];
   const changed: Note[] = [];
-  const settings = { samples: o.samples, residual: false, doing: 'rounding' };
-  const rounded = await withMoments(ctx, { model, twin, layers }, settings, (current, layer, gram) => {
-    const problem = roundingProblem(layer, gram, o.bias && layer.bias !== undefined, o.damping);
-    const codes = gptqCodes(problem, o.order, layer.name);
+  const settings = { samples: o.samples, doing: 'rounding' };
+  const rounded = await layerByLayer(ctx, { model, twin, layers }, settings, (current, layer, moments) => {
+    const problem = roundingProblem(layer, moments, o.bias && layer.bias !== undefined, o.damping);
+    const { codes, damping } = gptqCodes(problem, o.order, layer.name);
     const moved = codes.reduce((n, code, k) => n + (code === problem.nearest[k] ? 0 : 1), 0);
-    changed.push({ layer: layer.name, text: `${moved} of ${codes.length} weights rounded otherwise than to nearest` });
-    return edit(current, (draft) => {
-      storeCodes(draft, layer, toCodes(layer, codes));
-      if (o.bias) addToBias(draft, layer, meanError(layer, gram, codes));
+    let said = `${moved} of ${codes.length} weights rounded otherwise than to nearest${raised(damping)}`;
+    const next = edit(current, (draft) => {
+      const correction = o.bias ? { correction: meanError(layer, moments, codes) } : {};
+      said += storeLayer(draft, layer, { codes: toCodes(layer, codes), ...correction });
     });
+    changed.push({ layer: layer.name, text: said });
+    return next;
   });
-  return { model: rounded, changed, skipped };
+  return { model: rounded.model, changed, skipped: [...skipped, ...rounded.skipped] };
 }

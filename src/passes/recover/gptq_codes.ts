@@ -1,12 +1,16 @@
 import { gptq } from '../../numerics/gptq.ts';
-import { cholesky, damped, solveSpd } from '../../numerics/linalg.ts';
-import { QtoolError } from '../../util/error.ts';
+import { cholesky, damped, dampedEnough, solveSpd } from '../../numerics/linalg.ts';
 import type { RoundingProblem } from './rounding_problem.ts';
 
-/** GPTQ's rounding of a layer, at the scales it has. */
-export function gptqCodes(p: RoundingProblem, order: 'natural' | 'activation', at: string): Float64Array {
+/** GPTQ's rounding of a layer, at the scales it has, and the damping that its moments needed. */
+export function gptqCodes(
+  p: RoundingProblem,
+  order: 'natural' | 'activation',
+  at: string,
+): { readonly codes: Float64Array; readonly damping: number } {
   const { rows, size } = p;
   const codes = new Float64Array(p.exact.length);
+  let most = 0;
   const bits = Math.round(Math.log2(p.qmax + 1)) + 1;
   const format = { kind: 'int', bits, signed: true, symmetric: true, narrow: p.qmin === -p.qmax } as const;
   for (let g = 0; g < p.groups; g++) {
@@ -17,7 +21,8 @@ export function gptqCodes(p: RoundingProblem, order: 'natural' | 'activation', a
     const turned = new Float64Array(rows * size);
     for (let r = 0; r < rows; r++)
       for (let k = 0; k < size; k++) turned[k * rows + r] = p.target[first + r * size + k] as number;
-    const extra = enough(gram, size);
+    const { damping: extra } = dampedEnough((share) => cholesky(damped(gram, size, share), size, at));
+    most = Math.max(most, extra);
     // The weights that do best on the inputs of the quantized model, unrounded: T G⁻¹.
     const solved = solveSpd(gram, size, turned, rows, extra, at);
     const weights = new Float32Array(rows * size);
@@ -37,19 +42,5 @@ export function gptqCodes(p: RoundingProblem, order: 'natural' | 'activation', a
     });
     codes.set(result.codes, first);
   }
-  return codes;
-}
-
-/** The least of some dampings that makes moments positive definite: float32 sums may leave them slightly short of it. */
-function enough(gram: Float64Array, size: number): number {
-  const fits = (damping: number): boolean => {
-    try {
-      cholesky(damped(gram, size, damping), size);
-      return true;
-    } catch (error) {
-      if (error instanceof QtoolError) return false;
-      throw error;
-    }
-  };
-  return [1e-9, 1e-6, 1e-4, 1e-2].find(fits) ?? 1;
+  return { codes, damping: most };
 }

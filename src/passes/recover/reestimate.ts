@@ -132,8 +132,8 @@ function withStatistics(
   const mean = Float32Array.from(sum, (s) => s / count);
   const variance = Float32Array.from(sumSquares, (s, c) => Math.max(0, s / count - ((sum[c] as number) / count) ** 2));
   const next = edit(model, (draft) => {
-    draft.setInitializer(makeTensor(node.input[3] as string, 'float32', [mean.length], mean));
-    draft.setInitializer(makeTensor(node.input[4] as string, 'float32', [variance.length], variance));
+    draft.replace(node.input[3] as string, makeTensor('mean', 'float32', [mean.length], mean));
+    draft.replace(node.input[4] as string, makeTensor('variance', 'float32', [variance.length], variance));
   });
   return { model: next, text: `mean and variance of its input taken from ${count} values a channel` };
 }
@@ -148,6 +148,8 @@ function withMean(
   const shift = Float64Array.from(now.sum, (s, c) => (float.sum[c] as number) / float.count - s / now.count);
   const bias = floatData(tensor).map((b, c) => b + (shift[c] as number));
   const most = shift.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
-  const next = edit(model, (draft) => draft.setInitializer(makeTensor(tensor.name, 'float32', dimsOf(tensor), bias)));
+  const next = edit(model, (draft) =>
+    draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dimsOf(tensor), bias)),
+  );
   return { model: next, text: `bias moved by up to ${Number(most.toPrecision(3))}` };
 }

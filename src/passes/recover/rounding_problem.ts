@@ -1,8 +1,9 @@
 import { tensorData } from '../../graph/tensor.ts';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
-import type { LayerGram } from '../gram.ts';
-import { momentsOf, type LayerMoments } from './moments.ts';
-import { asRows, type QuantizedLayer } from './sites.ts';
+import { leastWeightScale } from '../../numerics/quantize.ts';
+import type { Moments } from '../moments.ts';
+import { linearSizes, readRows, writeRows } from '../rows.ts';
+import { biasValues, scaleOf, type QuantizedLayer } from './sites.ts';
 
 /** A layer's rounding as matrices: [groups, rows, K] row-major, rows = outputs of a group. */
 export interface RoundingProblem {
@@ -12,6 +13,8 @@ export interface RoundingProblem {
   readonly qmin: number;
   readonly qmax: number;
   readonly scale: Float64Array;
+  /** The smallest scale of each output at which its bias still fits int32; 0 where there is none. */
+  readonly least: Float64Array;
   /** W/s + zero point: what is to be rounded. */
   readonly exact: Float64Array;
   /** Codes less their zero point that are stored now. */
@@ -31,29 +34,20 @@ export interface RoundingProblem {
  */
 export function roundingProblem(
   layer: QuantizedLayer,
-  given: LayerGram | LayerMoments,
+  moments: Moments,
   centred: boolean,
   damping: number,
 ): RoundingProblem {
-  const { rows: outputs, size, place } = asRows(layer);
-  const moments = 'cross' in given ? momentsOf(layer, given) : given;
-  const { groups, count } = moments;
-  const rows = outputs / groups;
-  const codes = tensorData(layer.codes) as Int8Array;
+  const { groups, count, rows, size } = moments;
+  const outputs = groups * rows;
   const total = outputs * size;
-  const [scale, exact, nearest] = [new Float64Array(total), new Float64Array(total), new Float64Array(total)];
-  const frozen = new Uint8Array(total);
-  for (let r = 0; r < outputs; r++) {
-    const p = layer.scaleAxis === undefined ? 0 : r;
-    for (let k = 0; k < size; k++) {
-      const at = place(r, k);
-      const to = r * size + k;
-      scale[to] = layer.scale[p] as number;
-      exact[to] = (layer.weights[at] as number) / (layer.scale[p] as number);
-      nearest[to] = (codes[at] as number) - (layer.zeroPoint[p] as number);
-      frozen[to] = layer.weights[at] === 0 ? 1 : 0;
-    }
-  }
+  const weights = readRows(layer, layer.weights);
+  const scale = weights.map((_, i) => scaleOf(layer, Math.floor(i / size)));
+  const exact = weights.map((w, i) => w / (scale[i] as number));
+  const nearest = storedCodes(layer);
+  const frozen = Uint8Array.from(weights, (w) => (w === 0 ? 1 : 0));
+  const least = new Float64Array(outputs);
+  if (layer.bias) least.set(biasValues(layer).map((b) => leastWeightScale(b, layer.bias?.inputScale ?? 1)));
   const gram = new Float64Array(moments.gram.length);
   const target = new Float64Array(total);
   const mean = (sums: Float64Array, at: number): number => (centred ? (sums[at] as number) / count : 0);
@@ -71,10 +65,10 @@ export function roundingProblem(
   for (let g = 0; g < groups; g++) {
     const diagonal = Array.from({ length: size }, (_, i) => (g * size + i) * size + i);
     const sum = diagonal.reduce((total, at) => total + Math.max(0, gram[at] as number), 0);
-    // What float32 sums leave of a channel that never varies may be negative; the raw power says what is rounding.
+    // The share of the raw power is for inputs that never vary, whose weights would be left open.
     const raw = diagonal.reduce((total, at) => total + (moments.gram[at] as number), 0) / count;
     // Moments of few columns know few directions: their share of the noise falls as K / count.
-    const added = ((damping + size / count) * sum + 1e-5 * raw) / size;
+    const added = ((damping + size / count) * sum + 1e-9 * raw) / size;
     for (const at of diagonal) gram[at] = (gram[at] as number) + added;
     for (let at = g * rows * size; at < (g + 1) * rows * size; at++)
       target[at] = (target[at] as number) + added * (exact[at] as number) * (scale[at] as number);
@@ -82,7 +76,19 @@ export function roundingProblem(
   const power = outputPower({ groups, rows, size, exact, scale, gram });
   for (let i = 0; i < gram.length; i++) gram[i] = (gram[i] as number) / power;
   for (let i = 0; i < total; i++) target[i] = (target[i] as number) / power;
-  return { groups, rows, size, ...codeBounds(nearest, layer.zeroPoint), scale, exact, nearest, frozen, gram, target };
+  return {
+    groups,
+    rows,
+    size,
+    ...codeBounds(nearest, layer.zeroPoint),
+    scale,
+    least,
+    exact,
+    nearest,
+    frozen,
+    gram,
+    target,
+  };
 }
 
 /** The float layer's mean output power, which the error is measured in: the mean of w G wᵀ. */
@@ -112,9 +118,7 @@ function outputPower({
 
 /** The same problem at a layer's new scales. */
 export function atScales(p: RoundingProblem, layer: QuantizedLayer): RoundingProblem {
-  const scale = p.scale.map(
-    (_, i) => layer.scale[layer.scaleAxis === undefined ? 0 : Math.floor(i / p.size)] as number,
-  );
+  const scale = p.scale.map((_, i) => scaleOf(layer, Math.floor(i / p.size)));
   return { ...p, scale, exact: p.exact.map((w, i) => (w * (p.scale[i] as number)) / (scale[i] as number)) };
 }
 
@@ -165,28 +169,32 @@ export function polish(p: RoundingProblem, codes: Float64Array): void {
   }
 }
 
-/** E[W x − W̃ x̂] of each output: what the bias must add. */
-export function meanError(layer: QuantizedLayer, given: LayerGram | LayerMoments, codes: Float64Array): Float64Array {
-  const { rows: outputs, size } = asRows(layer);
-  const { groups, all } = 'cross' in given ? momentsOf(layer, { ...given, gram: new Float64Array() }) : given;
-  const { count, sum, targetSum } = all;
-  const perGroup = outputs / groups;
-  return Float64Array.from({ length: outputs }, (_, r) => {
-    const step = layer.scale[layer.scaleAxis === undefined ? 0 : r] as number;
-    let error = targetSum[r] as number;
-    for (let k = 0, g = Math.floor(r / perGroup) * size; k < size; k++)
-      error -= (codes[r * size + k] as number) * step * (sum[g + k] as number);
-    return error / count;
+/** E[W x − W̃ x̂] of each output: what the bias must add. `codes` are less their zero points. */
+export function meanError(layer: QuantizedLayer, { rows, size, all }: Moments, codes: Float64Array): Float64Array {
+  return all.targetSum.map((wanted, r) => {
+    let error = wanted;
+    for (let k = 0, g = Math.floor(r / rows) * size; k < size; k++)
+      error -= (codes[r * size + k] as number) * scaleOf(layer, r) * (all.sum[g + k] as number);
+    return error / all.count;
   });
+}
+
+/** The stored codes less their zero points, [outputs, K]. */
+export function storedCodes(layer: QuantizedLayer): Float64Array {
+  const { size } = linearSizes(layer);
+  return readRows(layer, tensorData(layer.codes) as Int8Array).map(
+    (code, i) => code - zeroPointOf(layer, Math.floor(i / size)),
+  );
 }
 
 /** Codes in the tensor's own order, with their zero points. */
 export function toCodes(layer: QuantizedLayer, codes: Float64Array): Float64Array {
-  const { rows, size, place } = asRows(layer);
-  const result = new Float64Array(codes.length);
-  for (let r = 0; r < rows; r++)
-    for (let k = 0; k < size; k++)
-      result[place(r, k)] =
-        (codes[r * size + k] as number) + (layer.zeroPoint[layer.scaleAxis === undefined ? 0 : r] as number);
-  return result;
+  const { size } = linearSizes(layer);
+  return writeRows(
+    layer,
+    codes.map((code, i) => code + zeroPointOf(layer, Math.floor(i / size))),
+  );
 }
+
+const zeroPointOf = ({ zeroPoint }: QuantizedLayer, output: number): number =>
+  zeroPoint[zeroPoint.length === 1 ? 0 : output] as number;

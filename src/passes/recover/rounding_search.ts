@@ -8,6 +8,8 @@ export interface Rounded {
   readonly codes: Float64Array;
   /** One a row; float32 numbers. */
   readonly scale: Float64Array;
+  /** The share of its mean diagonal that had to be added to G. */
+  readonly damping: number;
 }
 
 /** Roundings tried for a row. */
@@ -24,10 +26,11 @@ export interface SearchOptions {
  */
 export function searchRounding(p: RoundingProblem, o: SearchOptions, at: string): Rounded {
   const { groups, rows, size } = p;
-  const result = { codes: new Float64Array(p.exact.length), scale: new Float64Array(groups * rows) };
+  const result = { codes: new Float64Array(p.exact.length), scale: new Float64Array(groups * rows), damping: 0 };
   for (let g = 0; g < groups; g++) {
     const gram = p.gram.slice(g * size * size, (g + 1) * size * size);
     const lattice = openLattice(gram, size, at);
+    result.damping = Math.max(result.damping, lattice.damping);
     for (let r = g * rows; r < (g + 1) * rows; r++) {
       const row = openRow(p, r, gram, lattice);
       const best = o.scales > 0 ? withScale(row, o) : row.round(row.scale, o.paths);
@@ -37,6 +40,10 @@ export function searchRounding(p: RoundingProblem, o: SearchOptions, at: string)
   }
   return result;
 }
+
+/** Says that moments were not positive definite as they were; '' for what rounding alone asks for. */
+export const raised = (damping: number): string =>
+  damping <= 1e-6 ? '' : `, its second moments damped by ${damping} to be positive definite`;
 
 interface Trial {
   readonly scale: number;
@@ -49,6 +56,8 @@ interface Trial {
 
 interface Row {
   readonly scale: number;
+  /** No scale below this one. */
+  readonly least: number;
   readonly qmax: number;
   /** By nearest planes alone, the best of these scales. */
   pick(scales: readonly number[]): number;
@@ -64,6 +73,7 @@ function openRow(p: RoundingProblem, r: number, gram: Float64Array, lattice: Lat
   return {
     qmax,
     scale: p.scale[r * size] as number,
+    least: p.least[r] as number,
     pick(scales) {
       const errors = roundAtScales(lattice, weights, scales, bounds).map(({ error }) => error);
       return scales[errors.indexOf(Math.min(...errors))] as number;
@@ -89,13 +99,12 @@ function openRow(p: RoundingProblem, r: number, gram: Float64Array, lattice: Lat
 function withScale(row: Row, o: SearchOptions): Trial {
   // Few levels gain from clipping; many only from a grid that happens to suit the weights.
   const [low, high] = row.qmax <= 7 ? [0.6, 1.1] : row.qmax <= 31 ? [0.75, 1.05] : [0.9, 1.02];
-  const grid = Array.from(
-    { length: o.scales },
-    (_, i) => row.scale * low * (high / low) ** (i / Math.max(1, o.scales - 1)),
+  const grid = Array.from({ length: o.scales }, (_, i) =>
+    Math.max(row.least, row.scale * low * (high / low) ** (i / Math.max(1, o.scales - 1))),
   );
   let best = row.round(row.pick([...grid, row.scale]), o.paths);
   for (let i = 0; i < 2; i++) {
-    const trial = row.round(best.fitted, o.paths);
+    const trial = row.round(Math.max(row.least, best.fitted), o.paths);
     if (trial.error >= best.error) break;
     best = trial;
   }

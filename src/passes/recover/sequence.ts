@@ -1,10 +1,11 @@
-import type { Model } from '../../graph/model.ts';
 import type { Tensor } from '../../data/types.ts';
-import { openGram, type LayerGram } from '../gram.ts';
-import type { PassContext } from '../pass.ts';
-import { openMoments, type LayerMoments } from './moments.ts';
-import { gramRequest, type QuantizedLayer } from './sites.ts';
+import type { Model } from '../../graph/model.ts';
+import { QtoolError } from '../../util/error.ts';
+import { given } from '../../util/must.ts';
+import { difference, openMoments, type Moments } from '../moments.ts';
+import type { Note, PassContext } from '../pass.ts';
 import { besides, type Beside } from './beside.ts';
+import type { QuantizedLayer } from './sites.ts';
 import { openWalk } from './walk.ts';
 
 /** What a walk changes. */
@@ -14,92 +15,92 @@ export interface Sequence {
   readonly layers: readonly QuantizedLayer[];
 }
 
-interface Summed<M> {
-  readonly result: M;
-  add(ctx: PassContext, hat: Tensor, float: Tensor, extra: Tensor | undefined): Promise<void>;
+export interface SequenceOptions {
+  readonly samples: number;
+  /** For the progress line: `rounding`. */
+  readonly doing: string;
+  /** false: the moments are sums only. */
+  readonly products?: boolean;
+  /**
+   * What a layer's output is added to (a residual's other branch) is wrong in the quantized model too: the layer's target is the
+   * float output plus what that branch lacks.
+   */
+  readonly residual?: boolean;
 }
 
+/** Columns that are enough, and positions that are taken of an image at least. */
+const enough = 2 ** 15;
+const fewest = 64;
+
 /**
- * Changes layers one after the other, front to back: each gets the mean of the input that it has once all layers before it are
- * changed, beside the float twin's. One forward pass through both models altogether (see `openWalk`).
+ * Changes layers one after the other, front to back: each gets the moments of the input that it has once all layers before it are
+ * changed, with the output of its float twin as target. One forward pass through both models altogether (see `openWalk`). A layer
+ * whose moments are of no use stays as it is.
  * @param change the new model; only constants of the layer may differ.
  */
-export function withMeans(
-  ctx: PassContext,
-  start: Sequence,
-  options: { readonly samples: number; readonly doing: string },
-  change: (model: Model, layer: QuantizedLayer, means: LayerGram) => Model | Promise<Model>,
-): Promise<Model> {
-  const open = (layer: QuantizedLayer): Summed<LayerGram> => {
-    const sums = openGram(layer, { reference: true, products: false });
-    return { result: sums.gram, add: (context, hat, float) => sums.add(context, hat, float) };
-  };
-  return layerByLayer(ctx, start, { ...options, besides: new Map() }, open, change);
-}
-
-/**
- * The same with second moments, for passes that round. What a layer's output is added to (a residual's other branch) is wrong
- * in the quantized model too: the layer's target is the float output plus what that branch lacks.
- */
-export function withMoments(
-  ctx: PassContext,
-  start: Sequence,
-  options: { readonly samples: number; readonly residual: boolean; readonly doing: string },
-  change: (model: Model, layer: QuantizedLayer, moments: LayerMoments) => Model | Promise<Model>,
-): Promise<Model> {
-  const found = options.residual ? besides(start.model, start.twin, start.layers) : new Map<string, Beside>();
-  const open = (layer: QuantizedLayer): Summed<LayerMoments> => {
-    const sums = openMoments(layer, options.samples);
-    return { result: sums.moments, add: (...batch) => sums.add(...batch) };
-  };
-  return layerByLayer(ctx, start, { ...options, besides: found }, open, change);
-}
-
-async function layerByLayer<M>(
+export async function layerByLayer(
   ctx: PassContext,
   { model: start, twin, layers }: Sequence,
-  options: { readonly samples: number; readonly besides: ReadonlyMap<string, Beside>; readonly doing: string },
-  open: (layer: QuantizedLayer) => Summed<M>,
-  change: (model: Model, layer: QuantizedLayer, moments: M) => Model | Promise<Model>,
-): Promise<Model> {
-  const asked = layers.map((layer) => ({ ...gramRequest(layer), beside: options.besides.get(layer.name) }));
+  { samples, doing, products = true, residual = false }: SequenceOptions,
+  change: (model: Model, layer: QuantizedLayer, moments: Moments) => Model | Promise<Model>,
+): Promise<{ readonly model: Model; readonly skipped: readonly Note[] }> {
+  const others = residual ? besides(start, twin, layers) : new Map<string, Beside>();
+  const asked = layers.map((layer) => ({
+    layer,
+    input: layer.node.input[0] as string,
+    float: layer.twin.input[0] as string,
+    beside: others.get(layer.name),
+  }));
   const hats = openWalk(
     ctx,
     asked.flatMap(({ input, beside }) => (beside ? [beside.value, input] : [input])),
-    options.samples,
+    samples,
   );
   const floats = openWalk(
     ctx,
-    asked.flatMap(({ reference, beside }) => (beside ? [beside.twin, reference] : [reference])),
-    options.samples,
+    asked.flatMap(({ float, beside }) => (beside ? [beside.twin, float] : [float])),
+    samples,
   );
+  const positions = Math.max(fewest, Math.ceil(enough / samples));
+  const skipped: Note[] = [];
   let model = start;
-  for (const [i, layer] of layers.entries()) {
+  for (const [i, { layer, input, float, beside }] of asked.entries()) {
     ctx.signal.throwIfAborted();
-    ctx.progress(i / layers.length, `${options.doing} ${layer.name}`);
-    const { input, reference, beside } = asked[i] as (typeof asked)[number];
-    const sums = open(layer);
+    ctx.progress(i / layers.length, `${doing} ${layer.name}`);
+    const sums = openMoments(layer, { target: { weights: layer.weights }, products, positions });
     // In step, batch by batch; the branch beside comes first in each walk.
     const streams = [
       ...(beside ? [hats.visit(model, beside.value), floats.visit(twin, beside.twin)] : []),
       hats.visit(model, input),
-      floats.visit(twin, reference),
+      floats.visit(twin, float),
     ].map((stream) => stream[Symbol.asyncIterator]());
     for (;;) {
       const batch: (Tensor | undefined)[] = [];
       // The walks tidy up behind their last batch, so each is asked for what comes after it.
       for (const stream of streams) batch.push((await stream.next()).value as Tensor | undefined);
-      const [hat, float] = batch.slice(-2);
-      if (!hat || !float) break;
-      const extra = beside && difference(batch[1] as Tensor, batch[0] as Tensor);
-      await sums.add(ctx, hat, float, extra);
+      const [x, y] = batch.slice(-2);
+      if (!x || !y) break;
+      const extra = beside && difference(given(batch[1], beside.twin), given(batch[0], beside.value));
+      await sums.add(ctx, { hat: x, float: y, extra });
     }
-    model = await change(model, layer, sums.result);
+    const moments = await sums.close(ctx);
+    const why = useless(moments);
+    if (why === undefined) {
+      try {
+        model = await change(model, layer, moments);
+        continue;
+      } catch (error) {
+        if (!(error instanceof QtoolError) || error.code !== 'data') throw error;
+        skipped.push({ layer: layer.name, text: `left as the quantizer made it: ${error.message}` });
+      }
+    } else skipped.push({ layer: layer.name, text: `left as the quantizer made it: ${why}` });
   }
-  return model;
+  return { model, skipped };
 }
 
-function difference(a: Tensor, b: Tensor): Tensor {
-  const [from, less] = [a.data as Float32Array, b.data as Float32Array];
-  return { ...a, data: from.map((v, i) => v - (less[i] as number)) };
+/** Why nothing can be learnt from moments. */
+function useless({ gram, target, all }: Moments): string | undefined {
+  if (all.count === 0) return 'no calibration value reaches it';
+  const finite = [gram, target, all.sum, all.targetSum].every((sums) => sums.every(Number.isFinite));
+  return finite ? undefined : 'its inputs are not finite on the calibration data';
 }

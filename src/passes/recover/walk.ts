@@ -1,8 +1,9 @@
 import type { Feeds, Tensor } from '../../data/types.ts';
-import { makeModel, makeValue } from '../../graph/build.ts';
-import type { Model } from '../../graph/model.ts';
-import { toNumber, type NodeProto } from '../../graph/proto.ts';
+import { makeValue } from '../../graph/build.ts';
+import { modelOf, type Model } from '../../graph/model.ts';
+import { GraphCodec, ModelCodec, NodeCodec, type NodeProto } from '../../graph/proto.ts';
 import { initializers, modelInputs, producers, reads } from '../../graph/query.ts';
+import { given, must } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
 
 /** Bytes of values that one walk keeps. */
@@ -101,27 +102,43 @@ function segment(
     }
   }
   if (used.size === 0) return { graph: undefined, needed: [...needed] };
+  const parts = model.graph.node.filter((node) => used.has(node));
+  const taken = new Set(parts.flatMap((node) => [...reads(node), ...node.output]));
+  const fresh = (name: string): string => {
+    let other = name;
+    while (taken.has(other)) other += '_';
+    taken.add(other);
+    return other;
+  };
+  // A node may make a value that is an input here beside one that is wanted: the half of a Split that was kept.
+  const nodes = parts.map((node) =>
+    node.output.some((name) => needed.has(name))
+      ? NodeCodec.amend(node, { output: node.output.map((name) => (needed.has(name) ? fresh(name) : name)) })
+      : node,
+  );
   let graph: Model | undefined;
   return {
     needed: [...needed],
     graph: (feeds) =>
-      (graph ??= makeModel({
-        ir: toNumber(model.proto.ir_version),
-        domains: Object.fromEntries(
-          model.proto.opset_import.map((o) => [o.domain === 'ai.onnx' ? '' : o.domain, toNumber(o.version)]),
-        ),
-        // Only the rank is fixed: batches may differ in size.
-        inputs: [...needed].map((name) => {
-          const { type, dims } = feeds[name] as Tensor;
-          return makeValue(
-            name,
-            type,
-            dims.map((_, axis) => `${name}_${axis}`),
-          );
+      (graph ??= modelOf(
+        ModelCodec.amend(model.proto, {
+          graph: GraphCodec.create({
+            name: 'segment',
+            // Only the rank is fixed: batches may differ in size.
+            input: [...needed].map((name) => {
+              const { type, dims } = given(feeds[name], `the value "${name}"`);
+              return makeValue(
+                name,
+                type,
+                dims.map((_, axis) => `${name}_${axis}`),
+              );
+            }),
+            output: [makeValue(value, 'float32')],
+            node: nodes,
+            initializer: [...tensors].map((name) => must(constants, name, 'the constant')),
+          }),
         }),
-        outputs: [makeValue(value, 'float32')],
-        nodes: model.graph.node.filter((node) => used.has(node)),
-        initializers: [...tensors].map((name) => constants.get(name) as never),
-      })),
+        model.path,
+      )),
   };
 }

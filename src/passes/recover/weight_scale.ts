@@ -4,8 +4,8 @@ import type { Model } from '../../graph/model.ts';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { meanError, roundingProblem, rowError, toCodes, type RoundingProblem } from './rounding_problem.ts';
-import { withMoments } from './sequence.ts';
-import { addToBias, quantizedLayers, storeCodes, storeScales, type QuantizedLayer } from './sites.ts';
+import { layerByLayer } from './sequence.ts';
+import { quantizedLayers, storeLayer, type QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
@@ -42,7 +42,7 @@ async function apply(model: Model, o: ScaleOptions, ctx: PassContext): Promise<P
     return { model, changed: [], skipped: [], notes: ['nothing is quantized yet: put this after a quantizer'] };
   const found = quantizedLayers(model, twin);
   const unfit = (layer: QuantizedLayer): string | undefined => {
-    if (layer.scaleAxis === undefined) return 'its weights have one scale for all outputs';
+    if (!layer.rescalable) return 'its scales are not for its outputs alone';
     const size = layer.weights.length / layer.scale.length;
     return layer.weights.length * size > workLimit ? 'too many weights an output' : undefined;
   };
@@ -53,21 +53,22 @@ async function apply(model: Model, o: ScaleOptions, ctx: PassContext): Promise<P
     ...left.map((layer) => ({ layer: layer.name, text: unfit(layer) as string })),
   ];
   const changed: Note[] = [];
-  const settings = { samples: o.samples, residual: false, doing: 'choosing scales for' };
-  const result = await withMoments(ctx, { model, twin, layers }, settings, (current, layer, gram) => {
-    const problem = roundingProblem(layer, gram, layer.bias !== undefined, o.damping);
+  const settings = { samples: o.samples, doing: 'choosing scales for' };
+  const result = await layerByLayer(ctx, { model, twin, layers }, settings, (current, layer, moments) => {
+    const problem = roundingProblem(layer, moments, layer.bias !== undefined, o.damping);
     const codes = problem.nearest.slice();
     const factors = Float32Array.from(layer.scale, (_, row) => bestFactor(problem, row, codes, o));
     const scale = layer.scale.map((s, row) => s * (factors[row] as number));
     const range = [Math.min(...factors), Math.max(...factors)];
-    changed.push({ layer: layer.name, text: `scales times ${range.map((f) => f.toFixed(3)).join(' … ')}` });
-    return edit(current, (draft) => {
-      const rescaled = storeScales(draft, layer, scale);
-      storeCodes(draft, layer, toCodes(layer, codes));
-      addToBias(draft, rescaled, meanError(rescaled, gram, codes));
+    let said = `scales times ${range.map((f) => f.toFixed(3)).join(' … ')}`;
+    const next = edit(current, (draft) => {
+      const correction = meanError({ ...layer, scale }, moments, codes);
+      said += storeLayer(draft, layer, { codes: toCodes(layer, codes), scale, correction });
     });
+    changed.push({ layer: layer.name, text: said });
+    return next;
   });
-  return { model: result, changed, skipped };
+  return { model: result.model, changed, skipped: [...skipped, ...result.skipped] };
 }
 
 /** The factor of a row's scale that is best for its output; its codes are left in `codes`. */
@@ -91,7 +92,8 @@ function bestFactor(p: RoundingProblem, row: number, codes: Float64Array, o: Sca
       const error = (w - round(w, factor) * factor) * (p.scale[from + i] as number);
       return sum + error * error * (gram[i * size + i] as number);
     }, 0);
-  const factors = Array.from({ length: o.steps }, (_, i) => 1 - ((1 - lowest) * i) / (o.steps - 1))
+  const bound = (p.least[row] as number) / (p.scale[from] as number);
+  const factors = Array.from({ length: o.steps }, (_, i) => Math.max(bound, 1 - ((1 - lowest) * i) / (o.steps - 1)))
     .map((factor) => ({ factor, guess: diagonal(factor) }))
     .sort((a, b) => a.guess - b.guess)
     .slice(0, Math.max(4, Math.floor(closeLook / (p.rows * p.groups * size * size))));

@@ -2,6 +2,7 @@ import { globalPruner } from '../../../src/passes/prune/global.ts';
 import { levelPruner } from '../../../src/passes/prune/level.ts';
 import { sparseGptPruner } from '../../../src/passes/prune/sparsegpt.ts';
 import { wandaPruner } from '../../../src/passes/prune/wanda.ts';
+import { anyPass } from '../../../src/passes/pass.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import type { Model } from '../../../src/graph/model.ts';
@@ -160,5 +161,49 @@ describe('pruning by what the inputs are', () => {
       { layer: 'left', text: expect.stringContaining('second operand') as string },
     ]);
     expect(zeros(result.model, 'w')).toBe(0);
+  });
+
+  it('leaves a weight alone that two layers read in different orientations', async () => {
+    const model = makeModel({
+      opset: 17,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 6])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [6, 6], 1), weight('v', [6, 6], 2)],
+      nodes: [
+        makeNode('Gemm', ['x', 'w'], ['h'], {}, { name: 'along' }),
+        makeNode('Gemm', ['h', 'w'], ['g'], { transB: 1 }, { name: 'across' }),
+        makeNode('Gemm', ['g', 'v'], ['k'], {}, { name: 'once' }),
+        makeNode('Gemm', ['k', 'v'], ['y'], {}, { name: 'twice' }),
+      ],
+    });
+    const context = testContext({ calibration: [{ x: floats(noise(3, 192), [32, 6]) }] });
+    for (const pass of [anyPass(wandaPruner), anyPass(sparseGptPruner)])
+      for (const refit of [true, false]) {
+        const options = pass.options.parse({ levels: { '*': 0.5 }, refit });
+        const { model: pruned, skipped } = await pass.apply(model, options, context);
+        expect(skipped).toEqual([{ layer: 'along', text: 'w: "along", "across" read it in different orientations' }]);
+        expect([zeros(pruned, 'w'), zeros(pruned, 'v')]).toEqual([0, 18]);
+      }
+  });
+
+  it('leaves a layer whole whose inputs are not finite', async () => {
+    const model = makeModel({
+      opset: 17,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 6])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [6, 6], 1), weight('v', [6, 6], 2), weight('zero', [1], 3, 0)],
+      nodes: [
+        makeNode('Gemm', ['x', 'w'], ['h'], {}, { name: 'sound' }),
+        makeNode('Div', ['h', 'zero'], ['infinite'], {}, { name: 'divide' }),
+        makeNode('Gemm', ['infinite', 'v'], ['y'], {}, { name: 'unsound' }),
+      ],
+    });
+    const context = testContext({ calibration: [{ x: floats(noise(3, 192), [32, 6]) }] });
+    const options = wandaPruner.options.parse({ levels: { '*': 0.5 } });
+    const { model: pruned, skipped } = await wandaPruner.apply(model, options, context);
+    expect([zeros(pruned, 'w'), zeros(pruned, 'v')]).toEqual([18, 0]);
+    expect(skipped.map(({ layer }) => layer)).toEqual(['unsound']);
   });
 });

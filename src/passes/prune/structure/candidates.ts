@@ -1,11 +1,12 @@
 import type { ChannelGroup, Channels } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
 import { layerName } from '../../../graph/query.ts';
+import { momentBytes } from '../../moments.ts';
 import type { Note, PassContext } from '../../pass.ts';
 import type { Candidate } from './allocate.ts';
 import { eliminate, readerOf, type Elimination } from './order.ts';
 import { outputError, withReaders } from './probe.ts';
-import { momentBytes, siteProblems } from './problems.ts';
+import { siteProblems } from './problems.ts';
 import { refitSites, type Site } from './sites.ts';
 
 /** Bytes of second moments held at once; more layers than that take further passes over the data. */

@@ -4,9 +4,8 @@ import type { Model } from '../../../graph/model.ts';
 import { initializers } from '../../../graph/query.ts';
 import { dimsOf, floatData, makeTensor } from '../../../graph/tensor.ts';
 import type { PassContext } from '../../pass.ts';
-import { linearSizes } from './moments.ts';
+import { linearSizes, readRows, writeRows } from '../../rows.ts';
 import type { Reader } from './order.ts';
-import { readRows, writeRows } from './sites.ts';
 
 /** The model whose readers have the weights that are best without some channels, biases made up for the means. */
 export function withReaders(model: Model, readers: readonly Reader[]): Model {
@@ -19,7 +18,8 @@ export function withReaders(model: Model, readers: readonly Reader[]): Model {
       const { groups, rows, size } = linearSizes(site);
       const weights = new Float64Array(own.length);
       problems.forEach((p, g) => weights.set(p.weights, g * rows * size));
-      draft.setInitializer(makeTensor(site.tensor, 'float32', site.weight, writeRows(site, weights)));
+      const refitted = Float32Array.from(writeRows(site, weights));
+      draft.replace(site.tensor, makeTensor(site.tensor, 'float32', site.dims, refitted));
       const bias = site.bias ? stored.get(site.bias) : undefined;
       if (!bias || !site.canBias) continue;
       const shifted = floatData(bias).map((b, out) => {
@@ -30,7 +30,7 @@ export function withReaders(model: Model, readers: readonly Reader[]): Model {
             ((own[out * size + k] as number) - (weights[out * size + k] as number)) * (means[g * size + k] as number);
         return sum;
       });
-      draft.setInitializer(makeTensor(bias.name, 'float32', dimsOf(bias), shifted));
+      draft.replace(bias.name, makeTensor(bias.name, 'float32', dimsOf(bias), shifted));
     }
   });
 }

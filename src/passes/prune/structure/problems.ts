@@ -2,23 +2,18 @@ import { floatData } from '../../../graph/tensor.ts';
 import { initializers } from '../../../graph/query.ts';
 import type { Model } from '../../../graph/model.ts';
 import { invertPositive } from './inverse.ts';
-import { layerGrams, type LayerGram } from '../../gram.ts';
+import { given } from '../../../util/must.ts';
+import { layerMoments, type Moments } from '../../moments.ts';
 import type { PassContext } from '../../pass.ts';
 import type { Problem } from './eliminate.ts';
-import { linearSizes } from './moments.ts';
-import { readRows, type Site } from './sites.ts';
+import { readRows } from '../../rows.ts';
+import type { Site } from './sites.ts';
 
 /** A layer's problems, one a group of it, and the means of its columns ([groups, K]). */
 export interface SiteProblem {
   readonly site: Site;
   readonly problems: readonly Problem[];
   readonly means: Float64Array;
-}
-
-/** Bytes that the second moments of a layer take. */
-export function momentBytes(site: Site): number {
-  const { groups, size } = linearSizes(site);
-  return groups * size * size * 8;
 }
 
 /** For each site the problem of dropping columns from it as it stands: nothing is lost before the first column goes. */
@@ -29,33 +24,25 @@ export async function siteProblems(
   options: { readonly samples: number; readonly ridge: number },
 ): Promise<Map<Site, SiteProblem>> {
   const stored = initializers(model.graph);
-  const requests = sites.map((site) => ({ node: site.node, dims: site.weight, input: site.x }));
-  const grams = await layerGrams(ctx, model, requests, { samples: options.samples });
+  const requests = sites.map((site) => ({ node: site.node, dims: site.dims, input: site.x }));
+  const found = await layerMoments(ctx, model, requests, { samples: options.samples });
   return new Map(
     sites.flatMap((site, i): [Site, SiteProblem][] => {
-      const gram = grams[i] as LayerGram;
+      const moments = given(found[i], site.layer);
       const tensor = stored.get(site.tensor);
       if (!tensor) return [];
       const own = readRows(site, floatData(tensor));
-      const { rows } = linearSizes(site);
-      const problems = Array.from({ length: gram.groups }, (_, g) =>
-        ownProblem(gram, g, own, rows, options.ridge, site.canBias),
+      const problems = Array.from({ length: moments.groups }, (_, g) =>
+        ownProblem(moments, g, own, options.ridge, site.canBias),
       );
-      return [[site, { site, problems, means: gram.sum.map((sum) => sum / gram.count) }]];
+      return [[site, { site, problems, means: moments.sum.map((sum) => sum / moments.count) }]];
     }),
   );
 }
 
 /** min ‖W₀X − WX‖² + λ‖W − W₀‖², whose solution is W₀ until columns go. */
-function ownProblem(
-  moments: LayerGram,
-  group: number,
-  own: Float64Array,
-  rows: number,
-  ridge: number,
-  centred: boolean,
-): Problem {
-  const { size, count } = moments;
+function ownProblem(moments: Moments, group: number, own: Float64Array, ridge: number, centred: boolean): Problem {
+  const { rows, size, count } = moments;
   const gram = new Float64Array(size * size);
   const mean = (i: number): number => (centred ? (moments.sum[group * size + i] as number) / count : 0);
   let trace = 0;

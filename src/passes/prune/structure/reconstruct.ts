@@ -4,14 +4,13 @@ import { edit } from '../../../graph/edit.ts';
 import type { Model } from '../../../graph/model.ts';
 import { initializers, isOp } from '../../../graph/query.ts';
 import { floatData, makeTensor } from '../../../graph/tensor.ts';
+import { given } from '../../../util/must.ts';
+import { difference, openMoments, type Moments } from '../../moments.ts';
 import type { Note, PassContext } from '../../pass.ts';
+import { linearSizes, readRows, writeRows } from '../../rows.ts';
 import { blockCost, takeBlock } from './eliminate.ts';
-import { addMoments, emptyMoments, linearSizes, momentsGraph, type Moments, type Target } from './moments.ts';
 import { bestBias, leastSquares } from './refit.ts';
-import { readRows, refitSites, writeRows, type Site } from './sites.ts';
-
-/** Floats of one im2col matrix; batches are cut into rows that fit. */
-const matrixLimit = 32 * 2 ** 20;
+import { refitSites, type Site } from './sites.ts';
 
 export interface ReconstructOptions {
   readonly samples: number;
@@ -58,9 +57,13 @@ export async function reconstruct(
 export const refitText = (error: number): string =>
   `refitted: ${(100 * error).toFixed(2)} % of the power of its output is not reproduced`;
 
-/** A float value that a layer should give. */
-export interface NamedTarget extends Target {
+/** What a layer should give: a value of the float model, of which some channels are left, less a shortcut added to it later. */
+export interface Target {
   readonly value: string;
+  /** Channel axis and the indices that are left; undefined where all are. */
+  readonly axis: number;
+  readonly kept: Int32Array | undefined;
+  readonly shortcut: boolean;
 }
 
 /** One layer refitted to reproduce `target` of `before` from its input in `model`, without the columns in `take`. */
@@ -76,7 +79,7 @@ export async function refitLayer(
     readonly before: Model;
     readonly model: Model;
     readonly site: Site;
-    readonly target: NamedTarget;
+    readonly target: Target;
     readonly take: readonly (readonly number[])[];
   },
   options: { readonly samples: number; readonly ridge: number },
@@ -87,12 +90,7 @@ export async function refitLayer(
 }
 
 /** The float value to reproduce, and which of its channels are left. */
-export function targetOf(
-  site: Site,
-  channels: Channels,
-  removed: ReadonlySet<number>,
-  shortcuts: boolean,
-): NamedTarget {
+export function targetOf(site: Site, channels: Channels, removed: ReadonlySet<number>, shortcuts: boolean): Target {
   const value = shortcuts && site.shortcut ? site.shortcut.sum : site.y;
   const dims = channels.dims.get(value) ?? [];
   const axis = isOp(site.node, 'Conv') ? 1 : dims.length - 1;
@@ -100,7 +98,7 @@ export function targetOf(
   const kept = labels?.some((atom) => removed.has(atom))
     ? Int32Array.from(labels.keys()).filter((i) => !removed.has(labels[i] as number))
     : undefined;
-  return { value, dims, axis, kept, shortcut: shortcuts && site.shortcut !== undefined };
+  return { value, axis, kept, shortcut: shortcuts && site.shortcut !== undefined };
 }
 
 async function collect(
@@ -108,38 +106,35 @@ async function collect(
   before: Model,
   model: Model,
   site: Site,
-  target: NamedTarget,
+  target: Target,
   samples: number,
 ): Promise<Moments> {
-  const moments = emptyMoments(site);
-  const graph = momentsGraph(site, target);
+  const sums = openMoments(site, { target: 'given' });
   const other = target.shortcut ? site.shortcut?.other : undefined;
   const floats = ctx.capture(before, [target.value], samples)[Symbol.asyncIterator]();
-  const { groups, rows, size } = linearSizes(site);
   for await (const values of ctx.capture(model, other ? [site.x, other] : [site.x], samples)) {
-    const float = ((await floats.next()).value as Feeds)[target.value] as Tensor;
-    const x = values[site.x] as Tensor;
-    const batch = x.dims[0] ?? 1;
-    const columns =
-      (float.data.length / (target.kept ? (target.dims[target.axis] as number) : groups * rows)) * size * groups;
-    const step = Math.max(1, Math.floor((batch * matrixLimit) / columns));
-    for (let from = 0; from < batch; from += step) {
-      const part = (t: Tensor): Tensor => rowsOf(t, batch, from, Math.min(batch, from + step));
-      const feeds: Record<string, Tensor> = { x: part(x), float: part(float) };
-      if (other) feeds.shortcut = part(values[other] as Tensor);
-      const got = await ctx.compute(graph, feeds);
-      const channelsLeft = target.kept ? (target.dims[target.axis] as number) : groups * rows;
-      addMoments(moments, got, (feeds.float as Tensor).data.length / channelsLeft);
-    }
+    const float = left(given(((await floats.next()).value as Feeds)[target.value], target.value), target);
+    const y = other ? difference(float, given(values[other], other)) : float;
+    await sums.add(ctx, { hat: given(values[site.x], site.x), float: y });
   }
-  return moments;
+  await floats.return?.();
+  return sums.close(ctx);
 }
 
-function rowsOf(tensor: Tensor, batch: number, from: number, to: number): Tensor {
-  if (from === 0 && to === batch) return tensor;
-  const each = tensor.data.length / batch;
-  const data = (tensor.data as Float32Array).subarray(from * each, to * each);
-  return { type: tensor.type, dims: [((tensor.dims[0] ?? 1) / batch) * (to - from), ...tensor.dims.slice(1)], data };
+/** The channels of a float value that are left. */
+function left(value: Tensor, { axis, kept }: Target): Tensor {
+  if (!kept) return value;
+  const inner = value.dims.slice(axis + 1).reduce((a, b) => a * b, 1);
+  const size = (value.dims[axis] ?? 1) * inner;
+  const outer = value.data.length / size;
+  const data = new Float32Array(outer * kept.length * inner);
+  for (let o = 0, to = 0; o < outer; o++)
+    for (const channel of kept) {
+      const from = o * size + channel * inner;
+      data.set((value.data as Float32Array).subarray(from, from + inner), to);
+      to += inner;
+    }
+  return { type: value.type, dims: value.dims.map((d, i) => (i === axis ? kept.length : d)), data };
 }
 
 /** The layer's best weights and bias; `error` is the share of the target's power that they leave. */
@@ -174,11 +169,15 @@ function solve(
 /** Stores a layer's weights; a layer without bias gets one. */
 function withLayer(model: Model, site: Site, weights: Float64Array, bias: Float64Array | undefined): Model {
   return edit(model, (draft) => {
-    draft.setInitializer(makeTensor(site.tensor, 'float32', site.weight, writeRows(site, weights)));
+    const fitted = Float32Array.from(writeRows(site, weights));
+    draft.replace(site.tensor, makeTensor(site.tensor, 'float32', site.dims, fitted));
     if (!bias) return;
-    const name = site.bias ?? draft.freshName(`${site.layer}_bias`);
-    draft.setInitializer(makeTensor(name, 'float32', [bias.length], Float32Array.from(bias)));
-    const node = draft.nodes().find((n) => n.output[0] === site.y);
-    if (!site.bias && node) draft.update(node, { input: [...node.input.slice(0, 2), name] });
+    const tensor = makeTensor(`${site.layer}_bias`, 'float32', [bias.length], Float32Array.from(bias));
+    if (site.bias) return draft.replace(site.bias, tensor);
+    const node = given(
+      draft.nodes().find((n) => n.output[0] === site.y),
+      site.layer,
+    );
+    draft.update(node, { input: [...node.input.slice(0, 2), draft.add(tensor.name, tensor)] });
   });
 }

@@ -1,6 +1,6 @@
 import { invertPositive } from './inverse.ts';
 import type { Problem } from './eliminate.ts';
-import type { Moments } from './moments.ts';
+import type { Moments } from '../../moments.ts';
 import { ridgeOf } from './problems.ts';
 
 /**
@@ -29,10 +29,10 @@ export function leastSquares(
   let power = 0;
   for (let r = 0; r < rows; r++) {
     const out = group * rows + r;
-    power += (moments.power[out] as number) - count * mean(moments.target, out) ** 2;
+    power += (moments.power[out] as number) - count * mean(moments.targetSum, out) ** 2;
     for (let k = 0; k < size; k++)
       cross[r * size + k] =
-        (moments.cross[out * size + k] as number) - count * mean(moments.target, out) * mean(moments.sum, at + k);
+        (moments.target[out * size + k] as number) - count * mean(moments.targetSum, out) * mean(moments.sum, at + k);
   }
   for (let i = 0; i < size; i++) gram[i * size + i] = (gram[i * size + i] as number) + lambda;
   const inverse = invertPositive(gram, size);
@@ -57,7 +57,7 @@ export function leastSquares(
 export function bestBias(moments: Moments, group: number, { weights, rows, size }: Problem): Float64Array {
   const { count } = moments;
   return Float64Array.from({ length: rows }, (_, r) => {
-    let bias = (moments.target[group * rows + r] as number) / count;
+    let bias = (moments.targetSum[group * rows + r] as number) / count;
     for (let k = 0; k < size; k++)
       bias -= ((weights[r * size + k] as number) * (moments.sum[group * size + k] as number)) / count;
     return bias;

@@ -1,10 +1,11 @@
-import { intAttribute } from '../../../graph/attribute.ts';
+import { floatAttribute } from '../../../graph/attribute.ts';
 import type { Channels } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
 import type { NodeProto } from '../../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName, producers } from '../../../graph/query.ts';
 import { dimsOf, typeOf } from '../../../graph/tensor.ts';
-import { isLinear, linearSizes, type Linear } from './moments.ts';
+import { hasMoments } from '../../moments.ts';
+import { linearSizes, type Linear } from '../../rows.ts';
 
 /** A layer that reads channels and whose weights can be refitted when some of them go. */
 export interface Site extends Linear {
@@ -32,11 +33,14 @@ export function refitSites(model: Model, channels: Channels): Site[] {
   return model.graph.node.flatMap((node): Site[] => {
     const [x = '', tensor = '', bias] = node.input;
     const weight = stored.get(tensor);
-    const input = channels.dims.get(x);
-    if (!weight || !input || typeOf(weight) !== 'float32' || !isLinear(node, dimsOf(weight))) return [];
-    if ((readers.get(tensor)?.length ?? 0) > 1 || (bias && !stored.has(bias))) return [];
-    const dims = dimsOf(weight);
-    const linear: Linear = { node, weight: dims, input };
+    if (!weight || !channels.dims.has(x) || typeOf(weight) !== 'float32') return [];
+    // What is shared, or scaled by alpha and beta, is not one layer's to choose.
+    const own = (name: string): boolean => stored.has(name) && readers.get(name)?.length === 1;
+    if (!own(tensor) || (bias && !(own(bias) && channels.dims.get(bias)?.length === 1))) return [];
+    if (isOp(node, 'Gemm') && ['alpha', 'beta'].some((name) => floatAttribute(node, name, 1) !== 1)) return [];
+    const linear: Linear = { node, dims: dimsOf(weight) };
+    if (!hasMoments(linear)) return [];
+    const { groups, rows } = linearSizes(linear);
     const y = node.output[0] as string;
     return [
       {
@@ -46,22 +50,22 @@ export function refitSites(model: Model, channels: Channels): Site[] {
         y,
         tensor,
         bias: bias || undefined,
-        canBias: !isOp(node, 'MatMul') && (!bias || channels.dims.get(bias)?.length === 1),
+        canBias: !isOp(node, 'MatMul'),
         columns: columnAtoms(linear, channels, tensor),
         outputs:
           channels.axes.get(y)?.[isOp(node, 'Conv') ? 1 : (channels.dims.get(y)?.length ?? 1) - 1] ??
-          new Int32Array(linearSizes(linear).rows * linearSizes(linear).groups).fill(-1),
+          new Int32Array(groups * rows).fill(-1),
         shortcut: outputs.has(y) ? undefined : shortcutOf(y, readers, made, channels),
       },
     ];
   });
 }
 
-function columnAtoms({ node, weight, input }: Linear, channels: Channels, tensor: string): Int32Array {
-  const { size } = linearSizes({ node, weight, input });
-  const axis = isOp(node, 'Conv') ? 1 : isOp(node, 'Gemm') && intAttribute(node, 'transB', 0) === 1 ? 1 : 0;
+function columnAtoms(layer: Linear, channels: Channels, tensor: string): Int32Array {
+  const { size, turned } = linearSizes(layer);
+  const axis = turned ? 0 : 1;
   const labels = channels.axes.get(tensor)?.[axis];
-  const taps = isOp(node, 'Conv') ? weight.slice(2).reduce((a, b) => a * b, 1) : 1;
+  const taps = layer.dims.slice(2).reduce((a, b) => a * b, 1);
   return Int32Array.from({ length: size }, (_, k) => labels?.[Math.floor(k / taps)] ?? -1);
 }
 
@@ -79,26 +83,3 @@ function shortcutOf(
   if (channels.dims.get(other)?.join() !== channels.dims.get(y)?.join()) return undefined;
   return { sum: reader.output[0] as string, other };
 }
-
-/** A layer's weights as [groups · rows, K] row-major, in double precision. */
-export function readRows(site: Linear, data: Float32Array): Float64Array {
-  const { groups, rows, size } = linearSizes(site);
-  const turned = isTurned(site);
-  return Float64Array.from({ length: groups * rows * size }, (_, i) =>
-    turned ? (data[(i % size) * rows + Math.floor(i / size)] as number) : (data[i] as number),
-  );
-}
-
-/** The reverse of `readRows`. */
-export function writeRows(site: Linear, values: Float64Array): Float32Array {
-  const { rows, size } = linearSizes(site);
-  if (!isTurned(site)) return Float32Array.from(values);
-  return Float32Array.from(
-    { length: values.length },
-    (_, i) => values[(i % rows) * size + Math.floor(i / rows)] as number,
-  );
-}
-
-/** Weights stored [K, rows]. */
-const isTurned = ({ node }: Linear): boolean =>
-  isOp(node, 'MatMul') || (isOp(node, 'Gemm') && intAttribute(node, 'transB', 0) === 0);

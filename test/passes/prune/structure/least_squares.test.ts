@@ -1,6 +1,6 @@
 import { random } from '../../../helpers/models.ts';
 import { blockCost, takeBlock } from '../../../../src/passes/prune/structure/eliminate.ts';
-import type { Moments } from '../../../../src/passes/prune/structure/moments.ts';
+import type { Moments } from '../../../../src/passes/moments.ts';
 import { bestBias, leastSquares } from '../../../../src/passes/prune/structure/refit.ts';
 
 const next = random(5);
@@ -30,7 +30,8 @@ function momentsOf(): Moments {
       add(power, r, y * y);
     });
   });
-  return { groups: 1, size, rows, count, gram, cross, sum, target, power };
+  const sums = { count, sum, targetSum: target };
+  return { groups: 1, size, rows, gram, target: cross, power, ...sums, all: sums };
 }
 
 /** Solves A x = b by Gaussian elimination with pivoting: the reference, of other make than the code under test. */
@@ -112,7 +113,7 @@ describe('least squares with columns taken away', () => {
     const silent: Moments = {
       ...momentsOf(),
       gram: new Float64Array(size * size),
-      cross: new Float64Array(rows * size),
+      target: new Float64Array(rows * size),
       sum: new Float64Array(size),
     };
     const had = Float64Array.from({ length: rows * size }, (_, i) => i - 5);
