@@ -17,9 +17,10 @@ export function unfitForNBits(layer: Layer, width: number, block: number | null)
   const { node, input, product, weight } = layer;
   if (!widths.includes(width)) return `onnxruntime packs 2, 4 and 8 bits, not ${width}`;
   if (block === null || !blocks.includes(block)) return `onnxruntime packs blocks of ${blocks.join(', ')} weights`;
+  const { columns } = weight.view();
+  if (columns < block) return `its ${columns} columns are fewer than a block of ${block}`;
   if (isOp(node, 'Gather') && input === 0) {
     if (intAttribute(node, 'axis', 0) !== 0 || weight.dims.length !== 2) return 'its entries are not rows of a table';
-    const { columns } = weight.view();
     return columns % block === 0 ? undefined : `its ${columns} columns are not whole blocks of ${block}`;
   }
   return isMatrix(layer) ? product.quirk(node) : `onnxruntime has no packed ${node.op_type}`;
