@@ -37,6 +37,6 @@ export function withWidened(model: Model): { readonly model: Model; readonly not
       draft.replace(to, makeTensor(to, 'float32', dimsOf(tensor), data));
     }
   });
-  const text = `${casts.length} constants stored in 16 bits are read as float32`;
+  const text = `weights read as float32 that are stored in 16 bits: ${casts.length}`;
   return { model: widened, notes: [{ layer: 'Cast', text }] };
 }

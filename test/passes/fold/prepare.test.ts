@@ -2,8 +2,10 @@ import fc from 'fast-check';
 import type { NodeProto, TensorProto } from '../../../src/graph/proto.ts';
 import { makeNode, makeValue } from '../../../src/graph/build.ts';
 import { foldPasses, prepare } from '../../../src/passes/fold/prepare.ts';
+import { makeTensor } from '../../../src/graph/tensor.ts';
+import { toBfloat16, toFloat16 } from '../../../src/numerics/float16.ts';
 import { runModel, testContext } from '../../helpers/context.ts';
-import { smallConvNet, weight } from '../../helpers/models.ts';
+import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 import { batch, batchNorm, f32, i64, model, ops } from './helper.ts';
 
 describe('prepare', () => {
@@ -54,6 +56,21 @@ describe('prepare', () => {
       expect.arrayContaining(['folded into "h_Conv" before it', 'became the bias of "h_Conv"']),
     );
     expect(new Set(notes.map((n) => `${n.layer} ${n.text}`)).size).toBe(notes.length);
+  });
+
+  it.each(['float16', 'bfloat16'] as const)('reads weights stored as %s behind a Cast as float32', async (type) => {
+    const bits = (type === 'float16' ? toFloat16 : toBfloat16)(noise(1, 24));
+    const m = model(
+      [2, 4],
+      [makeNode('Cast', ['stored'], ['w'], { to: 1 }), makeNode('MatMul', ['x', 'w'], ['y'])],
+      [makeTensor('stored', type, [4, 6], bits)],
+    );
+    const feeds = batch(2, 4);
+    const prepared = await prepare(m, testContext({ calibration: [feeds] }));
+    expect(ops(prepared.model)).toEqual(['MatMul']);
+    expect(prepared.notes[0]?.text).toBe('weights read as float32 that are stored in 16 bits: 1');
+    const output = async (of: typeof m) => (await runModel(of, feeds, 'disabled')).y?.data;
+    expect(await output(prepared.model)).toEqual(await output(m));
   });
 
   it('changes nothing where there is nothing to do', async () => {
