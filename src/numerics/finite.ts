@@ -13,14 +13,9 @@ export function checkFinite(data: Float32Array | Float64Array, at?: string): voi
 
 /** Throws the error for data known to hold NaN or infinity. */
 export function throwNotFinite(data: Float32Array | Float64Array, at?: string): never {
-  throw new QtoolError('data', firstNonFinite(data) ?? 'no finite sum', {
+  const first = data.findIndex((v) => !Number.isFinite(v));
+  throw new QtoolError('data', `${String(data[first])} at element ${first} of ${data.length}`, {
     at,
     hint: 'statistics need finite numbers: find the layer that makes NaN or infinity, or the broken sample',
   });
-}
-
-/** The first element that is NaN or infinite, in words; undefined where all are finite. */
-export function firstNonFinite(data: Float32Array | Float64Array): string | undefined {
-  const first = data.findIndex((v) => !Number.isFinite(v));
-  return first < 0 ? undefined : `${String(data[first])} at element ${first} of ${data.length}`;
 }

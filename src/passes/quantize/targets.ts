@@ -2,8 +2,8 @@ import { fullPrecision } from '../../graph/full_precision.ts';
 import { innerLayers, layers, type Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import { isOp, layerName } from '../../graph/query.ts';
-import { floatData, typeOf } from '../../graph/tensor.ts';
-import { firstNonFinite } from '../../numerics/finite.ts';
+import { notFinite } from '../../graph/not_finite.ts';
+import { typeOf } from '../../graph/tensor.ts';
 import type { Note } from '../pass.ts';
 
 /** Layers inside of bodies and local functions, which no quantizer changes, each with the way to it. */
@@ -18,8 +18,8 @@ export function innerNotes(model: Model): Note[] {
 export function unfitWeight({ weight }: Pick<Layer, 'weight'>): string | undefined {
   const { tensor } = weight;
   if (typeOf(tensor) !== 'float32') return `its weights are ${typeOf(tensor)}, not float32`;
-  const bad = firstNonFinite(floatData(tensor));
-  return bad === undefined ? undefined : `its weights "${tensor.name}" hold ${bad}`;
+  const bad = notFinite(tensor);
+  return bad === undefined ? undefined : `its weight "${tensor.name}" ${bad}`;
 }
 
 /**
