@@ -59,7 +59,7 @@ export function pointsOf(unit: MetricResult['unit']): string {
 }
 
 /** `top1 %`, `sqnr dB`, `cosine`. */
-export function titleOf(metric: MetricResult): string {
+export function titleOf(metric: Pick<MetricResult, 'name' | 'unit'>): string {
   return metric.unit === '' ? metric.name : `${metric.name} ${metric.unit}`;
 }
 
