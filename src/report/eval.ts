@@ -1,9 +1,13 @@
 import type { DatasetInfo } from '../data/types.ts';
 import type { Latency } from '../runtime/time.ts';
+import type { MetricResult } from '../metrics/metric.ts';
 import type { Measurement } from '../run/report.ts';
 import { bytes, dropText, grouped, hanging, number, percent, plural, titleOf, withInterval } from './format.ts';
 import type { Paint } from './paint.ts';
 import { table, type Column } from './table.ts';
+
+/** A metric of a model without a reference: against itself it drops by nothing. */
+export type Alone = Omit<MetricResult, 'reference' | 'drop' | 'dropInterval'>;
 
 /** What `qtool eval` found out: plain data, printed as text or JSON. */
 export interface EvalReport {
@@ -11,7 +15,7 @@ export interface EvalReport {
   readonly model: { readonly path: string; readonly bytes: number };
   readonly reference: { readonly path: string; readonly bytes: number } | undefined;
   readonly data: DatasetInfo;
-  readonly measurement: Measurement;
+  readonly measurement: Omit<Measurement, 'metrics'> & { readonly metrics: readonly (MetricResult | Alone)[] };
   readonly notes: readonly string[];
 }
 
@@ -41,7 +45,7 @@ function metricTable({ measurement, reference }: EvalReport, paint: Paint): stri
   const rows = measurement.metrics.map((metric) => [
     titleOf(metric),
     withInterval(metric.value, metric.interval, metric.unit),
-    ...(compared ? [number(metric.reference, metric.unit), dropText(metric)] : []),
+    ...('drop' in metric ? [number(metric.reference, metric.unit), dropText(metric)] : []),
     grouped(metric.samples),
   ]);
   const columns = [

@@ -37,9 +37,9 @@ export function number(value: number, unit: MetricResult['unit']): string {
   if (value === Infinity) return '∞';
   if (value === -Infinity) return '-∞';
   if (Number.isNaN(value)) return 'n/a';
-  if (value === 0 || unit === '') return Number(value.toPrecision(4)).toString();
+  if (unit === '') return Number(value.toPrecision(4)).toString();
   const text = value.toFixed(unit === '%' ? 2 : 1);
-  return Number(text) === 0 ? Number(value.toPrecision(2)).toString() : text;
+  return value !== 0 && Number(text) === 0 ? Number(value.toPrecision(2)).toString() : text;
 }
 
 /** `91.56 ±0.77`, or the value alone where no interval is known. */
@@ -59,7 +59,7 @@ export function pointsOf(unit: MetricResult['unit']): string {
 }
 
 /** `top1 %`, `sqnr dB`, `cosine`. */
-export function titleOf(metric: MetricResult): string {
+export function titleOf(metric: Pick<MetricResult, 'name' | 'unit'>): string {
   return metric.unit === '' ? metric.name : `${metric.name} ${metric.unit}`;
 }
 

@@ -28,7 +28,7 @@ describe('numbers', () => {
     expect(number(Infinity, 'dB')).toBe('∞');
     expect(number(-Infinity, 'dB')).toBe('-∞');
     expect(number(NaN, '%')).toBe('n/a');
-    expect(number(-0, '%')).toBe('0');
+    expect(number(-0, '%')).toBe('0.00');
     // What rounds to nothing is shown all the same.
     expect(number(-0.001, '%')).toBe('-0.001');
     expect(number(0.0234, 'dB')).toBe('0.023');

@@ -68,10 +68,10 @@ describe('a schedule', () => {
   it('takes one gate for all stages, which a policy can replace or turn off', () => {
     const one = (gate: string): unknown =>
       parse(`
-gate: { metric: sqnr, max_drop: 3 }
+gate: { metric: sqnr, min: 25 }
 pruners: { p: { class: LevelPruner, levels: { '*': 0.5 } } }
 policies: [ { pruner: { instance_name: p }, epochs: [0]${gate} } ]`).stages[0]?.gate;
-    expect(one('')).toEqual({ metric: 'sqnr', maxDrop: 3, relative: false, onFail: 'stop' });
+    expect(one('')).toEqual({ metric: 'sqnr', min: 25, onFail: 'stop' });
     expect(one(", gate: { metric: top1, max_drop: '0.5 %', on_fail: warn }")).toEqual({
       metric: 'top1',
       maxDrop: 0.005,

@@ -10,7 +10,8 @@ import { modelBytes } from '../../graph/file.ts';
 import type { Model } from '../../graph/model.ts';
 import { describeValue, modelInputs } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
-import { evalText, type EvalReport } from '../../report/eval.ts';
+import type { MetricResult } from '../../metrics/metric.ts';
+import { evalText, type Alone, type EvalReport } from '../../report/eval.ts';
 import { measure } from '../../runtime/measure.ts';
 import { latency, type Latency } from '../../runtime/time.ts';
 import type { Call } from '../call.ts';
@@ -60,7 +61,7 @@ export async function evaluate(path: string, options: EvalOptions, call: Call): 
       reference: reference && sizeOf(reference),
       data: data.validation.info,
       measurement: {
-        metrics: results,
+        metrics: reference ? results : results.map(alone),
         bytes: modelBytes(model),
         zeros: zeroShare(await withDecodedWeights(model)),
         latency: timed,
@@ -89,4 +90,8 @@ async function time(
 
 function sizeOf(model: Model): { path: string; bytes: number } {
   return { path: model.path ?? '', bytes: modelBytes(model) };
+}
+
+function alone({ drop: _drop, dropInterval: _interval, reference: _reference, ...own }: MetricResult): Alone {
+  return own;
 }
