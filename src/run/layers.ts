@@ -32,7 +32,7 @@ export async function layerReports(
   // Packed codes are what they unpack to; a layer that unpacking renamed is read as the file has it.
   const decoded = await withDecodedWeights(model);
   const looks = [decoded, model].map((one) => ({
-    nodes: new Map(one.graph.node.map((node) => [layerName(node), node])),
+    nodes: byName(one),
     stored: storedTypes(one),
   }));
   return covered.map(({ layer, op, kernel, why }) => {
@@ -50,6 +50,13 @@ export async function layerReports(
       kernel === 'integer' && weights === 'float32' ? `${why}: onnxruntime quantizes its weights at load` : why;
     return { layer, op, kernel, why: own, weights, activations, sqnr: sqnr.get(layer) };
   });
+}
+
+/** Nodes by name. One without a name is called by its output, which may be another's name: the layer of the two is meant. */
+function byName({ graph }: Model): ReadonlyMap<string, NodeProto> {
+  const others = graph.node.filter((node) => layerKind(node) === undefined);
+  const layers = graph.node.filter((node) => layerKind(node) !== undefined);
+  return new Map([...others, ...layers].map((node) => [layerName(node), node]));
 }
 
 /** The type that an input of a node is held in: behind DequantizeLinear that of the codes, else what the initializer says. */

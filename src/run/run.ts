@@ -1,13 +1,14 @@
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { withDecodedWeights } from '../analyze/decoded.ts';
+import { layerKind } from '../analyze/layers.ts';
 import { slowRemark } from '../analyze/speed.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import type { RunData } from '../data/types.ts';
 import { checkModel } from '../graph/check.ts';
 import { modelBytes, modelHash } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
-import { opset } from '../graph/query.ts';
+import { layerName, opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { onnxruntimeVersion } from '../runtime/session.ts';
@@ -100,7 +101,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     { layers = [], levels, warnings }: Partial<Findings> & Pick<Findings, 'warnings'>,
   ): Promise<RunReport> => {
     const measurement = state.measurement ?? baseline;
-    const idle = nothingChanged(reports);
+    const idle = nothingChanged(model, reports);
     const slow =
       state.stages.length === 0 || idle.length > 0 ? undefined : slowRemark(measurement.latency, layers, state.model);
     // The float model alone is no result of a run that did not come to its end.
@@ -229,10 +230,14 @@ function checkGates({ schedule, metrics, measure }: RunOptions, baseline?: reado
     }
 }
 
-function nothingChanged(reports: readonly StageReport[]): string[] {
-  const idle =
-    reports.length > 0 && reports.every(({ verdict, changed }) => verdict === 'kept' && changed.length === 0);
-  return idle ? ['there is nothing to compress: no stage found a layer that it could change, the result is the float model'] : []; // prettier-ignore
+/** That no stage changed anything, and what is quantized already. */
+function nothingChanged(model: Model, reports: readonly StageReport[]): string[] {
+  if (reports.length === 0 || reports.some(({ verdict, changed }) => verdict !== 'kept' || changed.length > 0))
+    return [];
+  const integer = model.graph.node.filter((node) => layerKind(node)?.integer === true).map(layerName);
+  const names = `${integer.slice(0, 3).join(', ')}${integer.length > 3 ? ` and ${integer.length - 3} more` : ''}`;
+  const already = integer.length > 0 ? `; already quantized: ${names}` : '';
+  return [`there is nothing to compress: no stage found a layer that it could change${already}`];
 }
 
 /** Elements of all initializers of floating-point type. */

@@ -117,6 +117,21 @@ describe('analyze: the harmonic sum', () => {
     }
   });
 
+  it('tells a layer from the value of a nameless node that is called alike', async () => {
+    const model = makeModel({
+      inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+      outputs: [makeValue('y', 'float32', ['N', 4, 8, 8])],
+      nodes: [
+        makeNode('Conv', ['x', 'w0'], ['c0'], pads, { name: 'second' }),
+        makeNode('Relu', ['c0'], ['second'], {}, { name: '' }),
+        makeNode('Conv', ['second', 'w1'], ['y'], pads, { name: 'third' }),
+      ],
+      initializers: [weight('w0', [4, 3, 3, 3], 1, 0.5), weight('w1', [4, 4, 3, 3], 2, 0.25)],
+    });
+    const { sources } = await analyse(model, images.slice(0, 1));
+    expect(sources.filter(({ output }) => output !== undefined).map(({ name }) => name)).toEqual(['second', 'third']);
+  });
+
   it('names the layer whose error is no independent noise', async () => {
     // Two copies of one weight, subtracted: each alone adds noise, together their errors are the same and cancel.
     const twins = makeModel({

@@ -27,6 +27,16 @@ describe('latency', () => {
     expect(results.map((r) => r.batch)).toEqual([2]);
   });
 
+  it('times a model as it is fed where samples run alone', async () => {
+    const model = makeModel({
+      inputs: [makeValue('x', 'float32', ['B', 3]), makeValue('state', 'float32', [2, 'B', 3])],
+      outputs: [makeValue('y', 'float32', [2, 'B', 3])],
+      nodes: [makeNode('Add', ['x', 'state'], ['y'])],
+    });
+    const feeds = { x: float([4, 3], numbers(1, 12)), state: float([2, 4, 3], numbers(2, 24)) };
+    expect((await latency(model, model, feeds, quick)).map((r) => r.batch)).toEqual([1]);
+  });
+
   it('stops when cancelled', async () => {
     const work = latency(
       denseModel(),

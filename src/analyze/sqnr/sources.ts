@@ -2,7 +2,6 @@ import { makeNode, makeValue } from '../../graph/build.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { NodeCodec } from '../../graph/proto.ts';
-import { layerName } from '../../graph/query.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { Tensor } from '../../data/types.ts';
 import { chooseParams, type AffineFormat } from '../../numerics/affine.ts';
@@ -187,42 +186,42 @@ export async function outputErrors(
   samples: number,
 ): Promise<Map<string, number[]>> {
   const result = new Map(layers.map((layer) => [layer.name, [] as number[]]));
-  const nodes = new Map(float.graph.node.map((node) => [layerName(node), node]));
   for (const bits of analysedWidths) {
-    const names: string[] = [];
+    const energies = new Map<string, { readonly noise: string; readonly signal: string }>();
     const probe = edit(float, (draft) => {
-      for (const [i, layer] of layers.entries()) {
+      for (const layer of layers) {
         const rounded = round(layer, bits);
         const [first] = layer.weights;
-        const node = nodes.get(layer.name);
-        if (!first || !node) continue;
+        if (!first) continue;
         const { tensor, dims } = first.weight;
+        const { node } = first;
         const own = floatData(tensor);
         const error = own.map((w, k) => w - (rounded.data[0]?.[k] ?? w));
-        const noise = draft.add(`sqnr_w${i}`, makeTensor('noise', 'float32', dims, error));
-        const [name, input] = [`sqnr_e${i}`, [node.input[0] ?? '', noise]];
-        draft.addNode(NodeCodec.amend(node, { name, input, output: [name] }));
+        const noise = draft.add('noise', makeTensor('noise', 'float32', dims, error));
+        const name = draft.freshName('error');
+        draft.addNode(NodeCodec.amend(node, { name, input: [node.input[0] ?? '', noise], output: [name] }));
+        const energyOf = (value: string): string => {
+          const energy = draft.freshName(`${value}_energy`);
+          draft.addNode(makeNode('ReduceSumSquare', [value], [energy], { keepdims: 0 }));
+          draft.addOutput(makeValue(energy, 'float32', []));
+          return energy;
+        };
         // Both are taken before a Relu behind the layer.
-        for (const [value, name] of [
-          [`sqnr_e${i}`, `sqnr_noise${i}`],
-          [node.output[0] ?? '', `sqnr_signal${i}`],
-        ] as const) {
-          draft.addNode(makeNode('ReduceSumSquare', [value], [name], { keepdims: 0 }));
-          draft.addOutput(makeValue(name, 'float32', []));
-          names.push(name);
-        }
+        energies.set(layer.name, { noise: energyOf(name), signal: energyOf(node.output[0] ?? '') });
       }
     });
     const sums = new Map<string, number>();
+    const names = [...energies.values()].flatMap(({ noise, signal }) => [noise, signal]);
     for await (const values of ctx.capture(probe, names, samples))
       for (const name of names) {
         const [sum] = (values[name] as Tensor).data as Float32Array;
         sums.set(name, (sums.get(name) ?? 0) + (sum ?? 0));
       }
-    layers.forEach((layer, i) => {
-      const [noise, signal] = [sums.get(`sqnr_noise${i}`) ?? 0, sums.get(`sqnr_signal${i}`) ?? 0];
-      result.get(layer.name)?.push(decibel(signal > 0 ? noise / signal : 0));
-    });
+    for (const { name } of layers) {
+      const of = energies.get(name);
+      const [noise, signal] = of ? [sums.get(of.noise) ?? 0, sums.get(of.signal) ?? 0] : [0, 0];
+      result.get(name)?.push(decibel(signal > 0 ? noise / signal : 0));
+    }
   }
   return result;
 }
