@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install build test demo bench clean
+.PHONY: help install build test mutants demo bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 18
@@ -16,6 +16,9 @@ build: install ## compile src/ to dist/
 test: install ## typecheck, lint, dependency rule, unused code, tests
 	@npm test --silent
 
+mutants: install ## how many hand-made faults the tests notice, by Stryker; FILES=<files> for some (hours for all)
+	@node scripts/mutants.mjs $(FILES)
+
 demo: install ## compress LeNet-5 on MNIST by a schedule and show the table
 	@npm run --silent demo
 
@@ -24,4 +27,4 @@ bench: build ## compare with other quantizers on DATA=<folder> (an hour; never p
 	@node bench/peers/run.mjs --data "$(DATA)"
 
 clean: ## remove what was built
-	rm -rf dist coverage runs
+	rm -rf dist coverage runs .stryker

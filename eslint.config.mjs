@@ -2,7 +2,7 @@ import jest from 'eslint-plugin-jest';
 import tseslint from 'typescript-eslint';
 
 export default tseslint.config(
-  { ignores: ['dist/', 'node_modules/', 'coverage/', 'runs/', 'bench/.venv/'] },
+  { ignores: ['dist/', 'node_modules/', 'coverage/', 'runs/', '.stryker/', 'bench/.venv/'] },
   {
     files: ['src/**/*.ts', 'test/**/*.ts'],
     extends: [tseslint.configs.recommendedTypeChecked],
@@ -20,6 +20,23 @@ export default tseslint.config(
     files: ['src/**/*.ts'],
     ignores: ['src/cli/**'],
     rules: { 'no-console': 'error', 'no-restricted-properties': ['error', { object: 'process', property: 'exit' }] },
+  },
+  {
+    files: ['src/**/*.ts'],
+    // To be emptied: these folders still have such casts.
+    ignores: ['src/passes/{quantize,recover,prune,allocate}/**'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: ['', ' > ChainExpression']
+            .map((chain) => `TSAsExpression${chain} > CallExpression[callee.property.name=/^(get|find)$/]`)
+            .join(', '),
+          message:
+            'a cast hides that nothing was found: use must(map, key, what) or given(value, what) of src/util/must.ts',
+        },
+      ],
+    },
   },
   {
     files: ['test/**/*.ts'],

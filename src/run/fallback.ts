@@ -3,6 +3,7 @@ import type { Model } from '../graph/model.ts';
 import type { AnyFold } from '../numerics/fold.ts';
 import type { CollectBounds, PassContext } from '../passes/pass.ts';
 import type { Fallback } from '../schedule/types.ts';
+import { must } from '../util/must.ts';
 import { judge } from './gate.ts';
 import type { Measurement } from './report.ts';
 
@@ -186,7 +187,9 @@ export function collectingOnce(ctx: PassContext, known: Map<string, unknown>): P
       const fresh =
         missing.size === 0 ? new Map<string, R[]>() : await ctx.collect(model, missing, samples, elements, bounds);
       for (const [value, folds] of missing) known.set(key(value, folds), fresh.get(value));
-      return new Map([...wanted].map(([value, folds]) => [value, known.get(key(value, folds)) as R[]]));
+      return new Map(
+        [...wanted].map(([value, folds]) => [value, must(known, key(value, folds), 'the statistics of') as R[]]),
+      );
     },
   };
 }

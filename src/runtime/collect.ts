@@ -3,6 +3,7 @@ import type { Model } from '../graph/model.ts';
 import { opset } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import type { AnyFold } from '../numerics/fold.ts';
+import { must } from '../util/must.ts';
 import { ahead, checkCancelled, realRows } from './capture.ts';
 import { given } from '../util/must.ts';
 import { constantsAmong, exposable, expose } from './expose.ts';
@@ -67,7 +68,7 @@ export async function collect<R>(
 
   let samples = 0;
   for (const [pass, group] of plan.passes.entries()) {
-    const taps = group.flatMap((value) => tapsOf(value, plan.shapes.get(value) as ValueShape, plan.probeSamples));
+    const taps = group.flatMap((value) => tapsOf(value, must(plan.shapes, value, 'the shape of'), plan.probeSamples));
     const open = taps.length > 0 ? await openTap(model, taps, plan.shapes, options) : undefined;
     try {
       for await (const batch of ahead(batches()))
@@ -105,7 +106,7 @@ async function runTap(
   batch: Batch,
   plan: CollectPlan,
 ): Promise<Awaited<ReturnType<Tap['run']>>> {
-  const largest = Math.max(...taps.map(({ value }) => wholeBytes(plan.shapes.get(value) as ValueShape)));
+  const largest = Math.max(...taps.map(({ value }) => wholeBytes(must(plan.shapes, value, 'the shape of'))));
   const rows = Math.max(2, Math.floor((cached * plan.probeSamples) / Math.max(largest, 1)));
   const whole = !plan.divisible || batch.size < 2 * rows || taps.some((one) => one.reading !== 'extremes');
   if (whole) return tap.run(batch.feeds);

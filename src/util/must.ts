@@ -3,7 +3,9 @@
  * Use it instead of `map.get(key) as X`.
  */
 export function must<K, V>(map: { get(key: K): V | undefined }, key: K, what: string): V {
-  return given(map.get(key), `${what} "${String(key)}"`);
+  const value = map.get(key);
+  // Loops call this: the words are only put together where they are needed.
+  return value === undefined ? given(value, `${what} "${String(key)}"`) : value;
 }
 
 /** A value that has to be there: undefined is a bug of qtool's, which says what is missing and keeps its stack. */

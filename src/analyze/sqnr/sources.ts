@@ -5,7 +5,7 @@ import { NodeCodec } from '../../graph/proto.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { Tensor } from '../../data/types.ts';
 import { chooseParams, type AffineFormat } from '../../numerics/affine.ts';
-import { calibrators, observerOf, type Calibrator } from '../../numerics/calibrators.ts';
+import { calibrators, observerOf } from '../../numerics/calibrators.ts';
 import { sealed } from '../../numerics/fold.ts';
 import { histogram, type Histogram } from '../../numerics/histogram.ts';
 import { expectedSqnr } from '../../numerics/mse.ts';
@@ -17,6 +17,7 @@ import type { PassContext } from '../../passes/pass.ts';
 import type { QuantParams } from '../../numerics/format.ts';
 import { addParams, quantizeValue } from '../../passes/quantize/qdq.ts';
 import type { Region } from '../../passes/quantize/region.ts';
+import { given, must } from '../../util/must.ts';
 
 /** The widths that are looked at. */
 export const analysedWidths = [2, 3, 4, 5, 6, 7, 8, 16] as const;
@@ -129,7 +130,10 @@ export async function activationSources(
   options: { readonly samples: number; readonly method: string },
 ): Promise<{ readonly source: Source; readonly params: readonly QuantParams[] }[]> {
   const roots = [...new Set([...region.values.values()].map((value) => value.root))];
-  const calibrator = calibrators.find((c) => c.name === options.method) as Calibrator;
+  const calibrator = given(
+    calibrators.find((c) => c.name === options.method),
+    `the calibrator ${options.method}`,
+  );
   const wanted = new Map(
     roots.map((value) => [
       value,
@@ -138,7 +142,7 @@ export async function activationSources(
   );
   const found = await ctx.collect<unknown>(float, wanted, options.samples);
   return roots.map((value) => {
-    const [h, statistic] = found.get(value) as [Histogram, never];
+    const [h, statistic] = must(found, value, 'the statistics of') as [Histogram, never];
     const clip = region.values.get(value)?.clip;
     const params: QuantParams[] = [];
     const measured = analysedWidths.map((bits) => {

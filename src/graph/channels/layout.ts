@@ -1,3 +1,4 @@
+import { must } from '../../util/must.ts';
 import { intAttribute, intsAttribute, stringAttribute } from '../attribute.ts';
 import { constants, positive } from './ints.ts';
 import { intsOf, pick, range, type Axis, type Flow, type Rule } from './flow.ts';
@@ -99,7 +100,7 @@ export const gather: Rule = {
     const left = target.dims.length === 0 ? [0] : [...(cut.kept(y, at) ?? range(0, old.length))];
     cut.vector(
       1,
-      left.map((i) => place.get(old[i] as number) as number),
+      left.map((i) => must(place, old[i] as number, 'the place of axis')),
       target.dims.length === 0 ? [] : [left.length],
     );
   },

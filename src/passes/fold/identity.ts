@@ -4,6 +4,7 @@ import { intsAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { captured, consumers, isOp, layerName, producers, subgraphs } from '../../graph/query.ts';
+import { must } from '../../util/must.ts';
 import type { Note, Pass } from '../pass.ts';
 import { doesNothing, mayDoNothing } from './no_effect.ts';
 import { staticShapes } from './static_shapes.ts';
@@ -46,7 +47,7 @@ export const foldIdentity: Pass<Record<string, never>> = {
 
 /** Takes out the node that makes `y` of its first input, or says what is in the way. */
 function bypass(model: Model, y: string): Model | string {
-  const node = producers(model.graph).get(y) as NodeProto;
+  const node = must(producers(model.graph), y, 'the node that makes');
   const [x = ''] = node.input;
   const outputs = new Set(model.graph.output.map((o) => o.name));
   const inBody = (name: string): boolean =>

@@ -1,3 +1,4 @@
+import { must } from '../../../util/must.ts';
 import { bytesEach, decoderOpset, lookUp } from '../decoders.ts';
 import type { Form } from '../form.ts';
 import { makeSource, type Source, type Symbols } from '../source.ts';
@@ -32,6 +33,6 @@ function ranksOf(source: Source, order: readonly (readonly [number, number])[]):
   const rank = new Map(order.map(([symbol], i) => [symbol, i]));
   const symbols = source.symbols();
   const ranks = new Uint16Array(symbols.length);
-  for (let i = 0; i < symbols.length; i++) ranks[i] = rank.get(symbols[i] as number) as number;
+  for (let i = 0; i < symbols.length; i++) ranks[i] = must(rank, symbols[i] as number, 'the rank of symbol');
   return ranks;
 }
