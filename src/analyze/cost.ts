@@ -1,11 +1,12 @@
 import { intAttribute, tensorAttribute } from '../graph/attribute.ts';
 import type { Model } from '../graph/model.ts';
+import type { Product } from '../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, producers, reads, subgraphs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, elementCount, tensorBytes } from '../graph/tensor.ts';
 import { macsOf } from '../graph/macs.ts';
-import { constantValues, layerOf, type LayerKind } from './layers.ts';
+import { constantValues, layerOf } from './layers.ts';
 import { countCodes, countZeros } from './zeros.ts';
 
 /** What one layer costs. */
@@ -120,11 +121,14 @@ function constantSources(model: Model): (name: string) => TensorProto[] {
 /** The constants a node computes with: a layer's weights, or what a normalization, activation or addition carries. */
 function weightInputs(
   node: NodeProto,
-  kind: LayerKind | undefined,
+  kind: Product | undefined,
   constants: ReadonlySet<string>,
   shapes: Shapes,
 ): string[] {
-  if (kind !== undefined) return kind.weights.map((i) => node.input[i] ?? '').filter((name) => constants.has(name));
+  if (kind !== undefined)
+    return [...kind.weights, ...(kind.bias === undefined ? [] : [kind.bias]), ...kind.more]
+      .map((i) => node.input[i] ?? '')
+      .filter((name) => constants.has(name));
   if (isOp(node, 'QuantizeLinear', 'DequantizeLinear') || node.output.every((name) => constants.has(name))) return [];
   const isWeight = (name: string): boolean => {
     const shape = shapes.get(name);
@@ -140,7 +144,7 @@ function weightFacts(
   tensors: readonly TensorProto[],
   name: string,
   node: NodeProto,
-  kind: LayerKind | undefined,
+  kind: Product | undefined,
 ): WeightFacts {
   // The largest tensor behind a weight is what holds its elements; scales and zero points are smaller.
   const main = tensors.reduce<TensorProto | undefined>(
@@ -164,7 +168,7 @@ function weightFacts(
 /** Elements of weights that are packed several to a byte, which their shape does not tell. */
 function packedParams(
   node: NodeProto,
-  kind: LayerKind | undefined,
+  kind: Product | undefined,
   name: string,
   dims: readonly number[],
 ): number | undefined {

@@ -1,5 +1,6 @@
 import { edit } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
+import { productOf } from '../graph/ops.ts';
 import { NodeCodec, type NodeProto, type TensorProto } from '../graph/proto.ts';
 import { captured, consumers, initializers, isOp, layerName, producers, subgraphs } from '../graph/query.ts';
 import { typeOf } from '../graph/tensor.ts';
@@ -7,7 +8,7 @@ import { optimizedGraph } from '../runtime/optimized.ts';
 import type { SessionOptions } from '../runtime/session.ts';
 import { QtoolError } from '../util/error.ts';
 import { floatReason } from './float_reason.ts';
-import { constantValues, layerKind, layerOf } from './layers.ts';
+import { constantValues, layerOf } from './layers.ts';
 
 /** How onnxruntime runs one layer of the model. */
 export interface LayerCoverage {
@@ -157,7 +158,7 @@ function kernelsOf(model: Model, optimized: Model): Map<number, NodeProto> {
     if (result.has(index)) continue;
     for (let node: NodeProto | undefined = start; node !== undefined; node = onlyReader(node, readers)) {
       const kernel = byNode.get(indexOf.get(node) ?? -1) ?? byValue.get(indexOf.get(node) ?? -1);
-      if (node !== start && layerKind(node) !== undefined) break;
+      if (node !== start && productOf(node) !== undefined) break;
       if (kernel === undefined || taken.has(kernel) || !does(start, kernel)) continue;
       give(index, kernel);
       break;
@@ -174,7 +175,7 @@ function onlyReader(node: NodeProto, readers: ReadonlyMap<string, NodeProto[]>):
 /** Whether a kernel of the optimized graph can be doing the work of this node. */
 function does(node: NodeProto | undefined, kernel: NodeProto): boolean {
   if (node === undefined) return false;
-  const [wanted, got] = [layerKind(node)?.as, layerKind(kernel)?.as];
+  const [wanted, got] = [productOf(node)?.as, productOf(kernel)?.as];
   if (wanted !== undefined)
     return wanted === got || (wanted === 'MatMul' && got === 'Gemm') || (wanted === 'Gemm' && got === 'MatMul');
   // QLinearAdd does Add, NhwcMaxPool does MaxPool; a Conv with a sum input does the Add before it.
@@ -186,7 +187,7 @@ function isInteger(
   made: ReadonlyMap<string, NodeProto>,
   stored: ReadonlyMap<string, TensorProto>,
 ): boolean {
-  if (layerKind(kernel)?.integer === true || integerJoins.has(kernel.op_type)) return true;
+  if (productOf(kernel)?.integer === true || integerJoins.has(kernel.op_type)) return true;
   const table = isOp(kernel, 'Gather') ? stored.get(kernel.input[0] ?? '') : undefined;
   if (table) return ['int8', 'uint8', 'int16', 'uint16'].includes(typeOf(table));
   // Operators that only move or compare numbers run on whatever type comes in.
@@ -198,7 +199,7 @@ function isInteger(
 function isQuantized(name: string, made: ReadonlyMap<string, NodeProto>): boolean {
   for (let node = made.get(name); node !== undefined; node = made.get(node.input[0] ?? '')) {
     if (node.op_type === 'QuantizeLinear' || integerJoins.has(node.op_type)) return true;
-    if (layerKind(node)?.integer === true)
+    if (productOf(node)?.integer === true)
       // Seven inputs are QGemm with a float output; an output scale and zero point make nine.
       return node.op_type.startsWith('QLinear') || (node.op_type === 'QGemm' && node.input.length > 7);
     if (!isOp(node, 'MaxPool', 'Resize', 'Transpose', 'Reshape', 'Flatten', 'Slice', 'Squeeze', 'Unsqueeze', 'Concat'))

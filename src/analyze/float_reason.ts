@@ -1,18 +1,9 @@
 import { dtypeOf, type DType } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
+import { productOf } from '../graph/ops.ts';
 import type { NodeProto } from '../graph/proto.ts';
 import { consumers, initializers, isOp, producers } from '../graph/query.ts';
 import { tensorNumbers, typeOf } from '../graph/tensor.ts';
-import { layerKind } from './layers.ts';
-
-/** Layers that QDQ never fuses to an integer kernel in onnxruntime 1.30. */
-const noKernel: Readonly<Record<string, string>> = {
-  ConvTranspose: 'onnxruntime has no integer kernel for ConvTranspose',
-  DeformConv: 'onnxruntime has no integer kernel for DeformConv',
-  Einsum: 'onnxruntime has no integer kernel for Einsum',
-  RNN: 'onnxruntime fuses no quantized weights into LSTM, GRU or RNN',
-  Attention: 'onnxruntime fuses no QDQ into attention',
-};
 
 interface Quantized {
   readonly type: DType | undefined;
@@ -26,7 +17,7 @@ interface Quantized {
  */
 export function floatReason(model: Model, node: NodeProto): string {
   const around = neighbourhood(model);
-  const layer = layerKind(node);
+  const layer = productOf(node);
   const plain = layer?.as ?? node.op_type;
   const inputs = (layer === undefined ? node.input.map((_, i) => i) : [layer.data]).map((i) => around.before(node, i));
   const weights = layer?.weights.slice(0, 1).map((i) => around.before(node, i))[0];
@@ -34,8 +25,7 @@ export function floatReason(model: Model, node: NodeProto): string {
 
   if (plain === 'Gather') return 'looks rows up in a float table';
   if (inputs.some((q) => q === undefined) && weights === undefined) return 'is not quantized';
-  const none = noKernel[plain];
-  if (none !== undefined) return none;
+  if (layer?.noKernel !== undefined) return layer.noKernel;
   if (layer !== undefined && weights === undefined) return 'its weights are not quantized';
   if (inputs.some((q) => q === undefined)) {
     if (layer === undefined) return 'not all of its inputs are quantized';

@@ -45,8 +45,6 @@ export interface Draft {
    * @throws QtoolError where there is neither of that name.
    */
   replace(name: string, tensor: TensorProto): void;
-  /** To be replaced by `add` and `replace`, which say what they mean. */
-  setInitializer(tensor: TensorProto): void;
   removeInitializer(name: string): void;
   /** Initializers that are listed as graph inputs (overridable defaults) become constants. Returns their names. */
   freezeInputs(): string[];
@@ -182,11 +180,6 @@ function draftOf(model: Model, state: State): Draft {
         throw new QtoolError('graph', 'there is no initializer of this name to replace', { at: name });
       notAnInput(name);
       state.tensors.set(name, tensor.name === name ? tensor : renamed(tensor, name));
-    },
-    setInitializer(tensor) {
-      notAnInput(tensor.name);
-      state.tensors.set(tensor.name, tensor);
-      state.names?.add(tensor.name);
     },
     removeInitializer(name) {
       notAnInput(name);

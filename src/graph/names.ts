@@ -1,5 +1,6 @@
 import type { Model } from './model.ts';
 import { moduleOf } from './module_path.ts';
+import { productOf } from './ops.ts';
 import { toNumber } from './proto.ts';
 import { layerName, producers } from './query.ts';
 import { parsePattern } from '../util/pattern.ts';
@@ -30,24 +31,6 @@ export interface Resolution {
   readonly notes: readonly string[];
 }
 
-/** Which inputs of an operator are weights. https://onnx.ai/onnx/operators/ and onnxruntime's ContribOperators.md */
-const weightInputs: Readonly<Record<string, readonly number[]>> = {
-  Conv: [1],
-  ConvTranspose: [1],
-  FusedConv: [1],
-  ConvInteger: [1],
-  QLinearConv: [3],
-  Gemm: [0, 1],
-  MatMul: [0, 1],
-  FusedMatMul: [0, 1],
-  MatMulInteger: [0, 1],
-  QLinearMatMul: [3],
-  MatMulNBits: [1],
-  Gather: [0],
-  GRU: [1, 2],
-  LSTM: [1, 2],
-  RNN: [1, 2],
-};
 // What a weight may pass through on its way from the initializer.
 const carriers = new Set([
   'Identity',
@@ -85,7 +68,8 @@ export function layerFacts(model: Model): LayerFact[] {
   };
   return graph.node.flatMap((node, index) => {
     if (node.op_type === 'Constant') return [];
-    const inputs = (weightInputs[node.op_type] ?? []).map((i) => origin(node.input[i] ?? ''));
+    const places = [...(productOf(node)?.weights ?? [])].sort((a, b) => a - b);
+    const inputs = places.map((i) => origin(node.input[i] ?? ''));
     const weights = inputs.filter((name) => name !== undefined);
     return [{ node: layerName(node), opType: node.op_type, weights, module: moduleOf(node, weights), index }];
   });

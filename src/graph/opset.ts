@@ -16,7 +16,7 @@ import {
   type TensorProto,
 } from './proto.ts';
 import { layerName, opset, reads, subgraphs } from './query.ts';
-import { makeTensor } from './tensor.ts';
+import { makeTensor, renamed } from './tensor.ts';
 import { breaking } from './opset/adapters.ts';
 import { dimsIn, floatTypeIn, onlyFloat32, rankIn, scopeOf, tensorIn, type Scope, type Site } from './opset/site.ts';
 import { operatorVersions } from './opset/versions.ts';
@@ -57,13 +57,12 @@ export function upgradeOpset(model: Model, version: number): { model: Model; not
       float32: onlyFloat32(model.graph),
     };
     const scope = scopeOf(model.graph, undefined, !ir3);
-    const added = additions(work);
+    const added = additions((base, tensor) => draft.add(base, tensor));
     for (const node of draft.nodes()) {
       const { before, fields, after } = convert(node, scope, work, added);
       if (fields) draft.update(node, fields);
       for (const extra of [...before, ...after]) draft.addNode(extra);
     }
-    for (const tensor of added.tensors.values()) draft.setInitializer(tensor);
     draft.requireOpset('', version);
   });
   return { model: withFunctions(next, version), notes };
@@ -85,7 +84,8 @@ interface Added {
   readonly constant: Site['constant'];
 }
 
-function additions(work: Work): Added {
+/** The constants that conversions need, each once; `add` stores one and names it. */
+function additions(add: (base: string, tensor: TensorProto) => string): Added {
   const tensors = new Map<string, TensorProto>();
   const known = new Map<string, string>();
   return {
@@ -94,9 +94,10 @@ function additions(work: Work): Added {
       const key = `${type} ${dims.join()} ${data.join()}`;
       const found = known.get(key);
       if (found !== undefined) return found;
-      const name = work.fresh(base);
+      const tensor = makeTensor('', type, dims, data);
+      const name = add(base, tensor);
       known.set(key, name);
-      tensors.set(name, makeTensor(name, type, dims, data));
+      tensors.set(name, tensor);
       return name;
     },
   };
@@ -168,12 +169,17 @@ function bodies(node: NodeProto, scope: Scope, work: Work): NodeProto['attribute
 
 function body(graph: GraphProto, outer: Scope, work: Work): GraphProto {
   const scope = scopeOf(graph, outer, false);
-  const added = additions(work);
+  const initializer = [...graph.initializer];
+  const added = additions((base, tensor) => {
+    const name = work.fresh(base);
+    initializer.push(renamed(tensor, name));
+    return name;
+  });
   const node = graph.node.flatMap((n) => {
     const { before, fields, after } = convert(n, scope, work, added);
     return [...before, fields ? NodeCodec.amend(n, fields) : n, ...after];
   });
-  return GraphCodec.amend(graph, { node, initializer: [...graph.initializer, ...added.tensors.values()] });
+  return GraphCodec.amend(graph, { node, initializer });
 }
 
 /** Local functions import operator sets of their own; their bodies have no place for constants, so they are not rewritten. */

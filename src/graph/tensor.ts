@@ -85,14 +85,6 @@ export function renamed(tensor: TensorProto, name: string): TensorProto {
   return TensorCodec.amend(tensor, { name });
 }
 
-/** A row-major matrix [rows, columns] turned round: [columns, rows]. */
-export function transposed(data: Float32Array, rows: number, columns: number): Float32Array {
-  const result = new Float32Array(data.length);
-  for (let r = 0; r < rows; r++)
-    for (let c = 0; c < columns; c++) result[c * rows + r] = data[r * columns + c] as number;
-  return result;
-}
-
 function hasRaw(tensor: TensorProto): boolean {
   return Object.hasOwn(tensor, 'raw_data');
 }

@@ -1,7 +1,8 @@
 import { QtoolError } from '../util/error.ts';
+import { decibels } from './error.ts';
 import { rootOf } from './special.ts';
 
-const { LN10, log, log10, max, min, pow } = Math;
+const { LN10, log, max, min, pow } = Math;
 
 /** One layer: noise at the output s·10^(−κ·β/10) for β bits, at a cost of ρ·β. */
 export interface AllocationItem {
@@ -50,7 +51,7 @@ export function waterFill(
   if ('sqnr' in constraint) {
     const noise = pow(10, -constraint.sqnr / 10);
     if (noiseOf(items, most) > noise * slack) {
-      const best = -10 * log10(noiseOf(items, most));
+      const best = decibels(1, noiseOf(items, most));
       throw new QtoolError(
         'schedule',
         `an SQNR of ${constraint.sqnr} dB cannot be reached: all at their most bits give ${best.toFixed(2)} dB`,

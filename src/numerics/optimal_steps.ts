@@ -1,6 +1,7 @@
+import { decibels } from './error.ts';
 import { normalDensity, normalTail } from './special.ts';
 
-const { SQRT2, exp, log10, sqrt } = Math;
+const { SQRT2, exp, sqrt } = Math;
 
 /** Distributions of mean 0 and variance 1. */
 export type Model = 'gauss' | 'laplace' | 'uniform';
@@ -83,5 +84,5 @@ export function optimalStep(model: Model, bits: number): number {
 
 /** SQNR in dB of the best symmetric uniform quantizer of `bits` bits. */
 export function modelSqnr(model: Model, bits: number): number {
-  return -10 * log10(quantizerError(model, optimalStep(model, bits), bits));
+  return decibels(1, quantizerError(model, optimalStep(model, bits), bits));
 }

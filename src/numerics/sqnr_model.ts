@@ -1,13 +1,15 @@
+import { decibels } from './error.ts';
 import type { Model } from './optimal_steps.ts';
 
-const { abs, log10, pow } = Math;
+const { abs, pow } = Math;
 
 /**
  * SQNR in dB at the output of steps that each add independent noise: 1/γ = Σ 1/γ_i with γ linear (D. Lin et al., Fixed point
  * quantization of deep convolutional networks, ICML 2016, equation 12). No steps: +∞.
  */
-export function composeSqnr(decibels: readonly number[]): number {
-  return -10 * log10(decibels.reduce((noise, dB) => noise + pow(10, -dB / 10), 0));
+export function composeSqnr(steps: readonly number[]): number {
+  const noise = steps.reduce((sum, dB) => sum + pow(10, -dB / 10), 0);
+  return decibels(1, noise);
 }
 
 /** dB = slope·bits + offset by least squares: slope is Lin et al.'s κ. Infinite points are left out. */

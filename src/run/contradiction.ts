@@ -1,6 +1,6 @@
 import { coverage } from '../analyze/coverage.ts';
-import { layerKind } from '../analyze/layers.ts';
 import type { Model } from '../graph/model.ts';
+import { productOf } from '../graph/ops.ts';
 import { layerName } from '../graph/query.ts';
 import type { Note } from '../passes/pass.ts';
 
@@ -14,7 +14,7 @@ export async function contradiction(
   skipped: readonly Note[],
 ): Promise<string | undefined> {
   const left = new Map(skipped.map(({ layer, text }) => [layer, text]));
-  const layers = new Set(after.graph.node.filter((node) => layerKind(node) !== undefined).map(layerName));
+  const layers = new Set(after.graph.node.filter((node) => productOf(node) !== undefined).map(layerName));
   if (![...left.keys()].some((layer) => layers.has(layer))) return undefined;
   const integer = async (model: Model) => (await coverage(model)).filter(({ kernel }) => kernel === 'integer');
   const wrong = (await integer(after)).filter(({ layer }) => left.has(layer) && layers.has(layer));

@@ -1,9 +1,9 @@
 import { coverage } from '../analyze/coverage.ts';
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { layerErrors, layerPairs } from '../analyze/layer_error.ts';
-import { layerKind } from '../analyze/layers.ts';
 import type { Batch } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
+import { productOf } from '../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, producers } from '../graph/query.ts';
 import { tensorData, typeOf } from '../graph/tensor.ts';
@@ -41,7 +41,7 @@ export async function layerReports(
       `layer ${layer}`,
     );
     const node = nodes.get(layer);
-    const kind = node && layerKind(node);
+    const kind = node && productOf(node);
     const weights = stored(node, kind?.weights[0] ?? 1);
     // What a table is looked up with are indices, which no one quantizes.
     const activations = kind?.as === 'Gather' ? '' : stored(node, kind?.data ?? 0);
@@ -54,8 +54,8 @@ export async function layerReports(
 
 /** Nodes by name. One without a name is called by its output, which may be another's name: the layer of the two is meant. */
 function byName({ graph }: Model): ReadonlyMap<string, NodeProto> {
-  const others = graph.node.filter((node) => layerKind(node) === undefined);
-  const layers = graph.node.filter((node) => layerKind(node) !== undefined);
+  const others = graph.node.filter((node) => productOf(node) === undefined);
+  const layers = graph.node.filter((node) => productOf(node) !== undefined);
   return new Map([...others, ...layers].map((node) => [layerName(node), node]));
 }
 

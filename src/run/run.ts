@@ -1,13 +1,13 @@
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { withDecodedWeights } from '../analyze/decoded.ts';
-import { layerKind } from '../analyze/layers.ts';
 import { slowRemark } from '../analyze/speed.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
 import type { RunData } from '../data/types.ts';
 import { checkModel } from '../graph/check.ts';
 import { modelBytes, modelHash } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
+import { productOf } from '../graph/ops.ts';
 import { layerName, opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
@@ -234,7 +234,7 @@ function checkGates({ schedule, metrics, measure }: RunOptions, baseline?: reado
 function nothingChanged(model: Model, reports: readonly StageReport[]): string[] {
   if (reports.length === 0 || reports.some(({ verdict, changed }) => verdict !== 'kept' || changed.length > 0))
     return [];
-  const integer = model.graph.node.filter((node) => layerKind(node)?.integer === true).map(layerName);
+  const integer = model.graph.node.filter((node) => productOf(node)?.integer === true).map(layerName);
   const names = `${integer.slice(0, 3).join(', ')}${integer.length > 3 ? ` and ${integer.length - 3} more` : ''}`;
   const already = integer.length > 0 ? `; already quantized: ${names}` : '';
   return [`there is nothing to compress: no stage found a layer that it could change${already}`];

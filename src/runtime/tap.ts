@@ -155,9 +155,7 @@ function slice(draft: Draft, value: string, axis: number, step: number): string 
 }
 
 function constant(draft: Draft, name: string, values: readonly number[]): string {
-  const own = `qtool_tap_${name}`;
-  draft.setInitializer(makeTensor(own, 'int64', [values.length], BigInt64Array.from(values, BigInt)));
-  return own;
+  return draft.add(`qtool_tap_${name}`, makeTensor('', 'int64', [values.length], BigInt64Array.from(values, BigInt)));
 }
 
 /** Values that the optimized graph has in blocked form as well, whole blocks only: padded channels would add zeros. */

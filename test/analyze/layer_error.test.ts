@@ -96,8 +96,8 @@ describe('layerPairs', () => {
 
   it('takes the dequantized value where the float one keeps its name', () => {
     const model = edit(denseModel(), (draft) => {
-      draft.setInitializer(makeTensor('s', 'float32', [], Float32Array.of(0.1)));
-      draft.setInitializer(makeTensor('z', 'uint8', [], Uint8Array.of(0)));
+      draft.add('s', makeTensor('s', 'float32', [], Float32Array.of(0.1)));
+      draft.add('z', makeTensor('z', 'uint8', [], Uint8Array.of(0)));
       draft.rewire('product', 'restored');
       draft.addNode(makeNode('QuantizeLinear', ['product', 's', 'z'], ['codes']));
       draft.addNode(makeNode('DequantizeLinear', ['codes', 's', 'z'], ['restored']));

@@ -88,7 +88,9 @@ describe('analyze: the harmonic sum', () => {
     const layer = { name: 'conv2', weights: layers(model).layers.filter(({ name }) => name === 'conv2') };
     const back = roundLayer(layer as never, 5, 'mse').data[0] as Float32Array;
     expect(conv2?.measured[at5]).toBeCloseTo(snr(own, back), 3);
-    const rounded = edit(model, (d) => d.setInitializer(makeTensor('conv2.weight', 'float32', [8, 8, 3, 3], back)));
+    const rounded = edit(model, (d) =>
+      d.replace('conv2.weight', makeTensor('conv2.weight', 'float32', [8, 8, 3, 3], back)),
+    );
     const outputs = async (m: Model, name: string): Promise<Float32Array> => {
       const shown = edit(m, (d) => (name === 'y' ? undefined : d.addOutput(makeValue(name, 'float32'))));
       const parts = await Promise.all(

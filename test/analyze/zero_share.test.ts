@@ -8,7 +8,8 @@ import { floats, testContext } from '../helpers/context.ts';
 import { noise, smallConvNet } from '../helpers/models.ts';
 
 const half = edit(smallConvNet(), (draft) => {
-  draft.setInitializer(
+  draft.replace(
+    'conv2.weight',
     makeTensor(
       'conv2.weight',
       'float32',
@@ -37,7 +38,8 @@ describe('zeroShare', () => {
   it('counts the zeros of packed weights as those of the tensors they decode to', async () => {
     const context = testContext({ calibration: [{ x: floats(noise(1, 384), [2, 3, 8, 8]) }] });
     const wide = edit(half, (draft) => {
-      draft.setInitializer(
+      draft.replace(
+        'conv1.weight',
         makeTensor(
           'conv1.weight',
           'float32',

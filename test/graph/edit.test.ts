@@ -16,7 +16,7 @@ describe('edit', () => {
     const model = smallConvNet();
     const before = encodeModel(model);
     const next = edit(model, (draft) => {
-      draft.setInitializer(weight('fc.bias', [5], 99));
+      draft.replace('fc.bias', weight('fc.bias', [5], 99));
       draft.update(byName(draft.nodes(), 'conv1'), { name: 'renamed' });
     });
     expect(encodeModel(model)).toEqual(before);
@@ -67,7 +67,7 @@ describe('edit', () => {
 
   it('drops initializers and shape notes that nothing reads any more, and only those', () => {
     const base = smallConvNet();
-    const idle = edit(base, (d) => d.setInitializer(makeTensor('idle', 'float32', [1], Float32Array.of(1))));
+    const idle = edit(base, (d) => void d.add('idle', makeTensor('', 'float32', [1], Float32Array.of(1))));
     expect(initializers(idle.graph).has('idle')).toBe(false);
     const next = edit(base, (d) => d.update(byName(d.nodes(), 'fc'), { input: ['f', 'fc.weight'] }));
     expect(initializers(next.graph).has('fc.bias')).toBe(false);

@@ -169,6 +169,25 @@ describe('what a model offers to selectors', () => {
     ]);
   });
 
+  it('knows the weights of every operator that multiplies by them, in the order of its inputs', () => {
+    const dims = { w: [2, 3, 3, 3], o: [1, 18, 4, 4], a: [5, 4], b: [4, 5], e: [4, 6] };
+    const model = makeModel({
+      inputs: [makeValue('x', 'float32', [1, 3, 6, 6]), makeValue('v', 'float32', [2, 4])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: Object.entries(dims).map(([name, size]) => weight(name, size, 1)),
+      nodes: [
+        makeNode('DeformConv', ['x', 'w', 'o'], ['d'], {}, { name: 'deform' }),
+        makeNode('Einsum', ['v', 'e'], ['y'], { equation: 'ij,jk->ik' }, { name: 'einsum' }),
+        makeNode('Gemm', ['a', 'b'], ['g'], {}, { name: 'gemm' }),
+      ],
+    });
+    expect(layerFacts(model).map(({ node, weights }) => [node, weights])).toEqual([
+      ['deform', ['w']],
+      ['einsum', ['e']],
+      ['gemm', ['a', 'b']],
+    ]);
+  });
+
   it("knows the modules that PyTorch's new exporter writes beside each node", () => {
     const model = smallConvNet();
     const node = model.graph.node[1]!;

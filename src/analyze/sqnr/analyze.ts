@@ -1,6 +1,6 @@
 import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
-
+import { decibels } from '../../numerics/error.ts';
 import { composeSqnr } from '../../numerics/sqnr_model.ts';
 import { plannedLayers, type PlannedLayer } from '../../passes/allocate/layers.ts';
 import { openProbe, type Probe } from '../../passes/allocate/probe.ts';
@@ -136,7 +136,7 @@ export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOpti
       const own = noiseAt(source, bits);
       return decibel(gain * own + (shrinkage * own) ** 2);
     });
-    sources.push({ ...source, gain: gain > 0 ? 10 * Math.log10(gain) : -Infinity, shrinkage, atOutput });
+    sources.push({ ...source, gain: decibels(gain, 1), shrinkage, atOutput });
   }
   const compositions: Composition[] = [];
   const pairs = [4, 5, 6, 7, 8].flatMap((bits): [number, number][] =>

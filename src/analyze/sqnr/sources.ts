@@ -6,6 +6,7 @@ import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { Tensor } from '../../data/types.ts';
 import { chooseParams, type AffineFormat } from '../../numerics/affine.ts';
 import { calibrators, observerOf } from '../../numerics/calibrators.ts';
+import { decibels } from '../../numerics/error.ts';
 import { sealed } from '../../numerics/fold.ts';
 import { histogram, type Histogram } from '../../numerics/histogram.ts';
 import { expectedSqnr } from '../../numerics/mse.ts';
@@ -95,7 +96,7 @@ const distributions: readonly Distribution[] = ['gauss', 'laplace', 'uniform'];
 
 /** What a model of zero mean and unit variance gives, for a tensor of this mean square: the mean carries signal, no noise. */
 function modelled(meanSquare: number, variance: number): Readonly<Record<Distribution, readonly number[]>> {
-  const carried = variance > 0 ? 10 * Math.log10(meanSquare / variance) : Infinity;
+  const carried = decibels(meanSquare, Math.max(0, variance));
   const row = (model: Distribution): number[] => analysedWidths.map((bits) => modelSqnr(model, bits) + carried);
   return Object.fromEntries(distributions.map((model) => [model, row(model)])) as Record<Distribution, number[]>;
 }
@@ -175,7 +176,7 @@ function meanDeviation(h: Histogram, mean: number): number {
   return sum / Math.max(1, h.count);
 }
 
-export const decibel = (noise: number): number => (noise > 0 ? -10 * Math.log10(noise) : Infinity);
+export const decibel = (noise: number): number => (noise > 0 ? decibels(1, noise) : Infinity);
 
 /**
  * Each layer's own error at its own output, at every width: Σ(ΔW·x)² / Σy² on the float model's inputs. One graph a width holds

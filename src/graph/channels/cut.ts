@@ -28,13 +28,13 @@ export function removeChannels(model: Model, channels: Channels, atoms: Readonly
   return edit(model, (draft) => {
     const outputs = new Set(model.graph.output.map((value) => value.name));
     for (const tensor of model.graph.initializer)
-      if (changed.has(tensor.name)) draft.setInitializer(sliced(tensor, tensor.name, kept));
+      if (changed.has(tensor.name)) draft.replace(tensor.name, sliced(tensor, tensor.name, kept));
     for (const node of model.graph.node) {
       const constant = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
       const name = node.output[0] as string;
       if (constant && changed.has(name)) {
         draft.removeNode(node);
-        draft.setInitializer(sliced(constant, name, kept));
+        draft.replace(name, sliced(constant, name, kept));
       }
       const touched = [...node.input, ...node.output].some((value) => changed.has(value));
       if (touched && isOp(node, node.op_type)) rules[node.op_type]?.fix?.(cutOf(model, channels, draft, node, kept));
@@ -107,11 +107,9 @@ function cutOf(
     draft.update(node, { input: [...inputs] });
   };
   const store = (items: readonly number[], like: string, dims: readonly number[] = [items.length]): string => {
-    const name = draft.freshName(`${layerName(node)}_cut`);
     const wide = channels.shapes.get(like)?.type !== 'int32';
     const data = wide ? BigInt64Array.from(items, toInt64) : Int32Array.from(items);
-    draft.setInitializer(makeTensor(name, wide ? 'int64' : 'int32', dims, data));
-    return name;
+    return draft.add(`${layerName(node)}_cut`, makeTensor('', wide ? 'int64' : 'int32', dims, data));
   };
   const vector: Cut['vector'] = (input, items, dims) => read(input, store(items, inputs[input] ?? '', dims));
   return {

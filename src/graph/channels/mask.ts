@@ -40,7 +40,7 @@ export function maskChannels(
     }
     for (const [name, data] of masked) {
       const tensor = stored.get(name);
-      if (tensor) draft.setInitializer(makeTensor(name, typeOf(tensor), dimsOf(tensor), data));
+      if (tensor) draft.replace(name, makeTensor(name, typeOf(tensor), dimsOf(tensor), data));
     }
   });
 }

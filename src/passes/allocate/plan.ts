@@ -1,5 +1,6 @@
 import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
+import { decibels } from '../../numerics/error.ts';
 import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, PassContext, PassResult, Plan } from '../pass.ts';
@@ -73,4 +74,4 @@ export async function planResult(
 export const counted = (layer: PlannedLayer): string => `${layer.parameters.toLocaleString('en-US')} parameters`;
 
 /** A noise-to-signal ratio as dB of SQNR. */
-export const dB = (noise: number): string => (noise <= 0 ? '∞ dB' : `${(-10 * Math.log10(noise)).toFixed(1)} dB`);
+export const dB = (noise: number): string => (noise <= 0 ? '∞ dB' : `${decibels(1, noise).toFixed(1)} dB`);

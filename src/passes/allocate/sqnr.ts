@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { waterFill, type AllocationItem } from '../../numerics/allocation.ts';
 import { roundWidths, type DiscreteItem } from '../../numerics/allocation_rounding.ts';
+import { decibels } from '../../numerics/error.ts';
 import { knapsack } from '../../numerics/knapsack.ts';
 import { fitSlope } from '../../numerics/sqnr_model.ts';
 import { QtoolError } from '../../util/error.ts';
@@ -125,7 +126,7 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
       const { slope, gains: arriving, noise } = models[i] as LayerModel;
       const [own, gain] = [noise, arriving].map((list) => list[chosen[i] as number]) as [number, number];
       return `ideal ${(ideal[i] as number).toFixed(2)} (${counted(layer)}, κ ${slope.toFixed(1)} dB a bit, ${
-        o.gains === 'equal' ? '' : `gain ${(10 * Math.log10(Math.max(gain, 1e-30))).toFixed(1)} dB, `
+        o.gains === 'equal' ? '' : `gain ${decibels(Math.max(gain, 1e-30), 1).toFixed(1)} dB, `
       }weights at ${dB(own)}, at the output ${dB(own * gain)})`;
     },
     [`${spend.describe(total('cost'))}; expected at the output ${dB(total('noise'))} from weights alone`],
@@ -147,14 +148,14 @@ function layerModel(layer: PlannedLayer, { usual: gain, low }: Gains, o: SqnrOpt
     const part = Math.min(1, Math.max(0, usualFrom - bits) / (usualFrom - lowRate));
     return low > 0 && gain > 0 ? gain * (low / gain) ** part : gain;
   });
-  const decibels = noises.map((n) => (n === 0 ? Infinity : -10 * Math.log10(n)));
+  const ratios = noises.map((n) => decibels(1, n));
   if (o.kappa === 'fitted') {
     // Weights without error (all zero, or few values that every width holds) have no slope: they get the least bits.
-    const line = fitSlope(all, decibels) ?? { slope: 0, offset: Infinity };
+    const line = fitSlope(all, ratios) ?? { slope: 0, offset: Infinity };
     return { noise, gain, gains, ...line };
   }
   const { kappa } = o;
-  const offsets = decibels.map((d, i) => d - kappa * (all[i] as number)).filter(Number.isFinite);
+  const offsets = ratios.map((d, i) => d - kappa * (all[i] as number)).filter(Number.isFinite);
   const offset = offsets.length === 0 ? Infinity : offsets.reduce((a, b) => a + b, 0) / offsets.length;
   return { noise, gain, gains, slope: kappa, offset };
 }

@@ -1,9 +1,11 @@
 import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
 import type { Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
+import { productOf } from '../../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
+import { given } from '../../util/must.ts';
 import { constantTensors, ownedBy, perChannel } from './tensors.ts';
 
 /**
@@ -49,29 +51,29 @@ export function linearLayer(model: Model, node: NodeProto): LinearLayer | string
 type Places = Pick<LinearLayer, 'inputs' | 'outputs' | 'inputOf' | 'outputOf'>;
 
 function placesOf(node: NodeProto, dims: readonly number[]): Places | string {
-  const [first = 1, second = 1, ...kernel] = dims;
-  if (isOp(node, 'Conv', 'ConvTranspose')) {
-    const groups = intAttribute(node, 'group', 1);
-    const area = elementCount(kernel);
-    // The first axis counts through all groups, the second within one.
-    const group = (element: number): number => Math.floor((Math.floor(element / (area * second)) * groups) / first);
-    const outer = (element: number): number => Math.floor(element / (area * second));
-    const inner = (element: number): number => group(element) * second + (Math.floor(element / area) % second);
-    return isOp(node, 'Conv')
-      ? { outputs: first, inputs: second * groups, outputOf: outer, inputOf: inner }
-      : { outputs: second * groups, inputs: first, outputOf: inner, inputOf: outer };
-  }
-  if (dims.length !== 2) return `the weight of "${layerName(node)}" has ${dims.length} axes`;
+  const isConv = isOp(node, 'Conv', 'ConvTranspose');
+  if (!isConv && dims.length !== 2) return `the weight of "${layerName(node)}" has ${dims.length} axes`;
   if (intAttribute(node, 'transA', 0) !== 0) return `"${layerName(node)}" transposes its input`;
-  const row = (element: number): number => Math.floor(element / second);
-  const column = (element: number): number => element % second;
-  return intAttribute(node, 'transB', 0) === 0
-    ? { inputs: first, outputs: second, inputOf: row, outputOf: column }
-    : { inputs: second, outputs: first, inputOf: column, outputOf: row };
+  const { out, in: into, groups, grouped } = given(productOf(node)?.axes(node, 1, dims.length), node.op_type);
+  const [outer = 0, inner = 0] = [grouped === 'out' ? out[0] : into[0], grouped === 'out' ? into[0] : out[0]];
+  const [count = 1, within = 1] = [dims[outer], dims[inner]];
+  const along = (axis: number): ((element: number) => number) => {
+    const [size, stride] = [dims[axis] as number, elementCount(dims.slice(axis + 1))];
+    return (element) => Math.floor(element / stride) % size;
+  };
+  // One axis counts through all groups, the other within one.
+  const [through, part] = [along(outer), along(inner)];
+  const all = (element: number): number => Math.floor((through(element) * groups) / count) * within + part(element);
+  const [a, b] = [
+    { count, of: through },
+    { count: within * groups, of: groups === 1 ? part : all },
+  ];
+  const [o, i] = grouped === 'out' ? [a, b] : [b, a];
+  return { outputs: o.count, outputOf: o.of, inputs: i.count, inputOf: i.of };
 }
 
 function biasOf(node: NodeProto, outputs: number, tensors: ReadonlyMap<string, TensorProto>): Float64Array | string {
-  const name = isOp(node, 'MatMul') ? '' : (node.input[2] ?? '');
+  const name = node.input[productOf(node)?.bias ?? -1] ?? '';
   if (name === '') return new Float64Array(outputs);
   const tensor = tensors.get(name);
   if (!tensor || typeOf(tensor) !== 'float32') return `the bias "${name}" is not a float32 constant`;
@@ -121,7 +123,7 @@ export function replaceLinear(
     if (own(weight.name)) draft.replace(weight.name, tensor);
     else input[1] = draft.add(`${weight.name}_${layerName(node)}`, tensor);
   }
-  const before = isOp(node, 'MatMul') ? '' : (input[2] ?? '');
+  const before = input[productOf(node)?.bias ?? -1] ?? '';
   const bias = change.bias && (before !== '' || change.bias.some((b) => b !== 0)) ? change.bias : undefined;
   if (bias) {
     const known = own(before) ? before : change.biasName;

@@ -114,7 +114,7 @@ export function withWeights(model: Model, weights: ReadonlyMap<string, Float32Ar
   return edit(model, (draft) => {
     for (const [name, data] of weights) {
       const tensor = tensors.get(name);
-      if (tensor) draft.setInitializer(makeTensor(name, 'float32', dimsOf(tensor), data));
+      if (tensor) draft.replace(name, makeTensor(name, 'float32', dimsOf(tensor), data));
     }
   });
 }

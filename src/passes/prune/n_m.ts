@@ -1,6 +1,6 @@
 import * as z from 'zod';
-import { intAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
+import { productOf } from '../../graph/ops.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp } from '../../graph/query.ts';
 import { applyMask, nmMask } from '../../numerics/sparsity.ts';
@@ -64,8 +64,6 @@ function kept(text: string): [number, number] {
 /** The axis of a weight that its layer sums over; of a Conv the one of its channels. */
 function inputAxis(node: NodeProto, { name, dims }: PruneSite): number | undefined {
   const place = node.input.indexOf(name);
-  if (isOp(node, 'MatMul')) return place === 0 ? dims.length - 1 : dims.length - 2;
-  if (place !== 1) return undefined;
-  if (isOp(node, 'Conv')) return 1;
-  return isOp(node, 'Gemm') ? intAttribute(node, 'transB', 0) : undefined;
+  const product = isOp(node, 'Conv', 'Gemm', 'MatMul') ? productOf(node) : undefined;
+  return product?.weights.includes(place) ? product.axes(node, place, dims.length)?.in[0] : undefined;
 }

@@ -1,8 +1,8 @@
 import type { Model } from '../../graph/model.ts';
-import { floatAttribute } from '../../graph/attribute.ts';
 import { edit } from '../../graph/edit.ts';
+import { productOf } from '../../graph/ops.ts';
 import type { NodeProto } from '../../graph/proto.ts';
-import { consumers, initializers, isOp } from '../../graph/query.ts';
+import { consumers, initializers } from '../../graph/query.ts';
 import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { solveSpd } from '../../numerics/linalg.ts';
 import { refitMasked, type RefitProblem } from '../../numerics/masked_refit.ts';
@@ -40,13 +40,9 @@ export async function refitLayer(
 /** A stored float bias that nobody else reads. */
 function biasOf(model: Model, nodes: readonly NodeProto[], outputs: number): string | undefined {
   const [node, ...others] = nodes;
-  const name = node && !isOp(node, 'MatMul') ? node.input[2] : undefined;
-  if (others.length > 0 || name === undefined || name === '') return undefined;
-  if (
-    isOp(node as NodeProto, 'Gemm') &&
-    ['alpha', 'beta'].some((key) => floatAttribute(node as NodeProto, key, 1) !== 1)
-  )
-    return undefined;
+  const product = node && productOf(node);
+  const name = node?.input[product?.bias ?? -1] ?? '';
+  if (!node || others.length > 0 || name === '' || product?.quirk(node) !== undefined) return undefined;
   const tensor = initializers(model.graph).get(name);
   const alone = (consumers(model.graph).get(name) ?? []).length === 1;
   const whole = tensor && typeOf(tensor) === 'float32' && elementCount(dimsOf(tensor)) === outputs;

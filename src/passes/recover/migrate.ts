@@ -155,7 +155,7 @@ function smoothed(model: Model, site: Site, s: Float64Array): Model {
   return edit(model, (draft) => {
     for (const { tensor } of site.parts) {
       const values = floatData(tensor).map((v, c) => v / (s[c] as number));
-      draft.setInitializer(makeTensor(tensor.name, 'float32', dimsOf(tensor), values));
+      draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dimsOf(tensor), values));
     }
     for (const layer of site.readers) replaceLinear(draft, model, layer, { weight: scaledWeight(layer, s, 'inputs') });
   });

@@ -66,7 +66,7 @@ function pruned(model: Model, share: number): Model {
       const data = floatData(tensor);
       const bound = [...data].map(Math.abs).sort((a, b) => a - b)[Math.floor(share * data.length)] as number;
       const kept = data.map((v) => (Math.abs(v) < bound ? 0 : v));
-      draft.setInitializer(makeTensor(tensor.name, 'float32', dimsOf(tensor), kept));
+      draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dimsOf(tensor), kept));
     }
   });
 }

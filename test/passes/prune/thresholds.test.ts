@@ -15,7 +15,7 @@ const weightsOf = (model: Model, name: string): Float32Array => floatData(initia
 const zeros = (model: Model, name: string): number => weightsOf(model, name).filter((w) => w === 0).length;
 const withFc = (values: readonly number[]): Model =>
   edit(smallConvNet(), (draft) => {
-    draft.setInitializer(makeTensor('fc.weight', 'float32', [5, 8], Float32Array.from(values)));
+    draft.replace('fc.weight', makeTensor('fc.weight', 'float32', [5, 8], Float32Array.from(values)));
   });
 
 describe('prune/level', () => {
@@ -131,7 +131,7 @@ describe('prune/splicing', () => {
   const times = (model: Model, factor: number): Model =>
     edit(model, (draft) => {
       const data = weightsOf(model, 'fc.weight').map((w) => w * factor);
-      draft.setInitializer(makeTensor('fc.weight', 'float32', [5, 8], data));
+      draft.replace('fc.weight', makeTensor('fc.weight', 'float32', [5, 8], data));
     });
 
   it('zeros below the lower of two thresholds in mean + s·σ of the magnitudes', async () => {

@@ -63,7 +63,7 @@ describe('quantize/static', () => {
   it('keeps zero weights exactly zero', async () => {
     const data = noise(5, 576).map((w, i) => (i % 3 === 0 ? 0 : w));
     const sparse = edit(smallConvNet(), (d) =>
-      d.setInitializer(makeTensor('conv2.weight', 'float32', [8, 8, 3, 3], data)),
+      d.replace('conv2.weight', makeTensor('conv2.weight', 'float32', [8, 8, 3, 3], data)),
     );
     const codes = stored((await quantized(sparse)).model, 'conv2.weight_quantized') as Int8Array;
     expect(codes.filter((code, i) => i % 3 === 0 && code !== 0)).toHaveLength(0);

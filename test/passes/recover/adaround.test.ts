@@ -85,7 +85,8 @@ describe('recover/adaround', () => {
 
   it('keeps zero weights zero', async () => {
     const model = edit(smallConvNet(), (draft) => {
-      draft.setInitializer(
+      draft.replace(
+        'conv2.weight',
         makeTensor(
           'conv2.weight',
           'float32',

@@ -161,7 +161,8 @@ describe('recover/equalize', () => {
     const model = edit(plain, (draft) => {
       const w = floatData(initializers(plain.graph).get('w2') as TensorProto);
       const dims = [5, 8 * 64];
-      draft.setInitializer(
+      draft.replace(
+        'w2',
         makeTensor(
           'w2',
           'float32',

@@ -76,8 +76,8 @@ describe('Reestimation', () => {
     const model = smallConvNet();
     const other = edit(model, (draft) => {
       const w = initializers(model.graph).get('fc.weight')!;
-      draft.setInitializer(makeTensor('fc.weight', 'float32', [4, 8], floatData(w).slice(0, 32)));
-      draft.setInitializer(makeTensor('fc.bias', 'float32', [4], new Float32Array(4)));
+      draft.replace('fc.weight', makeTensor('fc.weight', 'float32', [4, 8], floatData(w).slice(0, 32)));
+      draft.replace('fc.bias', makeTensor('fc.bias', 'float32', [4], new Float32Array(4)));
     });
     const { skipped } = await reestimate.apply(other, options, context(model));
     expect(skipped).toContainEqual({ layer: 'fc', text: 'its output has other channels than in the float model' });

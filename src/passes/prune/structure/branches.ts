@@ -84,8 +84,7 @@ export function withoutBranch(
   return edit(model, (draft) => {
     const outputs = new Set(model.graph.output.map((o) => o.name));
     const shape = dims.map((_, d) => (d === channelAxis(dims) ? mean.length : 1));
-    const name = draft.freshName(`${value}_mean`);
-    draft.setInitializer(makeTensor(name, 'float32', shape, Float32Array.from(mean)));
+    const name = draft.add(`${value}_mean`, makeTensor('', 'float32', shape, Float32Array.from(mean)));
     draft.removeNode(add);
     draft.addNode(makeNode('Add', [other, name], add.output, {}, { name: layerName(add) }));
     removeUnread(draft, outputs);

@@ -1,7 +1,9 @@
 import type { Channels } from '../../../graph/channels.ts';
 import { storedTensors } from '../../../graph/channels.ts';
 import { dtypes } from '../../../graph/dtype.ts';
+import { factorAxes, factorValue } from '../../../graph/macs.ts';
 import type { Model } from '../../../graph/model.ts';
+import { productOf } from '../../../graph/ops.ts';
 import { isOp } from '../../../graph/query.ts';
 import { dimsOf, typeOf } from '../../../graph/tensor.ts';
 
@@ -86,32 +88,29 @@ function join(...terms: readonly Term[]): Term {
   return { factor: terms.reduce((p, t) => p * t.factor, 1), axes: terms.flatMap((t) => t.axes) };
 }
 
-/** One term a node; axis 0 of an activation is the batch and counts once. */
+/** One term a product of axis lengths; axis 0 of an activation is the batch and counts once. */
 function multiplications(model: Model, channels: Channels): Term[] {
   const stored = storedTensors(model);
-  const of = (value: string, axes: readonly number[]): Term => {
-    const dims = channels.dims.get(value) ?? [];
-    const labels = channels.axes.get(value) ?? [];
-    const picked = axes.filter((d) => d < dims.length);
-    return termOf(
-      picked.map((d) => dims[d] as number),
-      picked.map((d) => labels[d]),
-    );
-  };
-  const from = (value: string, first: number): Term =>
-    of(
-      value,
-      (channels.dims.get(value) ?? []).map((_, d) => d).filter((d) => d >= first),
-    );
+  const rankOf = (value: string): number => channels.dims.get(value)?.length ?? 0;
   return model.graph.node.flatMap((node): Term[] => {
-    const [x = '', w = ''] = node.input;
-    const y = node.output[0] as string;
-    const rank = channels.dims.get(w)?.length ?? 0;
-    // Conv: every output element meets the input channels of its group and the kernel.
-    if (isOp(node, 'Conv')) return [join(from(y, 1), from(w, 1))];
-    if (isOp(node, 'ConvTranspose')) return [join(from(x, 1), from(w, 1))];
-    if (isOp(node, 'Gemm')) return [from(w, 0)];
-    if (isOp(node, 'MatMul')) return [join(from(x, stored.has(x) ? 0 : 1), of(w, [rank - 1]))];
-    return [];
+    const sums = isOp(node, 'Conv', 'ConvTranspose', 'Gemm', 'MatMul') ? productOf(node)?.macs(node) : undefined;
+    if (sums === undefined || typeof sums === 'string') return [];
+    // Where a stored matrix stands left, the rows of the result are its own; axes before them are the batch.
+    const data = factorValue(node, 'data');
+    const own = stored.has(data) && rankOf(data) >= rankOf(factorValue(node, 'out'));
+    return sums.map((factors) =>
+      join(
+        ...factors.map((factor) => {
+          const value = factorValue(node, factor.of);
+          const [dims, labels] = [channels.dims.get(value) ?? [], channels.axes.get(value) ?? []];
+          const batch = factor.at === undefined && factor.of !== 'weight' && !own;
+          const picked = factorAxes(factor, dims.length).filter((d) => d > 0 || !batch);
+          return termOf(
+            picked.map((d) => dims[d] as number),
+            picked.map((d) => labels[d]),
+          );
+        }),
+      ),
+    );
   });
 }

@@ -1,6 +1,6 @@
-import { floatAttribute } from '../../../graph/attribute.ts';
 import type { Channels } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
+import { productOf } from '../../../graph/ops.ts';
 import type { NodeProto } from '../../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName, producers } from '../../../graph/query.ts';
 import { dimsOf, typeOf } from '../../../graph/tensor.ts';
@@ -37,7 +37,7 @@ export function refitSites(model: Model, channels: Channels): Site[] {
     // What is shared, or scaled by alpha and beta, is not one layer's to choose.
     const own = (name: string): boolean => stored.has(name) && readers.get(name)?.length === 1;
     if (!own(tensor) || (bias && !(own(bias) && channels.dims.get(bias)?.length === 1))) return [];
-    if (isOp(node, 'Gemm') && ['alpha', 'beta'].some((name) => floatAttribute(node, name, 1) !== 1)) return [];
+    if (productOf(node)?.quirk(node) !== undefined) return [];
     const linear: Linear = { node, dims: dimsOf(weight) };
     if (!hasMoments(linear)) return [];
     const { groups, rows } = linearSizes(linear);
@@ -50,7 +50,7 @@ export function refitSites(model: Model, channels: Channels): Site[] {
         y,
         tensor,
         bias: bias || undefined,
-        canBias: !isOp(node, 'MatMul'),
+        canBias: productOf(node)?.bias !== undefined,
         columns: columnAtoms(linear, channels, tensor),
         outputs:
           channels.axes.get(y)?.[isOp(node, 'Conv') ? 1 : (channels.dims.get(y)?.length ?? 1) - 1] ??

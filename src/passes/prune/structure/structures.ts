@@ -1,8 +1,8 @@
-import { intAttribute } from '../../../graph/attribute.ts';
 import { storedTensors } from '../../../graph/channels.ts';
 import { edit } from '../../../graph/edit.ts';
 import type { Model } from '../../../graph/model.ts';
 import { assignNames, layerFacts, type LayerFact } from '../../../graph/names.ts';
+import { productOf } from '../../../graph/ops.ts';
 import type { NodeProto } from '../../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName } from '../../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, typeOf } from '../../../graph/tensor.ts';
@@ -29,12 +29,10 @@ export interface StructureSite {
 }
 
 /** The axis of a layer's weight along which its outputs or inputs lie. */
-function structureAxis(node: NodeProto, rank: number, output: boolean): number | undefined {
-  if (isOp(node, 'Conv')) return output ? 0 : 1;
-  if (isOp(node, 'ConvTranspose')) return output ? 1 : 0;
-  if (isOp(node, 'Gemm')) return (intAttribute(node, 'transB', 0) === 1) === output ? 0 : 1;
-  if (isOp(node, 'MatMul')) return rank - (output ? 1 : 2);
-  return undefined;
+function structureAxis(node: NodeProto, input: number, rank: number, output: boolean): number | undefined {
+  if (!isOp(node, 'Conv', 'ConvTranspose', 'Gemm', 'MatMul')) return undefined;
+  const axes = productOf(node)?.axes(node, input, rank);
+  return output ? axes?.out.at(-1) : axes?.in[0];
 }
 
 /** The weights that selectors name, in the order of the selectors, and why named ones are left alone. */
@@ -60,10 +58,12 @@ export function structureSites(
       if (!value || !node) return skip('made by a Constant node: fold constants first');
       if (typeOf(value) !== 'float32') return skip(`it is ${typeOf(value)}: prune before quantizing`);
       const dims = dimsOf(value);
-      const axis = structureAxis(node, dims.length, isOutput(type));
+      const input = node.input.indexOf(tensor);
+      const axis = structureAxis(node, input, dims.length, isOutput(type));
       if (axis === undefined) return skip(`${node.op_type} has no ${type}`);
       const count = dims[axis] as number;
-      const companions = isOutput(type) ? companionsOf(node, readers, stored, count) : [];
+      // The outputs of a left operand are rows of the result, which biases and norms run across.
+      const companions = isOutput(type) && input !== 0 ? companionsOf(node, readers, stored, count) : [];
       return [{ layer, node, tensor, dims, data: floatData(value), axis, count, companions }];
     }),
   );
@@ -79,7 +79,7 @@ function companionsOf(
   count: number,
 ): string[] {
   const [reader, ...more] = readers.get(node.output[0] as string) ?? [];
-  const bias = isOp(node, 'MatMul') ? [] : [node.input[2] ?? ''];
+  const bias = [node.input[productOf(node)?.bias ?? -1] ?? ''];
   const norm = reader && more.length === 0 && isOp(reader, 'BatchNormalization') ? reader.input.slice(1, 3) : [];
   const added = reader && more.length === 0 && isOp(reader, 'Add') ? [...reader.input] : [];
   return [...bias, ...norm, ...added].filter((name) => {
@@ -98,12 +98,12 @@ export function zeroStructures(model: Model, zeros: ReadonlyMap<StructureSite, R
       forEachRun(layoutOf(site.dims, { per: 'channel', axis: site.axis }), (start, count, param, step) => {
         for (let j = 0, p = param; j < count; j++, p += step) if (gone.has(p)) data[start + j] = 0;
       });
-      draft.setInitializer(makeTensor(site.tensor, 'float32', site.dims, data));
+      draft.replace(site.tensor, makeTensor(site.tensor, 'float32', site.dims, data));
       for (const name of site.companions) {
         const tensor = stored.get(name);
         if (!tensor) continue;
         const values = floatData(tensor).map((v, i) => (gone.has(i) ? 0 : v));
-        draft.setInitializer(makeTensor(name, 'float32', dimsOf(tensor), values));
+        draft.replace(name, makeTensor(name, 'float32', dimsOf(tensor), values));
       }
     }
   });

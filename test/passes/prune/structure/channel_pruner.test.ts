@@ -1,4 +1,6 @@
+import { makeModel, makeNode, makeValue } from '../../../../src/graph/build.ts';
 import { channelGroups } from '../../../../src/graph/channels.ts';
+import { makeTensor } from '../../../../src/graph/tensor.ts';
 import { channelPruner } from '../../../../src/passes/prune/structure/channel_pruner.ts';
 import { costOf } from '../../../../src/passes/prune/structure/cost.ts';
 import { images, redundantNet, dims, distance } from './networks.ts';
@@ -100,6 +102,31 @@ describe('costOf', () => {
     expect(costOf(model, channels, 'macs').total()).toBe(macs);
     expect(costOf(model, channels, 'parameters').total()).toBe(parameters);
     expect(costOf(model, channels, 'bytes').total()).toBe(4 * parameters);
+  });
+
+  it('counts the MACs of one sample, whichever side the weights stand on', () => {
+    // Two samples [6, 4] through a stored matrix on the right, then one on the left.
+    const turned = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', [2, 6, 4])],
+      outputs: [makeValue('z', 'float32', [2, 3, 5])],
+      initializers: [
+        makeTensor('w', 'float32', [4, 5], new Float32Array(20)),
+        makeTensor('a', 'float32', [3, 6], new Float32Array(18)),
+      ],
+      nodes: [makeNode('MatMul', ['x', 'w'], ['y']), makeNode('MatMul', ['a', 'y'], ['z'])],
+    });
+    const shapes = new Map(
+      [
+        ['x', [2, 6, 4]] as const,
+        ['w', [4, 5]] as const,
+        ['a', [3, 6]] as const,
+        ['y', [2, 6, 5]] as const,
+        ['z', [2, 3, 5]] as const,
+      ].map(([name, dims]) => [name, { type: 'float32' as const, dims: [...dims] }]),
+    );
+    expect(costOf(turned, channelGroups(turned, shapes), 'macs').total()).toBe(6 * 4 * 5 + 3 * 6 * 5);
   });
 });
 

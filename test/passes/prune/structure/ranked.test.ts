@@ -12,6 +12,7 @@ import { randomLevel } from '../../../../src/passes/prune/structure/random_level
 import { randomRanked } from '../../../../src/passes/prune/structure/random_ranked.ts';
 import { structureRemover } from '../../../../src/passes/prune/structure/structure_remover.ts';
 import { structuresToPrune } from '../../../../src/passes/prune/structure/structures.ts';
+import { makeModel, makeNode, makeValue } from '../../../../src/graph/build.ts';
 import { edit } from '../../../../src/graph/edit.ts';
 import { makeTensor } from '../../../../src/graph/tensor.ts';
 import { sliceNorms } from '../../../../src/numerics/sparsity.ts';
@@ -94,7 +95,7 @@ describe('L1 and L2 ranked pruners', () => {
     // Filter 0: L1 0.9, L2 0.9. The others: L1 27 · 0.05 = 1.35, L2 0.26.
     const data = new Float32Array(6 * 27).fill(0.05).fill(0, 0, 27);
     data[3] = 0.9;
-    const odd = edit(model, (d) => d.setInitializer(makeTensor('stem.weight', 'float32', [6, 3, 3, 3], data)));
+    const odd = edit(model, (d) => d.replace('stem.weight', makeTensor('stem.weight', 'float32', [6, 3, 3, 3], data)));
     const given = { desired_sparsity: 0.2, weights: ['stem'] };
     expect(zeros((await run(l1Ranked, given, {}, odd)).model, 'stem.weight', 0)).toEqual([0]);
     expect(zeros((await run(l2Ranked, given, {}, odd)).model, 'stem.weight', 0)).toEqual([1]);
@@ -147,10 +148,37 @@ describe('L1 and L2 ranked pruners', () => {
   });
 });
 
+describe('a weight that stands left', () => {
+  // y = a·x with a [3, 4]: its outputs are its rows. The last row is the smallest, and so is the first column.
+  const left = (op: string) =>
+    makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', [4, 3])],
+      outputs: [makeValue('y', 'float32', [3, 3])],
+      initializers: [
+        makeTensor('a', 'float32', [3, 4], Float32Array.of(1, 7, 8, 9, 1, 8, 9, 7, 1, 2, 3, 4)),
+        makeTensor('c', 'float32', [3], Float32Array.of(1, 2, 3)),
+      ],
+      nodes:
+        op === 'Gemm'
+          ? [makeNode(op, ['a', 'x', 'c'], ['y'], {}, { name: 'layer' })]
+          : [makeNode(op, ['a', 'x'], ['z'], {}, { name: 'layer' }), makeNode('Add', ['z', 'c'], ['y'])],
+    });
+  it.each(['MatMul', 'Gemm'])('of %s has its outputs in rows, and the bias runs across them', async (op) => {
+    const given = { desired_sparsity: 0.34, weights: ['a'] };
+    const { model: pruned } = await run(l1Ranked, { ...given, group_type: 'Filters' }, {}, left(op));
+    expect(zeros(pruned, 'a', 0)).toEqual([2]);
+    expect([...stored(pruned, 'c')]).toEqual([1, 2, 3]);
+    const inputs = await run(l1Ranked, { ...given, group_type: 'Channels' }, {}, left(op));
+    expect(zeros(inputs.model, 'a', 1)).toEqual([0]);
+  });
+});
+
 describe('activation ranked pruners', () => {
   // Filter f of the stem gets the bias f − 3: the higher, the more its Relu lets through.
   const graded = edit(model, (d) =>
-    d.setInitializer(makeTensor('stem.bias', 'float32', [6], Float32Array.of(-9, 1, -6, 3, 2, 4))),
+    d.replace('stem.bias', makeTensor('stem.bias', 'float32', [6], Float32Array.of(-9, 1, -6, 3, 2, 4))),
   );
   it.each([
     ['APoZ', activationApoz],
@@ -246,7 +274,7 @@ describe('FMReconstructionChannelPruner', () => {
     // The two halves of b's inputs are alike, so any channel whose twin stays is made up for.
     const halved = edit(model, (d) => {
       const data = stored(model, 'b.weight').map((v, i) => (Math.floor(i / 9) % 8 < 4 ? v : v / 100));
-      d.setInitializer(makeTensor('b.weight', 'float32', [6, 8, 3, 3], data));
+      d.replace('b.weight', makeTensor('b.weight', 'float32', [6, 8, 3, 3], data));
     });
     const given = { desired_sparsity: 0.5, weights: ['b.weight'], ridge: 1e-8, samples: 32 };
     const { model: pruned, changed } = await run(fmReconstruction, given, {}, halved);
