@@ -170,7 +170,14 @@ describe('prepare on random graphs', () => {
 
 describe('foldPasses', () => {
   it('are named after their files and take no options', () => {
-    expect(foldPasses.map((p) => p.name)).toEqual(['fold/constants', 'fold/identity', 'fold/affine', 'fold/batchnorm']);
+    expect(foldPasses.map((p) => p.name)).toEqual([
+      'fold/constants',
+      'fold/gemm',
+      'fold/einsum',
+      'fold/identity',
+      'fold/affine',
+      'fold/batchnorm',
+    ]);
     for (const pass of foldPasses) {
       expect(pass.options.parse({})).toEqual({});
       expect(pass.options.safeParse({ weights: ['*'] }).success).toBe(false);
