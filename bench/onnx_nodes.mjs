@@ -54,7 +54,9 @@ const { values, positionals } = parseArgs({
 });
 const [root] = positionals;
 if (root === undefined || !existsSync(root)) {
-  console.error('usage: node bench/onnx_nodes.mjs <onnx/backend/test/data/node> [--filter x] [--schedules a,b] [--limit n]');
+  console.error(
+    'usage: node bench/onnx_nodes.mjs <onnx/backend/test/data/node> [--filter x] [--schedules a,b] [--limit n]',
+  );
   process.exit(2);
 }
 const schedules = values.schedules.split(',');
@@ -205,7 +207,8 @@ async function judged(model, feeds, given, float, name, out) {
 function verdictOf(error) {
   const text = `${error.at ?? ''} ${error.message}`.trim();
   if (!(error instanceof QtoolError)) return ['crash', (error.stack ?? text).split('\n').slice(0, 3).join(' | ')];
-  if (/is not a tensor|no tensor output|tensor holds \d+ elements, its shape|optional.*has no input_0/.test(text)) return ['no tensors', text];
+  if (/is not a tensor|no tensor output|tensor holds \d+ elements, its shape|optional.*has no input_0/.test(text))
+    return ['no tensors', text];
   return [inner.test(text) || text.includes('\n') ? 'inner fault' : 'refused', text];
 }
 
