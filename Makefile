@@ -16,8 +16,8 @@ build: install ## compile src/ to dist/
 test: install ## typecheck, lint, dependency rule, unused code, tests
 	@npm test --silent
 
-mutants: install ## how many hand-made faults the tests notice, by Stryker; FILES=<files> for some (hours for all)
-	@node scripts/mutants.mjs $(FILES)
+mutants: install ## how many hand-made faults the tests notice, by Stryker; FILES=<files> TESTS=<tests> for some (hours for all)
+	@TESTS="$(TESTS)" node scripts/mutants.mjs $(FILES)
 
 demo: install ## compress LeNet-5 on MNIST by a schedule and show the table
 	@npm run --silent demo

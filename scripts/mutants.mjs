@@ -11,9 +11,10 @@ const files = process.argv
   .flatMap((text) => text.split(/[\s,]+/))
   .filter((text) => text !== '');
 const stryker = join(root, 'node_modules', '@stryker-mutator', 'core', 'bin', 'stryker.js');
-// A subset has results of its own: what is known of the other files stays.
-const only = files.length > 0 ? ['--mutate', files.join(','), '--incrementalFile', '.stryker/subset.json'] : [];
-const { status } = spawnSync(process.execPath, [stryker, 'run', ...only], { cwd: root, stdio: 'inherit' });
+const only = files.length > 0 ? ['--mutate', files.join(',')] : [];
+const subset = files.length > 0 || (process.env.TESTS ?? '') !== '';
+const env = { ...process.env, SUBSET: subset ? 'yes' : 'no' };
+const { status } = spawnSync(process.execPath, [stryker, 'run', ...only], { cwd: root, env, stdio: 'inherit' });
 if (status !== 0) process.exit(status ?? 1);
 
 const report = JSON.parse(await readFile(join(root, '.stryker', 'mutants.json'), 'utf8'));
