@@ -1,6 +1,7 @@
 import { notFinite } from '../../src/graph/not_finite.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
-import { toBfloat16, toFloat16 } from '../../src/numerics/float16.ts';
+import { toFloat16 } from '../../src/numerics/float16.ts';
+import { toBfloat16 } from '../helpers/bfloat16.ts';
 
 const broken = Float32Array.of(1, 2, NaN, Infinity);
 
