@@ -82,7 +82,7 @@ export function layers(model: Model): {
 }
 
 /** A weight as a node reads it at an input. */
-export function weightOf(node: NodeProto, product: Pick<Product, 'axes'>, input: number, tensor: TensorProto): Weight {
+function weightOf(node: NodeProto, product: Pick<Product, 'axes'>, input: number, tensor: TensorProto): Weight {
   const dims = dimsOf(tensor);
   const axes = product.axes(node, input, dims.length);
   let known: RowView | undefined;
@@ -104,19 +104,6 @@ export function weightOf(node: NodeProto, product: Pick<Product, 'axes'>, input:
 export function axesView(dims: readonly number[], { out, in: into, groups, grouped }: WeightAxes): RowView {
   const [axis] = into;
   return rowView(dims, out, grouped === 'in' && axis !== undefined ? { axis, groups } : undefined);
-}
-
-/** Whether all that read the layer's weight see the same outputs in it, and nothing else reads it. */
-export function readAlike({ readers, weight }: Layer): boolean {
-  return readers.every(({ axes }) => axes !== undefined && sameAxes(axes, weight.axes));
-}
-
-/** Whether two readings see the same matrix. */
-export function sameAxes(a: WeightAxes | undefined, b: WeightAxes | undefined): boolean {
-  if (!a || !b) return false;
-  return (
-    a.out.join() === b.out.join() && a.in.join() === b.in.join() && a.groups === b.groups && a.grouped === b.grouped
-  );
 }
 
 /** Initializer → its readings in the main graph; a body that captures it, and being a graph output, are readings too. */

@@ -15,7 +15,7 @@ export function innerNotes(model: Model): Note[] {
 }
 
 /** Why the weights of a layer cannot be held in fewer bits, whatever the format; undefined where they can. */
-export function unfitWeight({ weight }: Pick<Layer, 'weight'>): string | undefined {
+function unfitWeight({ weight }: Pick<Layer, 'weight'>): string | undefined {
   const { tensor } = weight;
   if (typeOf(tensor) !== 'float32') return `its weights are ${typeOf(tensor)}, not float32`;
   const bad = notFinite(tensor);
