@@ -1,6 +1,6 @@
 import type * as z from 'zod';
 import type { MetricConfig, RunData } from '../data/types.ts';
-import type { DType } from '../graph/dtype.ts';
+import type { ModelInput } from '../graph/query.ts';
 import { QtoolError } from '../util/error.ts';
 import { schemaProblems } from '../util/problems.ts';
 import { didYouMean } from '../util/suggest.ts';
@@ -40,7 +40,7 @@ export const metricKinds: readonly MetricKind[] = [
 
 /**
  * The metrics of a run: those that its config asks for, else what the data and the types of the model's `outputs` allow
- * (labelled: top1, agreement, sqnr; not labelled: sqnr, cosine; no output of floats: agreement of classes, of text: none), and those
+ * (labelled: top1, agreement, sqnr; not labelled: sqnr, cosine; no output of floats: agreement of classes, of text or one number: none), and those
  * that `asked` names besides, as far as the data allows. @throws QtoolError `data` at the config's line for an unknown name or option,
  * or labels that are missing.
  */
@@ -57,7 +57,7 @@ export async function openMetrics(
 }
 
 type MetricData = Pick<RunData, 'metrics' | 'folder' | 'validation'>;
-type Outputs = readonly { readonly type: DType }[];
+type Outputs = readonly Pick<ModelInput, 'type' | 'dims'>[];
 
 async function chosenMetrics(data: MetricData, outputs: Outputs): Promise<Metric[]> {
   const { labelled } = data.validation.info;
@@ -65,7 +65,8 @@ async function chosenMetrics(data: MetricData, outputs: Outputs): Promise<Metric
     const compares = outputs.length === 0 || outputs.some(isFloat);
     if (labelled) return [topK(1), agreement(), ...(compares ? [sqnr()] : [])];
     if (compares) return [sqnr(), cosine()];
-    return outputs.some(({ type }) => type !== 'string') ? [agreement()] : [];
+    // A single number of a whole batch says nothing of its samples.
+    return outputs.some(({ type, dims }) => type !== 'string' && dims?.length !== 0) ? [agreement()] : [];
   }
   return Promise.all(
     data.metrics.map(async (config) => {

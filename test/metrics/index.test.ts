@@ -30,11 +30,12 @@ describe('openMetrics', () => {
   it('chooses by what the data has', async () => {
     expect(await names('')).toEqual(['top1', 'agreement', 'sqnr']);
     expect(await names('', false)).toEqual(['sqnr', 'cosine']);
-    const classes = [{ type: 'int64' }] as const;
+    const classes = [{ type: 'int64', dims: ['N'] }] as const;
     expect(await names('', true, classes)).toEqual(['top1', 'agreement']);
     expect(await names('', false, classes)).toEqual(['agreement']);
-    expect(await names('', false, [{ type: 'string' }])).toEqual([]);
-    expect(await names('', false, [...classes, { type: 'float16' }])).toEqual(['sqnr', 'cosine']);
+    const others = [{ type: 'string', dims: ['N'] }, { type: 'int64', dims: [] }] as const; // prettier-ignore
+    expect(await names('', false, others)).toEqual([]);
+    expect(await names('', false, [...classes, { type: 'float16', dims: [] }])).toEqual(['sqnr', 'cosine']);
   });
 
   it('adds what a gate asks for and the data allows', async () => {
