@@ -106,6 +106,12 @@ const matMulAxes: Product['axes'] = (_, input, rank) => {
   const batch = Array.from({ length: rank - 2 }, (_unused, d) => d);
   return input === 0 ? plainAxes([...batch, rank - 2], [rank - 1]) : plainAxes([...batch, rank - 1], [rank - 2]);
 };
+/** MatMul that may read either operand turned round. */
+const fusedMatMulAxes: Product['axes'] = (node, input, rank) => {
+  const axes = matMulAxes(node, input, rank);
+  if (!axes || intAttribute(node, input === 0 ? 'transA' : 'transB', 0) !== 1) return axes;
+  return plainAxes([...axes.out.slice(0, -1), ...axes.in], axes.out.slice(-1));
+};
 /** W [directions, gates·hidden, input], R [directions, gates·hidden, hidden]. */
 const recurrentAxes: Product['axes'] = (_, input) => (input === 3 ? undefined : plainAxes([0, 1], [2]));
 const tableAxes: Product['axes'] = (_, _input, rank) =>
@@ -325,7 +331,11 @@ const standard: Readonly<Record<string, Op>> = {
 
 const contributed: Readonly<Record<string, Op>> = {
   FusedConv: layer(products.Conv),
-  FusedMatMul: layer(products.MatMul, { weights: [1] }),
+  FusedMatMul: layer(products.MatMul, {
+    weights: [1],
+    axes: fusedMatMulAxes,
+    macs: (node) => [[{ of: 'out' }, { of: 'data', at: intAttribute(node, 'transA', 0) === 1 ? -2 : -1 }]],
+  }),
   FusedGemm: layer(products.Gemm),
   QLinearConv: integer(products.Conv, 3, { bias: 8, zeroPoint: 5 }),
   QGemm: integer(products.Gemm, 3, { bias: 6, zeroPoint: 5 }),
