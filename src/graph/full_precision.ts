@@ -25,7 +25,7 @@ interface Value {
 
 const unknown: Value = { origin: 'other', float: true, table: false, dims: undefined };
 
-const products = ['MatMul', 'Gemm', 'Einsum'];
+const products = ['MatMul', 'Gemm', 'Einsum', 'Conv'];
 const sums = ['Mul', 'Add', 'Sub', 'Div', 'Sum'];
 const moves =
   'Identity Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Expand Tile Pad Resize Upsample Dropout Gather DequantizeLinear Cast'.split(
@@ -47,7 +47,7 @@ const angular = [...products, ...sums, ...moves, 'Concat', 'Neg', 'Mod', 'CumSum
  * distances times slopes. 16 bits of 2,000 · 0.7 radians are wrong by half a radian, 8 bits by several turns, and no later
  * layer makes up for it. Caught are
  *
- * - Mul, Div, Add, Sub, Sum, MatMul, Gemm and Einsum of constants and positions alone whose result goes into Sin or Cos, with
+ * - Mul, Div, Add, Sub, Sum, MatMul, Gemm, Einsum and Conv of constants and positions alone whose result goes into Sin or Cos, with
  *   nothing but sums, products and moves between; and Sin or Cos of a constant;
  * - the same operators on positions that the graph counts itself and a table, wherever it leads;
  * - outer products (a sum over one element) of integers that the model is fed with a table;
@@ -225,6 +225,9 @@ function summedOver(node: NodeProto, values: ReadonlyMap<string, Value>): number
       output === '' ? inputs.split(c).length > 2 : !output.includes(c),
     );
     return summed.length === 0 && inputs !== '' ? 1 : undefined;
+  } else if (isOp(node, 'Conv')) {
+    const kernel = b?.slice(1);
+    return kernel?.every((n) => typeof n === 'number') ? elementCount(kernel as number[]) : undefined;
   } else if (isOp(node, 'Gemm'))
     lengths = [a?.[intAttribute(node, 'transA', 0) ? 0 : 1], b?.[intAttribute(node, 'transB', 0) ? 1 : 0]];
   else lengths = [a?.at(-1), b?.at(Math.max(-2, -b.length))];

@@ -34,6 +34,8 @@ const tables = [
   weight('conv', [4, 3, 3, 3], 8),
   weight('bias', [32], 9),
   weight('arange', [64, 1], 10),
+  weight('taps', [32, 1, 1], 11),
+  ints('line', 1, 1, -1),
   ints('minus_one', -1),
   ints('one', 1),
   ints('rows', 16),
@@ -60,6 +62,19 @@ const cases: Readonly<Record<string, Case>> = {
     ],
     found: ['f'],
     tables: ['inv_freq'],
+  },
+  'Conv of counted positions with one tap a frequency': {
+    input: ids,
+    nodes: [
+      node('Range', 'r', 'zero end step'),
+      node('Cast', 'c', 'r', toFloat),
+      node('Reshape', 'p', 'c line'),
+      node('Conv', 'f', 'p taps'),
+      node('Transpose', 't', 'f', { perm: [0, 2, 1] }),
+      node('Sin', 'y', 't'),
+    ],
+    found: ['f'],
+    tables: ['taps'],
   },
   'frequencies that are expanded to the batch, times positions, turned': {
     input: ids,

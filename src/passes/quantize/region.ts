@@ -173,6 +173,7 @@ function unfit(
   if (role.kind === 'clamp') return clipBounds(node, constant) ? undefined : 'its bounds are not constants';
   if (role.kind !== 'kernel') return undefined;
   const weight = constant.get(node.input[role.weight] ?? '');
+  if (!weight && constant.has(node.input[0] ?? '')) return 'its constant stands on the left of the product';
   if (!weight) return `its weights are computed in the graph (${node.input[role.weight]}), not constant`;
   if (typeOf(weight) !== 'float32') return `its weights are ${typeOf(weight)}, not float32`;
   if (weight.dims.length < 2) return 'its weight is a vector';
