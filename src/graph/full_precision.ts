@@ -227,7 +227,7 @@ function summedOver(node: NodeProto, values: ReadonlyMap<string, Value>): number
     return summed.length === 0 && inputs !== '' ? 1 : undefined;
   } else if (isOp(node, 'Conv')) {
     const kernel = b?.slice(1);
-    return kernel?.every((n) => typeof n === 'number') ? elementCount(kernel as number[]) : undefined;
+    return kernel?.every((n) => typeof n === 'number') ? elementCount(kernel) : undefined;
   } else if (isOp(node, 'Gemm'))
     lengths = [a?.[intAttribute(node, 'transA', 0) ? 0 : 1], b?.[intAttribute(node, 'transB', 0) ? 1 : 0]];
   else lengths = [a?.at(-1), b?.at(Math.max(-2, -b.length))];
