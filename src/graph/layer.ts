@@ -109,7 +109,11 @@ export function axesView(dims: readonly number[], { out, in: into, groups, group
 /** Initializer → its readings in the main graph; a body that captures it, and being a graph output, are readings too. */
 function tensorReaders(model: Model, tensors: ReadonlyMap<string, TensorProto>): Map<string, Reader[]> {
   const result = new Map<string, Reader[]>();
-  const add = (name: string, reader: Reader): void => void result.set(name, [...(result.get(name) ?? []), reader]);
+  const add = (name: string, reader: Reader): void => {
+    const list = result.get(name);
+    if (list) list.push(reader);
+    else result.set(name, [reader]);
+  };
   const inside = (graph: Readonly<GraphProto>, by: NodeProto): void => {
     const names = [...graph.node.flatMap((node) => node.input), ...graph.output.map((o) => o.name)];
     for (const name of names) if (tensors.has(name)) add(name, { node: by, input: -1, axes: undefined });

@@ -11,7 +11,7 @@ import type { NumberFormat } from '../../numerics/format.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Note } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
-import { quantizedRegion } from '../quantize/region.ts';
+import { kernelLayers, quantizedRegion } from '../quantize/region.ts';
 import { weightLayers } from '../quantize/targets.ts';
 import type { AllocatorOptions } from './options.ts';
 
@@ -123,10 +123,7 @@ function weightOnly(model: Model): { sites: readonly Layer[]; skipped: readonly 
 function kernels(model: Model, shapes: Shapes): { sites: readonly Layer[]; skipped: readonly Note[] } {
   const region = quantizedRegion(model, shapes, () => undefined);
   const { layers } = weightLayers(model);
-  const sites = layers.filter(({ node, input }) => {
-    const role = region.nodes.get(node);
-    return role?.kind === 'kernel' && role.weight === input;
-  });
+  const sites = kernelLayers(region, layers);
   return { sites, skipped: region.skipped };
 }
 

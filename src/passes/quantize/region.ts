@@ -1,4 +1,5 @@
 import { floatAttribute } from '../../graph/attribute.ts';
+import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName, producers, reads } from '../../graph/query.ts';
@@ -138,6 +139,14 @@ function isTempting(
     if (!maker || !isMove(maker)) return false;
     value = maker.input[0] ?? '';
   }
+}
+
+/** The layers whose weights the region's integer kernels multiply by. */
+export function kernelLayers(region: Region, layers: readonly Layer[]): Layer[] {
+  return layers.filter(({ node, input }) => {
+    const role = region.nodes.get(node);
+    return role?.kind === 'kernel' && role.weight === input;
+  });
 }
 
 function dataInputs(node: NodeProto, role: Role | undefined): string[] {

@@ -21,7 +21,7 @@ import { storageOpset } from './folded.ts';
 import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, type LayerFormats } from './formats.ts';
 import { activationFormats, activationParams, describeParams, weightParams, type WeightScales } from './params.ts';
 import { addBias, addDequantized, addParams, quantizeValue, replaceInput, type ParamNames } from './qdq.ts';
-import { quantizedRegion, type Region } from './region.ts';
+import { kernelLayers, quantizedRegion, type Region } from './region.ts';
 import { storeWeight } from './store_weight.ts';
 import { innerNotes, weightLayers } from './targets.ts';
 import { smallestType } from './weights.ts';
@@ -91,10 +91,7 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
   const notes: string[] = [];
   const ranges = await calibrate(twin, inputs, o.calibration, ctx, (text) => notes.push(text));
   const params = activationParams(region, ranges, inputs);
-  const kernels = layers.filter(({ node, input }) => {
-    const role = region.nodes.get(node);
-    return role?.kind === 'kernel' && role.weight === input;
-  });
+  const kernels = kernelLayers(region, layers);
   const stored = storedWeights(kernels, region, formatOf, params, o.weight_scales);
   const alone = layers.filter(
     ({ node, product }) =>
