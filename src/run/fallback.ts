@@ -6,6 +6,7 @@ import type { Fallback } from '../schedule/types.ts';
 import { must } from '../util/must.ts';
 import { judge } from './gate.ts';
 import type { Measurement } from './report.ts';
+import { leastThatHolds } from './trial.ts';
 
 /** What a fallback needs of a trial. */
 export interface FallbackTrial {
@@ -72,20 +73,19 @@ export async function fallBack<T extends FallbackTrial>(
   let [tries, ended] = [1, false];
   /** The least number of candidates to raise, by halves: damage is taken to fall with every one raised. */
   const search = async (among: readonly Candidate[], bits: number | null, under: Raised): Promise<void> => {
-    let [low, high] = [1, among.length];
-    while (low <= high && !(ended ||= late())) {
-      // The ranking's head first: a few do most of the damage.
-      const middle = high === among.length && low === 1 ? Math.min(high, 4) : (low + high) >> 1;
-      const raised = raise(among.slice(0, middle), bits, under);
-      const what = among.every(({ of }) => of === 'weights') ? 'layers' : 'layers and values';
-      work.progress(tries / (tries + 4), `fallback: ${middle} of ${among.length} ${what} raised`);
+    const what = among.every(({ of }) => of === 'weights') ? 'layers' : 'layers and values';
+    const holds = async (head: number): Promise<boolean | undefined> => {
+      if ((ended ||= late())) return undefined;
+      const raised = raise(among.slice(0, head), bits, under);
+      work.progress(tries / (tries + 4), `fallback: ${head} of ${among.length} ${what} raised`);
       const trial = await work.attempt(raised);
       tries++;
       const cost = costOf(trial, fallback);
       if (cost <= 0 || cost < best.cost) best = { trial, raised, cost };
-      if (cost <= 0) high = middle - 1;
-      else low = middle + 1;
-    }
+      return cost <= 0;
+    };
+    // The ranking's head first: a few do most of the damage.
+    await leastThatHolds(1, among.length, holds, Math.min(among.length, 4));
   };
   const wider = work.bits !== null && work.bits < 8;
   await search(order, wider ? 8 : null, {});

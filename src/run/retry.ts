@@ -1,4 +1,6 @@
 import type { Strength } from '../passes/pass.ts';
+import { given } from '../util/must.ts';
+import { leastThatHolds } from './trial.ts';
 
 /** How often a continuous strength is halved: 6 trials find it to 1/64 of what was asked. */
 const trials = 6;
@@ -13,7 +15,12 @@ export type Trial<O> = (options: O) => Promise<boolean>;
  */
 export async function weaken<O>(strength: Strength<O>, options: O, trial: Trial<O>): Promise<O | undefined> {
   const levels = strength.levels?.(options);
-  if (levels) return weakenByLevel(strength, options, levels, trial);
+  if (levels) {
+    // Strongest first; the first of them is what failed.
+    const at = (i: number): O => strength.at(options, given(levels[i], 'a level'));
+    const found = await leastThatHolds(1, levels.length - 1, (i) => trial(at(i)));
+    return found === undefined ? undefined : at(found);
+  }
   let [low, high] = [0, 1];
   let best: O | undefined;
   for (let i = 0; i < trials; i++) {
@@ -23,26 +30,6 @@ export async function weaken<O>(strength: Strength<O>, options: O, trial: Trial<
       best = candidate;
       low = middle;
     } else high = middle;
-  }
-  return best;
-}
-
-/** `levels` are strongest first; the first one is what failed. */
-async function weakenByLevel<O>(
-  strength: Strength<O>,
-  options: O,
-  levels: readonly number[],
-  trial: Trial<O>,
-): Promise<O | undefined> {
-  let [low, high] = [1, levels.length - 1];
-  let best: O | undefined;
-  while (low <= high) {
-    const middle = (low + high) >> 1;
-    const candidate = strength.at(options, levels[middle] as number);
-    if (await trial(candidate)) {
-      best = candidate;
-      high = middle - 1;
-    } else low = middle + 1;
   }
   return best;
 }

@@ -24,7 +24,8 @@ import { checkRunFolder, openRunFolder, statisticsFolder } from './output.ts';
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
-import { checkLoads, runStage, type State } from './stage.ts';
+import { runStage, type State } from './stage.ts';
+import { checkLoads } from './trial.ts';
 
 export interface RunOptions {
   readonly model: Model;

@@ -1,21 +1,14 @@
-import { withDecodedWeights } from '../analyze/decoded.ts';
 import { outputError } from '../analyze/layer_error.ts';
-import { zeroShare } from '../analyze/zero_share.ts';
-import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { layerName } from '../graph/query.ts';
-import type { MetricResult } from '../metrics/metric.ts';
-import type { PassContext, PassResult, Plan } from '../passes/pass.ts';
-import { openSession } from '../runtime/session.ts';
+import type { PassContext, Plan } from '../passes/pass.ts';
 import { latency } from '../runtime/time.ts';
 import type { Fallback, Stage } from '../schedule/types.ts';
-import { QtoolError } from '../util/error.ts';
 import type { Instruments } from './context.ts';
-import { contradiction } from './contradiction.ts';
 import { collectingOnce, fallBack, withRaised } from './fallback.ts';
-import { judge, type GateResult } from './gate.ts';
 import type { Attempt, Measurement, StageReport, Verdict } from './report.ts';
 import { weaken } from './retry.ts';
+import { refusal, tryOnce, type Tried } from './trial.ts';
 
 /** A model on its way through the schedule, with what later stages need to know about it. */
 export interface State {
@@ -38,19 +31,6 @@ export interface StageOptions {
 
 /** Memories of pass instances, by instance name. */
 export type Memories = Map<string, Map<string, unknown>>;
-
-/** One application of the pass: what came out, and whether the gate holds. */
-interface Tried {
-  readonly result: PassResult;
-  readonly memory: Map<string, unknown>;
-  readonly attempt: Attempt;
-  readonly why: string;
-}
-
-/** Loads a model and lets it go. @throws QtoolError saying what onnxruntime refuses. */
-export async function checkLoads(model: Model): Promise<void> {
-  await (await openSession(model)).close();
-}
 
 /**
  * Applies one stage to the state and decides what goes on: the new model, a weaker form of it (`retry`), or the old one
@@ -198,59 +178,6 @@ async function onFailure(
     return { tried: { ...failed, why: `${failed.why}; no weaker setting passed either` }, verdict: 'undone' };
   }
   return { tried: failed, verdict: 'undone' };
-}
-
-async function tryOnce(
-  stage: Stage,
-  passOptions: unknown,
-  before: State,
-  context: PassContext,
-  tools: Instruments,
-  options: StageOptions,
-): Promise<Tried> {
-  const { pass, gate } = stage;
-  const { memory } = context;
-  const result = await pass.apply(before.model, passOptions, context);
-  const strength = pass.strength?.describe(passOptions) ?? '';
-  const failed = (why: string): Tried => ({
-    result,
-    memory,
-    attempt: { strength, measurement: undefined, passed: false },
-    why,
-  });
-  const refused = await refusal(() => checkLoads(result.model));
-  if (refused !== undefined) return failed(`onnxruntime refuses the result: ${refused}`);
-  if (pass.section === 'quantizers') {
-    const contradicted = await contradiction(before.model, result.model, result.skipped);
-    if (contradicted !== undefined) return failed(contradicted);
-  }
-  let metrics: readonly MetricResult[] = [];
-  if (options.measure) {
-    const fails = await refusal(async () => void (metrics = await tools.measure(result.preview ?? result.model)));
-    if (fails !== undefined) return failed(`the result does not run: ${fails}`);
-  }
-  const measurement: Measurement = {
-    metrics,
-    bytes: modelBytes(result.model),
-    zeros: zeroShare(await withDecodedWeights(result.model)),
-    latency: [],
-  };
-  const judged: GateResult =
-    gate && options.measure
-      ? judge(gate, measurement.metrics)
-      : { passed: true, why: gate ? 'not measured' : 'no gate', excess: 0 };
-  return { result, memory, attempt: { strength, measurement, passed: judged.passed }, why: judged.why };
-}
-
-/** What onnxruntime says against a model while it loads or runs; undefined where it does. */
-async function refusal(work: () => Promise<void>): Promise<string | undefined> {
-  try {
-    await work();
-    return undefined;
-  } catch (error) {
-    if (error instanceof QtoolError && error.code === 'runtime') return error.message;
-    throw error;
-  }
 }
 
 async function timed(

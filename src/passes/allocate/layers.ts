@@ -14,6 +14,7 @@ import { weightFormat } from '../quantize/formats.ts';
 import { kernelLayers, quantizedRegion } from '../quantize/region.ts';
 import { weightLayers } from '../quantize/targets.ts';
 import type { AllocatorOptions } from './options.ts';
+import { must } from '../../util/must.ts';
 
 /** Layers that get one width: a single one, or those that share a weight tensor or were asked to go together. */
 export interface PlannedLayer {
@@ -159,7 +160,7 @@ function grouped(
       `together: ${pattern}`,
     );
   }
-  return [...new Set(nodes.map((node) => owner.get(node) as { members: NodeProto[]; rule: string }))];
+  return [...new Set(nodes.map((node) => must(owner, node, 'the group of a node')))];
 }
 
 const known = (macs: number | string): number => (typeof macs === 'number' ? macs : 0);

@@ -22,6 +22,7 @@ import { roundLayer, withRounded } from './rounded.ts';
 import { rounderFor, type Rounder } from './rounder.ts';
 import { spending } from './spend.ts';
 import type { Model } from '../../graph/model.ts';
+import { must } from '../../util/must.ts';
 
 const options = z
   .strictObject({
@@ -142,8 +143,8 @@ function target(o: AllocatorOptions): number {
 function layerModel(layer: PlannedLayer, { usual: gain, low }: Gains, o: SqnrOptions): LayerModel {
   const all = [2, 3, 4, 5, 6, 7, 8];
   const known = new Map([...all, ...layer.widths].map((bits) => [bits, roundLayer(layer, bits, o.scales).noise]));
-  const noises = all.map((bits) => known.get(bits) as number);
-  const noise = layer.widths.map((bits) => known.get(bits) as number);
+  const noises = all.map((bits) => must(known, bits, 'the noise at bits'));
+  const noise = layer.widths.map((bits) => must(known, bits, 'the noise at bits'));
   const gains = layer.widths.map((bits) => {
     const part = Math.min(1, Math.max(0, usualFrom - bits) / (usualFrom - lowRate));
     return low > 0 && gain > 0 ? gain * (low / gain) ** part : gain;

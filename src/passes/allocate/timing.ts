@@ -10,6 +10,7 @@ import { minMaxParams, quantize } from '../../numerics/quantize.ts';
 import type { PassContext } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
 import type { PlannedLayer } from './layers.ts';
+import { must } from '../../util/must.ts';
 
 /** Median milliseconds of a layer on one sample. */
 export interface LayerTimes {
@@ -41,13 +42,13 @@ export async function layerTimes(
     const attributes = node.attribute.map((a) => `${a.name}=${toNumber(a.i)},${a.ints.map(toNumber).join()}`);
     return [node.op_type, ...dims, ...attributes].join(' ');
   };
-  const distinct = new Set(layers.flatMap((layer) => layer.nodes.map((name) => keyOf(nodes.get(name) as NodeProto))));
+  const distinct = new Set(layers.flatMap((layer) => layer.nodes.map((name) => keyOf(must(nodes, name, 'the node')))));
   const times: LayerTimes[] = [];
   for (const [i, layer] of layers.entries()) {
     let sum: LayerTimes = { integer: 0, float: 0, alone: 0 };
     for (const name of layer.nodes) {
       ctx.progress(i / layers.length, `timing ${name}`);
-      const node = nodes.get(name) as NodeProto;
+      const node = must(nodes, name, 'the node');
       const key = keyOf(node);
       const time = known.get(key) ?? (await timed(ctx, float, node, shapes, (1000 * seconds) / distinct.size));
       known.set(key, time);
@@ -72,7 +73,7 @@ async function timed(ctx: PassContext, float: Model, node: NodeProto, shapes: Sh
   const graphs = new Map(kinds.map((kind) => [kind, layerGraph(float, node, kind, dims)]));
   const run = async (kind: Kind): Promise<number> => {
     const began = performance.now();
-    await ctx.compute(graphs.get(kind) as Model, feeds[kind]);
+    await ctx.compute(must(graphs, kind, 'the graph of'), feeds[kind]);
     return performance.now() - began;
   };
   for (const kind of kinds) await run(kind);

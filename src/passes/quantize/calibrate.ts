@@ -5,6 +5,7 @@ import { calibrators, observerOf, statisticOptions, type Calibrator } from '../.
 import type { Range } from '../../numerics/range.ts';
 import type { PassContext } from '../pass.ts';
 import { keptStatistic } from './kept_statistic.ts';
+import { given } from '../../util/must.ts';
 
 const methods = calibrators.map((c) => c.name) as [string, ...string[]];
 
@@ -51,7 +52,10 @@ export async function calibrate(
   ctx: PassContext,
   note: (text: string) => void = () => undefined,
 ): Promise<Map<string, Range>> {
-  const calibrator = calibrators.find((c) => c.name === o.method) as Calibrator;
+  const calibrator = given(
+    calibrators.find((c) => c.name === o.method),
+    'the calibrator',
+  );
   const kind = calibrator.statistics[0] as Calibrator['statistics'][number];
   const wanted = new Map([...formats.keys()].map((value) => [value, [observerOf(kind, o, value)]]));
   const statistics = await ctx.collect(model, wanted, o.samples, o.elements === 'all' ? undefined : o.elements, {

@@ -6,7 +6,7 @@ import { consumers, initializers, isOp, layerName, producers, reads } from '../.
 import type { Shapes } from '../../graph/shapes.ts';
 import { dimsOf, elementCount, tensorNumbers, typeOf } from '../../graph/tensor.ts';
 import { isMove, opOf, productOf, type Role } from '../../graph/ops.ts';
-import { given } from '../../util/must.ts';
+import { given, must } from '../../util/must.ts';
 import type { Note } from '../pass.ts';
 
 /** A value that gets QuantizeLinear and DequantizeLinear. */
@@ -54,18 +54,13 @@ export function quantizedRegion(model: Model, shapes: Shapes, wanted: (node: Nod
   }
   const data = (node: NodeProto): string[] => dataInputs(node, roles.get(node)).filter((name) => !constant.has(name));
   /** A Relu or Clip goes away where it is the only reader of what stands before it. */
-  const absorbed = (node: NodeProto): boolean => {
+  const absorbedBy = (node: NodeProto): NodeProto | undefined => {
     const before = node.input[0] ?? '';
     const maker = made.get(before);
-    return (
-      roles.get(node)?.kind === 'clamp' &&
-      maker !== undefined &&
-      roles.has(maker) &&
-      roles.get(maker)?.kind !== 'clamp' &&
-      roles.get(maker)?.kind !== 'same' &&
-      readers.get(before)?.length === 1 &&
-      !outputs.has(before)
-    );
+    const role = maker && roles.get(maker);
+    const alone = readers.get(before)?.length === 1 && !outputs.has(before);
+    const absorbs = role && role.kind !== 'clamp' && role.kind !== 'same';
+    return roles.get(node)?.kind === 'clamp' && absorbs && alone ? maker : undefined;
   };
 
   const reached = new Set<string>();
@@ -91,7 +86,8 @@ export function quantizedRegion(model: Model, shapes: Shapes, wanted: (node: Nod
   const constants = new Set<string>();
   for (const [node, role] of roles) {
     const live = role.kind === 'kernel' || node.output.some((v) => reached.has(v) && demanded.has(v));
-    const clampOfKernel = absorbed(node) && nodes.has(made.get(node.input[0] ?? '') as NodeProto);
+    const absorbing = absorbedBy(node);
+    const clampOfKernel = absorbing !== undefined && nodes.has(absorbing);
     if (!live && !clampOfKernel) continue;
     nodes.set(node, role);
     if (clampOfKernel) continue;
@@ -101,8 +97,9 @@ export function quantizedRegion(model: Model, shapes: Shapes, wanted: (node: Nod
   }
   // Before an absorbed Relu or Clip no value is quantized; after it, if the kernel before needs its output quantized.
   for (const node of nodes.keys()) {
-    if (!absorbed(node) || !nodes.has(made.get(node.input[0] ?? '') as NodeProto)) continue;
-    const maker = roles.get(made.get(node.input[0] ?? '') as NodeProto) as Role;
+    const absorbing = absorbedBy(node);
+    if (!absorbing || !nodes.has(absorbing)) continue;
+    const maker = must(roles, absorbing, 'the role of a node');
     const [before, after] = [node.input[0] ?? '', node.output[0] ?? ''];
     if (quantized.delete(before) || (maker.kind === 'kernel' && maker.needsOutput)) quantized.add(after);
   }

@@ -4,11 +4,11 @@ import type { Model } from '../../graph/model.ts';
 import { intsAttribute, stringAttribute } from '../../graph/attribute.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
-import type { ChannelStats } from '../../numerics/channel_stats.ts';
 import { replaceLinear, response } from '../fold/linear.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
 import { current, layerPairs, outputStats, type LayerPair } from './pairs.ts';
+import { given } from '../../util/must.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
@@ -44,7 +44,7 @@ async function apply(model: Model, o: AbsorbOptions, ctx: PassContext): Promise<
   const changed: Note[] = [];
   let now = model;
   for (const pair of pairs) {
-    const [stats] = collected.get(pair.before) as [ChannelStats];
+    const stats = given(collected.get(pair.before)?.[0], `the statistics of ${pair.before}`);
     // A channel that reaches a Clip's bound would be cut at another place.
     const shift = stats.min.map((low, c) =>
       pair.clip && (stats.max[c] as number) >= pair.clip.max ? 0 : Math.max(0, low),

@@ -1,7 +1,6 @@
 import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import type { NodeProto } from '../../graph/proto.ts';
 import { layerName } from '../../graph/query.ts';
 import { floatData } from '../../graph/tensor.ts';
 import type { ChannelStats } from '../../numerics/channel_stats.ts';
@@ -10,6 +9,7 @@ import { replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
 import { current, layerPairs, outputStats, type LayerPair } from './pairs.ts';
+import { given, must } from '../../util/must.ts';
 
 const options = z.strictObject({
   method: z.enum(['noise', 'range']).default('noise').meta({
@@ -99,13 +99,13 @@ async function pairStats(
 
 /** Which channels reach the bound of the Clip between. */
 function clips({ before, clip }: LayerPair, stats: Stats): boolean[] {
-  const max = (stats.get(before) as ChannelStats).max;
+  const max = must(stats, before, 'the statistics of').max;
   return Array.from(max, (m) => clip !== undefined && m >= clip.max);
 }
 
 function noiseScales(pair: LayerPair, stats: Stats, o: EqualizeOptions): Float64Array {
   const { value, producer } = pair;
-  const seen = stats.get(value) as ChannelStats;
+  const seen = must(stats, value, 'the statistics of');
   const repeat = pair.consumers[0]?.repeat ?? 1;
   const [peak, power] = [new Float64Array(producer.outputs), new Float64Array(producer.outputs)];
   for (let k = 0; k < seen.channels; k++) {
@@ -118,7 +118,7 @@ function noiseScales(pair: LayerPair, stats: Stats, o: EqualizeOptions): Float64
     peak,
     fixed: clips(pair, stats),
     rows: pair.consumers.flatMap((consumer) =>
-      rowsOf(consumer.layer, consumer.repeat, stats.get(consumer.layer.node.output[0] ?? '') as ChannelStats),
+      rowsOf(consumer.layer, consumer.repeat, must(stats, consumer.layer.node.output[0] ?? '', 'the statistics of')),
     ),
     headroom: o.headroom,
     bitsWeights: o.bits_weights,
@@ -178,7 +178,7 @@ function rangeScales(
   }
   const fixed = clips(pair, stats);
   const bound = fixed.some(Boolean) ? (pair.clip?.max ?? Infinity) : Infinity;
-  const peak = (stats.get(pair.before) as ChannelStats).max;
+  const peak = must(stats, pair.before, 'the statistics of').max;
   return made.map((m, c) => {
     if (fixed[c] || m === 0 || read[c] === 0) return 1;
     const limit = bound / o.headroom / Math.max(0, peak[c] as number) / (before?.[c] ?? 1);
@@ -208,7 +208,10 @@ function scaled(model: Model, pair: LayerPair, s: Float64Array): Model {
 
 function openClip(model: Model, { clip }: LayerPair): Model {
   return edit(model, (draft) => {
-    const node = draft.nodes().find((n) => n.output[0] === clip?.node.output[0]) as NodeProto;
+    const node = given(
+      draft.nodes().find((n) => n.output[0] === clip?.node.output[0]),
+      'the Clip of a pair',
+    );
     draft.update(node, { op_type: 'Relu', input: node.input.slice(0, 1), attribute: [] });
   });
 }

@@ -11,6 +11,7 @@ import { linearLayer, replaceLinear, scaledWeight, type LinearLayer } from '../f
 import { constantTensors, ownedBy } from '../fold/tensors.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
+import { given } from '../../util/must.ts';
 
 const options = z.strictObject({
   alpha: z.number().min(0).max(1).default(0.5).meta({
@@ -52,7 +53,7 @@ async function apply(model: Model, o: MigrateOptions, ctx: PassContext): Promise
   const changed: Note[] = [];
   let now = model;
   for (const site of sites) {
-    const [stats] = collected.get(site.value) as [ChannelStats];
+    const stats = given(collected.get(site.value)?.[0], `the statistics of ${site.value}`);
     const s = smoothing(site.readers, stats, o.alpha);
     now = smoothed(now, site, s);
     const text = `channels divided by ${show(Math.min(...s))} … ${show(Math.max(...s))}`;

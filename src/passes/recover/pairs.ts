@@ -9,6 +9,7 @@ import { sealed } from '../../numerics/fold.ts';
 import { isLinear, linearLayer, type LinearLayer } from '../fold/linear.ts';
 import { constantTensors } from '../fold/tensors.ts';
 import type { Note } from '../pass.ts';
+import { given } from '../../util/must.ts';
 
 /** A Relu6 or other Clip on the way from one layer to the next. */
 export interface ClipBetween {
@@ -126,5 +127,11 @@ function clipBounds(model: Model, node: NodeProto): { min: number; max: number }
 /** The layer as it stands in a later model. */
 export function current(model: Model, layer: LinearLayer): LinearLayer {
   const name = layerName(layer.node);
-  return linearLayer(model, model.graph.node.find((n) => layerName(n) === name) as NodeProto) as LinearLayer;
+  return linearLayer(
+    model,
+    given(
+      model.graph.node.find((n) => layerName(n) === name),
+      'a layer of a pair',
+    ),
+  ) as LinearLayer;
 }

@@ -9,6 +9,7 @@ import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
 import { sealed, type AnyFold } from '../../numerics/fold.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { must } from '../../util/must.ts';
 
 const options = z.strictObject({
   layers: z.array(z.string()).min(1).default(['*']).meta({ description: 'layers to look at; names or patterns' }),
@@ -44,7 +45,7 @@ async function apply(model: Model, o: ReestimateOptions, ctx: PassContext): Prom
   for (const [i, target] of usable.entries()) {
     ctx.signal.throwIfAborted();
     ctx.progress(i / usable.length, `re-estimating ${layerName(target.node)}`);
-    const stats = (await statistics(ctx, now, [target.value], o.samples)).get(target.value) as ChannelStats;
+    const stats = must(await statistics(ctx, now, [target.value], o.samples), target.value, 'the statistics of');
     const before = float.get(target.value);
     if (target.kind === 'bias' && before?.channels !== stats.channels) {
       skipped.push({ layer: layerName(target.node), text: 'its output has other channels than in the float model' });

@@ -8,6 +8,7 @@ import { eliminate, readerOf, type Elimination } from './order.ts';
 import { outputError, withReaders } from './probe.ts';
 import { siteProblems } from './problems.ts';
 import { refitSites, type Site } from './sites.ts';
+import { must } from '../../../util/must.ts';
 
 /** Bytes of second moments held at once; more layers than that take further passes over the data. */
 const heldBytes = 512 * 2 ** 20;
@@ -137,7 +138,9 @@ function guarded(channels: Channels, order: readonly number[]): Set<number> {
   for (const axes of channels.axes.values())
     for (const axis of axes) {
       if (!axis?.every((atom) => rank.has(atom))) continue;
-      guards.add(axis.reduce((a, b) => ((rank.get(b) as number) > (rank.get(a) as number) ? b : a)));
+      guards.add(
+        axis.reduce((a, b) => (must(rank, b, 'the rank of channel') > must(rank, a, 'the rank of channel') ? b : a)),
+      );
     }
   return guards;
 }

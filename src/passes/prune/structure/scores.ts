@@ -9,6 +9,7 @@ import { seeded } from './random.ts';
 import { channelActivity, activationOf, type ChannelActivity } from './activity.ts';
 import { sealed, type AnyFold } from '../../../numerics/fold.ts';
 import type { PassContext } from '../../pass.ts';
+import {} from '../../../util/must.ts';
 
 /** What tells a strong channel from a weak one; the higher the stronger. */
 export type Criterion = 'l1' | 'l2' | 'activation_mean' | 'apoz' | 'random';
@@ -48,7 +49,10 @@ export async function channelScores(
     if (!norms) continue;
     const mean = norms.reduce((a, b) => a + Math.abs(b), 0) / norms.length || 1;
     member.atoms.forEach((atom, i) => {
-      if (scores.has(atom)) scores.set(atom, (scores.get(atom) as number) + (norms[i] as number) / mean);
+      {
+        const score = scores.get(atom);
+        if (score !== undefined) scores.set(atom, score + (norms[i] as number) / mean);
+      }
     });
   }
   return scores;

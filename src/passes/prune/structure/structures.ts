@@ -8,6 +8,7 @@ import { consumers, initializers, isOp, layerName } from '../../../graph/query.t
 import { dimsOf, floatData, makeTensor, typeOf } from '../../../graph/tensor.ts';
 import { layoutOf, forEachRun } from '../../../numerics/layout.ts';
 import type { Note } from '../../pass.ts';
+import { must } from '../../../util/must.ts';
 
 /** Distiller's names of structures: outputs of a layer (Filters, 3D, Rows) or its inputs (Channels, Cols). */
 export const groupTypes = ['Filters', '3D', 'Rows', 'Channels', 'Cols'] as const;
@@ -67,7 +68,7 @@ export function structureSites(
       return [{ layer, node, tensor, dims, data: floatData(value), axis, count, companions }];
     }),
   );
-  const rank = (site: StructureSite): number => selectors.indexOf(weights.get(site.tensor) as string);
+  const rank = (site: StructureSite): number => selectors.indexOf(must(weights, site.tensor, 'the selector of'));
   return { sites: sites.sort((a, b) => rank(a) - rank(b)), skipped, notes };
 }
 
