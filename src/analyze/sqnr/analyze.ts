@@ -6,6 +6,7 @@ import { plannedLayers, type PlannedLayer } from '../../passes/allocate/layers.t
 import { openProbe, type Probe } from '../../passes/allocate/probe.ts';
 import { roundLayer, type RoundedLayer, type Scales } from '../../passes/allocate/rounded.ts';
 import { prepare } from '../../passes/fold/prepare.ts';
+import { untied } from '../../passes/quantize/tied.ts';
 import type { Note, PassContext } from '../../passes/pass.ts';
 import { quantizedRegion } from '../../passes/quantize/region.ts';
 import { staticQuantizer } from '../../passes/quantize/static.ts';
@@ -90,7 +91,7 @@ function gainWidths(tensors: number): Readonly<Record<Source['kind'], readonly n
  * what of it reaches the output, and whether the noises add up there (docs/passes/allocate.md has the derivation).
  */
 export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOptions): Promise<SqnrAnalysis> {
-  const { model: float } = await prepare(upgradeOpset(model, 13).model, ctx);
+  const { model: float } = untied((await prepare(upgradeOpset(model, 13).model, ctx)).model);
   const shapes = await ctx.shapes(float);
   const rules = { widths: [...analysedWidths], first: null, last: null, limits: {}, together: [] };
   const { layers, skipped } = plannedLayers(float, shapes, {

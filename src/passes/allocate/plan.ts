@@ -3,6 +3,7 @@ import { upgradeOpset } from '../../graph/opset.ts';
 import { decibels } from '../../numerics/error.ts';
 import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
+import { untied } from '../quantize/tied.ts';
 import type { Note, PassContext, PassResult, Plan } from '../pass.ts';
 import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
 import type { AllocatorOptions } from './options.ts';
@@ -26,7 +27,7 @@ export async function prepareGround(model: Model, o: AllocatorOptions, ctx: Pass
     throw new QtoolError('schedule', 'the model is quantized already', {
       hint: 'put the allocator before the quantizer',
     });
-  const { model: float } = await prepare(upgradeOpset(model, 13).model, ctx);
+  const { model: float } = untied((await prepare(upgradeOpset(model, 13).model, ctx)).model);
   const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), o);
   if (layers.length === 0)
     throw new QtoolError('schedule', 'the model has no layer that the quantizer could store in fewer bits', {

@@ -9,12 +9,14 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
 import { minMaxParams, quantize } from '../../numerics/quantize.ts';
 import { fromRows, rowView } from '../../numerics/rows.ts';
+import { must } from '../../util/must.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { embeddings, quantizeEmbedding, type StoredTable } from './embedding.ts';
+import { embeddings, quantizeEmbedding, type Stores as TableStores } from './embedding.ts';
 import { overrideSelectors, overrides, resolveOverrides } from './formats.ts';
 import { addParams } from './qdq.ts';
 import { weightKey, weightLayers } from './targets.ts';
+import { retied, untied } from './tied.ts';
 
 const options = z.strictObject({
   bits_weights: z
@@ -49,35 +51,48 @@ export const dynamicQuantizer: Pass<DynamicOptions> = {
 async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise<PassResult> {
   const upgraded = upgradeOpset(model, 13);
   const prepared = await prepare(upgraded.model, ctx);
-  const { layers, skipped } = weightLayers(prepared.model);
-  const override = resolveOverrides(o.overrides, prepared.model);
+  const { model: twin, copies } = untied(prepared.model);
+  const { layers, skipped } = weightLayers(twin);
+  const override = resolveOverrides(o.overrides, twin);
   const byHand = (node: NodeProto): string | undefined =>
     override(node)?.bits_weights === null ? 'left in float by the schedule' : undefined;
-  const tables = embeddings(prepared.model, byHand);
+  const reasons = new Map(
+    layers.flatMap((layer) => {
+      const reason = layer.product.as === 'Gather' ? undefined : (byHand(layer.node) ?? unfit(layer));
+      return reason === undefined ? [] : [[layer, reason] as const];
+    }),
+  );
+  const coded = layers.filter((layer) => layer.product.as !== 'Gather' && !reasons.has(layer));
+  const tables = embeddings(twin, coded, byHand);
   const changed: Note[] = [];
   // A table of another type is told by both.
   const told = new Set(skipped.map(({ layer }) => layer));
-  const left: Note[] = [...skipped, ...tables.skipped.filter(({ layer }) => !told.has(layer))];
-  const quantized = edit(prepared.model, (draft) => {
+  const left: Note[] = [
+    ...skipped,
+    ...tables.skipped.filter(({ layer }) => !told.has(layer)),
+    ...[...reasons].map(([{ name }, text]) => ({ layer: name, text })),
+  ];
+  const quantized = edit(twin, (draft) => {
     const stores: Stores = { weights: new Map(), inputs: new Map() };
-    for (const layer of layers) {
-      if (layer.product.as === 'Gather') continue;
-      const reason = byHand(layer.node) ?? unfit(layer);
-      if (reason) left.push({ layer: layer.name, text: reason });
-      else {
-        replace(draft, layer, o, stores);
-        changed.push({
-          layer: layer.name,
-          text: `weights int${o.bits_weights} ${o.per_channel ? 'per channel' : 'per tensor'}, activations uint8 at run time`,
-        });
-      }
+    for (const layer of coded) {
+      replace(draft, layer, o, stores);
+      changed.push({
+        layer: layer.name,
+        text: `weights int${o.bits_weights} ${o.per_channel ? 'per channel' : 'per tensor'}, activations uint8 at run time`,
+      });
     }
-    const stored = new Map<string, StoredTable>();
-    for (const table of tables.sites) changed.push(quantizeEmbedding(draft, table, stored));
+    const stored: TableStores = { own: new Map(), tied: new Map() };
+    for (const table of tables.sites)
+      changed.push(
+        quantizeEmbedding(draft, table, stored, (layer) => {
+          const [codes, scale] = must(stores.weights, weightKey(layer), 'the codes of');
+          return { codes, scale, perChannel: o.per_channel, turned: true };
+        }),
+      );
   });
   return {
-    model: quantized,
-    twin: prepared.model,
+    model: retied(quantized, copies),
+    twin,
     changed,
     skipped: left,
     notes: [...[...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`)],

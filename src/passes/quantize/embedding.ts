@@ -1,6 +1,7 @@
 import { intAttribute } from '../../graph/attribute.ts';
 import { makeNode } from '../../graph/build.ts';
 import type { Draft } from '../../graph/edit.ts';
+import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { captured, consumers, initializers, isOp, layerName, subgraphs } from '../../graph/query.ts';
@@ -10,11 +11,14 @@ import { minMaxParams, quantize } from '../../numerics/quantize.ts';
 import type { Note } from '../pass.ts';
 import { describeParams } from './params.ts';
 import { addParams, type ParamNames } from './qdq.ts';
+import { lookUpTied, tiedLayer, type MatrixCodes } from './tied.ts';
 
 /** A Gather that looks rows up in a constant table. */
 export interface Embedding {
   readonly node: NodeProto;
   readonly table: TensorProto;
+  /** The layer whose weight's codes hold the table too. */
+  readonly tied?: Layer | undefined;
 }
 
 /** Below so many elements the nodes that are added outweigh what the file saves. */
@@ -22,21 +26,24 @@ const fewest = 1024;
 
 /**
  * The embeddings of a model whose table can be held in integers, and of the others why not.
+ * @param coded layers whose weights are held in signed codes with zero at code 0.
  * @param wanted why a Gather is to stay in float, or undefined.
  */
 export function embeddings(
   model: Model,
+  coded: readonly Layer[],
   wanted: (node: NodeProto) => string | undefined,
 ): { readonly sites: readonly Embedding[]; readonly skipped: readonly Note[] } {
   const tensors = initializers(model.graph);
   const readers = consumers(model.graph);
   const inner = new Set(model.graph.node.flatMap((node) => subgraphs(node).flatMap((body) => [...captured(body)])));
+  const codedNodes = new Set(coded.map(({ node }) => node));
   const outputs = new Set(model.graph.output.map(({ name }) => name));
   const isLookup = (node: NodeProto, name: string): boolean =>
     isOp(node, 'Gather') && node.input[0] === name && node.input[1] !== name && intAttribute(node, 'axis', 0) === 0;
   const unfit = (node: NodeProto, table: TensorProto): string | undefined => {
     const { name } = table;
-    const other = (readers.get(name) ?? []).find((reader) => !isLookup(reader, name));
+    const other = (readers.get(name) ?? []).find((reader) => !isLookup(reader, name) && !codedNodes.has(reader));
     if (!isLookup(node, name)) return 'looks up along another axis than rows';
     if (typeOf(table) !== 'float32') return `its table is ${typeOf(table)}, not float32`;
     if (other) return `its table is read by "${layerName(other)}" too, which takes it in float`;
@@ -51,7 +58,7 @@ export function embeddings(
     // Tables of whole numbers are shapes and indices.
     if (!table || table.dims.length < 2 || !['float32', 'float16', 'float64'].includes(typeOf(table))) continue;
     const reason = unfit(node, table);
-    if (reason === undefined) sites.push({ node, table });
+    if (reason === undefined) sites.push({ node, table, tied: tiedLayer(table, coded) });
     else skipped.push({ layer: layerName(node), text: reason });
   }
   return { sites, skipped };
@@ -61,12 +68,23 @@ export function embeddings(
  * Stores a table in uint8 and dequantizes the rows that are looked up: Gather → DequantizeLinear. The other order, which other quantizers
  * write, would dequantize the whole table at every run or round the rows a second time. One scale a table: DequantizeLinear knows no scale
  * that goes with an index.
+ * A table whose rows a layer holds as its weights is looked up in that layer's codes.
  * @param stored tables that earlier lookups have stored.
+ * @param codesOf where the codes of a tied layer's weight are.
  */
-export function quantizeEmbedding(draft: Draft, { node, table }: Embedding, stored: Map<string, StoredTable>): Note {
+export function quantizeEmbedding(
+  draft: Draft,
+  { node, table, tied }: Embedding,
+  stored: Stores,
+  codesOf: (layer: Layer) => MatrixCodes,
+): Note {
   const { name } = table;
-  const held = stored.get(name) ?? storeTable(draft, table);
-  stored.set(name, held);
+  if (tied) {
+    stored.tied.set(name, lookUpTied(draft, node, codesOf(tied), stored.tied.get(name)));
+    return { layer: layerName(node), text: `table in the codes of "${tied.name}", which has the same weights` };
+  }
+  const held = stored.own.get(name) ?? storeTable(draft, table);
+  stored.own.set(name, held);
   const { input, output } = draft.current(node);
   const value = output[0] as string;
   const rows = draft.freshName(`${value}_rows`);
@@ -75,8 +93,14 @@ export function quantizeEmbedding(draft: Draft, { node, table }: Embedding, stor
   return { layer: layerName(node), text: `table ${describeParams(held.params)}` };
 }
 
+/** Tables that lookups have stored, by name; of tied ones the codes row by row. */
+export interface Stores {
+  readonly own: Map<string, StoredTable>;
+  readonly tied: Map<string, string>;
+}
+
 /** A table's codes and scale in the model. */
-export interface StoredTable {
+interface StoredTable {
   readonly codes: string;
   readonly names: ParamNames;
   readonly params: QuantParams;

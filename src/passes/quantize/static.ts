@@ -16,7 +16,7 @@ import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { calibrate, calibration } from './calibrate.ts';
 import { distillerQuantizer } from './distiller.ts';
-import { embeddings, quantizeEmbedding, type Embedding, type StoredTable } from './embedding.ts';
+import { embeddings, quantizeEmbedding, type Embedding, type Stores } from './embedding.ts';
 import { storageOpset } from './folded.ts';
 import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, type LayerFormats } from './formats.ts';
 import { activationFormats, activationParams, describeParams, weightParams, type WeightScales } from './params.ts';
@@ -24,6 +24,7 @@ import { addBias, addDequantized, addParams, quantizeValue, replaceInput, type P
 import { kernelLayers, quantizedRegion, type Region } from './region.ts';
 import { storeWeight } from './store_weight.ts';
 import { innerNotes, weightLayers } from './targets.ts';
+import { restorer, retied, untied, type MatrixCodes } from './tied.ts';
 import { smallestType } from './weights.ts';
 
 const options = z.strictObject({
@@ -69,7 +70,7 @@ export const staticQuantizer: Pass<StaticOptions> = {
 async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<PassResult> {
   const upgraded = upgradeOpset(model, neededOpset(o));
   const prepared = await prepare(upgraded.model, ctx);
-  const twin = prepared.model;
+  const { model: twin, copies } = untied(prepared.model);
   const shapes = await ctx.shapes(twin);
   const override = resolveOverrides(o.overrides, twin);
   const formats = new Map(twin.graph.node.map((node) => [node, layerFormats(node, o, ctx.plan, override)]));
@@ -84,15 +85,18 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
     if (activations === undefined) return 'its activations are left in float by the schedule';
     return fine.get(node) ?? (fit.has(node) ? undefined : why.get(layerName(node)));
   });
-  const tables = embeddings(twin, (node) =>
-    formatOf(node).weights === undefined ? 'left in float by the schedule' : undefined,
-  );
   const inputs = activationFormats(region, formats, o.bits_activations ?? 8);
   const notes: string[] = [];
   const ranges = await calibrate(twin, inputs, o.calibration, ctx, (text) => notes.push(text));
   const params = activationParams(region, ranges, inputs);
   const kernels = kernelLayers(region, layers);
   const stored = storedWeights(kernels, region, formatOf, params, o.weight_scales);
+  const coded = stored.filter(({ params }) => params.format.bits <= 8 && params.zeroPoint.every((zero) => zero === 0));
+  const tables = embeddings(
+    twin,
+    coded.flatMap((weight) => weight.layers),
+    (node) => (formatOf(node).weights === undefined ? 'left in float by the schedule' : undefined),
+  );
   const alone = layers.filter(
     ({ node, product }) =>
       !region.nodes.has(node) &&
@@ -103,7 +107,7 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
   const { model: quantized, changed } = insert(twin, region, tables.sites, { stored, params, alone, formatOf });
   const only = new Set(alone.map(({ name }) => name));
   return {
-    model: quantized,
+    model: retied(quantized, copies),
     twin,
     changed,
     skipped: [...region.skipped.filter(({ layer }) => !only.has(layer)), ...tables.skipped, ...innerNotes(twin)],
@@ -226,8 +230,14 @@ function insert(
       });
       if (plan.guarded) guard(draft, value, source);
     }
-    const stores = new Map<string, StoredTable>();
-    for (const table of tables) changed.push(quantizeEmbedding(draft, table, stores));
+    const stores: Stores = { own: new Map(), tied: new Map() };
+    const codesOf = (layer: Layer): MatrixCodes => {
+      const { weight } = must(weightOf, layer.node, 'the weight of');
+      const [stored = '', scale = ''] = restorer(draft, must(codes, weight, 'the codes of')).input;
+      const perChannel = weight.params.granularity.per === 'channel';
+      return { codes: stored, scale, perChannel, turned: layer.weight.axes?.out[0] === 1 };
+    };
+    for (const table of tables) changed.push(quantizeEmbedding(draft, table, stores, codesOf));
     const folded = new Map<string, readonly string[]>();
     for (const layer of alone) changed.push(storeAlone(draft, layer, formatOf(layer.node), folded));
   });

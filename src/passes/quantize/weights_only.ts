@@ -14,6 +14,7 @@ import { beforeRelu } from './gemm_relu.ts';
 import { overrideSelectors, overrides, resolveOverrides, type Overrides } from './formats.ts';
 import { storages, storeWeight, type Storage } from './store_weight.ts';
 import { weightKey, weightLayers } from './targets.ts';
+import { retied, shareStored, tiedLookups, untied } from './tied.ts';
 import { weightCodes, weightMethods, type WeightCodes, type WeightMethod } from './weight_methods.ts';
 import { siteMoments } from './weight_moments.ts';
 import { smallestType } from './weights.ts';
@@ -98,23 +99,31 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
   const opset = neededOpset(o, ctx);
   const upgraded = upgradeOpset(model, opset);
   const prepared = await prepare(upgraded.model, ctx);
-  const { layers: sites, skipped } = weightLayers(prepared.model);
-  const width = widths(o, ctx, resolveOverrides(o.overrides, prepared.model));
+  const { model: twin, copies } = untied(prepared.model);
+  const { layers: sites, skipped } = weightLayers(twin);
+  const width = widths(o, ctx, resolveOverrides(o.overrides, twin));
   const changed: Note[] = [];
   const left: Note[] = [...skipped];
   const chosen = sites.filter((site) => {
     if (width(site) === null) left.push({ layer: site.name, text: 'left in float by the schedule' });
     return width(site) !== null;
   });
-  const codes = await allCodes(prepared.model, chosen, (site) => width(site) as number, o, ctx);
-  const shapes = await ctx.shapes(prepared.model);
-  const relus = beforeRelu(prepared.model, shapes);
+  const tied = tiedLookups(chosen, width);
+  const own = chosen.filter((site) => !tied.has(site));
+  // GPTQ makes products right at the cost of the rows, and those are looked up here.
+  const rows = new Set([...tied.values()].map(weightKey));
+  const codes = await allCodes(twin, own, rows, (site) => width(site) as number, o, ctx);
+  const shapes = await ctx.shapes(twin);
+  const relus = beforeRelu(twin, shapes);
   const slow: Note[] = [];
-  const quantized = edit(prepared.model, (draft) => {
+  const quantized = edit(twin, (draft) => {
     draft.requireOpset('', opset);
     const stored = new Map<string, readonly string[]>();
-    for (const site of chosen) {
-      const found = must(codes, weightKey(site), 'the codes of');
+    // Lookups last, which find their table in what a layer has stored.
+    for (const site of [...own, ...tied.keys()]) {
+      const other = tied.get(site);
+      const found = must(codes, weightKey(other ?? site), 'the codes of');
+      if (other) shareStored(draft, site, other, found.codes.params, stored);
       const store = {
         storage: o.storage,
         bits: found.bits,
@@ -137,8 +146,8 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
     }
   });
   return {
-    model: quantized,
-    twin: prepared.model,
+    model: retied(quantized, copies),
+    twin,
     changed,
     skipped: left,
     notes: [...upgraded.notes, ...prepared.notes, ...slow].map((n) => `${n.layer}: ${n.text}`),
@@ -182,10 +191,11 @@ interface Found {
   readonly method: WeightMethod;
 }
 
-/** Codes of every weight. A weight that several nodes read is quantized once, for the first of them. */
+/** Codes of every weight. A weight that several nodes read is quantized once, for the first of them. @param byRows keys of those that GPTQ is not for. */
 async function allCodes(
   model: Model,
   sites: readonly Layer[],
+  byRows: ReadonlySet<string>,
   width: (site: Layer) => number,
   o: WeightsOnlyOptions,
   ctx: PassContext,
@@ -215,9 +225,14 @@ async function allCodes(
     if (known !== undefined) found.set(weightKey(site), known as Found);
     return known === undefined;
   });
-  if (o.method !== 'gptq') for (const site of first) solve(site, undefined);
-  else
-    for await (const { site, moments } of siteMoments(ctx, model, open, o.samples)) {
+  for (const site of first) if (o.method !== 'gptq' || byRows.has(weightKey(site))) solve(site, undefined);
+  if (o.method === 'gptq')
+    for await (const { site, moments } of siteMoments(
+      ctx,
+      model,
+      open.filter((site) => !byRows.has(weightKey(site))),
+      o.samples,
+    )) {
       solve(site, moments);
       ctx.cache?.set(cacheKey(site), found.get(weightKey(site)));
     }
