@@ -69,7 +69,7 @@ async function quantized(model: Model, pass: Pass<never>, options: object) {
   const calibration = [feeds(1), feeds(2)];
   return (pass as unknown as Pass<object>).apply(
     model,
-    pass.options.parse(options) as object,
+    pass.options.parse(options),
     testContext({ calibration, reference: model }),
   );
 }
