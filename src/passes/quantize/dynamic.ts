@@ -7,13 +7,15 @@ import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
-import { minMaxParams, quantize } from '../../numerics/quantize.ts';
+import type { NumberFormat, QuantParams } from '../../numerics/format.ts';
+import { quantize } from '../../numerics/quantize.ts';
 import { fromRows, rowView } from '../../numerics/rows.ts';
-import { must } from '../../util/must.ts';
+import { given, must } from '../../util/must.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { embeddings, quantizeEmbedding, type Stores as TableStores } from './embedding.ts';
-import { overrideSelectors, overrides, resolveOverrides } from './formats.ts';
+import { layerFormats, narrowOverrides, overrideSelectors, resolveOverrides, type LayerFormats } from './formats.ts';
+import { describeParams, formatParams } from './params.ts';
 import { addParams } from './qdq.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, untied } from './tied.ts';
@@ -27,7 +29,7 @@ const options = z.strictObject({
     .default(8)
     .meta({ description: 'bits of the weights, held in int8; 7 where a processor without VNNI would saturate' }),
   per_channel: z.boolean().default(true).meta({ description: 'one weight scale an output channel' }),
-  overrides: overrides.default({}),
+  overrides: narrowOverrides.default({}),
 });
 
 export type DynamicOptions = z.infer<typeof options>;
@@ -54,8 +56,14 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
   const { model: twin, copies } = untied(prepared.model);
   const { layers, skipped } = weightLayers(twin);
   const override = resolveOverrides(o.overrides, twin);
+  const defaults = { ...o, bits_activations: 8, weights_symmetric: true };
+  const formatOf = (node: NodeProto): LayerFormats => layerFormats(node, defaults, ctx.plan, override);
+  const heldOf = ({ node }: Layer): Held => {
+    const { weights, perChannel } = formatOf(node);
+    return { weights: given(weights, 'the format of weights'), perChannel };
+  };
   const byHand = (node: NodeProto): string | undefined =>
-    override(node)?.bits_weights === null ? 'left in float by the schedule' : undefined;
+    formatOf(node).weights === undefined ? 'left in float by the schedule' : undefined;
   const reasons = new Map(
     layers.flatMap((layer) => {
       const reason = layer.product.as === 'Gather' ? undefined : (byHand(layer.node) ?? unfit(layer));
@@ -75,18 +83,15 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
   const quantized = edit(twin, (draft) => {
     const stores: Stores = { weights: new Map(), inputs: new Map() };
     for (const layer of coded) {
-      replace(draft, layer, o, stores);
-      changed.push({
-        layer: layer.name,
-        text: `weights int${o.bits_weights} ${o.per_channel ? 'per channel' : 'per tensor'}, activations uint8 at run time`,
-      });
+      const params = replace(draft, layer, heldOf(layer), stores);
+      changed.push({ layer: layer.name, text: `weights ${describeParams(params)}, activations uint8 at run time` });
     }
     const stored: TableStores = { own: new Map(), tied: new Map() };
     for (const table of tables.sites)
       changed.push(
         quantizeEmbedding(draft, table, stored, (layer) => {
-          const [codes, scale] = must(stores.weights, weightKey(layer), 'the codes of');
-          return { codes, scale, perChannel: o.per_channel, turned: true };
+          const { names, params } = must(stores.weights, storeKey(layer, heldOf(layer)), 'the codes of');
+          return { codes: names[0], scale: names[1], perChannel: params.granularity.per === 'channel', turned: true };
         }),
       );
   });
@@ -107,17 +112,31 @@ function unfit({ node, input, product, weight }: Layer): string | undefined {
   return product.quirk(node);
 }
 
-/** What several products share: weights by `weightKey`, quantized inputs by value. */
+/** How a layer's weights are held. */
+interface Held {
+  readonly weights: NumberFormat;
+  readonly perChannel: boolean;
+}
+
+interface StoredMatrix {
+  readonly names: readonly [codes: string, scale: string, zeroPoint: string];
+  readonly params: QuantParams;
+}
+
+const storeKey = (layer: Layer, held: Held): string => JSON.stringify([weightKey(layer), held]);
+
+/** What several products share: weights by `storeKey`, quantized inputs by value. */
 interface Stores {
-  readonly weights: Map<string, readonly [codes: string, scale: string, zeroPoint: string]>;
+  readonly weights: Map<string, StoredMatrix>;
   readonly inputs: Map<string, readonly [codes: string, scale: string, zeroPoint: string]>;
 }
 
-function replace(draft: Draft, layer: Layer, o: DynamicOptions, { weights, inputs }: Stores): void {
+function replace(draft: Draft, layer: Layer, held: Held, { weights, inputs }: Stores): QuantParams {
   const { node } = layer;
-  const key = weightKey(layer);
-  const w = weights.get(key) ?? storeTransposed(draft, layer, o);
-  weights.set(key, w);
+  const key = storeKey(layer, held);
+  const stored = weights.get(key) ?? storeTransposed(draft, layer, held);
+  weights.set(key, stored);
+  const w = stored.names;
   const current = draft.current(node);
   const [x = '', , bias = ''] = current.input;
   const [y = ''] = current.output;
@@ -134,6 +153,7 @@ function replace(draft: Draft, layer: Layer, o: DynamicOptions, { weights, input
   draft.addNode(makeNode('Mul', [xq[1], w[1]], [scale]));
   draft.addNode(makeNode('Mul', [float, scale], [result]));
   if (bias) draft.addNode(makeNode('Add', [result, bias], [y]));
+  return stored.params;
 }
 
 function quantizeInput(draft: Draft, x: string): readonly [string, string, string] {
@@ -147,20 +167,16 @@ function quantizeInput(draft: Draft, x: string): readonly [string, string, strin
 }
 
 /** Stores a matrix as int8 [K, N]. */
-function storeTransposed(
-  draft: Draft,
-  { weight }: Layer,
-  { bits_weights: bits, per_channel: perChannel }: DynamicOptions,
-): readonly [string, string, string] {
+function storeTransposed(draft: Draft, { weight }: Layer, { weights, perChannel }: Held): StoredMatrix {
   const { rows, columns } = weight.view();
   const stands = weight.axes?.out[0] === 0;
   const dims = [columns, rows];
-  const data = stands ? fromRows(floatData(weight.tensor), rowView(dims, [1])) : floatData(weight.tensor);
-  const format = { kind: 'int', bits, signed: true, symmetric: true, narrow: true } as const;
-  const granularity = perChannel ? ({ per: 'channel', axis: 1 } as const) : ({ per: 'tensor' } as const);
-  const params = minMaxParams(data, dims, format, granularity, weight.tensor.name);
+  const float = floatData(weight.tensor);
+  const data = stands ? fromRows(float, rowView(dims, [1])) : float;
+  const matrix = makeTensor(weight.tensor.name, 'float32', dims, data);
+  const params = formatParams(matrix, weights, perChannel ? 1 : undefined, 'minmax');
   const name = `${weight.tensor.name}${stands ? '_transposed' : ''}`;
   const codes = draft.add(`${name}_quantized`, makeTensor('codes', 'int8', dims, quantize(data, dims, params)));
   const { scale, zeroPoint } = addParams(draft, name, dims, params, 'int8');
-  return [codes, scale, zeroPoint];
+  return { names: [codes, scale, zeroPoint], params };
 }

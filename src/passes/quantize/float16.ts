@@ -14,7 +14,7 @@ import { toFloat16 } from '../../numerics/float16.ts';
 import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { needyRows, rounded, worst } from './float16_rows.ts';
-import { overrideSelectors, overrides, resolveOverrides } from './formats.ts';
+import { floatOverrides, overrideSelectors, resolveOverrides } from './formats.ts';
 
 const options = z.strictObject({
   min_elements: z
@@ -23,7 +23,7 @@ const options = z.strictObject({
     .positive()
     .default(16)
     .meta({ description: 'smaller constants stay as they are: sizes, scales and bounds that operators read at load' }),
-  overrides: overrides.default({}).meta({ description: 'layers with bits_weights: float stay float32' }),
+  overrides: floatOverrides.default({}).meta({ description: 'layers with bits_weights: float stay float32' }),
 });
 
 export type Float16Options = z.infer<typeof options>;

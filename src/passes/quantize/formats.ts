@@ -6,10 +6,13 @@ import { layerName } from '../../graph/query.ts';
 import type { NumberFormat } from '../../numerics/format.ts';
 import type { Pass, Plan } from '../pass.ts';
 
+const narrow = z.number().int().min(2).max(8);
+const wide = z.literal(16);
+const float = [z.literal(32), z.literal('float'), z.null()] as const;
+const asNumber = (value: number | 'float' | null): number | null => (value === 'float' || value === 32 ? null : value);
+
 /** A bit-width of a schedule: 2 to 8 or 16; `float` (or Distiller's null, or 32) leaves it alone. */
-export const bits = z
-  .union([z.number().int().min(2).max(8), z.literal(16), z.literal(32), z.literal('float'), z.null()])
-  .transform((value) => (value === 'float' || value === 32 ? null : value));
+export const bits = z.union([narrow, wide, ...float]).transform(asNumber);
 
 /** What one entry of `overrides` may say about the layers it matches. */
 export const layerOptions = z.strictObject({
@@ -22,6 +25,29 @@ export type LayerOptions = z.infer<typeof layerOptions>;
 
 /** Layer name, weight name, or `op:Conv` → options; the first match wins, `'*'` comes last. */
 export const overrides = z.record(z.string(), layerOptions);
+
+/** The same for quantizers that heed less: a width alone, of any kind, of the narrow ones with the scales, or 16 bits. */
+export const widthOverrides = z.record(z.string(), layerOptions.pick({ bits_weights: true }));
+export const narrowOverrides = z.record(
+  z.string(),
+  layerOptions.pick({ per_channel: true }).extend({
+    bits_weights: z
+      .union([narrow, ...float])
+      .transform(asNumber)
+      .optional()
+      .meta({ description: 'bits of the weights: 2 to 8, or float' }),
+  }),
+);
+export const floatOverrides = z.record(
+  z.string(),
+  z.strictObject({
+    bits_weights: z
+      .union([wide, ...float])
+      .transform(asNumber)
+      .optional()
+      .meta({ description: '16, or float' }),
+  }),
+);
 
 /** Node → what `overrides` says about it. */
 export type Overrides = (node: NodeProto) => LayerOptions | undefined;

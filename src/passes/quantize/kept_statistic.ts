@@ -11,7 +11,7 @@ const range = z.strictObject({ min: number, max: number }).refine(({ min, max })
 const histogram = z
   .strictObject({
     width: z.number().positive(),
-    first: z.number().int(),
+    first: number.refine(Number.isInteger),
     counts: z.array(z.number().int().min(0)).min(1).transform((counts) => Float64Array.from(counts)), // prettier-ignore
     count: z.number().int().min(0),
     min: number,

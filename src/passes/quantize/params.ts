@@ -106,13 +106,23 @@ export function formatParams(
   axis: number | undefined,
   scales: WeightScales,
 ): QuantParams {
-  const [data, dims] = [floatData(weight), dimsOf(weight)];
-  if (wanted.kind === 'coded') return codedParams(data, wanted.step);
+  if (wanted.kind === 'coded') return codedParams(floatData(weight), wanted.step);
+  return affineParams(floatData(weight), dimsOf(weight), affineFormat(wanted), axis, scales, weight.name);
+}
+
+/** The same of plain numbers. `at` names them in errors. */
+export function affineParams(
+  data: Float32Array,
+  dims: readonly number[],
+  format: AffineFormat,
+  axis: number | undefined,
+  scales: WeightScales,
+  at: string,
+): QuantParams {
   const granularity: Granularity = axis === undefined ? { per: 'tensor' } : { per: 'channel', axis };
-  const format = affineFormat(wanted);
   return scales === 'mse'
-    ? searchParams(data, dims, format, granularity, { at: weight.name })
-    : minMaxParams(data, dims, format, granularity, weight.name);
+    ? searchParams(data, dims, format, granularity, { at })
+    : minMaxParams(data, dims, format, granularity, at);
 }
 
 /** Which channels hold nothing but zeros. */

@@ -19,7 +19,14 @@ import { distillerQuantizer } from './distiller.ts';
 import { embeddings, quantizeEmbedding, type Embedding, type Stores } from './embedding.ts';
 import { storageOpset } from './folded.ts';
 import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, type LayerFormats } from './formats.ts';
-import { activationFormats, activationParams, describeParams, weightParams, type WeightScales } from './params.ts';
+import {
+  activationFormats,
+  activationParams,
+  affineParams,
+  describeParams,
+  weightParams,
+  type WeightScales,
+} from './params.ts';
 import { addBias, addDequantized, addParams, quantizeValue, replaceInput, type ParamNames } from './qdq.ts';
 import { kernelLayers, quantizedRegion, type Region } from './region.ts';
 import { storeWeight } from './store_weight.ts';
@@ -104,7 +111,9 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
       formatOf(node).weights !== undefined &&
       formatOf(node).activations === undefined,
   );
-  const { model: quantized, changed } = insert(twin, region, tables.sites, { stored, params, alone, formatOf });
+  const scales = o.weight_scales;
+  const plan = { stored, params, alone, formatOf, scales };
+  const { model: quantized, changed } = insert(twin, region, tables.sites, plan);
   const only = new Set(alone.map(({ name }) => name));
   return {
     model: retied(quantized, copies),
@@ -177,13 +186,14 @@ interface Plan {
   /** Layers of which the weights alone are to be held in fewer bits. */
   readonly alone: readonly Layer[];
   readonly formatOf: (node: NodeProto) => LayerFormats;
+  readonly scales: WeightScales;
 }
 
 function insert(
   twin: Model,
   region: Region,
   tables: readonly Embedding[],
-  { stored, params, alone, formatOf }: Plan,
+  { stored, params, alone, formatOf, scales }: Plan,
 ): { model: Model; changed: Note[] } {
   const tensors = initializers(twin.graph);
   const outputs = new Set(twin.graph.output.map((o) => o.name));
@@ -239,7 +249,7 @@ function insert(
     };
     for (const table of tables) changed.push(quantizeEmbedding(draft, table, stores, codesOf));
     const folded = new Map<string, readonly string[]>();
-    for (const layer of alone) changed.push(storeAlone(draft, layer, formatOf(layer.node), folded));
+    for (const layer of alone) changed.push(storeAlone(draft, layer, formatOf(layer.node), scales, folded));
   });
   return { model, changed };
 }
@@ -268,24 +278,18 @@ function storeAlone(
   draft: Draft,
   layer: Layer,
   { weights, perChannel }: LayerFormats,
+  scales: WeightScales,
   stored: Map<string, readonly string[]>,
 ): Note {
   const format = affineFormat(given(weights, 'the format of weights'));
   const { rows, columns } = layer.weight.view();
   const data = layer.weight.rows();
-  const granularity = { per: 'channel', axis: 0 } as const;
-  const own = minMaxParams(
-    data,
-    [rows, columns],
-    format,
-    perChannel ? granularity : { per: 'tensor' },
-    layer.weight.tensor.name,
-  );
+  const own = affineParams(data, [rows, columns], format, perChannel ? 0 : undefined, scales, layer.weight.tensor.name);
   const each = (values: Float32Array | Int32Array): number[] =>
     Array.from({ length: rows }, (_, r) => values[perChannel ? r : 0] as number);
   const params = {
     format,
-    granularity,
+    granularity: { per: 'channel', axis: 0 } as const,
     scale: Float32Array.from(each(own.scale)),
     zeroPoint: Int32Array.from(each(own.zeroPoint)),
   };

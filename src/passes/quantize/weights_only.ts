@@ -11,7 +11,7 @@ import { must } from '../../util/must.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { storageOpset } from './folded.ts';
 import { beforeRelu } from './gemm_relu.ts';
-import { overrideSelectors, overrides, resolveOverrides, type Overrides } from './formats.ts';
+import { overrideSelectors, resolveOverrides, widthOverrides, type Overrides } from './formats.ts';
 import { storages, storeWeight, type Storage } from './store_weight.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, shareStored, tiedLookups, untied } from './tied.ts';
@@ -69,7 +69,7 @@ const options = z.strictObject({
     .meta({
       description: 'MatMulNBits of packed storage: 0 computes in float32, 4 rounds activations to int8 (faster)',
     }),
-  overrides: overrides.default({}),
+  overrides: widthOverrides.default({}),
 });
 
 export type WeightsOnlyOptions = z.infer<typeof options>;

@@ -34,10 +34,6 @@ const options = z.strictObject({
     .min(0)
     .default(0.01)
     .meta({ description: 'pull towards the float weights, as a share of the mean input power' }),
-  descent: z
-    .boolean()
-    .default(true)
-    .meta({ description: 'coordinate descent on the same error, after rounding and from the rounding of GPTQ' }),
   scales: z
     .number()
     .int()

@@ -1,52 +1,10 @@
 import { blockPruner } from '../../../../src/passes/prune/structure/block_pruner.ts';
 import { channelGroups } from '../../../../src/graph/channels.ts';
-import { makeModel, makeNode, makeValue } from '../../../../src/graph/build.ts';
 import type { Model } from '../../../../src/graph/model.ts';
 import { layerName } from '../../../../src/graph/query.ts';
 import { residualBranches } from '../../../../src/passes/prune/structure/branches.ts';
 import { runModel, testContext } from '../../../helpers/context.ts';
-import { weight } from '../../../helpers/models.ts';
-import { distance, images } from './networks.ts';
-
-/** A stem and three residual blocks, of which the second adds next to nothing; then a head. Input x [N, 3, 8, 8]. */
-function residualNet(): Model {
-  const scales = [0.3, 0.002, 0.3];
-  const pads = { pads: [1, 1, 1, 1] };
-  const blocks = scales.flatMap((_, i) => {
-    const x = i === 0 ? 'r' : `e${i - 1}`;
-    return [
-      makeNode('Conv', [x, `a${i}.weight`, `a${i}.bias`], [`a${i}`], pads, { name: `a${i}` }),
-      makeNode('Relu', [`a${i}`], [`ar${i}`]),
-      makeNode('Conv', [`ar${i}`, `b${i}.weight`, `b${i}.bias`], [`b${i}`], pads, { name: `b${i}` }),
-      makeNode('Add', [`b${i}`, x], [`e${i}`], {}, { name: `add${i}` }),
-    ];
-  });
-  return makeModel({
-    opset: 13,
-    ir: 8,
-    inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
-    outputs: [makeValue('y', 'float32', ['N', 5])],
-    initializers: [
-      weight('stem.weight', [6, 3, 3, 3], 1),
-      ...scales.flatMap((scale, i) => [
-        weight(`a${i}.weight`, [6, 6, 3, 3], 10 + i),
-        weight(`a${i}.bias`, [6], 20 + i),
-        weight(`b${i}.weight`, [6, 6, 3, 3], 30 + i, scale),
-        weight(`b${i}.bias`, [6], 40 + i),
-      ]),
-      weight('fc.weight', [5, 6], 50),
-      weight('fc.bias', [5], 51),
-    ],
-    nodes: [
-      makeNode('Conv', ['x', 'stem.weight'], ['s'], pads, { name: 'stem' }),
-      makeNode('Relu', ['s'], ['r']),
-      ...blocks,
-      makeNode('GlobalAveragePool', ['e2'], ['p']),
-      makeNode('Flatten', ['p'], ['f']),
-      makeNode('Gemm', ['f', 'fc.weight', 'fc.bias'], ['y'], { transB: 1 }, { name: 'fc' }),
-    ],
-  });
-}
+import { distance, images, residualNet } from './networks.ts';
 
 const model = residualNet();
 const calibration = images(8);
