@@ -5,6 +5,7 @@ export default {
   roots: ['<rootDir>/test'],
   testMatch: ['**/*.test.ts'],
   extensionsToTreatAsEsm: ['.ts'],
+  setupFilesAfterEnv: ['<rootDir>/test/helpers/oracle_setup.ts'],
   transform: { '^.+\\.ts$': '<rootDir>/test/helpers/jest-transform.cjs' },
   sandboxInjectedGlobals: ['Math'],
   testTimeout: 60_000,
