@@ -106,10 +106,10 @@ const matMulAxes: Product['axes'] = (_, input, rank) => {
   const batch = Array.from({ length: rank - 2 }, (_unused, d) => d);
   return input === 0 ? plainAxes([...batch, rank - 2], [rank - 1]) : plainAxes([...batch, rank - 1], [rank - 2]);
 };
-/** MatMul that may read either operand turned round. */
+/** MatMul that may read its weight turned round. */
 const fusedMatMulAxes: Product['axes'] = (node, input, rank) => {
   const axes = matMulAxes(node, input, rank);
-  if (!axes || intAttribute(node, input === 0 ? 'transA' : 'transB', 0) !== 1) return axes;
+  if (!axes || intAttribute(node, 'transB', 0) !== 1) return axes;
   return plainAxes([...axes.out.slice(0, -1), ...axes.in], axes.out.slice(-1));
 };
 /** W [directions, gates·hidden, input], R [directions, gates·hidden, hidden]. */
