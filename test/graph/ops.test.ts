@@ -341,6 +341,9 @@ describe('the axis that scales a channel run along', () => {
     [node('Gemm', { transB: 1 }), 2, 0],
     [node('MatMul'), 3, 2],
     [node('RNN'), 3, 1],
+    // Stored otherwise than their plain operators: [N, blocks of K, bytes] and [directions, input, gates].
+    [node('MatMulNBits', {}, ms), 3, 0],
+    [node('DynamicQuantizeLSTM', {}, ms), 3, 2],
     // A vector has no channels, a weight of Einsum no order, an activation no weight.
     [node('MatMul'), 1, undefined],
     [node('FusedMatMul', { transB: 1 }, ms), 1, undefined],
