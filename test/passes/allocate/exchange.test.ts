@@ -131,11 +131,11 @@ describe('exchange', () => {
   });
 
   it('lets one large layer feed several small ones at once, the most useful for its cost first', async () => {
-    // A bit of the first frees 10: 6 and 4 fit, and the last one would gain most but 5 for it leave no room for 6.
-    const items = [10, 6, 4, 9].map((parameters) => ({ widths: [4, 5], parameters }));
-    const gains = [-1, 60, 39, 20];
+    // A bit of the first frees 10: 4 and 6 fit; 9 would gain most alone, but less for its cost.
+    const items = [10, 9, 4, 6].map((parameters) => ({ widths: [4, 5], parameters }));
+    const gains = [-1, 65, 39, 60];
     const damage: Damage = (bits) => 200 - bits.reduce((sum, b, i) => sum + (b - 4) * (gains[i] as number), 0);
-    expect(await search(items, [5, 4, 4, 4], damage)).toMatchObject({ bits: [4, 5, 5, 4], after: 101, accepted: 1 });
+    expect(await search(items, [5, 4, 4, 4], damage)).toMatchObject({ bits: [4, 4, 5, 5], after: 101, accepted: 1 });
   });
 
   it('lets several small layers feed a large one, those first that lose least for what they free', async () => {
@@ -168,6 +168,24 @@ describe('exchange', () => {
     const damage: Damage = ([a, b]) => 10 - 3 * ((a as number) - 2) - (b as number);
     // Giving half a bit of 40 weights frees the 20 that two bits of 10 weights take.
     expect(await search(items, [2, 3], damage)).toMatchObject({ bits: [4, 2.5], accepted: 1 });
+    const larger = [{ widths: [2, 4], parameters: 11 }, ...items.slice(1)];
+    expect(await search(larger, [2, 3], damage)).toMatchObject({ bits: [2, 3], accepted: 0 });
+  });
+
+  it('gives no bit to a layer that more bits harm', async () => {
+    const items = [4, 1, 1].map((parameters) => ({ widths: [4, 5], parameters }));
+    const damage: Damage = ([a, b, c]) => 10 - ((a as number) - 4) + 2 * ((b as number) - 4) - 3 * ((c as number) - 4);
+    expect(await search(items, [5, 4, 4], damage)).toMatchObject({ bits: [4, 4, 5], after: 7 });
+  });
+
+  it('changes nothing for what is as good', async () => {
+    const items = [1, 1].map((parameters) => ({ widths: [4, 5], parameters }));
+    const found = await search(items, [5, 4], () => 1, { alternatives: [[4, 5]] });
+    // The plan, the alternative, one step of each layer, and no exchange.
+    expect(found).toMatchObject({ bits: [5, 4], accepted: 0, tried: 4 });
+    // One more bit would be a gain, and what it costs takes it away again.
+    const never: Damage = ([a, b]) => (a === 5 && b === 5 ? 0.5 : 1);
+    expect(await search(items, [5, 4], never)).toMatchObject({ bits: [5, 4], accepted: 0, tried: 5 });
   });
 
   it('gives up after the six exchanges that were predicted to be best', async () => {
