@@ -140,9 +140,13 @@ describe('exchange', () => {
 
   it('lets several small layers feed a large one, those first that lose least for what they free', async () => {
     const items = [12, 6, 6, 6].map((parameters) => ({ widths: [4, 5], parameters }));
-    const gains = [50, 9, 8, 10];
+    const gains = [50, 10, 8, 9];
     const damage: Damage = (bits) => 200 - bits.reduce((sum, b, i) => sum + (b - 4) * (gains[i] as number), 0);
-    expect(await search(items, [4, 5, 5, 5], damage)).toMatchObject({ bits: [5, 4, 4, 5], accepted: 1 });
+    expect(await search(items, [4, 5, 5, 5], damage)).toMatchObject({ bits: [5, 5, 4, 4], accepted: 1 });
+    const uneven = [18, 6, 6, 12, 6].map((parameters) => ({ widths: [4, 5], parameters }));
+    const losses = [50, 7, 8, 11, 6];
+    const other: Damage = (bits) => 200 - bits.reduce((sum, b, i) => sum + (b - 4) * (losses[i] as number), 0);
+    expect(await search(uneven, [4, 5, 5, 5, 5], other)).toMatchObject({ bits: [5, 5, 5, 4, 4], accepted: 1 });
     // Three of them lose more than it gains.
     const dear: ExchangeItem[] = [{ widths: [4, 5], parameters: 18 }, ...items.slice(1)];
     const little: Damage = (bits) => damage(bits) + 30 * ((bits[0] as number) - 4);

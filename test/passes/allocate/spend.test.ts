@@ -1,3 +1,4 @@
+import * as z from 'zod';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { modelBytes } from '../../../src/graph/file.ts';
 import { encodeModel, type Model } from '../../../src/graph/model.ts';
@@ -70,12 +71,12 @@ describe('what widths cost', () => {
       inputs: [makeValue('x', 'float32', ['N', 16])],
       outputs: [makeValue('y', 'float32', ['N', 8])],
       initializers: [
-        ...[weight('w1', [1500, 16], 1), weight('b1', [1500], 2), weight('w2', [1500, 8], 3), weight('b2', [8], 4)],
+        ...[weight('w1', [16, 1500], 1), weight('b1', [1500], 2), weight('w2', [8, 1500], 3), weight('b2', [8], 4)],
       ],
       nodes: [
-        makeNode('Gemm', ['x', 'w1', 'b1'], ['h'], { transB: 1 }),
+        makeNode('Gemm', ['x', 'w1', 'b1'], ['h']),
         makeNode('Relu', ['h'], ['r']),
-        makeNode('Gemm', ['r', 'w2', 'b2'], ['y']),
+        makeNode('Gemm', ['r', 'w2', 'b2'], ['y'], { transB: 1 }),
       ],
     });
     const feeds = [{ x: floats(noise(1, 64), [4, 16]) }];
@@ -101,7 +102,13 @@ describe('what widths cost', () => {
     expect(half.limit).toBeCloseTo(modelBytes(model) / 2 - rest, 6);
     const least = (bytes: number) => () => spending(model, layers, { ...o, budget: { bytes } });
     expect(least(rest + 1)).not.toThrow();
-    expect(least(rest)).toThrow(`a file of ${rest} bytes cannot be had`);
+    expect(least(rest)).toThrow(
+      expect.objectContaining({
+        code: 'schedule',
+        message: `a file of ${rest} bytes cannot be had`,
+        hint: expect.stringContaining(`takes about ${rest} bytes already`) as string,
+      }) as never,
+    );
   });
 });
 
@@ -127,7 +134,7 @@ describe('options of allocators', () => {
     [{ budget: { bytes: 1 } }, true],
     [{ budget: { bytes: 0 } }, false],
     [{ budget: { bytes: '16 %' } }, true],
-    [{ budget: { bytes: ' 1.25%' } }, true],
+    [{ budget: { bytes: ' 1.25% ' } }, true],
     [{ budget: { bytes: '16' } }, false],
     [{ budget: { bytes: '1.%' } }, false],
     [{ budget: { bytes: '16% of it' } }, false],
@@ -167,6 +174,27 @@ describe('options of allocators', () => {
       samples: 128,
       damage: 'output',
     });
+  });
+
+  it('are each described, for the page and the editor', () => {
+    type Shape = { properties?: Record<string, Shape>; anyOf?: Shape[]; description?: string; const?: unknown };
+    const undescribed = (shape: Shape, path: string): string[] => [
+      ...Object.entries(shape.properties ?? {}).flatMap(([name, own]) => [
+        ...((own.description ?? '').length > 5 || own.const !== undefined || own.properties ? [] : [`${path}${name}`]),
+        ...undescribed(own, `${path}${name}.`),
+      ]),
+      ...(shape.anyOf ?? []).flatMap((own) => undescribed(own, path)),
+    ];
+    for (const { options: own } of [sqnrAllocator, sensitivityAllocator, latencyAllocator, repairAllocator])
+      expect(undescribed(z.toJSONSchema(own, { io: 'input' }) as Shape, '')).toEqual([]);
+  });
+
+  it('choose weight scales as quantizers do where widths are whole', () => {
+    for (const { options: own } of [latencyAllocator, repairAllocator]) {
+      expect(own.parse({}).scales).toBe('mse');
+      expect(own.parse({ scales: 'minmax' }).scales).toBe('minmax');
+      expect(own.safeParse({ scales: 'coded' }).success).toBe(false);
+    }
   });
 
   it('are refused with what would be right', () => {
