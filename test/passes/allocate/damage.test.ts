@@ -1,3 +1,4 @@
+import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { initializers } from '../../../src/graph/query.ts';
 import { floatData } from '../../../src/graph/tensor.ts';
 import type { MetricResult } from '../../../src/metrics/metric.ts';
@@ -10,7 +11,7 @@ import type { Rounder } from '../../../src/passes/allocate/rounder.ts';
 import { sensitivityAllocator } from '../../../src/passes/allocate/sensitivity.ts';
 import type { PassContext } from '../../../src/passes/pass.ts';
 import { floats, testContext } from '../../helpers/context.ts';
-import { noise, smallConvNet } from '../../helpers/models.ts';
+import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 
 const float = smallConvNet();
 const calibration = [{ x: floats(noise(1, 4 * 192), [4, 3, 8, 8]) }];
@@ -161,6 +162,7 @@ describe('measures of damage', () => {
   it('are refused where they are not measured, with those that are', async () => {
     const { measure } = metricOf(() => 1);
     await expect(damageMeasure(context({ measure }), float, 'top5', 4)).rejects.toMatchObject({
+      code: 'schedule',
       message: expect.stringContaining('"top5" is not measured') as string,
       hint: 'measured are: output, top1',
     });
@@ -207,8 +209,22 @@ describe('the result of an allocator', () => {
 
   it('is refused for a model that is quantized, or has nothing to plan', async () => {
     await expect(prepareGround(float, o, context({ twin: float }))).rejects.toMatchObject({
+      code: 'schedule',
       message: 'the model is quantized already',
       hint: expect.stringContaining('before the quantizer') as string,
+    });
+    const up = makeNode('ConvTranspose', ['x', 'w'], ['y'], {}, { name: 'up' });
+    const other = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [3, 4, 2, 2], 1)],
+      nodes: [up],
+    });
+    await expect(prepareGround(other, o, context())).rejects.toMatchObject({
+      code: 'schedule',
+      hint: expect.stringMatching(/^up: .*ConvTranspose/) as string,
     });
     const relu = { ...float.graph.node[1], input: ['x'], output: ['y'] } as (typeof float.graph.node)[number];
     const { graph } = float;

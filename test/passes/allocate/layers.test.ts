@@ -84,17 +84,26 @@ describe('the layers of a plan', () => {
     });
   });
 
-  it('count no multiply-accumulates where these are not known', async () => {
+  it('count no multiply-accumulates where these are not known, and are those of the quantizer named', () => {
     const model = makeModel({
       opset: 13,
       ir: 8,
       inputs: [makeValue('x', 'float32', [1, 64])],
-      outputs: [makeValue('y', 'float32', [1, 8])],
-      initializers: [weight('w', [64, 8], 1)],
-      nodes: [makeNode('MatMul', ['x', 'w'], ['y'], {}, { name: 'm' })],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [64, 8], 1), weight('t', [8, 8, 1], 2)],
+      nodes: [
+        makeNode('MatMul', ['x', 'w'], ['m'], {}, { name: 'm' }),
+        makeNode('ConvTranspose', ['m', 't'], ['y'], {}, { name: 't' }),
+      ],
     });
-    const { layers } = plannedLayers(model, new Map(), { ...free, quantizer: 'WeightOnlyQuantizer' });
-    expect(layers.map(({ name, macs }) => [name, macs])).toEqual([['m', 0]]);
+    const of = (quantizer: 'WeightOnlyQuantizer' | 'PostTrainLinearQuantizer') =>
+      plannedLayers(model, new Map(), { ...free, quantizer }).layers.map(({ name, macs }) => [name, macs]);
+    // onnxruntime has no integer kernel for ConvTranspose, but its weights can be stored in few bits.
+    expect(of('WeightOnlyQuantizer')).toEqual([
+      ['m', 0],
+      ['t', 0],
+    ]);
+    expect(of('PostTrainLinearQuantizer')).toEqual([['m', 0]]);
   });
 
   it('have what the weight-only quantizer stores where that is to follow', async () => {
@@ -103,19 +112,22 @@ describe('the layers of a plan', () => {
     expect(await rulesOf({ quantizer })).toMatchObject({ fc: 'stored in 2, 4 or 8 bits' });
     expect(await rulesOf({ quantizer, widths: [4, 8] })).toMatchObject({ fc: '' });
     await expect(planned({ quantizer, widths: [3] })).rejects.toMatchObject({
+      code: 'schedule',
       message: expect.stringContaining('no width is left') as string,
       hint: 'widths 3; stored in 2, 4 or 8 bits',
     });
     await expect(planned({ quantizer, scales: 'coded' })).rejects.toMatchObject({
+      code: 'schedule',
       message: 'scales: coded needs the static quantizer',
       hint: expect.stringContaining('scales: mse') as string,
     });
   });
 
   it('name the layer and the rules where nothing is left', async () => {
-    await expect(planned({ widths: [2, 3], limits: { dw: { min: 4, max: 8 } } })).rejects.toMatchObject({
+    const limits = { '/dw|fc/': { min: 4, max: 8 } };
+    await expect(planned({ widths: [2, 3], limits, together: ['/dw|fc/'] })).rejects.toMatchObject({
       at: 'dw',
-      hint: 'widths 2, 3; limited to 4 … 8 bits',
+      hint: 'widths 2, 3; together: /dw|fc/; limited to 4 … 8 bits',
     });
   });
 
@@ -123,6 +135,7 @@ describe('the layers of a plan', () => {
     for (const widths of [[2.5], [4, 1]])
       await expect(planned({ widths })).rejects.toMatchObject({
         at: 'conv1',
+        code: 'schedule',
         message: `a width of ${widths.at(-1)} bits is none that integers have`,
         hint: expect.stringContaining('scales: coded') as string,
       });
