@@ -212,8 +212,8 @@ describe('options of allocators', () => {
       { pattern: 'a', path: ['together', 0], over: 'layers' },
       { pattern: '/b/', path: ['together', 1], over: 'layers' },
     ]);
-    for (const { selectors, options: own } of [latencyAllocator, repairAllocator] as const)
-      expect(selectors?.(own.parse({ together: ['a'] }) as never)).toEqual([
+    for (const pass of [latencyAllocator, repairAllocator] as const)
+      expect(pass.selectors?.(pass.options.parse({ together: ['a'] }) as never)).toEqual([
         { pattern: 'a', path: ['together', 0], over: 'layers' },
       ]);
   });
