@@ -16,7 +16,7 @@ import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 const float = smallConvNet();
 const calibration = [{ x: floats(noise(1, 4 * 192), [4, 3, 8, 8]) }];
 const context = (given: Partial<PassContext> = {}) => testContext({ calibration, ...given });
-const rules = { first: null, last: null, limits: {}, together: [], scales: 'mse', widths: null } as const;
+const rules = { first: null, last: null, limits: {}, together: [] as string[], scales: 'mse', widths: null } as const;
 const { layers } = plannedLayers(float, await context().shapes(float), {
   ...rules,
   quantizer: 'PostTrainLinearQuantizer',

@@ -5,7 +5,7 @@ import { plannedFormat, plannedLayers } from '../../../src/passes/allocate/layer
 import { floats, testContext } from '../../helpers/context.ts';
 import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 
-const free = { widths: null, first: null, last: null, limits: {}, together: [], scales: 'mse' } as const;
+const free = { widths: null, first: null, last: null, limits: {}, together: [] as string[], scales: 'mse' } as const;
 type Rules = Partial<Parameters<typeof plannedLayers>[2]>;
 const calibration = [{ x: floats(noise(1, 192), [1, 3, 8, 8]) }];
 const planned = async (rules: Rules = {}, model: Model = smallConvNet(), given = calibration) => {

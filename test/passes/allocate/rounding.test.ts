@@ -15,7 +15,7 @@ import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 const float = smallConvNet();
 const images: Feeds[] = [1, 2].map((seed) => ({ x: floats(noise(seed, 8 * 192), [8, 3, 8, 8]) }));
 const context = (given: Partial<PassContext> = {}) => testContext({ calibration: images, ...given });
-const rules = { first: null, last: null, limits: {}, together: [], scales: 'mse', widths: null } as const;
+const rules = { first: null, last: null, limits: {}, together: [] as string[], scales: 'mse', widths: null } as const;
 const shapes = await context().shapes(float);
 const quantizer = 'PostTrainLinearQuantizer' as const;
 const { layers } = plannedLayers(float, shapes, { ...rules, quantizer });
@@ -111,6 +111,31 @@ describe("rounding by AdaRound's descent", () => {
       expect(descended.noise).toBe(nearest.noise);
       expect([...(descended.biases?.keys() ?? [])]).toEqual(['conv2.bias']);
     }
+  });
+
+  it('needs no bias, and counts the mean as error where there is none', async () => {
+    const model = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 16])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [16, 8], 1)],
+      nodes: [makeNode('MatMul', ['x', 'w'], ['y'])],
+    });
+    // Positive numbers, whose mean is most of them.
+    const feeds: Feeds = {
+      x: floats(
+        noise(1, 32 * 16).map((v) => v + 2),
+        [32, 16],
+      ),
+    };
+    const given = testContext({ calibration: [feeds] });
+    const [layer] = plannedLayers(model, new Map(), { ...rules, quantizer }).layers as [PlannedLayer];
+    const descended = await rounderFor(given, model, o)(layer, 3);
+    expect(descended.biases?.size).toBe(0);
+    const probe = await openProbe(given, model, 32);
+    const noiseOf = (rounded: typeof descended) => probe.noise(withRounded(model, new Map([[layer, rounded]])));
+    expect(await noiseOf(descended)).toBeLessThan(0.2 * (await noiseOf(roundLayer(layer, 3, 'mse'))));
   });
 
   it('holds the moments of one layer at a time, of as many samples as are asked for', async () => {
@@ -218,13 +243,13 @@ describe('the error at the outputs', () => {
   });
 
   it('keeps as many samples as fit its memory, one batch at least', async () => {
-    // 80 MiB of floats in and out, so that the second batch does not fit into 128.
-    const large = { data: new Float32Array(10 * 2 ** 20), dims: [5 * 2 ** 20, 2], type: 'float32' } as const;
+    // 136 MiB of floats in and out: one batch is more than the 128 that are kept.
+    const large = { data: new Float32Array(17 * 2 ** 20), dims: [17 * 2 ** 19, 2], type: 'float32' } as const;
     const i: Tensor = { type: 'int64', dims: [1], data: new BigInt64Array(1) };
     async function* capture(): AsyncGenerator<Feeds> {
       for (let k = 0; k < 2; k++) yield await Promise.resolve({ x: large, i, y0: large, j: i });
     }
-    expect((await openProbe(testContext({ capture }), scaled(1), 3)).samples).toBe(5 * 2 ** 20);
+    expect((await openProbe(testContext({ capture }), scaled(1), 3)).samples).toBe(17 * 2 ** 19);
   });
 
   it('needs samples, float outputs, and a run that goes on', async () => {

@@ -34,7 +34,7 @@ function kindOf(model: Model): Kind | undefined {
 const layerNode = (model: Model) => model.graph.node.find((node) => node.name === 'layer');
 
 const pads = { kernel_shape: [3, 3], pads: [1, 1, 1, 1] };
-/** Three Convs of one shape, two of them alike, and one of them twice as wide. */
+/** Three Convs of one shape, two of them alike, and one that differs in an attribute alone. */
 const net = (): Model =>
   makeModel({
     opset: 13,
@@ -48,14 +48,20 @@ const net = (): Model =>
     nodes: [
       makeNode('Conv', ['x', 'w1', 'b'], ['a'], pads, { name: 'first' }),
       makeNode('Conv', ['a', 'w2'], ['c'], pads, { name: 'second' }),
-      makeNode('Conv', ['c', 'w3', 'b'], ['d'], { ...pads, strides: [2, 2] }, { name: 'strided' }),
+      makeNode(
+        'Conv',
+        ['c', 'w3', 'b'],
+        ['d'],
+        { kernel_shape: [3, 3], pads: [2, 2, 2, 2], dilations: [2, 2] },
+        { name: 'dilated' },
+      ),
       makeNode('GlobalAveragePool', ['d'], ['p']),
       makeNode('Flatten', ['p'], ['f']),
       makeNode('MatMul', ['f', 'fc'], ['y'], {}, { name: 'matmul' }),
     ],
   });
 const sample: Feeds = { x: floats(noise(1, 144), [1, 4, 6, 6]) };
-const rules = { first: null, last: null, limits: {}, together: [], scales: 'mse', widths: null } as const;
+const rules = { first: null, last: null, limits: {}, together: [] as string[], scales: 'mse', widths: null } as const;
 const layersOf = async (model: Model, feeds: Feeds): Promise<readonly PlannedLayer[]> =>
   plannedLayers(model, await testContext({ calibration: [feeds] }).shapes(model), {
     ...rules,
@@ -78,7 +84,7 @@ async function timed(seconds: number, take: (kind: Kind, run: number, model: Mod
   });
   const layers = await layersOf(net(), sample);
   const [first, second] = layers as [PlannedLayer, PlannedLayer];
-  const asked = together ? [{ ...first, nodes: ['first', 'second', 'strided'] }, second] : layers;
+  const asked = together ? [{ ...first, nodes: ['first', 'second', 'dilated'] }, second] : layers;
   const times = await layerTimes(given, net(), asked, seconds);
   return { times, runs, said };
 }
@@ -96,7 +102,7 @@ describe('the time of a layer', () => {
     expect(runs.slice(0, 12).map((r) => r.kind)).toEqual(
       'integer float alone integer float alone alone float integer integer float alone'.split(' '),
     );
-    expect(said).toEqual(['first', 'second', 'strided', 'matmul'].map((name, i) => [i / 4, `timing ${name}`]));
+    expect(said).toEqual(['first', 'second', 'dilated', 'matmul'].map((name, i) => [i / 4, `timing ${name}`]));
   });
 
   it('takes no more time than it may, but for three readings of each', async () => {
@@ -113,7 +119,7 @@ describe('the time of a layer', () => {
       1e-6,
       (kind, _, model) => {
         const own = layerNode(model);
-        return own && intsAttribute(own, 'strides') ? 1 : usual[kind];
+        return own && intsAttribute(own, 'dilations') ? 1 : usual[kind];
       },
       true,
     );
