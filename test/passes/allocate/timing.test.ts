@@ -33,7 +33,7 @@ function kindOf(model: Model): Kind | undefined {
 }
 const layerNode = (model: Model) => model.graph.node.find((node) => node.name === 'layer');
 
-const pads = { kernel_shape: [3, 3], pads: [1, 1, 1, 1] };
+const pads = { kernel_shape: [3, 3], pads: [1, 1, 1, 1], dilations: [1, 1] };
 /** Three Convs of one shape, two of them alike, and one that differs in an attribute alone. */
 const net = (): Model =>
   makeModel({
@@ -43,7 +43,7 @@ const net = (): Model =>
     outputs: [makeValue('y', 'float32')],
     initializers: [
       ...[weight('w1', [4, 4, 3, 3], 1), weight('w2', [4, 4, 3, 3], 2), weight('w3', [4, 4, 3, 3], 3)],
-      ...[weight('b', [4], 4), weight('fc', [4, 5], 5)],
+      ...[weight('b', [4], 4), weight('fc', [4, 5], 5), weight('fc2', [5, 6], 6)],
     ],
     nodes: [
       makeNode('Conv', ['x', 'w1', 'b'], ['a'], pads, { name: 'first' }),
@@ -57,7 +57,8 @@ const net = (): Model =>
       ),
       makeNode('GlobalAveragePool', ['d'], ['p']),
       makeNode('Flatten', ['p'], ['f']),
-      makeNode('MatMul', ['f', 'fc'], ['y'], {}, { name: 'matmul' }),
+      makeNode('MatMul', ['f', 'fc'], ['g'], {}, { name: 'matmul' }),
+      makeNode('MatMul', ['g', 'fc2'], ['y'], {}, { name: 'other matmul' }),
     ],
   });
 const sample: Feeds = { x: floats(noise(1, 144), [1, 4, 6, 6]) };
@@ -95,23 +96,25 @@ describe('the time of a layer', () => {
     // A first run that is slow, and more than a few that are disturbed.
     const take = (kind: Kind, run: number): number => (run === 1 ? 1000 : run % 3 === 0 ? 90 : usual[kind]);
     const { times, runs, said } = await timed(1e9, take);
-    expect(times).toEqual([usual, usual, usual, usual]);
-    // Three layers differ; 60 readings are enough.
-    expect(new Set(runs.map((r) => r.model)).size).toBe(9);
-    expect(runs).toHaveLength(3 * (3 + 60 * 3));
+    expect(times).toEqual([usual, usual, usual, usual, usual]);
+    // Four layers differ; 60 readings are enough.
+    expect(new Set(runs.map((r) => r.model)).size).toBe(12);
+    expect(runs).toHaveLength(4 * (3 + 60 * 3));
     expect(runs.slice(0, 12).map((r) => r.kind)).toEqual(
       'integer float alone integer float alone alone float integer integer float alone'.split(' '),
     );
-    expect(said).toEqual(['first', 'second', 'dilated', 'matmul'].map((name, i) => [i / 4, `timing ${name}`]));
+    expect(said).toEqual(
+      ['first', 'second', 'dilated', 'matmul', 'other matmul'].map((name, i) => [i / 5, `timing ${name}`]),
+    );
   });
 
   it('takes no more time than it may, but for three readings of each', async () => {
     const short = await timed(1e-6, (kind) => usual[kind]);
     expect(short.times[0]).toEqual(usual);
-    expect(short.runs).toHaveLength(3 * (3 + 3 * 3));
-    // A turn is 10 ms, and each of three layers has 100 ms.
-    const { runs } = await timed(0.3, (kind) => usual[kind]);
-    expect(runs).toHaveLength(3 * (3 + 10 * 3));
+    expect(short.runs).toHaveLength(4 * (3 + 3 * 3));
+    // A turn is 10 ms, and each of four layers has 100 ms.
+    const { runs } = await timed(0.4, (kind) => usual[kind]);
+    expect(runs).toHaveLength(4 * (3 + 10 * 3));
   });
 
   it('is the sum over the nodes that share a width', async () => {
@@ -119,7 +122,7 @@ describe('the time of a layer', () => {
       1e-6,
       (kind, _, model) => {
         const own = layerNode(model);
-        return own && intsAttribute(own, 'dilations') ? 1 : usual[kind];
+        return own && intsAttribute(own, 'dilations')?.[0] === 2 ? 1 : usual[kind];
       },
       true,
     );
@@ -134,6 +137,7 @@ describe('the time of a layer', () => {
         [1, 4, 6, 6],
         [1, 4, 6, 6],
         [1, 4],
+        [1, 5],
       ].flatMap((dims) => [
         ['uint8', dims],
         ['uint8', dims],
