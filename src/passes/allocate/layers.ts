@@ -15,7 +15,6 @@ import { weightFormat } from '../quantize/formats.ts';
 import { kernelLayers, quantizedRegion } from '../quantize/region.ts';
 import { weightLayers } from '../quantize/targets.ts';
 import type { AllocatorOptions } from './options.ts';
-import { must } from '../../util/must.ts';
 
 /** Layers that get one width: a single one, or those that share a weight tensor or were asked to go together. */
 export interface PlannedLayer {
