@@ -1,4 +1,5 @@
 import { fromRows, rowView, toRows, type RowView } from '../numerics/rows.ts';
+import { must } from '../util/must.ts';
 import type { Model } from './model.ts';
 import { productOf, type Product, type WeightAxes } from './ops.ts';
 import type { GraphProto, NodeProto, TensorProto } from './proto.ts';
@@ -69,17 +70,24 @@ export function layers(model: Model): {
     const own = product.weights.flatMap((input): Layer[] => {
       const tensor = tensors.get(node.input[input] ?? '');
       if (!tensor || tensor.dims.length < 2) return [];
-      const bias = product.bias === undefined ? undefined : tensors.get(node.input[product.bias] ?? '');
+      const bias = tensors.get(node.input[product.bias ?? -1] ?? '');
       const weight = weightOf(node, product, input, tensor);
-      return [{ node, name: layerName(node), product, input, weight, bias, readers: readers.get(tensor.name) ?? [] }];
+      return [
+        { node, name: layerName(node), product, input, weight, bias, readers: must(readers, tensor.name, 'readers') },
+      ];
     });
     found.push(...own);
     const main = node.input[product.weights[0] ?? -1] ?? '';
     if (own.length === 0 && product.as !== 'Gather')
-      unweighted.push({ node, text: `has no constant weights (${main || 'none'} is computed)` });
+      unweighted.push({ node, text: withoutWeights(main, tensors.has(main)) });
   }
   return { layers: found, unweighted };
 }
+
+const withoutWeights = (main: string, stored: boolean): string => {
+  if (main === '') return 'multiplies computed values only';
+  return stored ? `its weight ${main} is a vector` : `has no constant weights (${main} is computed)`;
+};
 
 /** A weight as a node reads it at an input. */
 function weightOf(node: NodeProto, product: Pick<Product, 'axes'>, input: number, tensor: TensorProto): Weight {
@@ -102,8 +110,8 @@ function weightOf(node: NodeProto, product: Pick<Product, 'axes'>, input: number
 
 /** The matrix [outputs, K] that a tensor of these dims and axes is; outputs of one group stand together. */
 export function axesView(dims: readonly number[], { out, in: into, groups, grouped }: WeightAxes): RowView {
-  const [axis] = into;
-  return rowView(dims, out, grouped === 'in' && axis !== undefined ? { axis, groups } : undefined);
+  const [axis = 0] = into;
+  return rowView(dims, out, grouped === 'in' ? { axis, groups } : undefined);
 }
 
 /** Initializer → its readings in the main graph; a body that captures it, and being a graph output, are readings too. */
@@ -116,7 +124,7 @@ function tensorReaders(model: Model, tensors: ReadonlyMap<string, TensorProto>):
   };
   const inside = (graph: Readonly<GraphProto>, by: NodeProto): void => {
     const names = [...graph.node.flatMap((node) => node.input), ...graph.output.map((o) => o.name)];
-    for (const name of names) if (tensors.has(name)) add(name, { node: by, input: -1, axes: undefined });
+    for (const name of names) add(name, { node: by, input: -1, axes: undefined });
     for (const node of graph.node) subgraphs(node).forEach((body) => inside(body, by));
   };
   for (const node of model.graph.node) {

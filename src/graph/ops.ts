@@ -106,14 +106,16 @@ const matMulAxes: Product['axes'] = (_, input, rank) => {
   const batch = Array.from({ length: rank - 2 }, (_unused, d) => d);
   return input === 0 ? plainAxes([...batch, rank - 2], [rank - 1]) : plainAxes([...batch, rank - 1], [rank - 2]);
 };
-/** MatMul that may read either operand turned round. */
+/** MatMul that may read its weight turned round. */
 const fusedMatMulAxes: Product['axes'] = (node, input, rank) => {
   const axes = matMulAxes(node, input, rank);
-  if (!axes || intAttribute(node, input === 0 ? 'transA' : 'transB', 0) !== 1) return axes;
+  if (!axes || intAttribute(node, 'transB', 0) !== 1) return axes;
   return plainAxes([...axes.out.slice(0, -1), ...axes.in], axes.out.slice(-1));
 };
 /** W [directions, gates·hidden, input], R [directions, gates·hidden, hidden]. */
 const recurrentAxes: Product['axes'] = (_, input) => (input === 3 ? undefined : plainAxes([0, 1], [2]));
+/** DynamicQuantizeLSTM's: W [directions, input, gates·hidden], R [directions, hidden, gates·hidden]. */
+const turnedRecurrentAxes: Product['axes'] = () => plainAxes([0, 2], [1]);
 const tableAxes: Product['axes'] = (_, _input, rank) =>
   plainAxes(
     [0],
@@ -341,8 +343,9 @@ const contributed: Readonly<Record<string, Op>> = {
   QGemm: integer(products.Gemm, 3, { bias: 6, zeroPoint: 5 }),
   MatMulIntegerToFloat: integer(products.MatMul, 1, { bias: 6, zeroPoint: 5 }),
   DynamicQuantizeMatMul: integer(products.MatMul, 1, { bias: 4, zeroPoint: 3 }),
-  MatMulNBits: integer(products.MatMul, 1, { bias: 5 }),
-  DynamicQuantizeLSTM: layer(products.RNN, { integer: true }),
+  // B is packed: [N, blocks of K, bytes].
+  MatMulNBits: layer(products.MatMul, { weights: [1], integer: true, bias: 5, axes: tableAxes }),
+  DynamicQuantizeLSTM: layer(products.RNN, { integer: true, axes: turnedRecurrentAxes }),
   GatherBlockQuantized: integer(products.Gather, 0, { data: 1 }),
   Attention: layer(products.Attention, { weights: [1], bias: 2 }),
   QAttention: layer(products.Attention, { weights: [1], bias: 2, integer: true }),

@@ -123,7 +123,7 @@ function proposals(
         changes.set(i, next(i, 1) as number);
       }
       // A layer that can give without harm is worth it even where nobody can take.
-      if (predicted < 0 && changes.size > 0) found.push({ changes, predicted });
+      if (predicted < 0) found.push({ changes, predicted });
     }
   }
   // A large taker may need what several give; those that lose least for what they free come first.

@@ -9,12 +9,12 @@ import { elementCount, floatData } from '../../graph/tensor.ts';
 import { rateCurve, stepForRate, type RateCurve } from '../../numerics/coded.ts';
 import type { NumberFormat } from '../../numerics/format.ts';
 import { QtoolError } from '../../util/error.ts';
+import { must } from '../../util/must.ts';
 import type { Note } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
 import { kernelLayers, quantizedRegion } from '../quantize/region.ts';
 import { weightLayers } from '../quantize/targets.ts';
 import type { AllocatorOptions } from './options.ts';
-import { must } from '../../util/must.ts';
 
 /** Layers that get one width: a single one, or those that share a weight tensor or were asked to go together. */
 export interface PlannedLayer {
@@ -139,7 +139,7 @@ function grouped(
     nodes.map((node) => [node, { members: [node], rule: '' }]),
   );
   const join = (list: readonly NodeProto[], rule: string): void => {
-    const parts = [...new Set(list.map((node) => owner.get(node)).filter((g) => g !== undefined))];
+    const parts = [...new Set(list.map((node) => must(owner, node, 'the group of')))];
     if (parts.length < 2) return;
     const members = nodes.filter((node) => parts.some((part) => part.members.includes(node)));
     const whole = {
@@ -160,7 +160,7 @@ function grouped(
       `together: ${pattern}`,
     );
   }
-  return [...new Set(nodes.map((node) => must(owner, node, 'the group of a node')))];
+  return [...new Set(nodes.map((node) => must(owner, node, 'the group of')))];
 }
 
 const known = (macs: number | string): number => (typeof macs === 'number' ? macs : 0);

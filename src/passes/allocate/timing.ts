@@ -2,7 +2,7 @@ import type { Feeds, Tensor } from '../../data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../graph/build.ts';
 import type { Model } from '../../graph/model.ts';
 import { NodeCodec, toNumber, type NodeProto, type TensorProto } from '../../graph/proto.ts';
-import { initializers, layerName, opset } from '../../graph/query.ts';
+import { initializers, isOp, layerName, opset } from '../../graph/query.ts';
 import { channelAxis } from '../../graph/ops.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { dimsOf, elementCount, floatData, makeTensor } from '../../graph/tensor.ts';
@@ -148,8 +148,13 @@ function layerGraph(float: Model, node: NodeProto, kind: Kind, dims: readonly nu
   }
   const result = kind === 'alone' ? 'y' : 'y_float';
   nodes.push(NodeCodec.amend(node, { name: 'layer', input: [input, ...inputs], output: [result] }));
-  if (kind !== 'alone')
-    nodes.push(makeNode('QuantizeLinear', ['y_float', scalar('y_scale', 1 / 16), zero('y_zero')], ['y']));
+  if (kind !== 'alone') {
+    // As the quantizer does, so that onnxruntime's WeightBiasQuantization does not make an integer kernel of the float layer.
+    const guarded = kind === 'float' && !isOp(node, 'MatMul');
+    if (guarded) nodes.push(makeNode('Max', ['y_float'], ['y_kept']));
+    const from = guarded ? 'y_kept' : 'y_float';
+    nodes.push(makeNode('QuantizeLinear', [from, scalar('y_scale', 1 / 16), zero('y_zero')], ['y']));
+  }
   const type = kind === 'alone' ? 'float32' : 'uint8';
   const used = new Set(nodes.flatMap((n) => n.input));
   return makeModel({
