@@ -56,6 +56,8 @@ export interface Draft {
   addOutput(value: ValueInfoProto): void;
   /** Keeps only these graph outputs, in this order. */
   setOutputs(values: readonly ValueInfoProto[]): void;
+  /** Adds a graph input. */
+  addInput(value: ValueInfoProto): void;
   /** Replaces a graph input's type or shape; same name. */
   setInput(value: ValueInfoProto): void;
   /** Drops the shape notes (value_info), all or of the named values: needed when shapes change. */
@@ -196,6 +198,7 @@ function draftOf(model: Model, state: State): Draft {
     },
     freshName,
     addOutput: (value) => void state.outputs.push(value),
+    addInput: (value) => void state.inputs.push(value),
     setOutputs: (values) => void (state.outputs = [...values]),
     setInput(value) {
       state.inputs = state.inputs.map((input) => (input.name === value.name ? value : input));

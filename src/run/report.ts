@@ -50,8 +50,12 @@ export interface LayerReport {
   readonly op: string;
   readonly weights: string;
   readonly activations: string;
-  /** Signal-to-quantization-noise ratio of the layer's output against the float model, dB; undefined where not comparable. */
+  /** Signal-to-quantization-noise ratio of the layer's output against the float model, dB, with all that earlier layers did: cumulative; undefined where not comparable. */
   readonly sqnr: number | undefined;
+  /** Its own error alone, dB: that of its inputs' and weights' rounding; undefined where not measured. */
+  readonly own?: number | undefined;
+  /** The error of what earlier layers made of its inputs, at its output, dB. */
+  readonly inherited?: number | undefined;
   /** What the optimized graph runs for it: `integer`, `float`, `gone` (folded away). */
   readonly kernel: 'integer' | 'float' | 'gone' | 'unknown';
   readonly why: string;
@@ -62,6 +66,15 @@ export interface Levels {
   readonly samples: number;
   readonly disabled: number;
   readonly all: number;
+}
+
+/** Where the error enters, why, and what mends it. */
+export interface Diagnosis {
+  readonly sentences: readonly string[];
+  /** Lines that mend it, to be put into the schedule. */
+  readonly yaml?: string;
+  /** The whole schedule with these lines in it; the run folder has it as `mended.yaml`. */
+  readonly schedule?: string;
 }
 
 /** Everything a run found out: plain data, the source of the terminal text, the JSON and the HTML. */
@@ -105,6 +118,7 @@ export interface RunReport {
     /** `failed`: an error ended it; the model is what the stages before gave, under another name. */
     readonly status: 'finished' | 'stopped' | 'cancelled' | 'failed';
   };
+  readonly diagnosis?: Diagnosis | undefined;
   /** What must be known before the result is used, first of all. */
   readonly warnings: readonly string[];
   readonly notes: readonly string[];

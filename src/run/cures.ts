@@ -1,0 +1,172 @@
+import { isSeq, parseDocument } from 'yaml';
+import { outputError } from '../analyze/layer_error.ts';
+import type { Model } from '../graph/model.ts';
+import { passes } from '../passes/index.ts';
+import type { Pass, PassContext } from '../passes/pass.ts';
+import type { Stage } from '../schedule/types.ts';
+import { given } from '../util/must.ts';
+import type { Instruments } from './context.ts';
+import { overridesText, withRaised, type Raise } from './fallback.ts';
+import type { Culprit } from './diagnosis.ts';
+import { refusal } from './trial.ts';
+
+/** A change of the schedule that may win back what a quantizer cost. */
+export interface Cure {
+  /** What it is, in a few words. */
+  readonly label: string;
+  /** Instances to run before and after the quantizer, by class. */
+  readonly before?: Instance;
+  readonly after?: Instance;
+  /** What the quantizer is to be given beside what it has. */
+  readonly raised?: Readonly<Record<string, Raise>>;
+  readonly calibration?: { readonly method: string };
+}
+
+interface Instance {
+  readonly name: string;
+  readonly class: string;
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** A cure that was tried, and the outputs' SQNR with it, dB. */
+export interface TriedCure {
+  readonly cure: Cure;
+  readonly sqnr: number;
+}
+
+const equalizeFirst: Instance = { name: 'equalize', class: 'CrossLayerEqualization', options: {} };
+const roundAfter: Instance = { name: 'rounding', class: 'AdaRound', options: { samples: 256, iterations: 0 } };
+
+/** What may help a culprit, the milder first: what keeps every layer in 8 bits, then more bits for one. */
+export function curesOf(stage: Stage, { layer, part, weighted }: Culprit): Cure[] {
+  const o = stage.options as {
+    readonly bits_weights?: number | null;
+    readonly bits_activations?: number | null;
+    readonly calibration?: { readonly method: string };
+  };
+  const narrow = typeof o.bits_weights === 'number' && o.bits_weights < 8;
+  const wide: Raise = { bits_weights: 8 };
+  const raise = (to: Raise): Cure[] =>
+    weighted ? [{ label: overridesText({ [layer]: to }), raised: { [layer]: to } }] : [];
+  if (stage.pass.name !== 'quantize/static') return raise(narrow ? wide : { bits_weights: null });
+  return [
+    { label: 'CrossLayerEqualization before it', before: equalizeFirst },
+    ...(o.calibration?.method === 'minmax' && part === 'input'
+      ? [{ label: 'calibration by least squared error', calibration: { method: 'mse' } }]
+      : []),
+    ...raise(part === 'input' ? { bits_activations: 16 } : narrow ? wide : { bits_weights: null }),
+    ...(part === 'weights'
+      ? [{ label: 'CrossLayerEqualization before it and AdaRound after it', before: equalizeFirst, after: roundAfter }]
+      : []),
+  ];
+}
+
+/** Quantizes the float model anew with a cure. */
+async function applied(float: Model, stage: Stage, cure: Cure, tools: Instruments): Promise<Model> {
+  const context = (twin: Model | undefined): PassContext =>
+    tools.context({ plan: new Map(), twin, memory: new Map(), clock: stage.clock });
+  const run = async ({ class: name, options }: Instance, model: Model, twin: Model | undefined) => {
+    const pass = given(
+      passes.find(({ classes }) => classes.includes(name)),
+      `the pass ${name}`,
+    ) as Pass;
+    return pass.apply(model, pass.options.parse(options), context(twin));
+  };
+  const before = cure.before ? (await run(cure.before, float, undefined)).model : float;
+  const own = cure.raised ? withRaised(stage.options, cure.raised) : stage.options;
+  const options = cure.calibration
+    ? { ...(own as object), calibration: { ...(own as { calibration: object }).calibration, ...cure.calibration } }
+    : own;
+  const result = await stage.pass.apply(before, options, context(undefined));
+  return cure.after ? (await run(cure.after, result.model, result.twin)).model : result.model;
+}
+
+/** Tries cures on the float model that the stage quantized, and measures each at the outputs. One that does not run is left out. */
+export async function tryCures(
+  float: Model,
+  stage: Stage,
+  cures: readonly Cure[],
+  tools: Instruments,
+  {
+    samples,
+    signal,
+    progress,
+  }: { readonly samples: number; readonly signal: AbortSignal; progress(done: number, text: string): void },
+): Promise<TriedCure[]> {
+  const tried: TriedCure[] = [];
+  for (const [i, cure] of cures.entries()) {
+    progress(i / cures.length, `diagnosis: trying ${cure.label}`);
+    await refusal(async () => {
+      const model = await applied(float, stage, cure, tools);
+      const error = await outputError(float, model, () => tools.calibration(samples), signal);
+      tried.push({ cure, sqnr: -10 * Math.log10(error) });
+    });
+  }
+  return tried;
+}
+
+/** The schedule with a cure in it, everything else as the file has it. */
+export function curedSchedule(text: string, stage: Stage, { before, after, raised, calibration }: Cure): string {
+  const doc = parseDocument(text);
+  const policies = doc.get('policies');
+  const at = ['quantizers', stage.instance];
+  const fresh = (name: string): string => {
+    const known = (n: string): boolean => doc.hasIn(['extensions', n]);
+    let found = name;
+    for (let i = 2; known(found); i++) found = `${name}${i}`;
+    return found;
+  };
+  const add = (instance: Instance, where: 'start' | 'end'): void => {
+    const name = fresh(instance.name);
+    doc.setIn(['extensions', name], doc.createNode({ class: instance.class, ...instance.options }));
+    const policy = doc.createNode({ extension: { instance_name: name }, epochs: [stage.clock.epoch], gate: 'none' });
+    if (isSeq(policies)) policies.items.splice(where === 'start' ? 0 : policies.items.length, 0, policy);
+  };
+  if (before) add(before, 'start');
+  if (after) add(after, 'end');
+  if (raised) {
+    const own = (doc.getIn([...at, 'overrides']) as { toJSON(): object } | undefined)?.toJSON() ?? {};
+    doc.setIn([...at, 'overrides'], doc.createNode({ ...written(raised), ...own }));
+  }
+  if (calibration) doc.setIn([...at, 'calibration', 'method'], calibration.method);
+  return doc.toString({ lineWidth: 0 });
+}
+
+/** Widths as a schedule writes them. */
+const written = (raised: NonNullable<Cure['raised']>): object =>
+  Object.fromEntries(
+    Object.entries(raised).map(([layer, widths]) => [
+      layer,
+      Object.fromEntries(
+        Object.entries(widths as Record<string, number | null>).map(([key, bits]) => [key, bits ?? 'float']),
+      ),
+    ]),
+  );
+
+/** The lines that a cure adds to a schedule. */
+export function cureLines(stage: Stage, { before, after, raised, calibration }: Cure): string {
+  const instances = [before, after].filter((one) => one !== undefined);
+  const flow = (value: unknown): string =>
+    JSON.stringify(value)
+      .replace(/"(\w+)":/g, ' $1: ')
+      .replaceAll('"', '')
+      .replace(/,/g, ',')
+      .replace(/}$/, ' }');
+  const lines = [
+    ...(instances.length === 0 ? [] : ['extensions:']),
+    ...instances.map(({ name, class: of, options }) => `  ${name}: ${flow({ class: of, ...options })}`),
+    ...(raised || calibration ? ['quantizers:', `  ${stage.instance}:`] : []),
+    ...(raised ? [`    ${overridesText(raised)}`] : []),
+    ...(calibration ? [`    calibration: { method: ${calibration.method} }`] : []),
+    ...(instances.length === 0 ? [] : ['policies:']),
+    ...(before
+      ? [
+          `  - { extension: { instance_name: ${before.name} }, epochs: [${stage.clock.epoch}], gate: none }   # first of all`,
+        ]
+      : []),
+    ...(after
+      ? [`  - { extension: { instance_name: ${after.name} }, epochs: [${stage.clock.epoch}], gate: none }   # last`]
+      : []),
+  ];
+  return lines.join('\n');
+}
