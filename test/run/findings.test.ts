@@ -231,6 +231,7 @@ describe('layerReports', () => {
     const own = reports.filter(({ layer }) => layers.has(layer));
     expect(own.map(({ weights, activations }) => `${weights} × ${activations}`)).toEqual(types);
     expect(own.filter(({ why }) => why.includes('at load'))).toEqual([]);
+    expect(reports.find(({ layer }) => layer === 'pool')?.weights ?? '').toBe('');
     // What is no layer is listed for its integer kernel: the sums and poolings of static quantization.
     expect(reports.filter(({ layer }) => !layers.has(layer)).map(({ layer }) => layer)).toEqual(
       pass === staticQuantizer && model === net ? ['add', 'pool'] : [],
@@ -339,6 +340,32 @@ describe('layerReports', () => {
     });
     const [report] = await layerReports(model, model, samplesOf([]), never);
     expect(report).toMatchObject({ layer: 'product', weights: text, activations: 'float32' });
+  });
+
+  it('read the types of a product of integers from its own inputs', async () => {
+    const one = (name: string, type: DType, value: number) =>
+      makeTensor(name, type, [], type === 'float32' ? Float32Array.of(value) : Uint8Array.of(value));
+    const model = makeModel({
+      opset: 13,
+      inputs: [makeValue('x', 'float32', ['N', 8])],
+      outputs: [makeValue('y', 'float32', ['N', 4])],
+      initializers: [
+        makeTensor(
+          'w',
+          'int8',
+          [8, 4],
+          Int8Array.from({ length: 32 }, (_, i) => (i % 16) - 8),
+        ),
+        ...[one('s', 'float32', 0.1), one('z', 'uint8', 128), makeTensor('wz', 'int8', [], Int8Array.of(0))],
+      ],
+      nodes: [
+        makeNode('QuantizeLinear', ['x', 's', 'z'], ['xq']),
+        makeNode('QLinearMatMul', ['xq', 's', 'z', 'w', 's', 'wz', 's', 'z'], ['yq'], {}, { name: 'product' }),
+        makeNode('DequantizeLinear', ['yq', 's', 'z'], ['y']),
+      ],
+    });
+    const [report] = await layerReports(model, model, samplesOf([]), never);
+    expect(report).toMatchObject({ layer: 'product', weights: 'int8, 4 bits', activations: 'uint8' });
   });
 
   it('say where onnxruntime quantizes a float weight by itself', async () => {
