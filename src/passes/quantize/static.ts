@@ -18,6 +18,7 @@ import { calibrate, calibration } from './calibrate.ts';
 import { distillerQuantizer } from './distiller.ts';
 import { embeddings, quantizeEmbedding, type Embedding, type Stores } from './embedding.ts';
 import { storageOpset } from './folded.ts';
+import { beforeRelu } from './gemm_relu.ts';
 import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, type LayerFormats } from './formats.ts';
 import { activationFormats, activationParams, describeParams, weightParams, type WeightScales } from './params.ts';
 import { addBias, addDequantized, addParams, quantizeValue, replaceInput, type ParamNames } from './qdq.ts';
@@ -104,7 +105,8 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
       formatOf(node).weights !== undefined &&
       formatOf(node).activations === undefined,
   );
-  const { model: quantized, changed } = insert(twin, region, tables.sites, { stored, params, alone, formatOf });
+  const relus = beforeRelu(twin, shapes);
+  const { model: quantized, changed } = insert(twin, region, tables.sites, { stored, params, alone, relus, formatOf });
   const only = new Set(alone.map(({ name }) => name));
   return {
     model: retied(quantized, copies),
@@ -176,6 +178,8 @@ interface Plan {
   readonly params: ReadonlyMap<string, QuantParams>;
   /** Layers of which the weights alone are to be held in fewer bits. */
   readonly alone: readonly Layer[];
+  /** Those that onnxruntime would dequantize at every run. */
+  readonly relus: ReadonlySet<NodeProto>;
   readonly formatOf: (node: NodeProto) => LayerFormats;
 }
 
@@ -183,7 +187,7 @@ function insert(
   twin: Model,
   region: Region,
   tables: readonly Embedding[],
-  { stored, params, alone, formatOf }: Plan,
+  { stored, params, alone, relus, formatOf }: Plan,
 ): { model: Model; changed: Note[] } {
   const tensors = initializers(twin.graph);
   const outputs = new Set(twin.graph.output.map((o) => o.name));
@@ -239,7 +243,8 @@ function insert(
     };
     for (const table of tables) changed.push(quantizeEmbedding(draft, table, stores, codesOf));
     const folded = new Map<string, readonly string[]>();
-    for (const layer of alone) changed.push(storeAlone(draft, layer, formatOf(layer.node), folded));
+    for (const layer of alone)
+      changed.push(storeAlone(draft, layer, formatOf(layer.node), relus.has(layer.node), folded));
   });
   return { model, changed };
 }
@@ -268,6 +273,7 @@ function storeAlone(
   draft: Draft,
   layer: Layer,
   { weights, perChannel }: LayerFormats,
+  relu: boolean,
   stored: Map<string, readonly string[]>,
 ): Note {
   const format = affineFormat(given(weights, 'the format of weights'));
@@ -294,7 +300,7 @@ function storeAlone(
     draft,
     layer,
     codes,
-    { storage: 'standard', bits: format.bits, block: null, accuracy: 0, relu: false },
+    { storage: 'standard', bits: format.bits, block: null, accuracy: 0, relu },
     stored,
   );
   return { layer: layer.name, text: `weights ${describeParams(params)}, activations float; ${runs}` };
