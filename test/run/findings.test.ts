@@ -214,6 +214,8 @@ describe('layerReports', () => {
     ],
     ['float16', float16Quantizer, net, images, {}, Array<string>(4).fill('float16 × float32')],
     ['weights, decoded', weightsOnlyQuantizer, net, images, { bits_weights: 3, storage: 'folded' }, Array<string>(4).fill('int4 × float32')], // prettier-ignore
+    // 27 columns in blocks of 16, cut off, and turned round.
+    ['weights, in order', weightsOnlyQuantizer, upwards, images, { bits_weights: 4, weights_symmetric: false, block_size: 16 }, ['uint4 × float32']], // prettier-ignore
     [
       'weights, matrices',
       weightsOnlyQuantizer,

@@ -49,7 +49,9 @@ describe('layerFormats: the schedule before the plan before the pass', () => {
   const float = { kind: 'float', bits: 32 } as const;
   const coded = { kind: 'coded', bits: 3, step: 0.1 } as const;
   const text = (format: NumberFormat | undefined): string =>
-    format === undefined ? 'float' : `${'signed' in format && format.signed ? '' : 'u'}${format.kind}${format.bits}`;
+    format === undefined || !('bits' in format)
+      ? 'float'
+      : `${'signed' in format && format.signed ? '' : 'u'}${format.kind}${format.bits}`;
   const defaults = { bits_weights: 8, bits_activations: 8, per_channel: true, weights_symmetric: true };
 
   it.each<
