@@ -37,8 +37,8 @@ describe('openRunFolder', () => {
     const inUse = {
       code: 'usage',
       at: folder,
-      message: expect.stringMatching(/exists and is not empty/),
-      hint: expect.stringMatching(/--force/),
+      message: expect.stringMatching(/exists and is not empty/) as unknown,
+      hint: expect.stringMatching(/--force/) as unknown,
     };
     await expect(openRunFolder(folder, false)).rejects.toMatchObject(inUse);
     expect(await readFile(join(folder, 'report.json'), 'utf8')).toBe('old');
@@ -77,8 +77,8 @@ describe('openRunFolder', () => {
     await expect(openRunFolder(at, true)).rejects.toMatchObject({
       code: 'usage',
       at,
-      message: expect.stringMatching(/cannot be read/),
-      hint: expect.stringMatching(/folder/),
+      message: expect.stringMatching(/cannot be read/) as unknown,
+      hint: expect.stringMatching(/folder/) as unknown,
     });
   });
 });
