@@ -23,6 +23,7 @@ const one = (name: string, value: number): TensorProto => makeTensor(name, 'floa
 const constants: Readonly<Record<string, TensorProto>> = {
   ...{ w: weight('w', [4, 4, 1, 1], 1), v: weight('v', [4, 4, 1, 1], 2), k: weight('k', [1, 4, 1, 1], 3) },
   ...{ m: weight('m', [6, 6], 4), b: weight('b', [6], 5), lo: one('lo', 0), hi: one('hi', 1.5) },
+  ...{ oblong: weight('oblong', [6, 3], 10), b3: weight('b3', [3], 11) },
   ...{ half: makeTensor('half', 'float16', [6, 6], new Uint16Array(36)), vector: weight('vector', [6], 6) },
   ...{ none: makeTensor('none', 'float32', [6, 0], new Float32Array(0)), input: weight('input', [1, 4, 6, 6], 7) },
   ...{ b1: weight('b1', [1], 8), bb: weight('bb', [6, 6], 9), codes: makeTensor('codes', 'int8', [6, 6], new Int8Array(36)) }, // prettier-ignore
@@ -95,6 +96,7 @@ const cases: readonly (readonly [string, string])[] = [
   ['c = Conv x w; n = Neg x; a = Concat n c n; y = Conv a v', 'c a y | x? c n? a y'],
   ['n = Neg x; a = Add n n; y = Conv a v', 'y | a? y'],
   ['c = Conv x w; y = Sigmoid c', 'c | x? c'],
+  ['c = Conv x w; s = Sigmoid c; y = LeakyRelu s', 'c | x? c'],
   ['c = Conv x w; a = Add c k; y = Conv a v', 'c a y | x? c a y (k)'],
   ['c = Conv x w; a = Mul k c; y = Conv a v', 'c a y | x? c a y (k)'],
   ['c = Conv x w; y = Add c k', 'c | x? c'],
@@ -116,6 +118,9 @@ describe('quantizedRegion', () => {
   it('takes each output of a node that moves', () => {
     const text = 'c = Conv x w; p q = Split c; d = Conv p v; y = Conv q v → d y';
     expect(drawn(graph(text))).toBe('c p d y | x? c p=c q=c d y');
+    expect(drawn(graph('c = Conv x w; s = Sigmoid c; p q = Split s; y = Conv q v → p y'))).toBe(
+      'c s p y | x? c s p=s q=s y',
+    );
     // One of them leads to a kernel: then both are of the same numbers.
     expect(drawn(graph('c = Conv x w; p q = Split c; y = Conv q v → p y'))).toBe('c p y | x? c p=c q=c y');
   });
@@ -154,6 +159,14 @@ describe('quantizedRegion', () => {
     ['y = Add x k', undefined],
     ['y = Sigmoid x', undefined],
     ['y = Gather codes x', undefined],
+    ['y = Neg b', undefined],
+    ['y = Neg m', /Neg/],
+    ['y = Neg codes', undefined, {}, new Map([['codes', { type: 'int8', dims: [6, 6] }]])],
+    // Of [6, 3] the outputs are three, turned six.
+    ['y = Gemm x oblong b3', undefined],
+    ['y = Gemm x oblong b', /one number an output/],
+    ['y = Gemm x oblong b', undefined, { Gemm: { transB: 1 } }],
+    ['l = Neg lo; y = Clip x l hi', undefined],
   ])('%s: leaves out %s', (text, why, more = {}, shapes = unknown) => {
     const { skipped, nodes } = quantizedRegion(graph(text, more), shapes, any);
     const own = skipped.filter(({ layer }) => layer === 'y!');
@@ -168,6 +181,15 @@ describe('quantizedRegion', () => {
     );
     expect([...nodes.keys()].map(({ name }) => name)).toEqual(['c!']);
     expect(skipped).toContainEqual({ layer: 'y!', text: 'not wanted' });
+  });
+
+  it.each([
+    ['c = Conv x w; d = Conv c v; y = Conv d w', 'd?!'],
+    ['c = Conv x w; d = Gemm c m b; y = Conv d w', 'd?!'],
+    ['c = Conv x w; d = MatMul c m; y = Conv d w', 'd?'],
+  ])('guards %s, whose second product is to stay in float: %s', (text, wanted) => {
+    const { values } = quantizedRegion(graph(text), unknown, ({ name }) => (name === 'd!' ? 'no' : undefined));
+    expect(values.get('d')).toMatchObject({ integer: false, guarded: wanted.endsWith('!') });
   });
 
   it('gives the layers that its kernels multiply by', () => {

@@ -155,7 +155,7 @@ it('notes tell what preparing and calibrating did', async () => {
   const { notes } = await quantized(smallConvNet(), {}, {});
   expect(notes).toEqual([]);
   const own = testContext({ calibration: images });
-  const collect: typeof own.collect = (model, wanted, samples, elements, bounds) => {
+  const collect: typeof own.collect = (model, wanted, samples, _, bounds) => {
     bounds?.planned?.(2, 1e6);
     return own.collect(model, wanted, samples);
   };

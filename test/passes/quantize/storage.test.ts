@@ -77,7 +77,7 @@ function codesFor(
   const low = signed ? -(2 ** (bits - 1)) : 0;
   const code = (): number => low + Math.floor(next() * 2 ** bits);
   const array = bits > 8 ? (signed ? Int16Array : Uint16Array) : signed ? Int8Array : Uint8Array;
-  const codes = array.from({ length: rows * columns }, code);
+  const codes = new array(rows * columns).map(code);
   const scale = Float32Array.from({ length: rows * count }, () => (16 + Math.floor(next() * 16)) * 2 ** (-5 - bits));
   const zeroPoint = Int32Array.from({ length: rows * count }, () => (signed || zeros ? 0 : code()));
   const real = Float32Array.from({ length: rows * count }, () => Math.floor(next() * 64) / 16);
