@@ -38,12 +38,11 @@ export function embeddings(
   const readers = consumers(model.graph);
   const codedNodes = new Set(coded.map(({ node }) => node));
   const outputs = new Set(model.graph.output.map(({ name }) => name));
-  const isLookup = (node: NodeProto, name: string): boolean =>
-    isOp(node, 'Gather') && node.input[0] === name && node.input[1] !== name && intAttribute(node, 'axis', 0) === 0;
+  const isLookup = (node: NodeProto): boolean => isOp(node, 'Gather') && intAttribute(node, 'axis', 0) === 0;
   const unfit = (node: NodeProto, table: TensorProto): string | undefined => {
     const { name } = table;
-    const other = (readers.get(name) ?? []).find((reader) => !isLookup(reader, name) && !codedNodes.has(reader));
-    if (!isLookup(node, name)) return 'looks up along another axis than rows';
+    const other = (readers.get(name) ?? []).find((reader) => !isLookup(reader) && !codedNodes.has(reader));
+    if (!isLookup(node)) return 'looks up along another axis than rows';
     if (typeOf(table) !== 'float32') return `its table is ${typeOf(table)}, not float32`;
     if (other) return `its table is read by "${layerName(other)}" too, which takes it in float`;
     if (outputs.has(name)) return 'its table is an output of the model too, in float';
