@@ -49,6 +49,7 @@ it.each<[object, number]>([
   [{ overrides: { fc: { bits_activations: 16 } } }, 21],
   [{ overrides: { fc: { bits_weights: 16 } } }, 21],
   [{ bits_activations: null }, 13],
+  [{ overrides: { fc: { bits_weights: null, bits_activations: null } } }, 13],
   [{ bits_activations: null, bits_weights: 4 }, 21],
   [{ bits_activations: null, bits_weights: 2 }, 25],
   [{ bits_weights: 2, overrides: { fc: { bits_activations: null, bits_weights: 8 } } }, 25],

@@ -2,7 +2,7 @@ import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { layers } from '../../../src/graph/layer.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { opset } from '../../../src/graph/query.ts';
-import { makeTensor } from '../../../src/graph/tensor.ts';
+import { dimsOf, elementCount, makeTensor, tensorData } from '../../../src/graph/tensor.ts';
 import type { NumberFormat } from '../../../src/numerics/format.ts';
 import { dequantize } from '../../../src/numerics/quantize.ts';
 import { weightCodes, type MethodOptions, type WeightMethod } from '../../../src/passes/quantize/weight_methods.ts';
@@ -231,5 +231,53 @@ describe('weights_only: widths', () => {
     const options = weightsOnlyQuantizer.options.parse({ bits_weights: 6 });
     expect(strength.levels?.(options).map((t) => strength.at(options, t))).toEqual([6, 7, 8].map((bits_weights) => ({ ...options, bits_weights }))); // prettier-ignore
     expect(strength.describe(options)).toBe('weights 6 bit');
+  });
+
+  /** x [1, 32] → MatMul → y, with other weights and nodes. */
+  const single = (values: Float32Array, more: readonly ReturnType<typeof makeNode>[] = []): Model =>
+    makeModel({
+      opset: 13,
+      inputs: [makeValue('x', 'float32', [1, 32])],
+      outputs: ['y', ...more.flatMap(({ output }) => output)].map((name) => makeValue(name, 'float32')),
+      initializers: [makeTensor('w', 'float32', [32, 1], values)],
+      nodes: [makeNode('MatMul', ['x', 'w'], ['y'], {}, { name: 'one' }), ...more],
+    });
+  const on = async (model: Model, options: object, more: object = {}) => {
+    const context = testContext({ calibration: [{ x: floats(noise(1, 32), [1, 32]) }], reference: model, ...more });
+    return weightsOnlyQuantizer.apply(model, weightsOnlyQuantizer.options.parse(options), context);
+  };
+
+  // −1 … 0.5: symmetric codes of 8 bits leave −128 out, as integer kernels want it; narrower ones use all there are: −63.5 is rounded to even.
+  it.each<[number, boolean, number, number]>([
+    [8, true, -127, 64],
+    [7, true, -64, 32],
+    [4, false, 0, 15],
+    [8, false, 0, 255],
+  ])('in %d bits, symmetric %s, are codes from %d to %d', async (bits_weights, weights_symmetric, low, high) => {
+    const values = Float32Array.from({ length: 32 }, (_, i) => -1 + (1.5 * i) / 31);
+    const { model } = await on(single(values), { bits_weights, weights_symmetric });
+    const codes = model.graph.initializer.find((tensor) => elementCount(dimsOf(tensor)) === 32)!;
+    const numbers = [...(tensorData(codes) as Int8Array)];
+    expect([Math.min(...numbers), Math.max(...numbers)]).toEqual([low, high]);
+  });
+
+  it('leave weights that are not finite, and say why', async () => {
+    const { skipped, changed } = await on(single(new Float32Array(32).fill(NaN)), {});
+    expect(skipped).toEqual([{ layer: 'one', text: expect.stringMatching(/holds NaN/) as unknown }]);
+    expect(changed).toEqual([]);
+  });
+
+  it('are found once for layers that share a weight', async () => {
+    const told: string[] = [];
+    const shared = single(noise(1, 32), [makeNode('MatMul', ['x', 'w'], ['z'], {}, { name: 'two' })]);
+    const { changed, model } = await on(
+      shared,
+      {},
+      { progress: (_: number, doing?: string) => told.push(doing ?? '') },
+    );
+    expect(changed.map(({ layer }) => layer)).toEqual(['one', 'two']);
+    expect(told.filter((text) => text.startsWith('rounding'))).toHaveLength(1);
+    // Codes, scale and zero point.
+    expect(model.graph.initializer).toHaveLength(3);
   });
 });
