@@ -3,7 +3,7 @@ import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import { layers } from '../../../src/graph/layer.ts';
 import type { Model } from '../../../src/graph/model.ts';
-import { makeTensor } from '../../../src/graph/tensor.ts';
+import { makeTensor, typeOf } from '../../../src/graph/tensor.ts';
 import type { Granularity } from '../../../src/numerics/format.ts';
 import { storageOpset } from '../../../src/passes/quantize/folded.ts';
 import { storeWeight, type StoreOptions } from '../../../src/passes/quantize/store_weight.ts';
@@ -198,6 +198,30 @@ it.each(['standard', 'packed', 'folded'] as const)('%s: what layers see alike is
   const once = tensors(twice(['MatMul']));
   expect(tensors(twice(['Gemm']))).toBe(once);
   expect(tensors(twice(['Gemm'], { transB: 1 }))).toBe(2 * once);
+});
+
+// Normal numbers of float16 are 2⁻¹⁴ to 65504.
+it.each<[string, number, boolean]>([
+  ['within', 1, true],
+  ['at the lower end of', 2 ** -14, true],
+  ['below', 2 ** -15, false],
+  ['of zero, as', 0, true],
+  ['beyond', 2 ** 16, false],
+])('scales %s what float16 holds are stored in its type, or in float32: exact either way', async (_, scale, half) => {
+  const given = cases.conv!;
+  const { found } = codesFor(given, { bits: 8, block: null, signed: true });
+  const params = { ...found.params, scale: found.params.scale.map((_s, i) => (i === 3 ? scale : 0.5)) };
+  const model = modelOf(given);
+  const result = edit(model, (draft) => {
+    const options = { storage: 'folded', bits: 8, block: null, accuracy: 0, relu: false } as const;
+    storeWeight(draft, layers(model).layers[0]!, { ...found, params }, options, new Map());
+  });
+  expect(result.graph.initializer.map(typeOf)).toContain(half ? 'float16' : 'float32');
+  expect(result.graph.initializer.map(typeOf)).not.toContain(half ? 'float32' : 'float16');
+  const matrix = Float32Array.from(found.codes, (c, i) => c * (params.scale[Math.floor(i / K)] as number));
+  const float = modelOf(given, layers(model).layers[0]!.weight.fromRows(matrix));
+  const [wanted, got] = [await runModel(float, feedsOf(given)), await runModel(result, feedsOf(given))];
+  expect(snr(wanted.y!.data as Float32Array, got.y!.data as Float32Array)).toBeGreaterThan(110);
 });
 
 it.each<[number, boolean, number]>([
