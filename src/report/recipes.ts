@@ -1,0 +1,21 @@
+import type { RecipeTrial } from '../run/recipe_trial.ts';
+import { grouped, withInterval } from './format.ts';
+import type { Paint } from './paint.ts';
+import { table, type Column } from './table.ts';
+
+const right = (title: string): Column => ({ title, align: 'right' });
+
+/** The table of recipes that were tried. */
+export function recipeTable({ recipes, chance, chosen }: RecipeTrial, paint: Paint): string {
+  const rows = recipes.map(({ recipe, what, top1, interval, samples, remark }) => [
+    recipe,
+    remark ?? what,
+    top1 === undefined ? '' : withInterval(top1, interval, '%'),
+    samples === 0 ? '' : grouped(samples),
+    recipe === chosen ? 'taken' : '',
+  ]);
+  return [
+    table([{ title: 'preprocessing' }, { title: 'what' }, right('top1'), right('samples'), { title: '' }], rows, paint),
+    paint.dim(`  the float model; always the most frequent label: ${chance.toFixed(1)} %`),
+  ].join('\n');
+}
