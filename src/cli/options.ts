@@ -32,10 +32,24 @@ export function withPreprocessing(command: Command): Command {
   const list = '<numbers>';
   return command
     .addOption(new Option('--preprocess <name>', 'how images become the input').choices(recipeNames).helpGroup(group))
-    .addOption(new Option('--scale <number>', 'multiplies the values 0 to 255, such as 1/255').argParser(scale).helpGroup(group)) // prettier-ignore
-    .addOption(new Option(`--mean ${list}`, 'subtracted after that, one or one a channel: 0.5 or 0.4,0.5,0.6').argParser(numbers(true)).helpGroup(group)) // prettier-ignore
-    .addOption(new Option(`--std ${list}`, 'divides after that, one or one a channel').argParser(numbers(false)).helpGroup(group)) // prettier-ignore
-    .addOption(new Option('--layout <axes>', "axes of the input (default: as the model's shape says)").choices(['NCHW', 'NHWC']).helpGroup(group)) // prettier-ignore
+    .addOption(
+      new Option('--scale <number>', 'multiplies the values 0 to 255, such as 1/255').argParser(scale).helpGroup(group),
+    ) // prettier-ignore
+    .addOption(
+      new Option(`--mean ${list}`, 'subtracted after that, one or one a channel: 0.5 or 0.4,0.5,0.6')
+        .argParser(numbers(true))
+        .helpGroup(group),
+    ) // prettier-ignore
+    .addOption(
+      new Option(`--std ${list}`, 'divides after that, one or one a channel')
+        .argParser(numbers(false))
+        .helpGroup(group),
+    ) // prettier-ignore
+    .addOption(
+      new Option('--layout <axes>', "axes of the input (default: as the model's shape says)")
+        .choices(['NCHW', 'NHWC'])
+        .helpGroup(group),
+    ) // prettier-ignore
     .addOption(new Option('--resize <size>', 'the shorter side, or HEIGHTxWIDTH').argParser(sizeOf).helpGroup(group));
 }
 

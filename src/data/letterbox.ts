@@ -16,9 +16,7 @@ export function resized(
 ): Pixels | undefined {
   if (width === image.width && height === image.height) return image;
   if (mode === 'half_pixel') return resizeHalfPixel(image, width, height);
-  return image.data instanceof Uint8Array
-    ? resizePillow(image as Pixels<Uint8Array>, width, height, mode)
-    : undefined;
+  return image.data instanceof Uint8Array ? resizePillow(image as Pixels<Uint8Array>, width, height, mode) : undefined;
 }
 
 /**

@@ -33,6 +33,7 @@ export const hasArithmetic = (steps: Transforms = {}): boolean => arithmetic.som
 
 const isEmpty = (steps: Transforms | undefined): boolean => Object.keys(steps ?? {}).length === 0;
 const own = (source: SourceConfig): Transforms | undefined => ('transforms' in source ? source.transforms : undefined);
+const madeElsewhere: ReadonlySet<SourceConfig['kind']> = new Set(['onnx', 'module', 'random']);
 const isImages = ({ kind }: SourceConfig): boolean => kind === 'image-folder' || kind === 'manifest';
 
 /**
@@ -45,6 +46,8 @@ export function transformsFor(
   inputs: readonly ModelInput[],
   { preprocess, transforms }: Given,
 ): Transforms {
+  if (madeElsewhere.has(source.kind) && (preprocess !== undefined || !isEmpty(transforms)))
+    throw dataError(`data of kind ${source.kind} are tensors already: there is nothing to preprocess`, at([]), 'Leave out --preprocess, --scale, --mean, --std, --layout and --resize.'); // prettier-ignore
   const written: Transforms = { ...value.transforms, ...own(source) };
   if (preprocess !== undefined) {
     const { stored, layout, dtype } = written;

@@ -120,7 +120,8 @@ export function compileTransforms(
     }
     const mode = t.resize_mode ?? 'bilinear';
     const sized = t.letterbox === undefined ? resized(image, ...resizedSize(t.resize, image.width, image.height), mode) : letterbox(image, sides(t.letterbox), mode); // prettier-ignore
-    if (!sized) throw dataError('only 8-bit images can be resized the Pillow way', name, 'Use resize_mode: half_pixel.');
+    if (!sized)
+      throw dataError('only 8-bit images can be resized the Pillow way', name, 'Use resize_mode: half_pixel.');
     image = sized;
     return finish(image, name, over);
   };

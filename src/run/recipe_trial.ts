@@ -238,8 +238,8 @@ function refusal(rivals: readonly Score[], scores: readonly Score[], chance: num
   const names = rivals.map(({ recipe }) => recipe.name);
   return new QtoolError(
     'data',
-    `the preprocessing cannot be told on ${best?.samples} labelled samples: ${names.slice(0, -1).join(', ')} and ${names.at(-1)} are too close`,
-    { at, hint: `Take the one that the model was trained with: --preprocess ${names[0]}, or \`preprocess: ${names[0]}\` in a data config.` }, // prettier-ignore
+    `${best?.samples} labelled samples do not tell which preprocessing is right: ${names.slice(0, -1).join(', ')} and ${names.at(-1)} are too close`,
+    { at, hint: `Name the one that the model was trained with: --preprocess ${names.join(' or ')}; or \`preprocess\` in a data config.` }, // prettier-ignore
   );
 }
 
