@@ -60,12 +60,15 @@ export async function openData(
   const decided: string[] = [];
   if (sets.undecided) {
     const labelled = sets.validation.info.labelled || sets.calibration.info.labelled;
-    if (!options.decide || !labelled) throw undecidedError(config, inputs, labelled);
+    const refusal = undecidedError(config, inputs, labelled);
+    if (!options.decide) throw refusal;
     // Where calibration data is given it is what a recipe is chosen on, also where only validation data is wanted.
     const part = value.calibration && value.validation ? 'both' : options.part;
     const all = { ...options, part, calibrationSamples: undefined, validationSamples: undefined };
     const decision = await options.decide({
       recipes: recipesToTry(inputs),
+      labelled,
+      refusal,
       at: config.file,
       open: (preprocess) => openSets(config, inputs, { ...all, preprocess }),
     });

@@ -8,10 +8,13 @@ import type { Sets } from './split.ts';
 import type { Transforms } from './transforms.ts';
 import type { QtoolError } from '../util/error.ts';
 
-/** Labelled images that nothing says the preprocessing of. */
+/** Images that nothing says the preprocessing of. */
 export interface Question {
   /** The recipes that fit the model's input, the plainest first. */
   readonly recipes: readonly Recipe[];
+  readonly labelled: boolean;
+  /** What is said where nothing can be decided. */
+  readonly refusal: QtoolError;
   /** The data, for messages. */
   readonly at: string;
   /** The data as a recipe makes it: the same samples in the same order whichever it is. */

@@ -57,7 +57,7 @@ export const recipes = [
   },
   {
     name: 'torchvision',
-    what: "RGB / 255, ImageNet's mean and deviation",
+    what: "RGB / 255, ImageNet's mean, std",
     source: 'https://pytorch.org/vision/stable/models/generated/torchvision.models.resnet50.html',
     channels: [3],
     fit: 'margin',
@@ -77,7 +77,7 @@ export const recipes = [
   },
   {
     name: 'clip',
-    what: "RGB / 255, CLIP's mean and deviation, bicubic",
+    what: "RGB / 255, CLIP's mean, std, bicubic",
     source: 'https://github.com/openai/CLIP/blob/main/clip/clip.py',
     channels: [3],
     fit: 'shorter',
@@ -92,7 +92,7 @@ export const recipes = [
   },
   {
     name: 'cifar',
-    what: "RGB / 255, CIFAR-10's mean and deviation",
+    what: "RGB / 255, CIFAR-10's mean, std",
     source: 'https://github.com/kuangliu/pytorch-cifar/issues/19',
     channels: [3],
     fit: 'shorter',
@@ -102,7 +102,7 @@ export const recipes = [
   },
   {
     name: 'mnist',
-    what: "grey / 255, MNIST's mean and deviation",
+    what: "grey / 255, MNIST's mean, std",
     source: 'https://github.com/pytorch/examples/blob/main/mnist/main.py',
     channels: [1],
     fit: 'shorter',

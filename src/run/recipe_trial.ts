@@ -61,10 +61,11 @@ interface Score {
 /**
  * Chooses among recipes by what the model makes of labelled samples: the one that gets clearly more right than any other (a paired sign test),
  * or the only one above chance. For `openData`'s `decide`.
- * @throws QtoolError `data` from what it returns, where none is clearly right.
+ * @throws QtoolError `data` from what it returns, where there are no labels or none is clearly right.
  */
 export function decideByTrial(model: Model, options: RecipeTrialOptions = {}): Decide {
   return async (question) => {
+    if (!question.labelled || question.recipes.length === 0) throw question.refusal;
     const { set, said } = await samplesOf(question);
     const { scores, rest, labels } = await score(model, question, set, options);
     const chance = shareOfMost(labels);

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import { main } from '../../src/cli/main.ts';
 import { writeModel } from '../../src/graph/file.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
@@ -37,7 +38,7 @@ beforeAll(async () => {
     }),
     shop.path('nearest.onnx'),
   );
-  await shop.write('loose/a.png', await (await import('node:fs/promises')).readFile(shop.path('images/a_red/0.png')));
+  for (let i = 0; i < 6; i++) await shop.write(`loose/${i}.png`, await readFile(shop.path(`images/a_red/${i}.png`)));
 });
 afterAll(() => shop.remove());
 
@@ -64,7 +65,7 @@ describe('images without a preprocessing', () => {
   it.each(commands)('are refused by %s after the table where several recipes fit', async (command, ...more) => {
     const { code, err } = await qtool(command!, shop.path('model.onnx'), '--data', shop.path('images'), ...more, '--quiet'); // prettier-ignore
     expect(code).toBe(2);
-    expect(err).toMatch(/^preprocessing +what +top1 +samples$/m);
+    expect(err).toMatch(/^recipe +what +top1 +samples$/m);
     expect(err).toMatch(/^qtool: .* labelled samples do not tell which preprocessing is right/m);
     expect(Math.max(...err.split('\n').filter((line) => !line.startsWith('qtool:') && !line.startsWith('  hint')).map((line) => line.length))).toBeLessThanOrEqual(80); // prettier-ignore
   });

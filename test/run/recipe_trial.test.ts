@@ -7,6 +7,7 @@ import type { Model } from '../../src/graph/model.ts';
 import { modelInputs } from '../../src/graph/query.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import { decideByTrial, type RecipeTrial } from '../../src/run/recipe_trial.ts';
+import { QtoolError } from '../../src/util/error.ts';
 import { failure, numbers, png, samplesOf, temporaryFolder } from '../data/support.ts';
 import { parseDataConfig } from '../../src/data/config.ts';
 
@@ -21,13 +22,18 @@ function brightness(weights: readonly number[], biases: readonly number[], head:
     inputs: [makeValue('x', 'float32', ['N', 3, 4, 4])],
     outputs: [makeValue(head.length > 0 ? 'mean' : 'scores', 'float32', dims)],
     nodes: [
-      makeNode('ReduceMean', ['x'], ['m'], { axes: [1, 2, 3], keepdims: 1 }, { name: 'mean' }),
+      makeNode('GlobalAveragePool', ['x'], ['m'], {}, { name: 'mean' }),
       makeNode('Flatten', ['m'], ['f'], {}, { name: 'flatten' }),
       makeNode('Gemm', ['f', 'w', 'b'], ['scores'], {}, { name: 'fc' }),
       ...(head.length > 0 ? [makeNode('ReduceMean', ['scores'], ['mean'], { keepdims: 0 }, { name: 'all' })] : []),
     ],
     initializers: [
-      makeTensor('w', 'float32', [1, weights.length], Float32Array.from(weights)),
+      makeTensor(
+        'w',
+        'float32',
+        [3, weights.length],
+        Float32Array.from([...weights, ...weights, ...weights], (w) => w / 3),
+      ),
       makeTensor('b', 'float32', [weights.length], Float32Array.from(biases)),
     ],
   });
@@ -102,7 +108,7 @@ describe('decideByTrial', () => {
     const sets = await openData(config, modelInputs(nearest));
     const told: RecipeTrial[] = [];
     const twin = { ...recipes[0], name: 'twin' };
-    const question: Question = { recipes: [recipes[0], twin], at: 'd', open: () => Promise.resolve(sets) };
+    const question: Question = { recipes: [recipes[0], twin], ...asked, open: () => Promise.resolve(sets) };
     const decision = await decideByTrial(nearest, { tried: (trial) => told.push(trial) })(question);
     expect(decision.recipe).toBe('0..1');
     expect(told[0]!.recipes[1]).toMatchObject({ recipe: 'twin', samples: 0, remark: 'the same as 0..1' });
@@ -116,8 +122,8 @@ describe('decideByTrial', () => {
     const bad: Dataset = { info: good.validation.info, async *samples() { throw Object.assign(await notFitting()); } }; // prettier-ignore
     const told: RecipeTrial[] = [];
     const question: Question = {
+      ...asked,
       recipes: [recipes[1], recipes[0]],
-      at: 'd',
       open: (name) => Promise.resolve(name === '0..1' ? good : { calibration: bad, validation: bad }),
     };
     expect((await decideByTrial(nearest, { tried: (trial) => told.push(trial) })(question)).recipe).toBe('0..1');
@@ -129,6 +135,8 @@ describe('decideByTrial', () => {
     await expect(openData(`${folder.path}/many`, modelInputs(nearest), { decide })).rejects.toMatchObject({ code: 'cancelled' }); // prettier-ignore
   });
 });
+
+const asked = { at: 'd', labelled: true, refusal: new QtoolError('data', 'refused') };
 
 async function notFitting(): Promise<Error> {
   const { dataError } = await import('../../src/data/errors.ts');
