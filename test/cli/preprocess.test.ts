@@ -4,14 +4,18 @@ import { writeModel } from '../../src/graph/file.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import type { EvalReport } from '../../src/report/eval.ts';
+import { png } from '../data/support.ts';
 import { fakeIo } from './fake_io.ts';
 import { furnish, openWorkshop, type Workshop } from './workshop.ts';
 
 let shop: Workshop;
 beforeAll(async () => {
   await furnish((shop = await openWorkshop()));
-  // Of the four classes one has 25 of 255 in each colour and three one colour of 215: nearest means, right for 0..1 alone.
-  const means = [0, 1, 2, 3].map((c) => [0, 1, 2].map((k) => (k === c ? 215 : 25) / 255));
+  // The nearest of four greys, of 1: under any other scale or offset some grey is taken for another.
+  const greys = [10, 90, 170, 245];
+  const means = greys.map((grey) => grey / 255);
+  for (const [label, grey] of greys.entries())
+    for (let i = 0; i < 12; i++) await shop.write(`greys/${label}/${i}.png`, await png(8, 8, [grey, grey, grey]));
   await writeModel(
     makeModel({
       inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
@@ -26,13 +30,13 @@ beforeAll(async () => {
           'w',
           'float32',
           [4, 3],
-          Float32Array.from(means.flat(), (mean) => 2 * mean),
+          Float32Array.from({ length: 12 }, (_, i) => (2 * means[Math.floor(i / 3)]!) / 3),
         ),
         makeTensor(
           'b',
           'float32',
           [4],
-          Float32Array.from(means, (mean) => -mean.reduce((sum, v) => sum + v * v, 0)),
+          Float32Array.from(means, (mean) => -mean * mean),
         ),
       ],
     }),
@@ -71,7 +75,7 @@ describe('images without a preprocessing', () => {
   });
 
   it('are taken by the recipe that the model is clearly best with; the table is on stderr', async () => {
-    const args = ['eval', shop.path('nearest.onnx'), '--data', shop.path('images'), '--no-latency'];
+    const args = ['eval', shop.path('nearest.onnx'), '--data', shop.path('greys'), '--no-latency'];
     const { code, err, json } = await qtool(...args, '--json');
     expect([code, err]).toEqual([0, expect.stringMatching(/^0\.\.1 .*100\.0.* taken$/m)]);
     const { measurement, notes } = json<EvalReport>();
@@ -87,7 +91,7 @@ describe('images without a preprocessing', () => {
 
 describe('preprocessing on the command line', () => {
   const top1 = async (...args: string[]): Promise<number | undefined> => {
-    const { json } = await qtool('eval', shop.path('nearest.onnx'), '--data', shop.path('images'), '--no-latency', '--json', ...args); // prettier-ignore
+    const { json } = await qtool('eval', shop.path('nearest.onnx'), '--data', shop.path('greys'), '--no-latency', '--json', ...args); // prettier-ignore
     return json<EvalReport>().measurement.metrics[0]?.value;
   };
 
