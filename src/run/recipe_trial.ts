@@ -87,15 +87,14 @@ export function decideByTrial(model: Model, options: RecipeTrialOptions = {}): D
 }
 
 /** The labelled samples of a trial under any recipe, and what they are. */
-async function samplesOf({
-  open,
-  recipes,
-}: Question): Promise<{ set: (recipe: string) => Promise<Dataset>; said: (samples: number) => string }> {
-  const { calibration, validation } = await open(recipes[0]!.name);
+async function samplesOf(
+  question: Question,
+): Promise<{ set: (recipe: string) => Promise<Dataset>; said: (samples: number) => string }> {
+  const { calibration, validation } = await question.open(question.recipes[0]!.name);
   const own = calibration.info.labelled ? calibration.info.samples : 0;
   const both = own < fewSamples && validation.info.labelled;
   const set = async (recipe: string): Promise<Dataset> => {
-    const sets = await open(recipe);
+    const sets = await question.open(recipe);
     if (!both) return sets.calibration;
     return own === 0 ? sets.validation : joined(sets.calibration, sets.validation);
   };

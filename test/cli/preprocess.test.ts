@@ -52,7 +52,7 @@ async function qtool(...args: string[]) {
   return { code, out: io.out(), err: io.err(), json: <T>() => JSON.parse(io.out()) as T };
 }
 
-const commands: readonly (readonly string[])[] = [
+const commands: readonly (readonly [string, ...string[]])[] = [
   ['eval', '--no-latency'],
   ['quantize', '--schedule', 'int8', '-o', 'never'],
   ['analyze'],
@@ -61,13 +61,13 @@ const commands: readonly (readonly string[])[] = [
 
 describe('images without a preprocessing', () => {
   it.each(commands)('are refused by %s without labels, in one line and a hint', async (command, ...more) => {
-    const { code, err, out } = await qtool(command!, shop.path('model.onnx'), '--data', shop.path('loose'), ...more);
+    const { code, err, out } = await qtool(command, shop.path('model.onnx'), '--data', shop.path('loose'), ...more);
     expect([code, out]).toEqual([2, '']);
     expect(err).toMatch(/^qtool: \S+loose: nothing says how these images become the model's input, and without labels it cannot be found by trial\n {2}hint: Say it with --preprocess <name>: 0\.\.1, .*\n$/); // prettier-ignore
   });
 
   it.each(commands)('are refused by %s after the table where several recipes fit', async (command, ...more) => {
-    const { code, err } = await qtool(command!, shop.path('model.onnx'), '--data', shop.path('images'), ...more, '--quiet'); // prettier-ignore
+    const { code, err } = await qtool(command, shop.path('model.onnx'), '--data', shop.path('images'), ...more, '--quiet'); // prettier-ignore
     expect(code).toBe(2);
     expect(err).toMatch(/^recipe +what +top1 +samples$/m);
     expect(err).toMatch(/^qtool: .* labelled samples do not tell which preprocessing is right/m);
