@@ -41,7 +41,8 @@ export function openModelData(
 ): Promise<RunData> {
   const decide: OpenOptions['decide'] = async (question) => {
     const progress = await progressFor(call.io, call.quiet);
-    if (question.labelled) progress.show({ kind: 'phase', text: 'no preprocessing is given: trying those that are known' });
+    if (question.labelled)
+      progress.show({ kind: 'phase', text: 'no preprocessing is given: trying those that are known' });
     return interruptible(call.io, (signal) =>
       decideByTrial(model, {
         ...{ batchSize: options.batchSize, threads: options.threads, signal },
