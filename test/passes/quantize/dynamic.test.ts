@@ -77,12 +77,9 @@ describe('quantize/dynamic', () => {
       // Sums of a dozen float32 products.
       wanted.forEach((v, i) => expect(got[i]).toBeCloseTo(v, 4));
       expect(skipped).toEqual([]);
-      expect(changed).toEqual([
-        {
-          layer: 'product',
-          text: `weights int${bits_weights} per ${per_channel ? 'channel' : 'tensor'}, activations uint8 at run time`,
-        },
-      ]);
+      const scales = per_channel ? `channel (${N} scales)` : 'tensor';
+      const text = `weights int${bits_weights} per ${scales}, activations uint8 at run time`;
+      expect(changed).toEqual([{ layer: 'product', text }]);
       expect(result.graph.node.find(({ name }) => name === 'product')?.op_type).toBe('MatMulInteger');
       const ops = await optimizedOps(result);
       expect(ops).toEqual({ DynamicQuantizeMatMul: 1 });
