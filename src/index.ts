@@ -17,6 +17,8 @@ export { modelInputs, type ModelInput } from './graph/query.ts';
 
 export { batches, type BatchOptions } from './data/batch.ts';
 export { openData, type OpenOptions } from './data/open.ts';
+export type { Decide, Question } from './data/preprocess.ts';
+export { recipes, type Recipe } from './data/recipes.ts';
 export type { Batch, Dataset, DatasetInfo, Feeds, RunData, Sample, Target, Tensor } from './data/types.ts';
 
 export { openMetrics } from './metrics/index.ts';
@@ -38,6 +40,7 @@ export { cost, type LayerCost, type ModelCost } from './analyze/cost.ts';
 
 export type { RunEvent } from './run/event.ts';
 export type { LayerReport, Measurement, RunReport, StageReport } from './run/report.ts';
+export { decideByTrial, type RecipeTrial, type RecipeTrialOptions, type TriedRecipe } from './run/recipe_trial.ts';
 export { run, type RunOptions } from './run/run.ts';
 
 export { htmlReport } from './report/html.ts';

@@ -178,8 +178,8 @@ function does(node: NodeProto | undefined, kernel: NodeProto): boolean {
   const [wanted, got] = [productOf(node)?.as, productOf(kernel)?.as];
   if (wanted !== undefined)
     return wanted === got || (wanted === 'MatMul' && got === 'Gemm') || (wanted === 'Gemm' && got === 'MatMul');
-  // QLinearAdd does Add, NhwcMaxPool does MaxPool; a Conv with a sum input does the Add before it.
-  return got === 'Conv' ? node.op_type === 'Add' : kernel.op_type.endsWith(node.op_type);
+  // QLinearAdd does Add, NhwcMaxPool does MaxPool, but MatMul no Mul; a Conv with a sum input does the Add before it.
+  return got === undefined ? kernel.op_type.endsWith(node.op_type) : got === 'Conv' && node.op_type === 'Add';
 }
 
 function isInteger(

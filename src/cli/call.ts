@@ -17,6 +17,8 @@ export interface Call {
   readonly quiet: boolean;
   /** For what goes to stdout. */
   readonly paint: Paint;
+  /** For what goes to stderr. */
+  readonly errorPaint: Paint;
   /** Columns to print for. */
   readonly width: number;
   /** The result on stdout: the object with `--json`, else the text. Called once. */
@@ -33,6 +35,7 @@ export async function callOf(io: Io, options: CommonOptions): Promise<Call> {
     json,
     quiet,
     paint: await paintFor(!json && wantsColor(options.color, io.env, io.tty.stdout)),
+    errorPaint: await paintFor(wantsColor(options.color, io.env, io.tty.stderr)),
     // Wider lines than 160 are hard to read; below 80 a table of numbers cannot be held together.
     width: Math.max(80, Math.min(160, io.columns ?? 120)),
     answer: (object, text) => io.stdout(json ? jsonText(object) : `${text()}\n`),

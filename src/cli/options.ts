@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
+import { recipeNames } from '../data/recipes.ts';
 
 /** Option values that are checked where they are read, so that the message names the option. */
 
@@ -22,6 +23,58 @@ export function withCommon(command: Command): Command {
 
 /** Where samples come from and how many are used, for every command that runs a model on data. */
 export function withData(command: Command, required: boolean): Command {
+  return withPreprocessing(withSamples(command, required));
+}
+
+/** How images become the model's input, for every command that takes data. Each flag goes before that step of the recipe and the data config. */
+export function withPreprocessing(command: Command): Command {
+  const group = 'Preprocessing:';
+  const list = '<numbers>';
+  return command
+    .addOption(new Option('--preprocess <name>', 'how images become the input').choices(recipeNames).helpGroup(group))
+    .addOption(
+      new Option('--scale <number>', 'multiplies the values 0 to 255, such as 1/255').argParser(scale).helpGroup(group),
+    ) // prettier-ignore
+    .addOption(
+      new Option(`--mean ${list}`, 'subtracted after that, one or one a channel: 0.5 or 0.4,0.5,0.6')
+        .argParser(numbers(true))
+        .helpGroup(group),
+    ) // prettier-ignore
+    .addOption(
+      new Option(`--std ${list}`, 'divides after that, one or one a channel')
+        .argParser(numbers(false))
+        .helpGroup(group),
+    ) // prettier-ignore
+    .addOption(
+      new Option('--layout <axes>', "axes of the input (default: as the model's shape says)")
+        .choices(['NCHW', 'NHWC'])
+        .helpGroup(group),
+    ) // prettier-ignore
+    .addOption(new Option('--resize <size>', 'the shorter side, or HEIGHTxWIDTH').argParser(sizeOf).helpGroup(group));
+}
+
+/** @throws InvalidArgumentError with what it must be. */
+function scale(text: string): string | number {
+  const [above, below = 1, ...more] = text.split('/').map((part) => (part.trim() === '' ? NaN : Number(part)));
+  if (more.length === 0 && Number.isFinite(above) && Number.isFinite(above! / below)) return text.includes('/') ? text : Number(text); // prettier-ignore
+  throw new InvalidArgumentError('It must be a number or a fraction such as 1/255.');
+}
+
+const numbers =
+  (zero: boolean) =>
+  (text: string): number[] => {
+    const values = text.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)));
+    if (values.every((value) => Number.isFinite(value) && (zero || value !== 0))) return values;
+    throw new InvalidArgumentError(`It must be one number or one a channel${zero ? '' : ', none of them 0'}, such as 0.5 or 0.4,0.5,0.6.`); // prettier-ignore
+  };
+
+function sizeOf(text: string): number | [number, number] {
+  const [height, width, ...more] = text.split(/[x,]/).map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : 0));
+  if (more.length > 0 || !height || width === 0) throw new InvalidArgumentError('It must be a number of pixels, such as 256, or a height and a width, such as 240x320.'); // prettier-ignore
+  return width === undefined ? height : [height, width];
+}
+
+function withSamples(command: Command, required: boolean): Command {
   const data = new Option('--data <config or folder>', 'a YAML file under configs/, or a folder of data').helpGroup(
     'Data:',
   );

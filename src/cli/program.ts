@@ -7,7 +7,7 @@ import type { InspectOptions } from './commands/inspect.ts';
 import type { QuantizeOptions } from './commands/quantize.ts';
 import type { SensitivityCommandOptions } from './commands/sensitivity.ts';
 import type { Io } from './io.ts';
-import { numberOption, withCommon, withData } from './options.ts';
+import { numberOption, withCommon, withData, withPreprocessing } from './options.ts';
 
 /** What a command is called with after its own arguments: its options and the common ones. */
 type Given<O> = O & CommonOptions;
@@ -109,7 +109,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .description('Show what is in a model. Shapes come from one run in onnxruntime on one sample.')
     .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
     .option('--data-root <folder>', 'where relative paths in the data config start');
-  withCommon(inspect).action((model: string, options: Given<InspectOptions>) =>
+  withCommon(withPreprocessing(inspect)).action((model: string, options: Given<InspectOptions>) =>
     action(async (call) => (await import('./commands/inspect.ts')).inspect(model, options, call), options),
   );
 

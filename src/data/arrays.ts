@@ -96,6 +96,7 @@ export function arraySource(
     length,
     labelled: labels !== undefined,
     notes,
+    pixels: arrays.some(isImage),
     identity: (index) => `${first.name}#${index}`,
     async open(): Promise<Reader> {
       const readers = steps.map(({ rows }) => rows.open());
@@ -115,6 +116,10 @@ export function arraySource(
     },
   };
 }
+
+/** Whether rows are 8-bit images for an input that takes other numbers: what they become in it has to be said. */
+const isImage = ({ rows: { type, dims }, input }: ArrayInput): boolean =>
+  type === 'uint8' && dims.length >= 3 && input.type !== 'uint8';
 
 function sameLength(a: Rows, b: Rows): void {
   if (b.dims.length === 0) throw dataError('is a single number, not an array of samples', b.name);

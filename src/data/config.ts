@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import * as z from 'zod';
 import { checkYaml, readYaml, type Path } from '../util/yaml.ts';
+import { recipeNames } from './recipes.ts';
 import { transformsSchema } from './transforms.ts';
 import type { MetricConfig } from './types.ts';
 
@@ -143,6 +144,10 @@ export const dataConfigSchema = z
       .optional(),
     calibration: sourceSchema.describe('What ranges and statistics are collected on.').optional(),
     validation: sourceSchema.describe('What the model is judged on.').optional(),
+    preprocess: z
+      .enum(recipeNames)
+      .describe('A known way from decoded pixels to the model input; transforms override it, step by step.')
+      .optional(),
     transforms: transformsSchema.describe('From decoded pixels to the model input.').optional(),
     metric: z
       .union([metric, z.array(metric).min(1)])
@@ -171,6 +176,8 @@ export interface DataConfig {
   /** The folder that the file's paths start from. */
   readonly folder: string;
   readonly value: DataConfigValue;
+  /** Nobody wrote it: it stands for a path that was given alone. */
+  readonly guessed?: boolean;
   /** `file:line:col` of a key; undefined where no file describes the data. */
   readonly at: (path: Path, on?: 'key' | 'value') => string | undefined;
 }

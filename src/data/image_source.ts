@@ -23,6 +23,7 @@ export function imageSource(
   return {
     ...facts,
     access: 'index',
+    pixels: true,
     length: entries.length,
     identity: (index) => tree.identity(entries[index]!.file),
     files: (index) => [tree.holder(entries[index]!.file)],

@@ -14,9 +14,12 @@ import { openModule } from './module.ts';
 import { openOnnxTests } from './onnx_tests.ts';
 import { openParquet } from './parquet.ts';
 import { findPath } from './paths.ts';
+import { hasArithmetic, transformsFor, undecided, undecidedError, type Decide } from './preprocess.ts';
 import { openRandom } from './random.ts';
+import { recipesToTry } from './recipe_steps.ts';
 import type { Opening, Source } from './source.ts';
 import { splitSet, twoSets, wholeSet, type Sets, type SplitOptions } from './split.ts';
+import type { Transforms } from './transforms.ts';
 import type { RunData } from './types.ts';
 
 export interface OpenOptions {
@@ -33,6 +36,12 @@ export interface OpenOptions {
   readonly seed?: number | undefined;
   /** `validation`: no calibration set is opened, and one that is given alone is not split (`qtool eval`). Default: both. */
   readonly part?: 'both' | 'validation' | undefined;
+  /** The name of a recipe (`recipes.ts`) in place of the config's transforms, of which only how arrays lie is kept. */
+  readonly preprocess?: string | undefined;
+  /** Steps that go before those of the config and the recipe. */
+  readonly transforms?: Transforms | undefined;
+  /** Asked where 8-bit images have no preprocessing. Without it they are refused. */
+  readonly decide?: Decide | undefined;
 }
 
 /**
@@ -45,29 +54,54 @@ export async function openData(
   inputs: readonly ModelInput[],
   options: OpenOptions = {},
 ): Promise<RunData> {
-  const { config, notes } =
-    typeof configOrPath === 'string' ? readConfig(configOrPath, inputs) : { config: configOrPath, notes: [] };
+  const config = typeof configOrPath === 'string' ? readConfig(configOrPath) : configOrPath;
   const { value } = config;
-  const sets = await openSets(config, inputs, options);
+  let sets = await openSets(config, inputs, options);
+  const decided: string[] = [];
+  if (sets.undecided) {
+    const labelled = sets.validation.info.labelled || sets.calibration.info.labelled;
+    const refusal = undecidedError(config, inputs, labelled);
+    if (!options.decide) throw refusal;
+    // Where calibration data is given it is what a recipe is chosen on, also where only validation data is wanted.
+    const part = value.calibration && value.validation ? 'both' : options.part;
+    const all = { ...options, part, calibrationSamples: undefined, validationSamples: undefined };
+    const decision = await options.decide({
+      recipes: recipesToTry(inputs),
+      labelled,
+      refusal,
+      at: config.file,
+      open: (preprocess) => openSets(config, inputs, { ...all, preprocess }),
+    });
+    decided.push(...decision.notes);
+    sets = await openSets(config, inputs, { ...options, preprocess: decision.recipe });
+  }
   // What does not fit the model shows on the first sample: before any work, not in the middle of it.
   for (const set of [sets.validation, sets.calibration]) for await (const _ of set.samples(1)) break;
   return {
-    ...sets,
-    notes: [...notes, ...sets.notes],
+    calibration: sets.calibration,
+    validation: sets.validation,
+    notes: [...decided, ...sets.notes],
     metrics: metricConfigs(config),
     folder: config.folder,
     batchSize: value.batch_size,
   };
 }
 
-async function openSets(config: DataConfig, inputs: readonly ModelInput[], options: OpenOptions): Promise<Sets> {
+/** @returns the sets, and whether they are images that nothing says the preprocessing of. */
+async function openSets(
+  config: DataConfig,
+  inputs: readonly ModelInput[],
+  options: OpenOptions,
+): Promise<Sets & { readonly undecided: boolean }> {
   const { value } = config;
+  let asks = false;
+  const described = (options.preprocess ?? value.preprocess) !== undefined || hasArithmetic(options.transforms);
   const seed = options.seed ?? value.seed ?? 0;
   const root = options.root === undefined ? resolve(config.folder, value.root ?? '.') : resolve(options.root);
   const split: SplitOptions = { ...options, inputs, seed };
   const open = async (source: SourceConfig, key: string, own = seed): Promise<readonly [Source, SourceConfig]> => {
     const at = (...path: Path): string | undefined => config.at([key, ...path]);
-    const transforms = { ...value.transforms, ...('transforms' in source ? source.transforms : undefined) };
+    const transforms = transformsFor(config, source, inputs, options);
     const named: string[] = [];
     const opened = await openSource(source, {
       inputs,
@@ -83,27 +117,35 @@ async function openSets(config: DataConfig, inputs: readonly ModelInput[], optio
       },
     });
     if (opened.length === 0) throw dataError(`${source.kind} "${opened.source}" has no samples`, at());
+    asks ||= !described && undecided(config, source, opened);
     const files = named.filter((path) => statSync(path).isFile()).map((path) => `${path} ${stampOf(path)}`);
     return [{ ...opened, recipe: JSON.stringify([source, transforms, own, inputs, files]) }, source];
   };
-  const { data, calibration, validation } = value;
-  if (options.part === 'validation') return wholeSet(...(await open((validation ?? data)!, validation ? 'validation' : 'data')), split); // prettier-ignore
+  const sets = await openParts(value, options.part, seed, split, open);
+  return { ...sets, undecided: asks };
+}
+
+async function openParts(
+  { data, calibration, validation, split: share }: DataConfig['value'],
+  part: OpenOptions['part'],
+  seed: number,
+  split: SplitOptions,
+  open: (source: SourceConfig, key: string, seed?: number) => Promise<readonly [Source, SourceConfig]>,
+): Promise<Sets> {
+  if (part === 'validation') return wholeSet(...(await open((validation ?? data)!, validation ? 'validation' : 'data')), split); // prettier-ignore
   if (calibration && validation)
     return twoSets(await open(calibration, 'calibration', seed + 1), await open(validation, 'validation'), split);
   const [only, key] = data ? [data, 'data'] : [validation!, 'validation'];
   // Random input has no answers that could leak: two sets of the same kind and size.
   if (only.kind === 'random') return twoSets(await open(only, key, seed + 1), await open(only, key), split);
-  return splitSet(...(await open(only, key)), value.split?.calibration, split);
+  return splitSet(...(await open(only, key)), share?.calibration, split);
 }
 
-function readConfig(
-  path: string,
-  inputs: readonly ModelInput[],
-): { readonly config: DataConfig; readonly notes: readonly string[] } {
+function readConfig(path: string): DataConfig {
   const file = /\.ya?ml$/.test(path) ? path : namedConfig(path);
-  if (file === undefined) return guessConfig(path, inputs);
+  if (file === undefined) return guessConfig(path);
   if (!existsSync(file)) throw dataError(`the data config "${path}" does not exist`);
-  return { config: parseDataConfig(readFileSync(file, 'utf8'), file), notes: [] };
+  return parseDataConfig(readFileSync(file, 'utf8'), file);
 }
 
 function openSource(source: SourceConfig, opening: Opening): Source | Promise<Source> {

@@ -1,5 +1,6 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import type { SchemaElement } from 'hyparquet';
 import type { DType, TypedArray } from '../graph/dtype.ts';
 import type { ModelInput } from '../graph/query.ts';
 import { didYouMean } from '../util/suggest.ts';
@@ -42,10 +43,12 @@ export async function openParquet(config: SourceConfigOf<'parquet'>, opening: Op
   if (files.length === 0) throw dataError('holds no .parquet files', path);
   const groups: Group[] = [];
   let columns: readonly string[] = [];
+  let encoded: readonly string[] = [];
   let length = 0;
   for (const file of files) {
-    const { names, rows } = await layoutOf(file);
+    const { names, bytes, rows } = await layoutOf(file);
     columns = names;
+    encoded = bytes;
     let start = 0;
     for (const count of rows) {
       groups.push({ file, first: length, rows: count, start });
@@ -66,6 +69,7 @@ export async function openParquet(config: SourceConfigOf<'parquet'>, opening: Op
     length,
     labelled: labels !== undefined,
     notes: [],
+    pixels: feeds.some(({ column }) => encoded.includes(column)),
     sequential: true,
     identity: (index) => `${path}#${index}`,
     files: (index) => [groupOf(groups, index).file],
@@ -110,12 +114,21 @@ const bufferOf = (file: string): { byteLength: number; slice(start: number, end?
   };
 };
 
-async function layoutOf(file: string): Promise<{ readonly names: string[]; readonly rows: number[] }> {
+/** Its columns, which of them hold bytes (or bytes with a path), and the rows of its row groups. */
+async function layoutOf(
+  file: string,
+): Promise<{ readonly names: string[]; readonly bytes: string[]; readonly rows: number[] }> {
   const { parquetMetadataAsync, parquetSchema } = await import('hyparquet');
   try {
     const metadata = await parquetMetadataAsync(bufferOf(file));
-    const names = parquetSchema(metadata).children.map(({ element }) => element.name);
-    return { names, rows: metadata.row_groups.map((group) => Number(group.num_rows)) };
+    const { children } = parquetSchema(metadata);
+    const names = children.map(({ element }) => element.name);
+    const isBytes = ({ type, converted_type, logical_type }: SchemaElement): boolean =>
+      type === 'BYTE_ARRAY' && converted_type === undefined && logical_type === undefined;
+    const bytes = children
+      .filter(({ element, children: parts }) => [element, ...parts.map((part) => part.element)].some(isBytes))
+      .map(({ element }) => element.name);
+    return { names, bytes, rows: metadata.row_groups.map((group) => Number(group.num_rows)) };
   } catch (cause) {
     throw dataError(`is not a Parquet file: ${messageOf(cause)}`, file, undefined, cause);
   }

@@ -14,6 +14,8 @@ interface SourceFacts {
   readonly length: number;
   readonly labelled: boolean;
   readonly notes: readonly string[];
+  /** Samples are made of 8-bit images. */
+  readonly pixels?: boolean;
   /** How samples are made from files, and which files were opened: what a fingerprint begins with. */
   readonly recipe?: string;
 }

@@ -4,8 +4,8 @@ import { dtypes } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { cast } from './cast.ts';
 import { dataError } from './errors.ts';
+import { letterbox, resized, roundEven } from './letterbox.ts';
 import { toGrey, type PixelData, type Pixels } from './pixels.ts';
-import { resizeHalfPixel, resizePillow } from './resize.ts';
 import type { Tensor } from './types.ts';
 
 const size = z.union([z.int().min(1), z.tuple([z.int().min(1), z.int().min(1)])]);
@@ -20,6 +20,9 @@ export const transformsSchema = z
       .enum(['RGB', 'BGR', 'grey'])
       .describe('Channels of the model. Default: RGB, or grey where it has one channel.'),
     resize: size.describe('A number: the shorter side. [height, width]: exactly.'),
+    letterbox: size.describe(
+      'In place of resize: the whole image, as large as it fits into this square or [height, width], on a grey ground.',
+    ),
     resize_mode: z.enum(resizeModes).describe('Default bilinear. All but half_pixel are Pillow, bit for bit.'),
     center_crop: size.describe('A number (square) or [height, width].'),
     crop_rounding: z
@@ -55,6 +58,10 @@ const numberAt = (dims: Dims, axis: number): number | undefined => {
 };
 const isChannels = (dim: number | undefined): boolean => dim === 1 || dim === 3;
 
+/** Which axes of an input of rank 4 are channels, height and width. */
+export const imageAxes = (dims: Dims): readonly [number, number, number] =>
+  layoutOf(dims) === 'NCHW' ? [1, 2, 3] : [3, 1, 2];
+
 function layoutOf(dims: Dims): 'NCHW' | 'NHWC' {
   const last = dims.length === 4 && isChannels(numberAt(dims, 3));
   return last && !isChannels(numberAt(dims, 1)) ? 'NHWC' : 'NCHW';
@@ -66,6 +73,8 @@ export function scaleOf(scale: number | string | undefined): number {
   const [above, below] = scale.split('/').map(Number);
   return above! / below!;
 }
+
+const sides = (of: z.infer<typeof size>): readonly [number, number] => (typeof of === 'object' ? of : [of, of]);
 
 const perChannelOf = (values: number | readonly number[] | undefined, channel: number, none: number): number =>
   Math.fround(typeof values === 'object' ? values[values.length === 1 ? 0 : channel]! : (values ?? none));
@@ -88,9 +97,6 @@ export function resizedSize(resize: Transforms['resize'], width: number, height:
   return width <= height ? [resize, long] : [long, resize];
 }
 
-// Python's round(): halves go to the even number.
-const roundEven = (x: number): number => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
-
 /**
  * Compiles the steps for one model input. The returned function throws QtoolError `data` for an image smaller than the crop
  * and for per-channel lists that do not fit the channels.
@@ -112,14 +118,11 @@ export function compileTransforms(
       if (!bytes) throw dataError(`${image.channels} channels of numbers that are not 8 bits cannot become grey`, name);
       image = toGrey(image as Pixels<Uint8Array>);
     }
-    const [width, height] = resizedSize(t.resize, image.width, image.height);
-    if (t.resize_mode === 'half_pixel') {
-      if (width !== image.width || height !== image.height) image = resizeHalfPixel(image, width, height);
-    } else if (width !== image.width || height !== image.height) {
-      if (!bytes)
-        throw dataError('only 8-bit images can be resized the Pillow way', name, 'Use resize_mode: half_pixel.');
-      image = resizePillow(image as Pixels<Uint8Array>, width, height, t.resize_mode ?? 'bilinear');
-    }
+    const mode = t.resize_mode ?? 'bilinear';
+    const sized = t.letterbox === undefined ? resized(image, ...resizedSize(t.resize, image.width, image.height), mode) : letterbox(image, sides(t.letterbox), mode); // prettier-ignore
+    if (!sized)
+      throw dataError('only 8-bit images can be resized the Pillow way', name, 'Use resize_mode: half_pixel.');
+    image = sized;
     return finish(image, name, over);
   };
 }
@@ -165,7 +168,7 @@ function cropBox(
   name: string,
 ): readonly [number, number, number, number] {
   if (crop === undefined) return [0, 0, image.width, image.height];
-  const [height, width] = typeof crop === 'object' ? crop : [crop, crop];
+  const [height, width] = sides(crop);
   if (height > image.height || width > image.width)
     throw dataError(`an image of ${image.width}x${image.height} is smaller than center_crop ${width}x${height}`, name, 'Add `resize` (it comes before the crop), or crop less.'); // prettier-ignore
   const round = rounding === 'floor' ? Math.floor : roundEven;

@@ -36,15 +36,16 @@ export async function layerReports(
     stored: storedTypes(one),
   }));
   return covered.map(({ layer, op, kernel, why }) => {
-    const { nodes, stored } = given(
-      looks.find((look) => look.nodes.has(layer)),
-      `layer ${layer}`,
-    );
-    const node = nodes.get(layer);
-    const kind = node && productOf(node);
-    const weights = stored(node, kind?.weights[0] ?? 1);
+    const known = looks.filter((look) => look.nodes.has(layer));
+    const kind = productOf(given(known[0]?.nodes.get(layer), `layer ${layer}`));
+    const held = (input: number): string => {
+      const types = known.map(({ nodes, stored }) => stored(nodes.get(layer), input));
+      // Weights that are decoded at load are float32 there, and codes in the file.
+      return types.find((type) => type !== 'float32') ?? 'float32';
+    };
+    const weights = held(kind?.weights[0] ?? 1);
     // What a table is looked up with are indices, which no one quantizes.
-    const activations = kind?.as === 'Gather' ? '' : stored(node, kind?.data ?? 0);
+    const activations = kind?.as === 'Gather' ? '' : held(kind?.data ?? 0);
     // What the file holds in float and runs in integer was quantized by onnxruntime itself.
     const own =
       kernel === 'integer' && weights === 'float32' ? `${why}: onnxruntime quantizes its weights at load` : why;
@@ -85,6 +86,9 @@ function storedTypes(model: Model): (node: NodeProto | undefined, input: number)
       if (isOp(from, 'DequantizeLinear') && computed) return typeOfTensor(from.input[2] ?? '') ?? 'uint8';
       name = inner;
     }
+    const maker = made.get(name);
+    if (maker && isOp(maker, 'QuantizeLinear', 'DynamicQuantizeLinear'))
+      return typeOfTensor(maker.input[2] ?? '') ?? 'uint8';
     return codesOf(name) ?? 'float32';
   };
 }

@@ -169,3 +169,13 @@ describe('coverage: identity', () => {
     await expect(coverage(b.model([row], ['n']))).rejects.toMatchObject({ code: 'runtime', at: 'the n' });
   });
 });
+
+it('lists no product of scales beside the integer MatMul that takes it in', async () => {
+  const b = builder();
+  b.weight('w', [32, 8]);
+  const model = b.model([row], [b.node('Mul', [b.node('Cast', [b.node('MatMulInteger', ['xq', 'w_q', 'xz', 'w_zp'], 'i')], 'f', { to: 1 }), b.node('Mul', ['xs', 'w_scale'], 's')], 'y')]); // prettier-ignore
+  model.graph.node.unshift(makeNode('DynamicQuantizeLinear', ['x'], ['xq', 'xs', 'xz']));
+  expect((await coverage(model)).map(({ layer: name, runs }) => [name, runs])).toEqual([
+    ['the i', 'com.microsoft.DynamicQuantizeMatMul'],
+  ]);
+});

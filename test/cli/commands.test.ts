@@ -119,7 +119,10 @@ describe('qtool eval', () => {
   });
 
   it('says which metrics need a reference, and measures them with one', async () => {
-    await shop.write('all.yaml', 'data: { kind: image-folder, path: images }\nmetric: [top1, sqnr]\n');
+    await shop.write(
+      'all.yaml',
+      'data: { kind: image-folder, path: images }\npreprocess: 0..1\nmetric: [top1, sqnr]\n',
+    );
     const args = ['eval', shop.path('model.onnx'), '--data', shop.path('all.yaml'), '--no-latency', '--limit', '8'];
     expect((await qtool(...args)).out).toContain('sqnr: not measured without --reference');
     const { out } = await qtool(...args, '--reference', shop.path('model.onnx'));

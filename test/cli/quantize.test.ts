@@ -88,7 +88,7 @@ describe('qtool quantize', () => {
 
   it('takes the batch size of the data config, else 32', async () => {
     expect((await withFake()).asked.batchSize).toBe(32);
-    await shop.write('batch.yaml', 'data: { kind: image-folder, path: images }\nbatch_size: 6\n');
+    await shop.write('batch.yaml', 'data: { kind: image-folder, path: images }\npreprocess: 0..1\nbatch_size: 6\n');
     expect((await withFake({ data: shop.path('batch.yaml') })).asked.batchSize).toBe(6);
   });
 

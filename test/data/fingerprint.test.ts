@@ -22,7 +22,7 @@ describe('fingerprint of samples', () => {
   beforeAll(async () => {
     for (let i = 0; i < 6; i++) files.push(folder.write(`i/${i}.png`, await png(2, 2, [i, 0, 0])));
   });
-  const images = 'data: { kind: image-folder, path: i }\nsplit: { calibration: 4 }\n';
+  const images = 'data: { kind: image-folder, path: i }\nsplit: { calibration: 4 }\npreprocess: 0..255\n';
 
   it('is the same as long as nothing changes', async () => {
     expect(await print(images)).toMatch(/^[0-9a-f]{64}$/);
@@ -45,7 +45,8 @@ describe('fingerprint of samples', () => {
   });
 
   it('changes with a file of a sample, and with no other', async () => {
-    const text = 'data: { kind: image-folder, path: i, shuffle: false }\nsplit: { calibration: 4 }\n';
+    const text =
+      'data: { kind: image-folder, path: i, shuffle: false }\nsplit: { calibration: 4 }\npreprocess: 0..255\n';
     const before = await print(text, { limit: 6 });
     const chosen = await openData(parseDataConfig(text, `${folder.path}/d.yaml`), [image]);
     const ids: string[] = [];

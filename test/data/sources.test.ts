@@ -17,7 +17,11 @@ describe('Parquet', () => {
 
   it('decodes image columns over row groups, in the order of the files', async () => {
     const inputs = [floatInput('x', 'N', 3, 2, 2)];
-    const { validation } = await openData(config('data: { kind: parquet, path: p }'), inputs, { part: 'validation' });
+    const { validation } = await openData(
+      config('data: { kind: parquet, path: p }\ntransforms: { scale: 1 }'),
+      inputs,
+      { part: 'validation' },
+    );
     expect(validation.info).toMatchObject({ kind: 'parquet', samples: 5, labelled: true });
     const samples = await samplesOf(validation);
     expect(samples.map(({ target }) => target!.label![0])).toEqual([0, 1, 0, 1, 2]);
@@ -41,7 +45,7 @@ describe('Parquet', () => {
     expect(await failure(() => openData(config('data: { kind: parquet, path: bad.parquet }'), inputs))).toMatch(/bad\.parquet is not a Parquet file/); // prettier-ignore
     const text = 'data: { kind: parquet, path: numbers.parquet, labels: yy }';
     expect(await failure(() => openData(config(text), inputs))).toMatch(/d\.yaml:1:\d+ there is no column "yy" \(did you mean "y"\?\); there are x, n, y/); // prettier-ignore
-    const classes = 'data: { kind: parquet, path: p }';
+    const classes = 'data: { kind: parquet, path: p }\ntransforms: { scale: 1 }';
     const { validation } = await openData(config(classes), [floatInput('x', 'N', 3, 2, 2)], { part: 'validation', classes: 2 }); // prettier-ignore
     expect(await failure(() => samplesOf(validation))).toMatch(/images\.parquet, row 4 label 2 is out of range/);
   });

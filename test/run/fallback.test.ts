@@ -30,6 +30,7 @@ async function search(
 ) {
   let clock = 0;
   const tried: Raised[] = [];
+  const told: [number, string][] = [];
   const drop = (raised: Raised): number => {
     const left = (layer: string): number => {
       const to = raised[layer]?.bits_weights;
@@ -60,10 +61,10 @@ async function search(
         return drop(raised);
       },
       seconds: () => clock,
-      progress: () => undefined,
+      progress: (done, text) => told.push([done, text]),
     },
   );
-  return { ...found, tried, names: Object.keys(found.raised).sort() };
+  return { ...found, tried, told, names: Object.keys(found.raised).sort() };
 }
 
 describe('fallBack', () => {
@@ -111,6 +112,35 @@ describe('fallBack', () => {
     expect(hopeless.passed).toBe(false);
     expect(hopeless.names).toEqual(['a', 'b', 'c', 'd', 'e', 'f']);
     expect(hopeless.notes[0]).toContain('does not hold either');
+  });
+
+  it('raises nothing where the gate holds already', async () => {
+    // All layers lose 6.4 points together.
+    const { tried, raised, passed, notes, told } = await search(6.5, 8);
+    expect([tried, raised, passed, notes, told]).toEqual([[], {}, true, [], []]);
+    expect((await search(6.3, 8)).tried.length).toBeGreaterThan(0);
+  });
+
+  it('tells of each damage and each trial, and how far it is', async () => {
+    const { told, tried, why, notes } = await search(1, 8, { readers: ['c'], culprit: 'c' });
+    const texts = told.map(([, text]) => text);
+    expect(texts.filter((text) => text.includes('damage of'))).toEqual(
+      ['a', 'b', 'what enters c', 'c', 'd', 'e', 'f'].map((what) => `fallback: damage of ${what}`),
+    );
+    expect(texts.slice(7)).toHaveLength(tried.length);
+    for (const text of texts.slice(7)) expect(text).toMatch(/^fallback: \d of 7 layers and values raised$/);
+    const shares = told.map(([done]) => done);
+    expect(shares.every((done) => done >= 0 && done < 1)).toBe(true);
+    // Within the damages and within the trials it only rises.
+    for (const part of [shares.slice(0, 7), shares.slice(7)]) expect(part).toEqual([...part].sort((a, b) => a - b));
+    expect(why).toMatch(/^\d of 6 layers raised: top1 drop /);
+    expect(notes[0]).toMatch(/, after 7 damages and \d trials$/);
+    expect((await search(1, 8)).told.at(-1)?.[1]).toMatch(/of 6 layers raised$/);
+  });
+
+  it('tries the four of most damage first', async () => {
+    const { tried } = await search(0.5, 8);
+    expect(Object.keys(tried[0]!)).toEqual(['b', 'd', 'f', 'c']);
   });
 
   it('writes overrides that a schedule reads back as the same', async () => {

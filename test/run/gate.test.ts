@@ -1,5 +1,6 @@
 import type { MetricResult } from '../../src/metrics/metric.ts';
 import { judge } from '../../src/run/gate.ts';
+import type { Limit } from '../../src/schedule/types.ts';
 
 const top1: MetricResult = {
   name: 'top1',
@@ -61,5 +62,66 @@ describe('judge', () => {
   it('fails a value that is no number, and refuses a metric that was not measured', () => {
     expect(judge(gate, [{ ...top1, value: NaN, drop: NaN }]).passed).toBe(false);
     expect(() => judge({ ...gate, metric: 'map' }, [top1])).toThrow('the gate asks for "map", which was not measured');
+  });
+
+  const [sqnr, mse] = [
+    { ...top1, name: 'sqnr', unit: 'dB' } as const,
+    { ...top1, name: 'mse', unit: '', reference: 0 } as const,
+  ];
+  const drop = { ...gate, maxDrop: 1 };
+  // [what, limit, result, whether it holds, by how much not].
+  it.each<[string, Limit, MetricResult, boolean, number]>([
+    ['a drop of as much as is allowed', { ...gate, maxDrop: 2 }, top1, true, 0],
+    ['a value of the least', { metric: 'top1', min: 90 }, top1, true, 0],
+    ['a value of the most', { metric: 'top1', max: 90 }, top1, true, 0],
+    ['a value above the least', { metric: 'top1', min: 80 }, top1, true, -10],
+    ['a gain', drop, { ...top1, value: 95, drop: -3 }, true, -4],
+    // ∞ − ∞ is no number, but what is asked.
+    ['infinity where infinity is asked', { metric: 'sqnr', min: Infinity }, { ...sqnr, value: Infinity }, true, 0],
+    ['minus infinity', { metric: 'sqnr', min: 0 }, { ...sqnr, value: -Infinity }, false, Infinity],
+    ['an infinite drop', { ...drop, metric: 'sqnr' }, { ...sqnr, drop: Infinity }, false, Infinity],
+    ['a value that is no number beside a drop that is', drop, { ...top1, value: NaN, drop: 0 }, false, Infinity],
+    ['a drop that is no number beside a value that is', drop, { ...top1, drop: NaN }, false, Infinity],
+    [
+      'a share of a negative reference',
+      { ...drop, relative: true, maxDrop: 0.5 },
+      { ...top1, reference: -8 },
+      true,
+      -0.25,
+    ],
+  ])('%s', (_, limit, result, passed, excess) => {
+    expect(judge(limit, [result])).toMatchObject({ passed, excess });
+  });
+
+  it.each<[Limit, MetricResult, string]>([
+    [{ metric: 'sqnr', min: 0 }, { ...sqnr, value: -Infinity }, 'sqnr -∞ dB < 0.00 dB'],
+    [{ metric: 'sqnr', max: 0 }, { ...sqnr, value: Infinity }, 'sqnr ∞ dB > 0.00 dB'],
+    // From 0.1 on two decimals tell enough.
+    [{ metric: 'mse', max: 0.1 }, { ...mse, value: 0.0999 }, 'mse 0.0999 ≤ 0.10'],
+    [{ metric: 'mse', max: 0.2 }, { ...mse, value: 123.456 }, 'mse 123.46 > 0.20'],
+    [{ metric: 'mse', max: 0.2 }, { ...mse, value: NaN }, 'mse is not a number'],
+    [drop, { ...top1, value: NaN, drop: NaN }, 'top1 drop is not a number'],
+  ])('writes numbers that can be read: %j', (limit, result, why) => {
+    expect(judge(limit, [result]).why).toBe(why);
+  });
+
+  it('is in no doubt where the limit is the end of the interval, or where there is none', () => {
+    expect(judge({ ...gate, maxDrop: 2.75 }, [{ ...top1, dropInterval: 0.75 }]).why).not.toContain('interval');
+    expect(judge({ ...gate, maxDrop: 2.75 }, [{ ...top1, dropInterval: 0.76 }]).why).toContain('interval');
+    const { dropInterval: _, ...none } = top1;
+    expect(judge({ ...gate, maxDrop: 2 }, [none]).why).toBe('top1 drop 2.00 points ≤ 2.00 points');
+  });
+
+  it('names what was measured where the metric was not', () => {
+    const refused = (metrics: MetricResult[]): unknown => {
+      try {
+        return judge({ ...gate, metric: 'map' }, metrics);
+      } catch (error) {
+        return error;
+      }
+    };
+    const hint = (what: string): unknown => expect.stringContaining(`measured: ${what};`);
+    expect(refused([top1, sqnr])).toMatchObject({ code: 'schedule', hint: hint('top1, sqnr') });
+    expect(refused([])).toMatchObject({ code: 'schedule', hint: hint('nothing') });
   });
 });

@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openRunFolder } from '../../src/run/output.ts';
@@ -34,7 +34,13 @@ describe('openRunFolder', () => {
   it('refuses a folder in use, and with force takes away only its own files', async () => {
     await writeFile(join(folder, 'mine.txt'), 'keep');
     await writeFile(join(folder, 'report.json'), 'old');
-    await expect(openRunFolder(folder, false)).rejects.toThrow('exists and is not empty');
+    const inUse = {
+      code: 'usage',
+      at: folder,
+      message: expect.stringMatching(/exists and is not empty/) as unknown,
+      hint: expect.stringMatching(/--force/) as unknown,
+    };
+    await expect(openRunFolder(folder, false)).rejects.toMatchObject(inUse);
     expect(await readFile(join(folder, 'report.json'), 'utf8')).toBe('old');
     await openRunFolder(folder, true);
     expect(await readdir(folder)).toEqual(['mine.txt']);
@@ -58,10 +64,21 @@ describe('openRunFolder', () => {
     await writeFile(join(folder, 'other.txt'), '');
     await shared.discard();
     expect(await readdir(folder)).toEqual(['other.txt']);
+    // An empty folder that was there before stays, too.
+    const empty = join(folder, 'empty');
+    await mkdir(empty);
+    await (await openRunFolder(empty, false)).discard();
+    expect((await readdir(folder)).sort()).toEqual(['empty', 'other.txt']);
   });
 
   it('says so where the path is a file', async () => {
     await writeFile(join(folder, 'file'), '');
-    await expect(openRunFolder(join(folder, 'file'), true)).rejects.toThrow('cannot be read');
+    const at = join(folder, 'file');
+    await expect(openRunFolder(at, true)).rejects.toMatchObject({
+      code: 'usage',
+      at,
+      message: expect.stringMatching(/cannot be read/) as unknown,
+      hint: expect.stringMatching(/folder/) as unknown,
+    });
   });
 });

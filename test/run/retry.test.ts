@@ -7,7 +7,9 @@ describe('weaken', () => {
   it('finds a continuous strength to 1/64 of what was asked, from below', async () => {
     await fc.assert(
       fc.asyncProperty(fc.double({ min: 0.02, max: 0.99, noNaN: true }), async (limit) => {
-        const found = await weaken(share, 1, async (o) => o <= limit);
+        let trials = 0;
+        const found = await weaken(share, 1, async (o) => (trials++, o <= limit));
+        expect(trials).toBe(6);
         expect(found).toBeDefined();
         expect(limit - (found as number)).toBeGreaterThanOrEqual(0);
         expect(limit - (found as number)).toBeLessThanOrEqual(1 / 64);

@@ -10,8 +10,6 @@ import { makeTensor } from '../../src/graph/tensor.ts';
 import { sqnr } from '../../src/metrics/sqnr.ts';
 import { passes } from '../../src/passes/index.ts';
 import type { Pass } from '../../src/passes/pass.ts';
-import { levelWarning } from '../../src/run/levels.ts';
-import type { LayerReport } from '../../src/run/report.ts';
 import { run } from '../../src/run/run.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
@@ -145,28 +143,6 @@ it('says first that the file grew', async () => {
   expect(report.warnings).toEqual([
     expect.stringMatching(/^the file grew: it has 1\d\d\.\d % of the float model's bytes$/),
   ]);
-});
-
-describe('levelWarning', () => {
-  const layer = (kernel: LayerReport['kernel'], why = ''): LayerReport => ({
-    ...{ layer: 'l', op: 'Conv', weights: 'int8', activations: 'uint8', sqnr: 20 },
-    ...{ kernel, why },
-  });
-  const text = (disabled: number, all: number, ...layers: LayerReport[]) =>
-    levelWarning({ samples: 8, disabled, all }, layers);
-
-  it('speaks up where the levels differ by more than 1 dB and that matters', async () => {
-    expect(await text(38, 37.2)).toBeUndefined();
-    // Above 50 dB it is the rounding of float.
-    expect(await text(70, 52)).toBeUndefined();
-    expect(await text(Infinity, Infinity)).toBeUndefined();
-    expect(await text(38.2, 9.1)).toBe(
-      'the outputs have an SQNR of 9.1 dB as onnxruntime runs the model, but of 38.2 dB with its graph optimizations off (8 samples): onnxruntime makes another model of it: look at the layers of lowest SQNR',
-    );
-    expect(await text(Infinity, 20)).toContain('20.0 dB as onnxruntime runs the model, but of Infinity');
-    expect(await text(30, NaN)).toContain('of NaN as onnxruntime runs');
-    expect(await text(45, 42, layer('integer', 'runs as MatMulNBits'))).toMatch(/MatMulNBits|VNNI/);
-  });
 });
 
 it('both levels stand in the report', async () => {

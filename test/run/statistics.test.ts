@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -106,13 +107,17 @@ describe('statistics in the run folder', () => {
     expect(await kept()).toHaveLength(2);
   });
 
-  it.each<[string, (text: string) => string]>([
-    ['cut off', (text) => text.slice(0, -40)],
-    ['empty', () => ''],
-    ['another thing', () => '{"format":1,"values":"mine"}'],
-    ['of another run', (text) => text.replace(/"fingerprint":"..../, '"fingerprint":"0000')],
-    ['changed by one digit', (text) => text.replace(/"sum":(-?)\d/, '"sum":$19')],
-  ])('are not believed where the file is %s', async (_, damage) => {
+  it.each<[string, (text: string) => string, string]>([
+    ['cut off', (text) => text.slice(0, -40), 'it is no whole JSON'],
+    ['empty', () => '', 'it is no whole JSON'],
+    ['another thing', () => '{"format":1,"values":"mine"}', 'it has another form'],
+    [
+      'of another run',
+      (text) => text.replace(/"fingerprint":"..../, '"fingerprint":"0000'),
+      'it is of another fingerprint',
+    ],
+    ['changed by one digit', (text) => text.replace(/"sum":(-?)\d/, '"sum":$19'), 'its checksum is wrong'],
+  ])('are not believed where the file is %s', async (_, damage, reason) => {
     const first = await quantized();
     const path = join(folder, 'out', 'statistics', (await kept())[0] as string);
     const text = await readFile(path, 'utf8');
@@ -120,6 +125,7 @@ describe('statistics in the run folder', () => {
     expect(await readFile(path, 'utf8')).not.toBe(text);
     const second = await quantized();
     expect(second.read).toBeGreaterThanOrEqual(24);
+    expect(second.notes[0]).toContain(reason);
     expect(second.notes).toEqual([expect.stringMatching(/^statistics\/.*\.json is not what was kept there \(.*\): collected anew$/)]); // prettier-ignore
     expect(second.bytes.equals(first.bytes)).toBe(true);
     expect(await readFile(path, 'utf8')).toBe(text);
@@ -187,11 +193,43 @@ describe('statisticsStore', () => {
     expect([collected(), notes]).toEqual([1, []]);
   });
 
+  it.each<[string, unknown]>([
+    ['of another value', [['b', [0.1]]]],
+    ['too few', []],
+    ['one value too many', [['a', [0.1]], ['b', [0.1]]]], // prettier-ignore
+    ['a result too many', [['a', [0.1, 0.2]]]],
+    ['a result of another form', [['a', ['0.1']]]],
+  ])('does not believe a file that is whole and has results %s', async (_, values) => {
+    await open().ask();
+    const [file] = await readdir(join(folder, 'statistics'));
+    const path = join(folder, 'statistics', file as string);
+    const head = JSON.parse(await readFile(path, 'utf8')) as object;
+    const sha256 = createHash('sha256').update(JSON.stringify(values)).digest('hex');
+    await writeFile(path, JSON.stringify({ ...head, sha256, values }));
+    const { ask, collected, notes } = open();
+    expect(await ask()).toEqual(results);
+    expect([collected(), notes]).toEqual([1, [expect.stringContaining('it has other values')]]);
+  });
+
   it('goes on where nothing can be written, and says so', async () => {
     await writeFile(join(folder, 'statistics'), 'a file is in the way');
     const { ask, notes } = open();
     expect(await ask()).toEqual(results);
     expect(notes.join('\n')).toContain('the statistics could not be kept: ');
+  });
+
+  it('goes on where something that is no file has the name, and says so', async () => {
+    await open().ask();
+    const [file] = await readdir(join(folder, 'statistics'));
+    const path = join(folder, 'statistics', file as string);
+    await rm(path);
+    await mkdir(path);
+    const { ask, notes } = open();
+    expect(await ask()).toEqual(results);
+    expect(notes).toEqual([
+      expect.stringMatching(/is not what was kept there \(.*EISDIR.*\): collected anew/),
+      expect.stringMatching(/could not be kept: /),
+    ]);
   });
 
   it('discards what this run kept and nothing else', async () => {
@@ -203,21 +241,28 @@ describe('statisticsStore', () => {
     expect(await readdir(join(folder, 'statistics'))).toHaveLength(1);
   });
 
-  it('leaves the newest sixteen files and no halves, and files of others alone', async () => {
-    const at = join(folder, 'statistics');
-    await mkdir(at);
-    const nameOf = (i: number): string => `${i.toString(16).padStart(64, '0')}.json`;
-    for (let i = 0; i < 20; i++) {
-      await writeFile(join(at, nameOf(i)), '');
-      await utimes(join(at, nameOf(i)), 1000 + i, 1000 + i);
-    }
-    await writeFile(join(at, `${nameOf(0)}.part`), 'half');
-    await writeFile(join(at, 'mine.txt'), '');
-    await open().ask();
-    const names = await readdir(at);
-    expect(names.filter((one) => one.endsWith('.json'))).toHaveLength(16);
-    expect(names.filter((one) => one.startsWith('0000'))).toEqual(Array.from({ length: 15 }, (_, i) => nameOf(i + 5)).sort()); // prettier-ignore
-    expect(names).toContain('mine.txt');
-    expect(names.some((one) => one.endsWith('.part'))).toBe(false);
-  });
+  it.each([14, 15, 20])(
+    'of %d files leaves the newest, sixteen in all, and no halves, and files of others',
+    async (count) => {
+      const at = join(folder, 'statistics');
+      await mkdir(at);
+      const nameOf = (i: number): string => `${i.toString(16).padStart(64, '0')}.json`;
+      for (let i = 0; i < count; i++) {
+        await writeFile(join(at, nameOf(i)), '');
+        // The names' order is not that of their ages.
+        const age = (7 * i) % 41;
+        await utimes(join(at, nameOf(i)), 1000 - age, 1000 - age);
+      }
+      const byAge = Array.from({ length: count }, (_, i) => i).sort((a, b) => ((7 * a) % 41) - ((7 * b) % 41));
+      const others = ['mine.json', 'mine.json.part', 'mine.txt', `${nameOf(0)}.bak`];
+      for (const name of others) await writeFile(join(at, name), '');
+      await writeFile(join(at, `${nameOf(0)}.part`), 'half');
+      await open().ask();
+      const names = await readdir(at);
+      expect(names.filter((one) => one.startsWith('0000') && one.endsWith('.json')).sort()).toEqual(byAge.slice(0, 15).map(nameOf).sort()); // prettier-ignore
+      expect(names.filter((one) => /^[0-9a-f]{64}\.json$/.test(one))).toHaveLength(Math.min(16, count + 1));
+      expect(names).toEqual(expect.arrayContaining(others));
+      expect(names.filter((one) => one.endsWith('.part'))).toEqual(['mine.json.part']);
+    },
+  );
 });

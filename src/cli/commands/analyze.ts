@@ -1,12 +1,10 @@
 import { analyzeSqnr } from '../../analyze/sqnr/analyze.ts';
-import { openData } from '../../data/open.ts';
-import { modelInputs } from '../../graph/query.ts';
 import { sqnrAllocator } from '../../passes/allocate/sqnr.ts';
 import type { PassContext } from '../../passes/pass.ts';
 import { analysisText, proposalYaml, type AnalysisReport } from '../../report/analysis.ts';
 import { openInstruments } from '../../run/context.ts';
 import type { Call } from '../call.ts';
-import { dataOptions, type DataOptions } from '../data_options.ts';
+import { openModelData, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
 import { openModel } from '../load.ts';
@@ -25,7 +23,7 @@ const defaultSamples = 128;
 export async function analyze(path: string, options: AnalyzeCommandOptions, call: Call): Promise<number> {
   const model = await openModel(path);
   const samples = options.samples ?? defaultSamples;
-  const data = await openData(options.data, modelInputs(model), dataOptions({ ...options, samples }, model));
+  const data = await openModelData(model, { ...options, samples }, call);
   const progress = await progressFor(call.io, call.quiet);
   const report = await interruptible(call.io, async (signal): Promise<AnalysisReport> => {
     progress.show({ kind: 'phase', text: `analyzing ${path}` });

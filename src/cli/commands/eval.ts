@@ -4,7 +4,6 @@ import { slowRemark } from '../../analyze/speed.ts';
 import { zeroShare } from '../../analyze/zero_share.ts';
 import { batches } from '../../data/batch.ts';
 import { fixedBatch } from '../../data/layout.ts';
-import { openData } from '../../data/open.ts';
 import type { Batch, Dataset } from '../../data/types.ts';
 import { modelBytes } from '../../graph/file.ts';
 import type { Model } from '../../graph/model.ts';
@@ -15,7 +14,7 @@ import { evalText, type Alone, type EvalReport } from '../../report/eval.ts';
 import { measure } from '../../runtime/measure.ts';
 import { latency, type Latency } from '../../runtime/time.ts';
 import type { Call } from '../call.ts';
-import { dataOptions, type DataOptions } from '../data_options.ts';
+import { openModelData, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
 import { openModel } from '../load.ts';
@@ -31,7 +30,7 @@ export interface EvalOptions extends DataOptions {
 export async function evaluate(path: string, options: EvalOptions, call: Call): Promise<number> {
   const model = await openModel(path);
   const reference = options.reference === undefined ? undefined : await openModel(options.reference);
-  const data = await openData(options.data, modelInputs(model), dataOptions(options, model, 'validation'));
+  const data = await openModelData(model, options, call, 'validation');
   const wanted = await openMetrics(data, model.graph.output.map(describeValue));
   // Against itself every such metric would be perfect, and say nothing.
   const metrics = reference ? wanted : wanted.filter((metric) => metric.needs !== 'reference');

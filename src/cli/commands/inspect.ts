@@ -10,12 +10,14 @@ import { toNumber } from '../../graph/proto.ts';
 import { describeValue, modelInputs } from '../../graph/query.ts';
 import { inspectText, type InspectReport } from '../../report/inspect.ts';
 import { inferShapes } from '../../runtime/shapes.ts';
+import { given } from '../../util/must.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
+import { preprocessing, type PreprocessingOptions } from '../data_options.ts';
 import { openModel } from '../load.ts';
 
-export interface InspectOptions {
+export interface InspectOptions extends PreprocessingOptions {
   readonly data?: string;
   readonly dataRoot?: string;
 }
@@ -61,7 +63,11 @@ async function oneSample(model: Model, options: InspectOptions): Promise<Batch> 
   const dims = Object.fromEntries(freeAxes(model).map((axis) => [axis, guessedAxis]));
   const made = (): DataConfig => parseDataConfig(JSON.stringify({ data: { kind: 'random', dims } }), 'random');
   const source = options.data ?? made();
-  const data = await openData(source, inputs, { root: options.dataRoot, part: 'validation' });
+  const data = await openData(source, inputs, {
+    ...{ root: options.dataRoot, part: 'validation', ...preprocessing(options) },
+    // Only shapes are looked at: the values of the input are all the same here.
+    decide: ({ recipes: [plainest] }) => Promise.resolve({ recipe: given(plainest, 'a recipe').name, notes: [] }),
+  });
   for await (const batch of batches(data.validation, { batchSize: 1, fixedBatch: fixedBatch(inputs), limit: 1 }))
     return batch;
   throw new QtoolError('data', 'there is no sample to run the model on', {

@@ -1,5 +1,4 @@
-import { openData } from '../../data/open.ts';
-import { describeValue, modelInputs } from '../../graph/query.ts';
+import { describeValue } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import { htmlReport } from '../../report/html.ts';
 import { planObject, planText } from '../../report/plan.ts';
@@ -10,7 +9,7 @@ import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
 import { loadSchedule, openModel } from '../load.ts';
-import { dataOptions, type DataOptions } from '../data_options.ts';
+import { openModelData, type DataOptions } from '../data_options.ts';
 import { progressFor } from '../progress.ts';
 import { findSchedule, readSchedule } from '../schedule_file.ts';
 import { findTarget } from '../target_file.ts';
@@ -43,7 +42,7 @@ export async function quantize(
   const file = await findSchedule(options.schedule);
   const target = await findTarget(options.target);
   const model = await openModel(path);
-  const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
+  const data = await openModelData(model, options, call);
   // What a gate asks for is measured, whether the data's config names it or not.
   const { stages } = await loadSchedule(file);
   const asked = stages.flatMap(({ gate, fallback }) => [gate, fallback]).flatMap((limit) => limit?.metric ?? []);

@@ -1,7 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { openData } from '../../data/open.ts';
-import { describeValue, modelInputs } from '../../graph/query.ts';
+import { describeValue } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import { passes } from '../../passes/index.ts';
 import type { Pass } from '../../passes/pass.ts';
@@ -12,7 +11,7 @@ import { QtoolError } from '../../util/error.ts';
 import { jsonText } from '../../util/json.ts';
 import { didYouMean } from '../../util/suggest.ts';
 import type { Call } from '../call.ts';
-import { dataOptions, type DataOptions } from '../data_options.ts';
+import { openModelData, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
 import { openModel } from '../load.ts';
@@ -40,7 +39,7 @@ export async function sensitivityCommand(
   const target = options.budget === undefined ? undefined : targetOf(options.budget, pass);
   if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
   const model = await openModel(path);
-  const data = await openData(options.data, modelInputs(model), dataOptions(options, model));
+  const data = await openModelData(model, options, call);
   const all = await openMetrics(data, model.graph.output.map(describeValue));
   const metric = options.metric === undefined ? all[0] : all.find(({ name }) => name === options.metric);
   if (!metric)

@@ -4,7 +4,7 @@ import type { Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
-import { captured, consumers, initializers, isOp, layerName, subgraphs } from '../../graph/query.ts';
+import { consumers, initializers, isOp, layerName } from '../../graph/query.ts';
 import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import type { QuantParams } from '../../numerics/format.ts';
 import { minMaxParams, quantize } from '../../numerics/quantize.ts';
@@ -36,18 +36,16 @@ export function embeddings(
 ): { readonly sites: readonly Embedding[]; readonly skipped: readonly Note[] } {
   const tensors = initializers(model.graph);
   const readers = consumers(model.graph);
-  const inner = new Set(model.graph.node.flatMap((node) => subgraphs(node).flatMap((body) => [...captured(body)])));
   const codedNodes = new Set(coded.map(({ node }) => node));
   const outputs = new Set(model.graph.output.map(({ name }) => name));
-  const isLookup = (node: NodeProto, name: string): boolean =>
-    isOp(node, 'Gather') && node.input[0] === name && node.input[1] !== name && intAttribute(node, 'axis', 0) === 0;
+  const isLookup = (node: NodeProto): boolean => isOp(node, 'Gather') && intAttribute(node, 'axis', 0) === 0;
   const unfit = (node: NodeProto, table: TensorProto): string | undefined => {
     const { name } = table;
-    const other = (readers.get(name) ?? []).find((reader) => !isLookup(reader, name) && !codedNodes.has(reader));
-    if (!isLookup(node, name)) return 'looks up along another axis than rows';
+    const other = (readers.get(name) ?? []).find((reader) => !isLookup(reader) && !codedNodes.has(reader));
+    if (!isLookup(node)) return 'looks up along another axis than rows';
     if (typeOf(table) !== 'float32') return `its table is ${typeOf(table)}, not float32`;
     if (other) return `its table is read by "${layerName(other)}" too, which takes it in float`;
-    if (outputs.has(name) || inner.has(name)) return 'its table is read elsewhere too, in float';
+    if (outputs.has(name)) return 'its table is an output of the model too, in float';
     const elements = elementCount(dimsOf(table));
     return elements < fewest ? `its table has ${elements} elements only` : wanted(node);
   };

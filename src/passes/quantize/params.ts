@@ -88,7 +88,20 @@ export function weightParams(
   const params = formatParams(weight.tensor, wanted, perChannel ? scaleAxis(weight) : undefined, scales);
   if (biases.length === 0) return params;
   const zero = zeroChannels(floatData(weight.tensor), weight.dims, params.granularity);
-  return { ...params, scale: biases.reduce((scale, use) => scalesForBias(scale, zero, use), params.scale) };
+  const finest = params.scale.reduce((low, s, c) => (zero[c] ? low : Math.min(low, s)), Infinity);
+  const uses = biases.map(({ bias, inputScale }) => ({ values: floatData(bias), inputScale }));
+  const scale = params.scale.map((own, c) => {
+    const s = zero[c] ? (Number.isFinite(finest) ? finest : 1 / 128) : own;
+    const least = uses.map(({ values, inputScale }) => {
+      const held = params.scale.length === 1 ? values : values.subarray(c, c + 1);
+      return leastWeightScale(
+        held.reduce((most, b) => Math.max(most, Math.abs(b)), 0),
+        inputScale,
+      );
+    });
+    return Math.max(s, ...least);
+  });
+  return { ...params, scale };
 }
 
 /** Axis of the scales: that of the output channels, but none for batches of matrices, whose kernel takes one scale for all. */
@@ -133,17 +146,6 @@ function zeroChannels(data: Float32Array, dims: readonly number[], granularity: 
   const zero = new Array<boolean>(channels).fill(true);
   for (let i = 0; i < data.length; i++) if (data[i] !== 0) zero[Math.floor(i / inner) % channels] = false;
   return zero;
-}
-
-function scalesForBias(scale: Float32Array, zero: readonly boolean[], { bias, inputScale }: BiasUse): Float32Array {
-  const values = floatData(bias);
-  const finest = scale.reduce((low, s, c) => (zero[c] ? low : Math.min(low, s)), Infinity);
-  return scale.map((own, c) => {
-    const s = zero[c] ? (Number.isFinite(finest) ? finest : 1 / 128) : own;
-    const largest =
-      scale.length === 1 ? values.reduce((m, b) => Math.max(m, Math.abs(b)), 0) : Math.abs(values[c] ?? 0);
-    return Math.max(s, leastWeightScale(largest, inputScale));
-  });
 }
 
 /** `int8 per channel (16 scales)`, `uint8 0 … 5.12`: for the report. */

@@ -2,11 +2,11 @@ import { floatAttribute } from '../../graph/attribute.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
-import { consumers, initializers, isOp, layerName, producers, reads } from '../../graph/query.ts';
+import { consumers, initializers, isOp, layerName, producers } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { dimsOf, elementCount, tensorNumbers, typeOf } from '../../graph/tensor.ts';
 import { isMove, opOf, productOf, type Role } from '../../graph/ops.ts';
-import { given, must } from '../../util/must.ts';
+import { given } from '../../util/must.ts';
 import type { Note } from '../pass.ts';
 
 /** A value that gets QuantizeLinear and DequantizeLinear. */
@@ -50,35 +50,30 @@ export function quantizedRegion(model: Model, shapes: Shapes, wanted: (node: Nod
     const known = typeof role === 'string' ? undefined : role;
     const reason = known ? (wanted(node) ?? unfit(node, known, constant, shapes)) : stopReason(node, constant, shapes);
     if (known && reason === undefined) roles.set(node, known);
-    else if (reason && isLayer(node, known, constant)) skipped.push({ layer: layerName(node), text: reason });
+    // What is no layer and has a role stops without a word: a Clip of computed bounds.
+    else if (reason && (!known || known.kind === 'kernel')) skipped.push({ layer: layerName(node), text: reason });
   }
-  const data = (node: NodeProto): string[] => dataInputs(node, roles.get(node)).filter((name) => !constant.has(name));
   /** A Relu or Clip goes away where it is the only reader of what stands before it. */
   const absorbedBy = (node: NodeProto): NodeProto | undefined => {
     const before = node.input[0] ?? '';
     const maker = made.get(before);
-    const role = maker && roles.get(maker);
+    const from = maker && roles.get(maker)?.kind;
     const alone = readers.get(before)?.length === 1 && !outputs.has(before);
-    const absorbs = role && role.kind !== 'clamp' && role.kind !== 'same';
+    const absorbs = from === 'kernel' || from === 'own';
     return roles.get(node)?.kind === 'clamp' && absorbs && alone ? maker : undefined;
   };
 
   const reached = new Set<string>();
   for (const node of graph.node) {
     const role = roles.get(node);
-    if (!role) continue;
-    const inputs = data(node);
-    const carries =
-      role.kind === 'same' || role.kind === 'clamp'
-        ? inputs.every((v) => reached.has(v))
-        : inputs.some((v) => reached.has(v));
-    if (role.kind === 'kernel' || (inputs.length > 0 && carries)) node.output.forEach((v) => reached.add(v));
+    if (role && (role.kind === 'kernel' || dataInputs(node, role).some((v) => reached.has(v))))
+      node.output.forEach((v) => reached.add(v));
   }
   const demanded = new Set<string>();
   for (const node of [...graph.node].reverse()) {
     const role = roles.get(node);
-    const leads = role?.kind === 'kernel' || (role && node.output.some((v) => reached.has(v) && demanded.has(v)));
-    if (leads) data(node).forEach((v) => demanded.add(v));
+    if (role && (role.kind === 'kernel' || node.output.some((v) => demanded.has(v))))
+      dataInputs(node, role).forEach((v) => demanded.add(v));
   }
 
   const nodes = new Map<NodeProto, Role>();
@@ -98,10 +93,8 @@ export function quantizedRegion(model: Model, shapes: Shapes, wanted: (node: Nod
   // Before an absorbed Relu or Clip no value is quantized; after it, if the kernel before needs its output quantized.
   for (const node of nodes.keys()) {
     const absorbing = absorbedBy(node);
-    if (!absorbing || !nodes.has(absorbing)) continue;
-    const maker = must(roles, absorbing, 'the role of a node');
-    const [before, after] = [node.input[0] ?? '', node.output[0] ?? ''];
-    if (quantized.delete(before) || (maker.kind === 'kernel' && maker.needsOutput)) quantized.add(after);
+    const [before = '', after = ''] = [node.input[0], node.output[0]];
+    if (absorbing && nodes.has(absorbing) && quantized.delete(before)) quantized.add(after);
   }
   const values = new Map<string, ValuePlan>();
   for (const node of [undefined, ...graph.node])
@@ -146,16 +139,9 @@ export function kernelLayers(region: Region, layers: readonly Layer[]): Layer[] 
   });
 }
 
-function dataInputs(node: NodeProto, role: Role | undefined): string[] {
-  if (!role) return [];
+function dataInputs(node: NodeProto, role: Role): string[] {
   const indices = role.kind === 'kernel' || role.kind === 'clamp' ? [0] : role.inputs;
-  return indices.map((i) => node.input[i] ?? '').filter((name) => name !== '');
-}
-
-/** Whether the report lists the node among the layers: it has weights, or an integer kernel would exist for it. */
-function isLayer(node: NodeProto, role: Role | undefined, constant: ReadonlyMap<string, TensorProto>): boolean {
-  if (role) return role.kind === 'kernel';
-  return [...reads(node)].some((name) => (constant.get(name)?.dims.length ?? 0) >= 2);
+  return indices.map((i) => node.input[i] ?? '');
 }
 
 const isFloat = (name: string, shapes: Shapes): boolean => (shapes.get(name)?.type ?? 'float32') === 'float32';
@@ -191,7 +177,7 @@ function unfit(
   const quirk = product.quirk(node);
   if (quirk !== undefined) return quirk;
   const axis = product.axes(node, role.weight, weight.dims.length)?.out.at(-1) ?? 0;
-  const biasTensor = bias === '' ? undefined : constant.get(bias);
+  const biasTensor = constant.get(bias);
   if (biasTensor && dimsOf(biasTensor).join() !== String(dimsOf(weight)[axis]))
     return 'its bias is not one number an output';
   return undefined;

@@ -18,6 +18,7 @@ import { calibrate, calibration } from './calibrate.ts';
 import { distillerQuantizer } from './distiller.ts';
 import { embeddings, quantizeEmbedding, type Embedding, type Stores } from './embedding.ts';
 import { storageOpset } from './folded.ts';
+import { beforeRelu } from './gemm_relu.ts';
 import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, type LayerFormats } from './formats.ts';
 import {
   activationFormats,
@@ -111,8 +112,8 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
       formatOf(node).weights !== undefined &&
       formatOf(node).activations === undefined,
   );
-  const scales = o.weight_scales;
-  const plan = { stored, params, alone, formatOf, scales };
+  const relus = beforeRelu(twin, shapes);
+  const plan = { stored, params, alone, relus, formatOf, scales: o.weight_scales };
   const { model: quantized, changed } = insert(twin, region, tables.sites, plan);
   const only = new Set(alone.map(({ name }) => name));
   return {
@@ -185,6 +186,8 @@ interface Plan {
   readonly params: ReadonlyMap<string, QuantParams>;
   /** Layers of which the weights alone are to be held in fewer bits. */
   readonly alone: readonly Layer[];
+  /** Those that onnxruntime would dequantize at every run. */
+  readonly relus: ReadonlySet<NodeProto>;
   readonly formatOf: (node: NodeProto) => LayerFormats;
   readonly scales: WeightScales;
 }
@@ -193,7 +196,7 @@ function insert(
   twin: Model,
   region: Region,
   tables: readonly Embedding[],
-  { stored, params, alone, formatOf, scales }: Plan,
+  { stored, params, alone, relus, formatOf, scales }: Plan,
 ): { model: Model; changed: Note[] } {
   const tensors = initializers(twin.graph);
   const outputs = new Set(twin.graph.output.map((o) => o.name));
@@ -249,7 +252,10 @@ function insert(
     };
     for (const table of tables) changed.push(quantizeEmbedding(draft, table, stores, codesOf));
     const folded = new Map<string, readonly string[]>();
-    for (const layer of alone) changed.push(storeAlone(draft, layer, formatOf(layer.node), scales, folded));
+    for (const layer of alone) {
+      const relu = relus.has(layer.node);
+      changed.push(storeAlone(draft, layer, formatOf(layer.node), { scales, relu }, folded));
+    }
   });
   return { model, changed };
 }
@@ -278,7 +284,7 @@ function storeAlone(
   draft: Draft,
   layer: Layer,
   { weights, perChannel }: LayerFormats,
-  scales: WeightScales,
+  { scales, relu }: { readonly scales: WeightScales; readonly relu: boolean },
   stored: Map<string, readonly string[]>,
 ): Note {
   const format = affineFormat(given(weights, 'the format of weights'));
@@ -298,7 +304,7 @@ function storeAlone(
     draft,
     layer,
     codes,
-    { storage: 'standard', bits: format.bits, block: null, accuracy: 0, relu: false },
+    { storage: 'standard', bits: format.bits, block: null, accuracy: 0, relu },
     stored,
   );
   return { layer: layer.name, text: `weights ${describeParams(params)}, activations float; ${runs}` };

@@ -24,7 +24,7 @@ export interface StoreOptions {
   readonly bits: number;
   readonly block: number | null;
   readonly accuracy: number;
-  /** onnxruntime joins the layer with a Relu (`beforeRelu`). */
+  /** onnxruntime would dequantize the layer at every run (`beforeRelu`). */
   readonly relu: boolean;
 }
 
@@ -71,7 +71,7 @@ const floatZeros = ({ zeros }: WeightCodes): string | undefined => zeros && 'its
 
 /** Why a matrix cannot go behind DequantizeLinear; undefined where it can. */
 function unfitForMatMul(rows: number, found: WeightCodes, bits: number, relu: boolean): string | undefined {
-  if (relu) return 'onnxruntime joins it with its Relu and would dequantize it at every run';
+  if (relu) return 'before a Relu onnxruntime would dequantize it at every run';
   if (bits > 8) return 'onnxruntime would decode 16 bits at every run';
   // Seen in 1.30: the rest of a row of four is read from the wrong place, and outputs are wrong without a word.
   if (bits <= 2 && rows % 4 !== 0)

@@ -109,4 +109,65 @@ describe("Distiller's arguments of PostTrainLinearQuantizer", () => {
     ).toEqual([]);
     expect(read('bits_weights: 4').options).toMatchObject({ per_channel: true });
   });
+
+  it.each<[string, object]>([
+    ['mode: ASYMMETRIC_UNSIGNED', { weights_symmetric: false }],
+    ['mode: ASYMMETRIC_SIGNED', { weights_symmetric: false }],
+    ['mode: SYMMETRIC_RESTRICTED', { weights_symmetric: true }],
+    ['mode: { activations: ASYMMETRIC_UNSIGNED }', { weights_symmetric: true }],
+    ['clip_acts: { activations: GAUSS }', { calibration: { method: 'aciq_gauss' } }],
+    ['clip_acts: {}', { calibration: { method: 'minmax' } }],
+    ['clip_acts: None', { calibration: { method: 'minmax' } }],
+    ['per_channel_wts: True', { per_channel: true }],
+    ['fp16: False\noverrides: { fc: { per_channel_wts: True } }', { overrides: { fc: { per_channel: true } } }],
+  ])('%j mean %j', (lines, options) => {
+    expect(read(lines).options).toMatchObject(options);
+  });
+
+  it('give deviations to the method that has some only', () => {
+    const stds = (lines: string): unknown => (read(lines).options as { calibration: { n_stds?: number } }).calibration.n_stds; // prettier-ignore
+    expect(stds('clip_acts: AVG\nclip_n_stds: 3')).toBeUndefined();
+    expect(stds('clip_acts: N_STD\nclip_n_stds: null')).toBeUndefined();
+    expect(stds('clip_acts: N_STD')).toBeUndefined();
+    expect(stds('clip_acts: N_STD\nclip_n_stds: 3')).toBe(3);
+  });
+
+  it.each([
+    ...['bits_bias: 32', 'bits_accum: 32', 'clip_half_range: True', 'fp16: True', "fpq_module: '16'", 'save_fp_weights: True'], // prettier-ignore
+    ...['also_clip_weights: True', 'scale_approx_mult_bits: 8', 'inputs_quant_auto_fallback: True'],
+    ...['inputs_quant_auto_fallback: False', 'model_activation_stats: a.yaml', 'mode: { activations: SYMMETRIC }'],
+    ...['mode: { activations: SYMMETRIC_RESTRICTED }'],
+  ])('%s changes nothing and is told once', (line) => {
+    const { notes } = read(line);
+    expect(notes).toEqual([expect.stringContaining(`quantizers.q.${line.split(':')[0]}: `)]);
+    expect(notes[0]!.split(': ')[1]).not.toBe('');
+  });
+
+  it.each([
+    'bits_bias: null',
+    'fpq_module: null',
+    'fp16: False',
+    'model_activation_stats: null',
+    'mode: ASYMMETRIC_UNSIGNED',
+    'mode: { weights: SYMMETRIC }',
+    'fp16: False\noverrides: null',
+  ])('%j is told by no note', (line) => {
+    // prettier-ignore
+    expect(read(line).notes).toEqual([]);
+  });
+
+  it.each([
+    'clip_acts: AVG',
+    'clip_n_stds: 2',
+    'mode: SYMMETRIC',
+    'output_bits: 8',
+    'fake: False',
+    'fake: True',
+    'input_overrides: { 0: {} }',
+  ])('%s of one layer changes nothing and is told', (line) => {
+    // prettier-ignore
+    expect(read(`overrides: { fc: { ${line} } }`).notes).toEqual([
+      expect.stringContaining(`quantizers.q.overrides.fc.${line.split(':')[0]}: `),
+    ]);
+  });
 });

@@ -125,4 +125,43 @@ describe('quantize/float16', () => {
     expect(skipped.map((s) => s.layer)).toEqual(['conv1', 'conv2', 'dw']);
     expect(changed.map((c) => c.layer)).toEqual(['fc']);
   });
+
+  it('takes constants of 16 elements on, and says nothing of a loss where there is none', async () => {
+    const model = makeModel({
+      opset: 13,
+      inputs: [makeValue('x', 'float32', [8, 3, 8, 8])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('b15', [3, 1, 5], 1), weight('b16', [2, 1, 1, 1, 8], 2), makeTensor('ids', 'int64', [16], new BigInt64Array(16))], // prettier-ignore
+      nodes: [
+        makeNode('ReduceMax', ['x'], ['m'], { axes: [3], keepdims: 1 }),
+        makeNode('ReduceMax', ['m'], ['n'], { axes: [2], keepdims: 1 }),
+        makeNode('Add', ['n', 'b15'], ['s']),
+        makeNode('ReduceMax', ['s'], ['t'], { axes: [3], keepdims: 1 }),
+        makeNode('Gather', ['t', 'ids'], ['g'], { axis: 0 }),
+        makeNode('Mul', ['g', 'b16'], ['y'], {}, { name: 'last' }),
+      ],
+    });
+    const { changed, skipped } = await halved(model);
+    expect(changed).toEqual([{ layer: 'last', text: 'b16: float16; float weights at load time' }]);
+    expect(skipped).toEqual([]);
+    expect((await halved(model, { min_elements: 15 })).changed).toHaveLength(2);
+    expect((await halved(model, { min_elements: 17 })).changed).toHaveLength(0);
+  });
+
+  it('leaves what any of its layers is to have in float, and tells what was prepared', async () => {
+    const model = makeModel({
+      opset: 9,
+      inputs: [makeValue('x', 'float32', [8, 3, 8, 8])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [8, 8], 1)],
+      nodes: [
+        makeNode('MatMul', ['x', 'w'], ['a'], {}, { name: 'one' }),
+        makeNode('Clip', ['a'], ['b'], { min: { float: 0 } }, { name: 'bound' }),
+        makeNode('MatMul', ['b', 'w'], ['y'], {}, { name: 'two' }),
+      ],
+    });
+    const { skipped, notes } = await halved(model, { overrides: { two: { bits_weights: 'float' } } });
+    expect(skipped).toEqual([{ layer: 'one', text: 'w: left in float by the schedule' }]);
+    expect(notes?.join('\n')).toMatch(/^bound: ./m);
+  });
 });

@@ -86,6 +86,27 @@ describe('quantize/static', () => {
     expect(await alone('mse')).toBeGreaterThan((await alone('minmax')) + 0.5);
   });
 
+  it('decodes weights alone before a Relu at load', async () => {
+    const model = makeModel({
+      opset: 13,
+      inputs: [makeValue('x', 'float32', ['N', 32])],
+      outputs: [makeValue('y', 'float32', ['N', 8])],
+      initializers: [weight('w1', [32, 16], 1), weight('b1', [16], 2), weight('w2', [16, 8], 3)],
+      nodes: [
+        makeNode('Gemm', ['x', 'w1', 'b1'], ['h'], {}, { name: 'one' }),
+        makeNode('Relu', ['h'], ['r']),
+        makeNode('MatMul', ['r', 'w2'], ['y'], {}, { name: 'two' }),
+      ],
+    });
+    const options = { bits_activations: null };
+    const { ops, changed } = await quantized(model, options, [{ x: floats(noise(1, 320), [10, 32]) }]);
+    expect(changed.map(({ text }) => text.split('; ')[1])).toEqual([
+      expect.stringMatching(/^float weights at load time \(before a Relu/),
+      'MatMulNBits at load time',
+    ]);
+    expect(ops).not.toHaveProperty('DequantizeLinear');
+  });
+
   it('holds 4-bit weights to 15 levels', async () => {
     const codes = stored(
       (await quantized(smallConvNet(), { bits_weights: 4 })).model,
