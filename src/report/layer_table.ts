@@ -12,10 +12,12 @@ export function layerTable(layers: readonly LayerReport[], paint: Paint, width: 
     shorten(layer.op, 18),
     shorten(layer.weights, 18),
     shorten(layer.activations, 11),
-    layer.sqnr === undefined ? '' : number(layer.sqnr, 'dB'),
+    dB(layer.sqnr),
+    dB(layer.own),
     layer.kernel,
   ]);
-  const titles = ['op', 'weights', 'activations', 'SQNR dB', 'kernel'];
+  // SQNR counts all that earlier layers did; own is the layer's alone.
+  const titles = ['op', 'weights', 'activations', 'SQNR dB', 'own dB', 'kernel'];
   const used = titles.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i]?.length ?? 0)) + gap);
   const free = width - used.reduce((a, b) => a + b, 0) - gap;
   const explained = layers.some((layer) => layer.why !== '');
@@ -30,10 +32,12 @@ export function layerTable(layers: readonly LayerReport[], paint: Paint, width: 
   ]);
   const columns = ['layer', ...titles, ...(explained ? ['why'] : [])].map((title) => ({
     title,
-    align: title === 'SQNR dB' ? ('right' as const) : ('left' as const),
+    align: title.endsWith(' dB') ? ('right' as const) : ('left' as const),
   }));
   return table(columns, rows, paint);
 }
+
+const dB = (value: number | undefined): string => (value === undefined ? '' : number(value, 'dB'));
 
 function whyCell(why: string, width: number, paint: Paint): string {
   if (why === '') return '';

@@ -1,3 +1,4 @@
+import { dirname, join } from 'node:path';
 import type { LayerReport, RunReport, StageReport } from '../run/report.ts';
 import {
   bytes,
@@ -40,6 +41,7 @@ export function textReport(report: RunReport, { paint, width }: TextOptions): st
     layers(report.layers, paint, width),
     skipped(report, paint, width),
     notes(remarks(report), paint, width),
+    diagnosisText(report, paint, width),
     resultLine(report, paint),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
@@ -144,6 +146,19 @@ function skipped(report: RunReport, paint: Paint, width: number): string {
 function notes(all: readonly string[], paint: Paint, width: number): string {
   if (all.length === 0) return '';
   return [paint.bold('notes'), ...all.map((note) => hanging('  - ', note, width))].join('\n');
+}
+
+/** Where the error enters, why, and the lines to paste. */
+function diagnosisText({ diagnosis, result }: RunReport, paint: Paint, width: number): string {
+  if (!diagnosis) return '';
+  const lines = diagnosis.sentences.map((sentence) => hanging('  - ', sentence, width));
+  const where = result.path === undefined ? 'mended.yaml' : join(dirname(result.path), 'mended.yaml');
+  const whole = diagnosis.schedule === undefined ? '' : ` (the whole schedule with them: ${where})`;
+  const paste =
+    diagnosis.yaml === undefined
+      ? []
+      : [`  lines for the schedule${whole}:`, ...diagnosis.yaml.split('\n').map((line) => `    ${line}`)];
+  return [paint.bold('diagnosis'), ...lines, ...paste].join('\n');
 }
 
 function resultLine(report: RunReport, paint: Paint): string {

@@ -5,6 +5,7 @@ import { productOf } from '../graph/ops.ts';
 import { dimsOf } from '../graph/tensor.ts';
 import { ownErrors, type OwnError } from '../analyze/own_error.ts';
 import { outputError } from '../analyze/layer_error.ts';
+import type { Metric } from '../metrics/metric.ts';
 import { channelStats, type ChannelStats } from '../numerics/channel_stats.ts';
 import { sealed } from '../numerics/fold.ts';
 import type { Schedule, Stage } from '../schedule/types.ts';
@@ -19,8 +20,8 @@ const samples = 32;
 /** dB below the middle layer's that make a layer stand out, and the own error above which none is at fault. */
 const [apart, fine] = [8, 25];
 
-/** Outputs above so many dB lose nothing that a metric shows; below, the layer of the largest error is named in any case. */
-const good = 25;
+/** Without labels, outputs below so many dB are taken to have lost something. */
+const good = 20;
 
 /** The layer that did the damage. */
 export interface Culprit {
@@ -37,6 +38,7 @@ export interface Culprit {
 interface Asked {
   readonly schedule: Schedule;
   readonly scheduleText: string;
+  readonly metrics: readonly Metric[];
   readonly signal: AbortSignal;
   progress(done: number, text: string): void;
 }
@@ -49,7 +51,7 @@ interface Asked {
 export async function diagnose(
   { model, twin, measurement, stages }: State,
   tools: Instruments,
-  { schedule, scheduleText, signal, progress }: Asked,
+  { schedule, scheduleText, metrics, signal, progress }: Asked,
 ): Promise<{ readonly diagnosis: Diagnosis; readonly errors: readonly OwnError[] } | undefined> {
   if (twin === undefined || twin === model) return undefined;
   const batches = () => tools.calibration(samples);
@@ -57,7 +59,7 @@ export async function diagnose(
   const errors = await ownErrors(twin, model, batches, { signal });
   if (errors.length === 0) return undefined;
   const sqnr = -10 * Math.log10(await outputError(twin, model, batches, signal));
-  const found = culprit(twin, errors, sqnr, measurement);
+  const found = culprit(twin, errors, sqnr, measurement, metrics);
   if (!found) return { errors, diagnosis: { sentences: [soundText(errors, sqnr)] } };
   const stats = await valueStats(twin, found, tools, schedule.stages[0]);
   const sentences = [whereText(found, errors), whyText(found, stats)];
@@ -79,14 +81,18 @@ function culprit(
   errors: readonly OwnError[],
   sqnr: number,
   measured: Measurement | undefined,
+  metrics: readonly Metric[],
 ): Culprit | undefined {
   const sorted = errors.map(({ own }) => own).sort((a, b) => a - b);
   const [worst = Infinity, middle = Infinity] = [sorted[0], sorted[sorted.length >> 1]];
   const bad = errors.find(({ own }) => own < fine && own < middle - apart);
-  const lost = (measured?.metrics ?? []).some(
-    ({ drop, dropInterval, reference }) => Number.isFinite(reference) && drop > (dropInterval ?? Infinity),
+  // Accuracy decides where there are labels: distances of a float model to itself have nothing to lose.
+  const judged = (measured?.metrics ?? []).filter(({ name }) =>
+    metrics.some((m) => m.name === name && m.perfect === undefined),
   );
-  const error = bad ?? (sqnr < good || lost ? errors.find(({ own }) => own < worst + 3) : undefined);
+  const lost =
+    judged.length > 0 ? judged.some(({ drop, dropInterval }) => drop > (dropInterval ?? Infinity)) : sqnr < good;
+  const error = bad ?? (lost ? errors.find(({ own }) => own < worst + 3) : undefined);
   const node = error && twin.graph.node.find((one) => layerName(one) === error.layer);
   if (!error || !node) return undefined;
   const tensors = initializers(twin.graph);

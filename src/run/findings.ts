@@ -1,15 +1,19 @@
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
+import type { Metric } from '../metrics/metric.ts';
+import type { Schedule } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
+import { diagnose } from './diagnosis.ts';
 import { layerReports } from './layers.ts';
 import { levelWarning, optimizationLevels } from './levels.ts';
-import type { LayerReport, Levels, RunReport } from './report.ts';
+import type { Diagnosis, LayerReport, Levels, RunReport } from './report.ts';
 import type { State } from './stage.ts';
 
 /** What is found out about the model that a run ends with. */
 export interface Findings {
   readonly layers: readonly LayerReport[];
   readonly levels: Levels | undefined;
+  readonly diagnosis: Diagnosis | undefined;
   readonly warnings: readonly string[];
 }
 
@@ -17,27 +21,42 @@ interface Asked {
   /** The float model. */
   readonly model: Model;
   readonly measure: boolean;
+  readonly schedule: Schedule;
+  readonly scheduleText: string;
+  readonly metrics: readonly Metric[];
   readonly signal: AbortSignal;
+  progress(done: number, text: string): void;
 }
 
 /** Looks at the model that a run ends with; only at its size where nothing is measured, and after Ctrl-C. */
 export async function findingsOf(
-  { model, twin, stages }: State,
+  state: State,
   status: RunReport['result']['status'],
-  { calibration }: Instruments,
-  { model: float, measure, signal }: Asked,
+  instruments: Instruments,
+  asked: Asked,
 ): Promise<Findings> {
+  const { model, twin, stages } = state;
+  const { calibration } = instruments;
+  const { model: float, measure, signal } = asked;
   const base = twin ?? float;
   let [layers, levels, differ]: [readonly LayerReport[], Levels | undefined, string | undefined] = [
     [],
     undefined,
     undefined,
   ];
+  let diagnosis: Diagnosis | undefined;
   if (measure && status !== 'cancelled')
     try {
       layers = await layerReports(model, base, calibration, signal);
       if (stages.length > 0) levels = await optimizationLevels(model, base, calibration, signal);
       differ = levels && (await levelWarning(levels, layers));
+      const found = await diagnose(state, instruments, asked);
+      diagnosis = found?.diagnosis;
+      const errors = new Map(found?.errors.map((error) => [error.layer, error]));
+      layers = layers.map((layer) => {
+        const error = errors.get(layer.layer);
+        return error ? { ...layer, own: error.own, inherited: error.inherited } : layer;
+      });
     } catch (error) {
       if (!signal.aborted) throw error;
     }
@@ -47,5 +66,5 @@ export async function findingsOf(
     ...(grown > 1 ? [`the file grew: it has ${(100 * grown).toFixed(1)} % of the float model's bytes`] : []),
     ...(stages.length === 0 && status === 'finished' ? ['no stage was kept: the result is the float model'] : []),
   ];
-  return { layers, levels, warnings };
+  return { layers, levels, diagnosis, warnings };
 }

@@ -10,6 +10,7 @@ export const outputFiles = [
   'model.onnx.data',
   'model.partial.onnx',
   'model.partial.onnx.data',
+  'mended.yaml',
   'report.json',
   'report.html',
   'schedule.yaml',

@@ -99,7 +99,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   };
   const report = async (
     status: RunReport['result']['status'],
-    { layers = [], levels, warnings }: Partial<Findings> & Pick<Findings, 'warnings'>,
+    { layers = [], levels, diagnosis, warnings }: Partial<Findings> & Pick<Findings, 'warnings'>,
   ): Promise<RunReport> => {
     const measurement = state.measurement ?? baseline;
     const idle = nothingChanged(model, reports);
@@ -131,6 +131,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       baseline,
       stages: reports,
       layers,
+      diagnosis,
       result: {
         path: any ? path : undefined,
         measurement,
@@ -151,6 +152,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   };
   const write = async (finished: RunReport): Promise<void> => {
     await folder.write('report.json', jsonText(finished));
+    if (finished.diagnosis?.schedule !== undefined) await folder.write('mended.yaml', finished.diagnosis.schedule);
     if (options.render) await folder.write('report.html', options.render(finished).html);
   };
   let status: RunReport['result']['status'] = 'finished';
@@ -182,7 +184,10 @@ export async function run(options: RunOptions): Promise<RunReport> {
       say({ kind: 'note', text: 'cancelled: the best model so far is kept' });
     }
     say({ kind: 'phase', text: 'report' });
-    const findings = await findingsOf(state, status, instruments, options);
+    const findings = await findingsOf(state, status, instruments, {
+      ...options,
+      progress: (done, text) => say({ kind: 'progress', done, text }),
+    });
     if (status === 'finished' && state.stages.length === 0) await folder.keep(state.model);
     const finished = await report(status, findings);
     await write(finished);

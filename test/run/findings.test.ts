@@ -42,7 +42,15 @@ describe('findingsOf', () => {
       { model, twin: o.twin, stages, plan: new Map(), measurement: undefined },
       o.status ?? 'finished',
       { calibration } as never,
-      { model: dense, measure: o.measure ?? true, signal: o.signal ?? never },
+      {
+        model: dense,
+        measure: o.measure ?? true,
+        signal: o.signal ?? never,
+        schedule: { file: '', stages: [], waiting: [], notes: [] },
+        scheduleText: '',
+        metrics: [],
+        progress: () => undefined,
+      },
     );
   const nothing = 'no stage was kept: the result is the float model';
 
@@ -50,7 +58,12 @@ describe('findingsOf', () => {
     ['where nothing is to be measured', { measure: false }],
     ['after Ctrl-C', { status: 'cancelled' }],
   ])('look at no layer %s', async (_, asked) => {
-    expect(await found(dense, [1], asked)).toEqual({ layers: [], levels: undefined, warnings: [] });
+    expect(await found(dense, [1], asked)).toEqual({
+      layers: [],
+      levels: undefined,
+      diagnosis: undefined,
+      warnings: [],
+    });
   });
 
   it('say that nothing was kept, of a run that came to its end', async () => {
