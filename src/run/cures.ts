@@ -2,13 +2,25 @@ import { isSeq, parseDocument } from 'yaml';
 import { outputError } from '../analyze/layer_error.ts';
 import type { Model } from '../graph/model.ts';
 import { passes } from '../passes/index.ts';
-import type { Pass, PassContext } from '../passes/pass.ts';
+import type { PassContext } from '../passes/pass.ts';
 import type { Stage } from '../schedule/types.ts';
 import { given } from '../util/must.ts';
 import type { Instruments } from './context.ts';
 import { overridesText, withRaised, type Raise } from './fallback.ts';
-import type { Culprit } from './diagnosis.ts';
+import type { OwnError } from '../analyze/own_error.ts';
 import { refusal } from './trial.ts';
+
+/** The layer that did the damage. */
+export interface Culprit {
+  readonly layer: string;
+  readonly op: string;
+  readonly part: 'input' | 'weights';
+  readonly error: OwnError;
+  /** It has weights, so that a schedule can name it. */
+  readonly weighted: boolean;
+  /** Whether it stands out, or only has the largest of many like errors. */
+  readonly alone: boolean;
+}
 
 /** A change of the schedule that may win back what a quantizer cost. */
 export interface Cure {
@@ -69,7 +81,7 @@ async function applied(float: Model, stage: Stage, cure: Cure, tools: Instrument
     const pass = given(
       passes.find(({ classes }) => classes.includes(name)),
       `the pass ${name}`,
-    ) as Pass;
+    );
     return pass.apply(model, pass.options.parse(options), context(twin));
   };
   const before = cure.before ? (await run(cure.before, float, undefined)).model : float;
@@ -91,7 +103,11 @@ export async function tryCures(
     samples,
     signal,
     progress,
-  }: { readonly samples: number; readonly signal: AbortSignal; progress(done: number, text: string): void },
+  }: {
+    readonly samples: number;
+    readonly signal: AbortSignal;
+    readonly progress: (done: number, text: string) => void;
+  },
 ): Promise<TriedCure[]> {
   const tried: TriedCure[] = [];
   for (const [i, cure] of cures.entries()) {

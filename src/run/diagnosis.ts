@@ -10,7 +10,7 @@ import { channelStats, type ChannelStats } from '../numerics/channel_stats.ts';
 import { sealed } from '../numerics/fold.ts';
 import type { Schedule, Stage } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
-import { curedSchedule, cureLines, curesOf, tryCures, type TriedCure } from './cures.ts';
+import { curedSchedule, cureLines, curesOf, tryCures, type Culprit, type TriedCure } from './cures.ts';
 import type { Diagnosis, Measurement } from './report.ts';
 import type { State } from './stage.ts';
 
@@ -23,24 +23,12 @@ const [apart, fine] = [8, 25];
 /** Without labels, outputs below so many dB are taken to have lost something. */
 const good = 20;
 
-/** The layer that did the damage. */
-export interface Culprit {
-  readonly layer: string;
-  readonly op: string;
-  readonly part: 'input' | 'weights';
-  readonly error: OwnError;
-  /** It has weights, so that a schedule can name it. */
-  readonly weighted: boolean;
-  /** Whether it stands out, or only has the largest of many like errors. */
-  readonly alone: boolean;
-}
-
 interface Asked {
   readonly schedule: Schedule;
   readonly scheduleText: string;
   readonly metrics: readonly Metric[];
   readonly signal: AbortSignal;
-  progress(done: number, text: string): void;
+  readonly progress: (done: number, text: string) => void;
 }
 
 /**

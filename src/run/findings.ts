@@ -25,7 +25,7 @@ interface Asked {
   readonly scheduleText: string;
   readonly metrics: readonly Metric[];
   readonly signal: AbortSignal;
-  progress(done: number, text: string): void;
+  readonly progress: (done: number, text: string) => void;
 }
 
 /** Looks at the model that a run ends with; only at its size where nothing is measured, and after Ctrl-C. */
