@@ -92,7 +92,10 @@ export function testContext(
     progress: () => undefined,
   };
   // A spread would read `reference`, so the overrides are laid over by definition.
-  return Object.defineProperties(context, Object.getOwnPropertyDescriptors(overrides));
+  return Object.defineProperties(context, {
+    ...Object.getOwnPropertyDescriptors(overrides),
+    batches: { value: calibration, enumerable: true },
+  });
 }
 
 function open(model: Model, level: Level): Promise<ort.InferenceSession> {

@@ -80,7 +80,10 @@ describe('statistics in the run folder', () => {
     expect(first.read).toBeGreaterThanOrEqual(24);
     expect(second.read).toBeLessThan(few);
     expect(first.notes).toEqual([]);
-    expect(second.notes).toEqual([expect.stringContaining('statistics of 24 samples from an earlier run')]);
+    // The oracle, which quantizes once more where the processor saturates, reads them too.
+    expect([...new Set(second.notes)]).toEqual([
+      expect.stringContaining('statistics of 24 samples from an earlier run'),
+    ]);
     expect((await quantized({ cache: false })).read).toBeGreaterThanOrEqual(24);
   });
 
