@@ -39,7 +39,7 @@ export function htmlReport(report: RunReport): string {
       report.sensitivity === undefined ? '' : charts(sensitivityChart(report.sensitivity)),
     ],
     ['notes', 'Notes', list(remarks(report))],
-    ['origin', 'Where this comes from, and how to make it again', origin(report)],
+    ['origin', 'Origin, and how to make it again', origin(report)],
   ];
   const shown = sections.filter(([, , html]) => html !== '');
   const links = shown.map(([id, title]) => `<a href="#${id}">${e(title)}</a>`).join('\n');

@@ -44,7 +44,7 @@ function tiles(report: RunReport): string {
     const value = tile(titleOf(metric), withInterval(metric.value, metric.interval, metric.unit), beside);
     if (!Number.isFinite(metric.drop)) return [value];
     const doubt = isNoise(metric) ? 'within its own interval: may be none' : metric.drop > 0 ? 'worse than float' : 'not worse than float'; // prettier-ignore
-    const tone = isNoise(metric) || metric.drop <= 0 ? 'good' : 'fair';
+    const tone = isNoise(metric) ? 'plain' : metric.drop > 0 ? 'fair' : 'good';
     return [value, tile(`drop of ${metric.name}`, `${withInterval(metric.drop, metric.dropInterval, metric.unit)}${pointsOf(metric.unit)}`, doubt, tone)]; // prettier-ignore
   });
   if (all.length === 0) all.push(tile('accuracy', 'not measured', 'no gate could be judged', 'bad'));

@@ -43,7 +43,7 @@ export function layersTable({ layers }: RunReport): string {
       ...(sized ? [sizeCell(layer.bytes, bytes), sizeCell(layer.macs, short)] : []),
       ...(owns ? [decibelCell(layer.own)] : []),
       decibelCell(layer.sqnr),
-      { html: `<span class="tag ${layer.kernel}">${e(layer.kernel)}</span>` },
+      { html: `<span class="tag ${e(layer.kernel)}">${e(layer.kernel)}</span>` },
     ];
     const row = cells.map((cell, c) => bodyCell(cell, columns[c] ?? { title: '' })).join('');
     const more = layerDetail(layer, drawn.has(layer));

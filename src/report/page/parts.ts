@@ -84,7 +84,7 @@ export function htmlTable(
   const bodies = sortable
     ? body.map((row) => `<tbody>${row}</tbody>`).join('\n')
     : `<tbody>\n${body.join('\n')}\n</tbody>`;
-  return `<table class="cards${sortable ? ' sortable' : ''}">\n<thead><tr>${head}</tr></thead>\n${bodies}</table>\n`;
+  return `<table class="cards${columns.length > 7 ? ' many' : ''}${sortable ? ' sortable' : ''}">\n<thead><tr>${head}</tr></thead>\n${bodies}</table>\n`;
 }
 
 /** A table of plain texts. */

@@ -9,7 +9,8 @@ export interface Scale {
 export function linear(values: readonly number[], [from, to]: readonly [number, number], count = 4): Scale {
   const finite = values.filter(Number.isFinite);
   let [low, high] = [Math.min(...finite), Math.max(...finite)];
-  if (finite.length === 0) [low, high] = [0, 1];
+  // No axis divides what is at the end of a double's digits.
+  if (finite.length === 0 || Math.max(Math.abs(low), Math.abs(high)) < 1e-300) [low, high] = [0, 1];
   // A difference below the digits of a double is none.
   const apart = high - low > Math.max(Math.abs(low), Math.abs(high)) * 1e-9;
   if (!apart) [low, high] = low === 0 ? [0, 1] : [low - Math.abs(low) * 0.05, high + Math.abs(high) * 0.05];

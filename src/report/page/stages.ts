@@ -41,7 +41,7 @@ export function stageTable(report: RunReport): string {
     ...report.stages.map((stage) => [
       two(`${stage.index} ${stage.instance} (${stage.pass})`, strengthOf(stage)),
       ...numbers(measurementShown(stage)),
-      { html: `<span class="tag ${stage.verdict}">${e(stage.verdict)}</span>` },
+      { html: `<span class="tag ${e(stage.verdict)}">${e(stage.verdict)}</span>` },
     ]),
   ];
   const legend =
@@ -88,6 +88,6 @@ export function stageDetail(report: RunReport, stage: StageReport): string {
           textTable(['why', 'layers'], byReason(stage.skipped).map(({ reason, layers }) => [reason, layers.join(', ')])), // prettier-ignore
         ),
   ];
-  const title = `<h3>${e(`${stage.index} ${stage.instance}`)}</h3> ${e(stage.pass)} <span class="tag ${stage.verdict}">${e(stage.verdict)}</span>`;
+  const title = `<h3>${e(`${stage.index} ${stage.instance}`)}</h3> ${e(stage.pass)} <span class="tag ${e(stage.verdict)}">${e(stage.verdict)}</span>`;
   return `<details class="stage"><summary>${title}</summary>\n${body.filter((part) => part !== '').join('\n')}\n</details>`;
 }
