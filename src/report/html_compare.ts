@@ -71,12 +71,15 @@ function differences(reports: readonly RunReport[]): string[] {
 
 function runTable(runs: readonly NamedRun[], metrics: RunReport['baseline']['metrics']): string {
   const batches = [...new Set(runs.flatMap(({ report }) => batchesOf(report)))].sort((a, b) => a - b);
+  const severalModels = new Set(runs.map(({ report }) => report.model.path)).size > 1;
+  // Of the others the value says it: they are measured against the float model anyway.
+  const [main] = metrics;
   const columns: Column[] = [
     { title: 'run' },
-    { title: 'model' },
+    ...(severalModels ? [{ title: 'model' }] : []),
     ...metrics.flatMap((metric) => [
       { title: titleOf(metric), number: true },
-      ...(metric.unit === 'dB' ? [] : [{ title: `drop of ${metric.name}`, number: true }]),
+      ...(metric !== main ? [] : [{ title: `drop of ${metric.name}`, number: true }]),
     ]),
     { title: 'bytes', number: true },
     { title: 'of float', number: true },
@@ -90,13 +93,13 @@ function runTable(runs: readonly NamedRun[], metrics: RunReport['baseline']['met
     const measured = result.measurement;
     return [
       cellOf(name),
-      cellOf(model.path.split(/[\\/]/).at(-1) ?? ''),
+      ...(severalModels ? [cellOf(model.path.split(/[\\/]/).at(-1) ?? '')] : []),
       ...metrics.flatMap((wanted) => {
         const metric = metricNamed(measured, wanted.name);
         const value = metric
           ? cellOf(withInterval(metric.value, metric.interval, metric.unit), metric.value)
           : cellOf('');
-        return wanted.unit === 'dB' ? [value] : [value, metric ? cellOf(dropText(metric), metric.drop) : cellOf('')];
+        return wanted !== main ? [value] : [value, metric ? cellOf(dropText(metric), metric.drop) : cellOf('')];
       }),
       cellOf(bytes(measured.bytes), measured.bytes),
       cellOf(percent(measured.bytes / model.bytes), measured.bytes / model.bytes),

@@ -84,6 +84,8 @@ export interface WeightSpread {
   readonly range?: readonly [number, number] | undefined;
   /** Share of weights that lie more than a step beyond what their own output channel can hold, 0 to 1. */
   readonly clipped?: number | undefined;
+  /** Equalization gave the weights another scale, which neighbours make up for: float and stored values do not compare one by one. */
+  readonly rescaled?: boolean | undefined;
 }
 
 /** How a layer's float output lies on calibration samples, in bins of equal width from `low` to `high`. */

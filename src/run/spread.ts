@@ -51,27 +51,42 @@ export function weightSpread(
     ...(quantized && range
       ? { quantized: binCounts(quantized, both), range: [short(range[0]), short(range[1])] as const }
       : {}),
-    ...(paired ? { clipped: clippedShare(toRows(float, view), toRows(quantized, view), view.columns, bits) } : {}),
+    ...(paired ? compareRows(toRows(float, view), toRows(quantized, view), view.columns, bits) : {}),
   };
 }
 
 /**
  * Share of weights beyond what their row can hold by more than one step. The step is that of a row that uses all its codes, so
- * rounding, which moves a value by half a step, is not taken for clipping.
+ * rounding, which moves a value by half a step, is not taken for clipping. Where the stored values of a tenth of the rows are larger
+ * or smaller as a whole by more than √2, the rows were rescaled.
  */
-function clippedShare(float: Float32Array, quantized: Float32Array, columns: number, bits: number): number {
+function compareRows(
+  float: Float32Array,
+  quantized: Float32Array,
+  columns: number,
+  bits: number,
+): Pick<WeightSpread, 'clipped' | 'rescaled'> {
   let clipped = 0;
+  let [rows, other] = [0, 0];
   for (let start = 0; start < float.length; start += columns) {
     const [low, high] = rangeOf(quantized, start, start + columns);
     // A row of zeros was pruned, or has no scale: nothing is clipped there.
     if (low === high) continue;
     const step = (high - low) / (2 ** bits - 1);
+    let [beyond, was, is] = [0, 0, 0];
     for (let i = start; i < start + columns; i++) {
-      const v = float[i] as number;
-      if (v > high + step || v < low - step) clipped += 1;
+      const [v, q] = [float[i] as number, quantized[i] as number];
+      if (v > high + step || v < low - step) beyond += 1;
+      if (q === 0) continue;
+      was += Math.abs(v);
+      is += Math.abs(q);
     }
+    rows += 1;
+    if (Math.abs(Math.log2(is / was)) > 0.5) other += 1;
+    else clipped += beyond;
   }
-  return float.length === 0 ? 0 : short(clipped / float.length);
+  if (other > rows / 10) return { rescaled: true };
+  return { clipped: float.length === 0 ? 0 : short(clipped / float.length) };
 }
 
 /** A histogram of thousands of bins in the report's few, with the range that the quantized model has there. */

@@ -33,7 +33,8 @@ export function stageMetricChart(report: RunReport, wanted: Metric): string {
   );
   if (ends.filter(Number.isFinite).length === 0) return '';
   const plot = plotOf(220);
-  const y = linear(ends, [plot.bottom, plot.top]);
+  const held = wanted.unit === '%' ? ends.map(share) : ends;
+  const y = linear(held, [plot.bottom, plot.top]);
   const x = columns(all.length, plot);
   const points = all.map(({ label, title, metric, tone }, i) => {
     const under = everyLabel(i, all.length) ? text(x(i), plot.bottom + 17, label, 'mid') : '';
@@ -97,18 +98,19 @@ export function frontierChart(title: string, all: readonly Series[]): string {
   const sizes = models.map((model) => model.bytes);
   const far = Math.max(...sizes) > 4 * Math.min(...sizes);
   const x = (far ? logarithmic : linear)(sizes, [plot.left + 8, plot.right - 8]);
-  const ends = models.flatMap(({ metric: { value, interval = 0 } }) => [value - interval, value + interval]);
-  const y = linear(ends, [plot.bottom, plot.top], 5);
+  const y = linear(worthShowing(models), [plot.bottom, plot.top], 5);
+  const [lowest, highest] = [y.ticks[0] ?? 0, y.ticks.at(-1) ?? 0];
+  const beyond = models.some(({ metric }) => metric.value < lowest || metric.value > highest);
   const front = frontierOf(models);
   const path = front.map(
     ({ bytes: size, metric }, i) => `${i === 0 ? 'M' : 'L'}${px(x.at(size))} ${px(y.at(metric.value))}`,
   );
   const points = all.flatMap(({ name, shape, kind, models: own }) =>
-    own.map(({ label, bytes: size, metric }) => {
+    own.map(({ label, role, bytes: size, metric }) => {
       const drop = dropText(metric);
       const told = `${name === label ? '' : `${name}: `}${label}: ${bytes(size)}, ${titleOf(metric)} ${withInterval(metric.value, metric.interval, metric.unit)}${drop === '' ? '' : `, drop ${drop}`}`;
       const interval = metric.interval === undefined ? '' : whisker(x.at(size), y.at(metric.value - metric.interval), y.at(metric.value + metric.interval)); // prettier-ignore
-      return marked(told, interval + mark(shape, x.at(size), y.at(metric.value), 5.5, kind));
+      return marked(told, interval + mark(shape, x.at(size), y.at(metric.value), role === 'result' ? 6.5 : 4, kind));
     }),
   );
   const body =
@@ -118,7 +120,22 @@ export function frontierChart(title: string, all: readonly Series[]): string {
     points.join('');
   const legend = all.map(({ name, shape, kind }) => `<li>${picture(name, 14, 14, mark(shape, 7, 7, 5, kind), 'key')}`);
   const names = all.map(({ name }, i) => ({ html: legend[i] ?? '', name }));
-  return figure(title, picture(title, chartWidth, 300, body), names);
+  const told = beyond ? `${title} (marks at the edge lie beyond it)` : title;
+  return figure(told, picture(title, chartWidth, 300, body), names);
+}
+
+/**
+ * The values that an axis has to hold: float, results, and what lies near them. What failed far away would press together all that
+ * is to be compared.
+ */
+function worthShowing(models: readonly MeasuredModel[]): number[] {
+  const ends = ({ metric: { value, interval = 0 } }: MeasuredModel): number[] => [value - interval, value + interval];
+  const results = models.filter(({ role }) => role === 'result' || role === 'float');
+  const meant = (results.length > 1 ? results : models).flatMap(ends);
+  const [low, high] = [Math.min(...meant), Math.max(...meant)];
+  const room = 1.5 * (high - low);
+  const near = models.flatMap(ends).filter((value) => value >= low - room && value <= high + room);
+  return models[0]?.metric.unit === '%' ? near.map(share) : near;
 }
 
 /** What a click on a layer's mark leads to. */
@@ -261,6 +278,9 @@ function columns(
 ): (i: number) => number {
   return (i) => left + ((i + 0.5) / count) * (right - left);
 }
+
+/** No share is below 0 or above 100 %, whatever its interval. */
+const share = (value: number): number => Math.max(0, Math.min(100, value));
 
 /** Labels of many columns would cover each other: at most twelve are written. */
 function everyLabel(i: number, count: number): boolean {

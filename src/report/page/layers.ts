@@ -115,19 +115,14 @@ function layerDetail(layer: LayerReport, draw: boolean): string {
 const [width, height, base] = [320, 130, 104];
 
 function weightPicture(spread: WeightSpread): string {
-  const { low, high, float, quantized, range, clipped } = spread;
+  const { low, high, float, quantized, range, clipped, rescaled } = spread;
   const most = Math.max(1, ...float, ...(quantized ? [...quantized] : []));
   const body =
     area(float, most, 'was') +
     (quantized ? outline(quantized, most, 'is') : '') +
     ends(low, high) +
-    limits(low, high, range);
-  const lost =
-    clipped === undefined
-      ? ''
-      : clipped === 0
-        ? ', none clipped'
-        : `, ${percent(clipped, clipped < 0.001 ? 3 : 1)} clipped`;
+    limits(low, high, rescaled ? undefined : range);
+  const lost = rescaled ? ', of another scale by equalization' : clippedText(clipped);
   const held = range ? `; stored ${digits(range[0])} to ${digits(range[1])}${lost}` : '';
   const keys = [
     { html: `<li>${picture('float', 14, 14, rect(1, 3, 12, 10, 'was'), 'key')}`, name: 'float' },
@@ -141,10 +136,14 @@ function weightPicture(spread: WeightSpread): string {
 function activationPicture({ low, high, counts, range, clipped }: ActivationSpread): string {
   // What cannot be reached is part of the picture: the axis takes in both.
   const body = area(counts, Math.max(1, ...counts), 'was') + ends(low, high) + limits(low, high, range);
-  const lost =
-    clipped === undefined || clipped === 0 ? 'none clipped' : `${percent(clipped, clipped < 0.001 ? 3 : 1)} clipped`;
-  const held = range ? `; held ${digits(range[0])} to ${digits(range[1])}, ${lost}` : '';
+  const lost = clippedText(clipped);
+  const held = range ? `; held ${digits(range[0])} to ${digits(range[1])}${lost}` : '';
   return figure(`float output ${digits(low)} to ${digits(high)}${held} (heights: logarithm of the count)`, picture('histogram of the output', width, height, body)); // prettier-ignore
+}
+
+function clippedText(clipped: number | undefined): string {
+  if (clipped === undefined) return '';
+  return clipped === 0 ? ', none clipped' : `, ${percent(clipped, clipped < 0.001 ? 3 : 1)} clipped`;
 }
 
 const digits = (value: number): string => String(Number(value.toPrecision(3)));

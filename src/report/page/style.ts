@@ -2,8 +2,8 @@
 const cards = (table: string, width: string): string => `@media screen and (max-width: ${width}) {
   ${table}, ${table} tbody, ${table} tr, ${table} td { display: block; width: 100%; } ${table}:not(.sortable) thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
   ${table}.sortable thead tr { display: flex; flex-wrap: wrap; gap: 0.3rem 0.9rem; padding: 0.5rem 0.6rem; } ${table} th { padding: 0; }
-  ${table} tr { border-top: 1px solid var(--line); padding: 0.4rem 0; } ${table} td { border: 0; padding: 0.1rem 0.6rem 0.1rem 8.6rem; text-align: left; position: relative; min-height: 1.7em; white-space: normal; }
-  ${table} td::before { content: attr(data-t); position: absolute; left: 0.6rem; width: 7.6rem; color: var(--soft); } ${table} td:empty { display: none; }
+  ${table} tr { border-top: 1px solid var(--line); padding: 0.4rem 0; } ${table} td { border: 0; padding: 0.1rem 0.6rem 0.1rem 8.6rem; text-align: left; min-height: 1.7em; white-space: normal; }
+  ${table} td::before { content: attr(data-t); float: left; width: 7.6rem; margin-left: -8rem; color: var(--soft); } ${table} td::after { content: ''; display: block; clear: both; } ${table} td:empty { display: none; }
 }
 `;
 
@@ -66,7 +66,8 @@ button { cursor: pointer; } button:hover { border-color: var(--soft); }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) minmax(0, 1fr); gap: 0.1rem 1rem; margin: 0.4rem 0; align-content: start; } dt { color: var(--soft); } dd { margin: 0; }
 details { margin: 0.35rem 0; } summary { cursor: pointer; } details > :not(summary) { margin-left: 1rem; } details.stage { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.8rem; }
 @media screen and (max-width: 75rem) { .rank2 { display: none; } }
-${cards('.many', '64rem')}${cards('.cards', '44rem')}@media screen and (max-width: 44rem) {
+${cards('.many', '64rem')}@media screen and (min-width: 44rem) and (max-width: 64rem) { .many tbody tr { display: grid; grid-template-columns: 1fr 1fr; } }
+${cards('.cards', '44rem')}@media screen and (max-width: 44rem) {
   .rank1 { display: none; }
   dl { grid-template-columns: minmax(5rem, 6.5rem) minmax(0, 1fr); gap: 0.1rem 0.6rem; } .js .copier { float: none; } .controls label { width: 100%; }
 }
@@ -75,6 +76,6 @@ ${cards('.many', '64rem')}${cards('.cards', '44rem')}@media screen and (max-widt
   body { font-size: 9.5pt; background: none; padding: 0; max-width: none; } nav, .js .controls, .js .copier { display: none; }
   table { font-size: 8pt; } th, td { padding: 0.15rem 0.3rem; } .sort::after, .open::before { content: none !important; } .open { color: inherit; }
   figure, .tiles li, tr, .card { break-inside: avoid; } h2, h3 { break-after: avoid; } thead { display: table-header-group; }
-  .charts { grid-template-columns: 1fr 1fr; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
+  .charts { grid-template-columns: 1fr 1fr; } .tiles { grid-template-columns: repeat(auto-fit, minmax(8rem, 1fr)); } .tiles strong { font-size: 1.1rem; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
 `;
