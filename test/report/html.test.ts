@@ -153,7 +153,7 @@ describe('htmlReport', () => {
   it('says first what must be known, and whether a gate was judged', () => {
     const warned = htmlReport({ ...report, warnings: ['the file <grew>'] });
     expect(warned.indexOf('the file &lt;grew&gt;')).toBeLessThan(warned.indexOf('class="tiles"'));
-    expect(htmlReport(report)).toContain('3 gates judged, 2 did not hold as asked');
+    expect(htmlReport(report)).toContain('3 gates judged: 1 held by a weaker setting, 1 did not hold');
     const ungated = stages.map((stage) => ({ ...stage, gate: undefined }));
     expect(htmlReport({ ...report, stages: ungated })).toContain('no stage has a gate');
     const blind = stages.map((stage) => ({ ...stage, attempts: [{ strength: '', measurement: undefined, passed: true }] })); // prettier-ignore

@@ -29,8 +29,13 @@ function gates({ stages }: RunReport): string {
   const judged = gated.filter((stage) => stage.attempts.some((attempt) => attempt.measurement !== undefined));
   if (gated.length === 0) return 'no stage has a gate, so no loss would have been refused';
   if (judged.length === 0) return 'no gate was judged';
-  const failed = judged.filter((stage) => stage.verdict !== 'kept').length;
-  return `${plural(judged.length, 'gate')} judged, ${failed === 0 ? 'all held' : `${failed} did not hold as asked`}`;
+  const weaker = judged.filter((stage) => stage.verdict === 'retried').length;
+  const failed = judged.filter((stage) => stage.verdict !== 'kept' && stage.verdict !== 'retried').length;
+  const told = [
+    ...(weaker > 0 ? [`${weaker} held by a weaker setting`] : []),
+    ...(failed > 0 ? [`${failed} did not hold`] : []),
+  ];
+  return `${plural(judged.length, 'gate')} judged: ${told.length === 0 ? (judged.length === 1 ? 'it held' : 'all held') : told.join(', ')}`;
 }
 
 function tiles(report: RunReport): string {

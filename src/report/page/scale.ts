@@ -1,7 +1,7 @@
 /** Where values lie on an axis, and which of them get a label. Pure. */
 export interface Scale {
   /** Pixels of a value; what lies outside of the range is held at its ends. */
-  at(value: number): number;
+  readonly at: (value: number) => number;
   readonly ticks: readonly number[];
 }
 
