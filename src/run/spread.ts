@@ -3,7 +3,7 @@ import { toRows, type RowView } from '../numerics/rows.ts';
 import type { ActivationSpread, WeightSpread } from './report.ts';
 
 /** Bins of every histogram in a report: enough for a shape, few enough for hundreds of layers. */
-export const spreadBins = 40;
+const spreadBins = 40;
 
 type Range = readonly [number, number];
 
@@ -21,7 +21,7 @@ export function binCounts(values: ArrayLike<number>, [low, high]: Range): number
 }
 
 /** Least and largest finite value; [0, 0] where there is none. */
-export function rangeOf(values: ArrayLike<number>, start = 0, end = values.length): Range {
+function rangeOf(values: ArrayLike<number>, start = 0, end = values.length): Range {
   let [low, high] = [Infinity, -Infinity];
   for (let i = start; i < end; i++) {
     const v = values[i] as number;
@@ -51,12 +51,13 @@ export function weightSpread(
     ...(quantized && range
       ? { quantized: binCounts(quantized, both), range: [short(range[0]), short(range[1])] as const }
       : {}),
-    ...(paired ? compareRows(toRows(float, view), toRows(quantized, view), view.columns, bits) : {}),
+    ...(paired ? compareRows(toRows(float, view), toRows(quantized, view), view.columns) : {}),
   };
 }
 
 /**
- * Share of weights beyond what their row can hold by more than one step. The step is that of a row that uses all its codes, so
+ * Share of weights beyond what their row can hold by more than one step. Stored values are multiples of the row's step, so the
+ * smallest of them that is not 0 is at least one:
  * rounding, which moves a value by half a step, is not taken for clipping. Where the stored values of a tenth of the rows are larger
  * or smaller as a whole by more than √2, the rows were rescaled.
  */
@@ -64,7 +65,6 @@ function compareRows(
   float: Float32Array,
   quantized: Float32Array,
   columns: number,
-  bits: number,
 ): Pick<WeightSpread, 'clipped' | 'rescaled'> {
   let clipped = 0;
   let [rows, other] = [0, 0];
@@ -72,7 +72,7 @@ function compareRows(
     const [low, high] = rangeOf(quantized, start, start + columns);
     // A row of zeros was pruned, or has no scale: nothing is clipped there.
     if (low === high) continue;
-    const step = (high - low) / (2 ** bits - 1);
+    const step = smallest(quantized, start, start + columns);
     let [beyond, was, is] = [0, 0, 0];
     for (let i = start; i < start + columns; i++) {
       const [v, q] = [float[i] as number, quantized[i] as number];
@@ -87,6 +87,16 @@ function compareRows(
   }
   if (other > rows / 10) return { rescaled: true };
   return { clipped: float.length === 0 ? 0 : short(clipped / float.length) };
+}
+
+/** The least size of what is not zero. */
+function smallest(values: Float32Array, start: number, end: number): number {
+  let least = Infinity;
+  for (let i = start; i < end; i++) {
+    const size = Math.abs(values[i] as number);
+    if (size > 0 && size < least) least = size;
+  }
+  return least;
 }
 
 /** A histogram of thousands of bins in the report's few, with the range that the quantized model has there. */

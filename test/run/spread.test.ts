@@ -41,6 +41,10 @@ describe('weightSpread', () => {
     const step = 2 / 15;
     const codes = float.map((v) => Math.max(-7, Math.min(7, Math.round(v / step))) * step);
     expect(weightSpread(float, codes, rowView([4, 16], [0]), 4).clipped).toBe(0);
+    // A row that uses few of the codes: half a step is much of its range.
+    const near = Float32Array.from([-1.28, -1.1, -0.96, -1.04]);
+    const few = near.map((v) => Math.round(v / 0.2) * 0.2);
+    expect(weightSpread(near, few, rowView([1, 4], [0]), 8).clipped).toBe(0);
   });
 
   it('says that rows were rescaled instead of calling them clipped', () => {
