@@ -169,6 +169,9 @@ export function errorChart(layers: readonly LayerReport[]): string {
     layer.sqnr === undefined ? [] : [`${px(x(at))} ${px(y.at(layer.sqnr))}`],
   );
   const owns = known.some(({ layer }) => layer.own !== undefined);
+  // A mark of six pixels is hard to meet: the whole column leads to its layer.
+  const wide = (plot.right - plot.left) / known.length;
+  const hit = (at: number): string => rect(x(at) - wide / 2, plot.top, wide, plot.bottom - plot.top, 'hit');
   const points = known.map(({ layer, i }, at) => {
     const told = [
       layer.sqnr === undefined ? [] : [`${number(layer.sqnr, 'dB')} dB at its output`],
@@ -176,7 +179,7 @@ export function errorChart(layers: readonly LayerReport[]): string {
     ].flat();
     const gathered = layer.sqnr === undefined ? '' : mark('circle', x(at), y.at(layer.sqnr), 3, toneOf(layer.sqnr));
     const own = layer.own === undefined ? '' : mark('triangle', x(at), y.at(layer.own), 3, 'plain');
-    return marked(`${layer.layer}: ${told.join(', ')}`, gathered + own, layerTarget(i));
+    return marked(`${layer.layer}: ${told.join(', ')}`, hit(at) + gathered + own, layerTarget(i));
   });
   const body = `${axisLeft(y, plot, String)}<path class="front" d="M${path.join('L')}"/>${points.join('')}${depthLabels(known.length)}`;
   const legend = [
@@ -261,7 +264,9 @@ export function sensitivityChart(map: SensitivityMap): string {
       // Ten shades by the root of the drop: small ones are many, and are what one looks for.
       const shade = Number.isFinite(value) ? Math.round(9 * Math.sqrt(Math.max(0, value) / most)) : 9;
       const label =
-        wide < 34 ? '' : text(left + (c + 0.5) * wide, y + 14, number(value, map.unit), shade > 5 ? 'mid on' : 'mid');
+        wide < 34
+          ? ''
+          : text(left + (c + 0.5) * wide, y + 14, number(value, map.unit), shade > 5 ? 'mid on' : 'mid cell');
       return marked(`${layer} at ${column}: drop ${number(value, map.unit)}`, rect(left + c * wide, y, wide - 1, tall - 1, `h${shade}`) + label); // prettier-ignore
     });
     return `${text(left - 6, y + 14, cutLabel(layer, 27), 'end')}${cells.join('')}`;

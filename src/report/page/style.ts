@@ -40,10 +40,10 @@ figcaption { color: var(--soft); font-size: 0.87rem; margin-bottom: 0.3rem; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 svg.key { display: inline-block; width: 14px; height: 14px; vertical-align: -2px; }
 .keys { display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; margin: 0.35rem 0 0; padding: 0; list-style: none; font-size: 0.85rem; color: var(--soft); }
-svg text { fill: var(--soft); } svg text.end { text-anchor: end; } svg text.mid { text-anchor: middle; } svg text.on { fill: var(--on); }
+svg text { fill: var(--soft); } svg text.end { text-anchor: end; } svg text.mid { text-anchor: middle; } svg text.on { fill: var(--on); } svg text.cell { fill: var(--ink); }
 .good { fill: var(--good); } .fair { fill: var(--fair); } .bad { fill: var(--bad); } .plain { fill: var(--plain); } .s3 { fill: var(--s3); } .s4 { fill: var(--s4); }
 .stroke { fill: none; stroke-width: 2; } .stroke.bad { stroke: var(--bad); } .stroke.good { stroke: var(--good); } .stroke.fair { stroke: var(--fair); } .stroke.plain { stroke: var(--plain); } .stroke.s3 { stroke: var(--s3); } .stroke.s4 { stroke: var(--s4); }
-.grid { stroke: var(--line); fill: none; } .whisker { stroke: var(--soft); fill: none; } .front { stroke: var(--soft); fill: none; stroke-dasharray: 4 3; }
+.grid { stroke: var(--line); fill: none; } .whisker { stroke: var(--soft); fill: none; } .hit { fill: transparent; } .front { stroke: var(--soft); fill: none; stroke-dasharray: 4 3; }
 .was { fill: var(--was); } .is { fill: none; stroke: var(--is); stroke-width: 1.6; } .lost { fill: var(--lost); } .limit { stroke: var(--bad); stroke-width: 1.5; fill: none; }
 .w-4 { fill: var(--w4); } .w-8 { fill: var(--w8); } .w-16 { fill: var(--w16); } .w-32 { fill: var(--w32); } .w-none { fill: var(--wnone); }
 ${Array.from({ length: 10 }, (_, i) => `.h${i} { fill: color-mix(in oklab, var(--hot) ${i * 11}%, var(--page)); }`).join(' ')}
