@@ -26,6 +26,7 @@ import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
 import { runStage, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
+import { wasGated } from './verdict.ts';
 
 export interface RunOptions {
   readonly model: Model;
@@ -142,6 +143,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         levels,
         ...(any ? await compressedSizes(folder.partialPath) : { gzip: 0, brotli: 0 }),
         stages: state.stages,
+        gated: wasGated(reports),
         status,
       },
       warnings,
@@ -190,6 +192,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
     say({ kind: 'phase', text: 'report' });
     const findings = await findingsOf(state, status, instruments, {
       ...options,
+      baseline,
+      reports,
       progress: (done, text) => say({ kind: 'progress', done, text }),
     });
     if (status === 'finished' && state.stages.length === 0) await folder.keep(state.model);
