@@ -122,13 +122,13 @@ async function metricsOf(reference: Model, data: RunData): Promise<Metric[]> {
   return [...(await openMetrics(data, outputs, asked)), ...(floats ? [largestDifference()] : [])];
 }
 
-/** The reference as it is, or with its BatchNormalizations folded, as quantizers do first: whichever shares more layers with the model. */
+/** The reference as it is, or with its BatchNormalizations folded, as quantizers do first: whichever shares more layers with the model; folded where that is equal, since biases and scales are then in the layers. */
 async function baseOf(reference: Model, model: Model, tools: Instruments): Promise<Model> {
   const clock = { epoch: 0, start: 0, end: 1, frequency: 1 };
   const context = tools.context({ plan: new Map(), twin: undefined, memory: new Map(), clock });
   const prepared = (await prepare(reference, context)).model;
   const shared = (base: Model): number => layerPairs(base, model).length;
-  return shared(prepared) > shared(reference) ? prepared : reference;
+  return shared(prepared) >= shared(reference) ? prepared : reference;
 }
 
 /** The batch size that either model insists on. */
