@@ -1,5 +1,6 @@
-import { Command } from 'commander';
-import { callOf, type Call, type CommonOptions } from './call.ts';
+import type { Command } from 'commander';
+import { callOf, type CommonOptions } from './call.ts';
+import { QtoolCommand, withExamples } from './command.ts';
 import type { AnalyzeCommandOptions } from './commands/analyze.ts';
 import type { CompareCommandOptions } from './commands/compare.ts';
 import type { EvalOptions } from './commands/eval.ts';
@@ -8,6 +9,8 @@ import type { InspectOptions } from './commands/inspect.ts';
 import type { QuantizeOptions } from './commands/quantize.ts';
 import type { SensitivityCommandOptions } from './commands/sensitivity.ts';
 import type { Io } from './io.ts';
+import { examples } from './examples.ts';
+import { declareLookups, type Action } from './lookups.ts';
 import { numberOption, withCommon, withData, withPreprocessing } from './options.ts';
 
 /** What a command is called with after its own arguments: its options and the common ones. */
@@ -18,7 +21,7 @@ type Given<O> = O & CommonOptions;
  * A new command is one file under commands/ and one entry here.
  */
 export function buildProgram(io: Io, version: string, finish: (code: number) => void): Command {
-  const program = new Command('qtool');
+  const program = new QtoolCommand('qtool');
   // Commands inherit these three only when they are made afterwards.
   program
     .exitOverride()
@@ -43,8 +46,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
       '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool, 130 interrupted.',
     );
 
-  const action = (work: (call: Call) => Promise<number>, options: CommonOptions): Promise<void> =>
-    callOf(io, options).then(work).then(finish);
+  const action: Action = (work, options) => callOf(io, options).then(work).then(finish);
 
   const quantize = withData(
     program
@@ -163,13 +165,8 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
       ),
     );
 
-  const passes = program
-    .command('passes [class]')
-    .summary('list the classes a schedule may name, with their options')
-    .description('List the classes a schedule may name. With a class: its options, where the method is from.');
-  withCommon(passes).action((name: string | undefined, options: CommonOptions) =>
-    action(async (call) => (await import('./commands/passes.ts')).listPasses(name, call), options),
-  );
+  declareLookups(program, action, finish);
+  for (const command of program.commands) withExamples(command, ...(examples[command.name()] ?? []));
   return program;
 }
 
