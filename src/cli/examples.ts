@@ -7,6 +7,7 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   inspect: ['qtool inspect model.onnx'],
   check: ['qtool check int8', 'qtool check int8-accurate --model model.onnx'],
   sensitivity: ['qtool sensitivity model.onnx --data random --limit 64 --levels 0.5,0.8'],
+  report: ['qtool report out'],
   passes: ['qtool passes'],
   explain: ['qtool explain PostTrainLinearQuantizer'],
   schedules: ['qtool schedules'],

@@ -7,6 +7,7 @@ import type { EvalOptions } from './commands/eval.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { InspectOptions } from './commands/inspect.ts';
 import type { QuantizeOptions } from './commands/quantize.ts';
+import type { ReportOptions } from './commands/report.ts';
 import type { SensitivityCommandOptions } from './commands/sensitivity.ts';
 import type { Io } from './io.ts';
 import { examples } from './examples.ts';
@@ -164,6 +165,18 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
         options,
       ),
     );
+
+  const report = program
+    .command('report <run...>')
+    .summary("make a run's report.html again, or compare several runs on one page")
+    .description(
+      'Make report.html again from the report.json in the folder of a run; with several folders, one page that compares them.',
+    )
+    .option('-o, --output <file>', 'the page to write (default: report.html of the run, or compare.html)')
+    .option('--force', 'write over a file that is no page of qtool');
+  withCommon(report).action((folders: string[], options: Given<ReportOptions>) =>
+    action(async (call) => (await import('./commands/report.ts')).reportCommand(folders, options, call), options),
+  );
 
   declareLookups(program, action, finish);
   for (const command of program.commands) withExamples(command, ...(examples[command.name()] ?? []));

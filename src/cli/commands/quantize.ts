@@ -9,6 +9,7 @@ import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
 import { loadSchedule, openModel } from '../load.ts';
+import { commandLine } from '../command_line.ts';
 import { openModelData, type DataOptions } from '../data_options.ts';
 import { progressFor } from '../progress.ts';
 import { findSchedule, readSchedule } from '../schedule_file.ts';
@@ -62,6 +63,7 @@ export async function quantize(
       scheduleText,
       data,
       metrics,
+      command: commandLine(['quantize', path], { ...options }, ['measure', 'latency', 'cache']),
       outDir: options.output,
       force: options.force === true,
       measure: options.measure,
