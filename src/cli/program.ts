@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { callOf, type CommonOptions } from './call.ts';
 import { QtoolCommand, withExamples } from './command.ts';
 import type { AnalyzeCommandOptions } from './commands/analyze.ts';
+import type { BenchCommandOptions } from './commands/bench.ts';
 import type { CompareCommandOptions } from './commands/compare.ts';
 import type { EvalOptions } from './commands/eval.ts';
 import type { CheckOptions } from './commands/check.ts';
@@ -102,6 +103,21 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   );
   withCommon(comparison).action((first: string, second: string, options: Given<CompareCommandOptions>) =>
     action(async (call) => (await import('./commands/compare.ts')).compare(first, second, options, call), options),
+  );
+
+  const benchmark = program
+    .command('bench <model...>')
+    .summary('measure load time, memory, latency and throughput, of several models in turn')
+    .description(
+      'Measure how long models take to load and to run and what memory they need; several of the same inputs run in turn.',
+    )
+    .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
+    .option('--data-root <folder>', 'where relative paths in the data config start')
+    .option('--batch <sizes>', 'batch sizes to run at', '1,32')
+    .addOption(numberOption('--threads <n>', 'threads within one operator (default: 1)', 1))
+    .addOption(numberOption('--seconds <n>', 'for each model and batch size (default: 2; 0: five runs)', 0));
+  withCommon(withPreprocessing(benchmark)).action((models: string[], options: Given<BenchCommandOptions>) =>
+    action(async (call) => (await import('./commands/bench.ts')).benchCommand(models, options, call), options),
   );
 
   const analysis = withData(
