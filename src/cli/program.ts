@@ -1,6 +1,9 @@
-import { Command } from 'commander';
-import { callOf, type Call, type CommonOptions } from './call.ts';
+import type { Command } from 'commander';
+import { callOf, type CommonOptions } from './call.ts';
+import { QtoolCommand, withExamples } from './command.ts';
 import type { AnalyzeCommandOptions } from './commands/analyze.ts';
+import type { BenchCommandOptions } from './commands/bench.ts';
+import type { CompareCommandOptions } from './commands/compare.ts';
 import type { EvalOptions } from './commands/eval.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { InspectOptions } from './commands/inspect.ts';
@@ -8,6 +11,8 @@ import type { QuantizeOptions } from './commands/quantize.ts';
 import type { ReportOptions } from './commands/report.ts';
 import type { SensitivityCommandOptions } from './commands/sensitivity.ts';
 import type { Io } from './io.ts';
+import { examples } from './examples.ts';
+import { declareLookups, type Action } from './lookups.ts';
 import { numberOption, withCommon, withData, withPreprocessing } from './options.ts';
 
 /** What a command is called with after its own arguments: its options and the common ones. */
@@ -18,7 +23,7 @@ type Given<O> = O & CommonOptions;
  * A new command is one file under commands/ and one entry here.
  */
 export function buildProgram(io: Io, version: string, finish: (code: number) => void): Command {
-  const program = new Command('qtool');
+  const program = new QtoolCommand('qtool');
   // Commands inherit these three only when they are made afterwards.
   program
     .exitOverride()
@@ -43,8 +48,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
       '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool, 130 interrupted.',
     );
 
-  const action = (work: (call: Call) => Promise<number>, options: CommonOptions): Promise<void> =>
-    callOf(io, options).then(work).then(finish);
+  const action: Action = (work, options) => callOf(io, options).then(work).then(finish);
 
   const quantize = withData(
     program
@@ -85,6 +89,35 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   );
   withCommon(evaluate).action((model: string, options: Given<EvalOptions>) =>
     action(async (call) => (await import('./commands/eval.ts')).evaluate(model, options, call), options),
+  );
+
+  const comparison = withData(
+    program
+      .command('compare <first> <second>')
+      .summary('compare two forms of one model: outputs, layers, size and speed')
+      .description(
+        'Run two forms of one model on the same samples: how far the outputs of the second are from those of the first, the first layer where they part, the error of every layer, size and speed.',
+      )
+      .option('--no-latency', 'measure no latency'),
+    true,
+  );
+  withCommon(comparison).action((first: string, second: string, options: Given<CompareCommandOptions>) =>
+    action(async (call) => (await import('./commands/compare.ts')).compare(first, second, options, call), options),
+  );
+
+  const benchmark = program
+    .command('bench <model...>')
+    .summary('measure load time, memory, latency and throughput, of several models in turn')
+    .description(
+      'Measure how long models take to load and to run and what memory they need; several of the same inputs run in turn.',
+    )
+    .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
+    .option('--data-root <folder>', 'where relative paths in the data config start')
+    .option('--batch <sizes>', 'batch sizes to run at', '1,32')
+    .addOption(numberOption('--threads <n>', 'threads within one operator (default: 1)', 1))
+    .addOption(numberOption('--seconds <n>', 'for each model and batch size (default: 2; 0: five runs)', 0));
+  withCommon(withPreprocessing(benchmark)).action((models: string[], options: Given<BenchCommandOptions>) =>
+    action(async (call) => (await import('./commands/bench.ts')).benchCommand(models, options, call), options),
   );
 
   const analysis = withData(
@@ -161,13 +194,8 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     action(async (call) => (await import('./commands/report.ts')).reportCommand(folders, options, call), options),
   );
 
-  const passes = program
-    .command('passes [class]')
-    .summary('list the classes a schedule may name, with their options')
-    .description('List the classes a schedule may name. With a class: its options, where the method is from.');
-  withCommon(passes).action((name: string | undefined, options: CommonOptions) =>
-    action(async (call) => (await import('./commands/passes.ts')).listPasses(name, call), options),
-  );
+  declareLookups(program, action, finish);
+  for (const command of program.commands) withExamples(command, ...(examples[command.name()] ?? []));
   return program;
 }
 

@@ -7,9 +7,12 @@ import { didYouMean } from '../util/suggest.ts';
 /** The package's own schedules and configs, from src/cli/ as well as from dist/cli/. */
 const folderOf = (name: string): string => fileURLToPath(new URL(`../../${name}/`, import.meta.url));
 
+/** Where the schedules that come with qtool lie. */
+export const scheduleFolder = folderOf('schedules');
+
 /** Names that `--schedule` takes besides paths. */
-async function namedSchedules(): Promise<string[]> {
-  const files = await readdir(folderOf('schedules')).catch(() => []);
+export async function namedSchedules(): Promise<string[]> {
+  const files = await readdir(scheduleFolder).catch(() => []);
   return files.filter((file) => /\.ya?ml$/.test(file)).map((file) => basename(file, extname(file)));
 }
 
@@ -23,7 +26,7 @@ export async function findSchedule(given: string): Promise<string> {
   if (info)
     throw new QtoolError('usage', 'this is a folder, not a schedule', { at: given, hint: 'give the YAML file in it' });
   const names = await namedSchedules();
-  if (names.includes(given)) return join(folderOf('schedules'), `${given}.yaml`);
+  if (names.includes(given)) return join(scheduleFolder, `${given}.yaml`);
   const hint = names.length > 0 ? `give a YAML file, or one of: ${names.join(', ')}` : 'give a YAML file';
   throw new QtoolError('usage', `no such schedule${didYouMean(given, names)}`, { at: given, hint });
 }
