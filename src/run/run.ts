@@ -20,7 +20,7 @@ import { version } from '../util/version.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { findingsOf, type Findings } from './findings.ts';
-import { checkRunFolder, openRunFolder, statisticsFolder } from './output.ts';
+import { checkRunFolder, checkSourceStays, openRunFolder, statisticsFolder } from './output.ts';
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
@@ -68,6 +68,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   const bytes = modelBytes(model);
   checkGates(options);
   await checkRunFolder(options.outDir, options.force);
+  await checkSourceStays(options.outDir, model.path);
   const told: string[] = [];
   const statistics = statisticsStore(join(options.outDir, statisticsFolder), (text) => {
     told.push(text);
