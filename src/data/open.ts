@@ -10,6 +10,7 @@ import { openIdx } from './idx.ts';
 import { openImageFolder } from './image_folder.ts';
 import { openNpy } from './npy_source.ts';
 import { openManifest } from './manifest.ts';
+import { openMemory } from './memory.ts';
 import { openModule } from './module.ts';
 import { openOnnxTests } from './onnx_tests.ts';
 import { openParquet } from './parquet.ts';
@@ -119,7 +120,8 @@ async function openSets(
     if (opened.length === 0) throw dataError(`${source.kind} "${opened.source}" has no samples`, at());
     asks ||= !described && undecided(config, source, opened);
     const files = named.filter((path) => statSync(path).isFile()).map((path) => `${path} ${stampOf(path)}`);
-    return [{ ...opened, recipe: JSON.stringify([source, transforms, own, inputs, files]) }, source];
+    const recipe = source.kind === 'memory' ? '' : JSON.stringify([source, transforms, own, inputs, files]);
+    return [{ ...opened, recipe }, source];
   };
   const sets = await openParts(value, options.part, seed, split, open);
   return { ...sets, undecided: asks };
@@ -164,6 +166,8 @@ function openSource(source: SourceConfig, opening: Opening): Source | Promise<So
       return openOnnxTests(source, opening);
     case 'module':
       return openModule(source, opening);
+    case 'memory':
+      return openMemory(source);
     case 'random':
       return openRandom(source, opening);
   }

@@ -40,7 +40,7 @@ export interface Batch {
 
 /** What a dataset is, for the report. */
 export interface DatasetInfo {
-  readonly kind: 'image-folder' | 'manifest' | 'idx' | 'npy' | 'parquet' | 'onnx' | 'module' | 'random';
+  readonly kind: 'image-folder' | 'manifest' | 'idx' | 'npy' | 'parquet' | 'onnx' | 'module' | 'memory' | 'random';
   readonly source: string;
   readonly samples: number;
   readonly labelled: boolean;

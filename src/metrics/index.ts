@@ -56,7 +56,8 @@ export async function openMetrics(
   return [...chosen, ...more.filter(({ needs }) => labelled || needs !== 'labels')];
 }
 
-type MetricData = Pick<RunData, 'metrics' | 'folder' | 'validation'>;
+/** Metrics by name, and some that are made already. */
+type MetricData = Pick<RunData, 'folder' | 'validation'> & { readonly metrics: readonly (MetricConfig | Metric)[] };
 type Outputs = readonly Pick<ModelInput, 'type' | 'dims'>[];
 
 async function chosenMetrics(data: MetricData, outputs: Outputs): Promise<Metric[]> {
@@ -70,9 +71,9 @@ async function chosenMetrics(data: MetricData, outputs: Outputs): Promise<Metric
   }
   return Promise.all(
     data.metrics.map(async (config) => {
-      const metric = await openMetric(config, data.folder);
+      const metric = 'finish' in config ? config : await openMetric(config, data.folder);
       if (metric.needs === 'labels' && !labelled)
-        throw new QtoolError('data', `metric ${metric.name} needs labels, and the validation data has none`, { at: config.at(), hint: 'Use sqnr or agreement, or give labels.' }); // prettier-ignore
+        throw new QtoolError('data', `metric ${metric.name} needs labels, and the validation data has none`, { at: 'at' in config ? config.at() : undefined, hint: 'Use sqnr or agreement, or give labels.' }); // prettier-ignore
       return metric;
     }),
   );

@@ -3,7 +3,7 @@ import { basename, extname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { MetricConfig } from '../data/types.ts';
 import { QtoolError } from '../util/error.ts';
-import { compared, type Metric, type MetricResult } from './metric.ts';
+import { compared, type Metric, type MetricInput, type MetricResult } from './metric.ts';
 
 /** Whether a metric's name is the path of a module. */
 export function isModule(name: string): boolean {
@@ -29,15 +29,28 @@ export async function moduleMetric({ name, options, at }: MetricConfig, folder: 
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new QtoolError('data', `the metric module does not load: ${message.split('\n')[0]}`, { at: path, cause });
   }
-  const missing = (['start', 'add', 'finish'] as const).find((part) => typeof (made as Record<string, unknown> | undefined)?.[part] !== 'function'); // prettier-ignore
+  const missing = parts.find((part) => typeof (made as Record<string, unknown> | undefined)?.[part] !== 'function');
   if (missing !== undefined)
     throw new QtoolError('data', `the metric module's default export has no function "${missing}"`, { at: path, hint: 'It must be a metric { start, add, finish }, or a function that returns one.' }); // prettier-ignore
-  return complete(made as UserMetric, basename(name, extname(name)), path);
+  return userMetric(made as UserMetric, basename(name, extname(name)), path);
 }
 
-type UserMetric = Pick<Metric, 'start' | 'add'> &
-  Partial<Pick<Metric, 'name' | 'needs' | 'summary' | 'merge'>> &
-  Partial<Pick<MetricResult, 'unit' | 'higherIsBetter'>> & { finish(state: unknown): number | Partial<MetricResult> };
+const parts = ['start', 'add', 'finish'] as const;
+
+/** A metric as users write it: a fold over batches that ends in a number, and what is not as usual about it. */
+export interface UserMetric<S = never> extends Partial<
+  Pick<Metric, 'name' | 'needs' | 'summary'> & Pick<MetricResult, 'unit' | 'higherIsBetter'>
+> {
+  start(): S;
+  add(state: S, input: MetricInput): S;
+  merge?(a: S, b: S): S;
+  finish(state: S): number | Partial<MetricResult>;
+}
+
+/** Whether an object has the functions of a metric. */
+export function isUserMetric(given: object): given is UserMetric {
+  return parts.every((part) => typeof (given as Record<string, unknown>)[part] === 'function');
+}
 
 interface Counted {
   readonly samples: number;
@@ -46,7 +59,10 @@ interface Counted {
   readonly float: unknown;
 }
 
-function complete(metric: UserMetric, fallback: string, path: string): Metric<Counted> {
+/** A user's metric with what it leaves out. @param path where it is from, for errors */
+export function userMetric(given: UserMetric, fallback: string, path: string): Metric<Counted> {
+  // Its state is its own: nothing here looks into it.
+  const metric = given as unknown as UserMetric<unknown>;
   const name = metric.name ?? fallback;
   const finished = (state: unknown): Partial<MetricResult> & Pick<MetricResult, 'value'> => {
     const result = metric.finish(state);
