@@ -3,8 +3,9 @@ import { makeValue } from '../graph/build.ts';
 import { edit, type Draft } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
 import { isMove } from '../graph/ops.ts';
-import type { NodeProto } from '../graph/proto.ts';
+import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, modelInputs, producers, subgraphs } from '../graph/query.ts';
+import { dimsOf, tensorData, typeOf } from '../graph/tensor.ts';
 import { decibels, errorSums } from '../numerics/error.ts';
 import { isFloat, numbersOf } from '../metrics/select.ts';
 import { ahead, checkCancelled, realRows } from '../runtime/capture.ts';
@@ -153,6 +154,11 @@ const captured = ({ inputs }: Site): string[] =>
 /** Nodes of the float model that the quantized one has too, with another weight or other inputs. */
 function sitesOf(float: Model, quantized: Model): Site[] {
   const [constants, made] = [initializers(float.graph), producers(float.graph)];
+  const stored = initializers(quantized.graph);
+  const other = (name: string): boolean => {
+    const [mine, theirs] = [constants.get(name), stored.get(name)];
+    return mine !== theirs && mine !== undefined && theirs !== undefined && !sameTensor(mine, theirs);
+  };
   const now = producers(quantized.graph);
   const twins = new Map(quantized.graph.node.map((node) => [layerName(node), node]));
   const fed = new Set(quantized.graph.input.map(({ name }) => name));
@@ -178,11 +184,21 @@ function sitesOf(float: Model, quantized: Model): Site[] {
       return [{ index, value, moves, before, after }];
     });
     if (inputs.length === 0 || !inputs.every(({ before }) => has(before))) return [];
-    const weights = node.input.some((name, i) => constants.has(name) && twin.input[i] !== name);
+    const weights = node.input.some((name, i) => constants.has(name) && (twin.input[i] !== name || other(name)));
     const changed = twin.op_type !== node.op_type || weights || inputs.some(({ after }) => after !== undefined);
     return changed ? [{ layer: layerName(node), node, inputs, output, quantized: quantizedOutput }] : [];
   });
 }
+
+/** Texts are no weights: those are taken for equal. */
+const sameTensor = (a: TensorProto, b: TensorProto): boolean =>
+  typeOf(a) === 'string' ||
+  (dimsOf(a).join() === dimsOf(b).join() && typeOf(a) === typeOf(b) && Buffer.compare(bytesOf(a), bytesOf(b)) === 0);
+
+const bytesOf = (tensor: TensorProto): Uint8Array => {
+  const data = tensorData(tensor);
+  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+};
 
 const restores = (made: ReadonlyMap<string, NodeProto>, name: string): boolean => {
   const node = made.get(name);

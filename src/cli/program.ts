@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import { callOf, type Call, type CommonOptions } from './call.ts';
 import type { AnalyzeCommandOptions } from './commands/analyze.ts';
+import type { CompareCommandOptions } from './commands/compare.ts';
 import type { EvalOptions } from './commands/eval.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { InspectOptions } from './commands/inspect.ts';
@@ -84,6 +85,20 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   );
   withCommon(evaluate).action((model: string, options: Given<EvalOptions>) =>
     action(async (call) => (await import('./commands/eval.ts')).evaluate(model, options, call), options),
+  );
+
+  const comparison = withData(
+    program
+      .command('compare <first> <second>')
+      .summary('compare two forms of one model: outputs, layers, size and speed')
+      .description(
+        'Run two forms of one model on the same samples: how far the outputs of the second are from those of the first, the first layer where they part, the error of every layer, size and speed.',
+      )
+      .option('--no-latency', 'measure no latency'),
+    true,
+  );
+  withCommon(comparison).action((first: string, second: string, options: Given<CompareCommandOptions>) =>
+    action(async (call) => (await import('./commands/compare.ts')).compare(first, second, options, call), options),
   );
 
   const analysis = withData(

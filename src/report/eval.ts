@@ -39,7 +39,10 @@ export function evalText(report: EvalReport, paint: Paint, width: number): strin
 
 const right = (title: string): Column => ({ title, align: 'right' });
 
-function metricTable({ measurement, reference }: EvalReport, paint: Paint): string {
+export function metricTable(
+  { measurement, reference }: Pick<EvalReport, 'measurement' | 'reference'>,
+  paint: Paint,
+): string {
   if (measurement.metrics.length === 0) return '';
   const compared = reference !== undefined;
   const rows = measurement.metrics.map((metric) => [
@@ -64,7 +67,7 @@ function metricTable({ measurement, reference }: EvalReport, paint: Paint): stri
   return [table(columns, rows, paint), ...outputs.map((line) => paint.dim(line))].join('\n');
 }
 
-function latencyTable(latency: readonly Latency[], compared: boolean, paint: Paint): string {
+export function latencyTable(latency: readonly Latency[], compared: boolean, paint: Paint): string {
   if (latency.length === 0) return '';
   const rows = latency.map((one) => [
     String(one.batch),
@@ -85,7 +88,7 @@ function latencyTable(latency: readonly Latency[], compared: boolean, paint: Pai
   return table(columns, rows, paint);
 }
 
-function notesText(notes: readonly string[], paint: Paint, width: number): string {
+export function notesText(notes: readonly string[], paint: Paint, width: number): string {
   if (notes.length === 0) return '';
   return [paint.bold('notes'), ...notes.map((note) => hanging('  - ', note, width))].join('\n');
 }

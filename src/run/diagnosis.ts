@@ -5,13 +5,13 @@ import { productOf } from '../graph/ops.ts';
 import { dimsOf } from '../graph/tensor.ts';
 import { ownErrors, type OwnError } from '../analyze/own_error.ts';
 import { outputError } from '../analyze/layer_error.ts';
-import type { Metric } from '../metrics/metric.ts';
+import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { channelStats, type ChannelStats } from '../numerics/channel_stats.ts';
 import { sealed } from '../numerics/fold.ts';
-import type { Schedule, Stage } from '../schedule/types.ts';
+import type { Schedule } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
 import { curedSchedule, cureLines, curesOf, tryCures, type Culprit, type TriedCure } from './cures.ts';
-import type { Diagnosis, Measurement } from './report.ts';
+import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
 
 /** Samples of calibration data that errors are measured and cures are tried on. */
@@ -42,15 +42,12 @@ export async function diagnose(
   { schedule, scheduleText, metrics, signal, progress }: Asked,
 ): Promise<{ readonly diagnosis: Diagnosis; readonly errors: readonly OwnError[] } | undefined> {
   if (twin === undefined || twin === model) return undefined;
-  const batches = () => tools.calibration(samples);
   progress(0, 'diagnosis: own errors');
-  const errors = await ownErrors(twin, model, batches, { signal });
-  if (errors.length === 0) return undefined;
-  const sqnr = -10 * Math.log10(await outputError(twin, model, batches, signal));
-  const found = culprit(twin, errors, sqnr, measurement, metrics);
-  if (!found) return { errors, diagnosis: { sentences: [soundText(errors, sqnr)] } };
-  const stats = await valueStats(twin, found, tools, schedule.stages[0]);
-  const sentences = [whereText(found, errors), whyText(found, stats)];
+  const place = await located(twin, model, tools, { measured: measurement?.metrics ?? [], metrics, signal });
+  if (!place) return undefined;
+  const { errors, sqnr, found } = place;
+  const sentences = [...place.sentences];
+  if (!found) return { errors, diagnosis: { sentences } };
   const stage = schedule.stages.find(({ index }) => index === stages.at(-1));
   if (stage?.pass.section !== 'quantizers' || stage.pass.name === 'quantize/float16')
     return { errors, diagnosis: { sentences } };
@@ -63,21 +60,46 @@ export async function diagnose(
   return { errors, diagnosis: { sentences, yaml: cureLines(stage, best.cure), ...(whole && { schedule: whole }) } };
 }
 
+export interface Place {
+  readonly errors: readonly OwnError[];
+  /** Of the outputs, dB. */
+  readonly sqnr: number;
+  /** Undefined where all is well. */
+  readonly found: Culprit | undefined;
+  /** Where the error enters, and why. */
+  readonly sentences: readonly string[];
+}
+
+/** Where the error of a model enters beside its float twin, in words; undefined where they have no layer that can be compared. */
+export async function located(
+  twin: Model,
+  model: Model,
+  tools: Instruments,
+  asked: Pick<Asked, 'metrics' | 'signal'> & { readonly measured: readonly MetricResult[] },
+): Promise<Place | undefined> {
+  const batches = () => tools.calibration(samples);
+  const errors = await ownErrors(twin, model, batches, { signal: asked.signal });
+  if (errors.length === 0) return undefined;
+  const sqnr = -10 * Math.log10(await outputError(twin, model, batches, asked.signal));
+  const found = culprit(twin, errors, sqnr, asked.measured, asked.metrics);
+  if (!found) return { errors, sqnr, found, sentences: [soundText(errors, sqnr)] };
+  const stats = await valueStats(twin, found, tools);
+  return { errors, sqnr, found, sentences: [whereText(found, errors), whyText(found, stats)] };
+}
+
 /** The first layer whose own error stands out, else, where the outputs are bad, the first of the largest; undefined where all is well. */
 function culprit(
   twin: Model,
   errors: readonly OwnError[],
   sqnr: number,
-  measured: Measurement | undefined,
+  measured: readonly MetricResult[],
   metrics: readonly Metric[],
 ): Culprit | undefined {
   const sorted = errors.map(({ own }) => own).sort((a, b) => a - b);
   const [worst = Infinity, middle = Infinity] = [sorted[0], sorted[sorted.length >> 1]];
   const bad = errors.find(({ own }) => own < fine && own < middle - apart);
   // Accuracy decides where there are labels: distances of a float model to itself have nothing to lose.
-  const judged = (measured?.metrics ?? []).filter(({ name }) =>
-    metrics.some((m) => m.name === name && m.perfect === undefined),
-  );
+  const judged = measured.filter(({ name }) => metrics.some((m) => m.name === name && m.perfect === undefined));
   const lost =
     judged.length > 0 ? judged.some(({ drop, dropInterval }) => drop > (dropInterval ?? Infinity)) : sqnr < good;
   const error = bad ?? (lost ? errors.find(({ own }) => own < worst + 3) : undefined);
@@ -121,15 +143,16 @@ function whereText({ layer, op, part, error, alone }: Culprit, errors: readonly 
   return `no layer stands out: own errors of ${Math.min(...own).toFixed(0)} to ${Math.max(...own).toFixed(0)} dB add up over ${errors.length} layers; the first of the largest is at ${layer} (${op}, ${place}), ${dB(error.own)}, most from ${which}`;
 }
 
+const onlyEpoch = { epoch: 0, start: 0, end: 1, frequency: 1 };
+
 /** Ranges of the channels of what a culprit reads; undefined where it has none. */
 async function valueStats(
   twin: Model,
   { part, error }: Culprit,
   tools: Instruments,
-  stage: Stage | undefined,
 ): Promise<ChannelStats | undefined> {
-  if (part !== 'input' || !stage || twin.graph.initializer.some(({ name }) => name === error.value)) return undefined;
-  const context = tools.context({ plan: new Map(), twin: undefined, memory: new Map(), clock: stage.clock });
+  if (part !== 'input' || twin.graph.initializer.some(({ name }) => name === error.value)) return undefined;
+  const context = tools.context({ plan: new Map(), twin: undefined, memory: new Map(), clock: onlyEpoch });
   const rank = (await context.shapes(twin)).get(error.value)?.dims.length ?? 0;
   if (rank < 2) return undefined;
   const fold = sealed(channelStats({ axis: rank > 3 ? 1 : -1 }, error.value));

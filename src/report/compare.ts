@@ -1,0 +1,59 @@
+import type { CompareReport } from '../run/compare.ts';
+import { latencyTable, metricTable, notesText } from './eval.ts';
+import { bytes, hanging, number, percent, plural, pointsOf, shorten } from './format.ts';
+import { layerTable } from './layer_table.ts';
+import type { Paint } from './paint.ts';
+
+/** What `qtool compare` prints: the answer in one line, where the models part, then the tables. */
+export function compareText(report: CompareReport, paint: Paint, width: number): string {
+  const { model, reference, data, where, layers, notes } = report;
+  const source = data.kind === 'random' ? 'random input' : data.source;
+  const head = [
+    hanging('first   ', `${reference.path}: ${bytes(reference.bytes)}`, width),
+    hanging('second  ', `${model.path}: ${bytes(model.bytes)}`, width),
+    hanging('data    ', `${source}: ${plural(data.samples, 'sample')}${data.labelled ? '' : ', no labels'}`, width),
+  ];
+  const parts = [
+    head.map((line) => paint.dim(line)).join('\n'),
+    [paint.bold(hanging('', headline(report), width)), hanging('', partText(report), width)].join('\n'),
+    report.warnings.map((text) => paint.red(hanging('', text, width))).join('\n'),
+    where.map((sentence) => hanging('  - ', sentence, width)).join('\n'),
+    metricTable(report, paint),
+    latencyTable(report.measurement.latency, true, paint),
+    layers.length > 0 ? layerTable(layers, paint, width) : '',
+    notesText(notes, paint, width),
+  ];
+  return parts.filter((part) => part !== '').join('\n\n');
+}
+
+/** Size, speed, what was lost, how far the outputs are: in one sentence. */
+function headline({ model, reference, measurement }: CompareReport): string {
+  const of = (name: string) => measurement.metrics.find((metric) => metric.name === name);
+  const sqnr = of('sqnr');
+  const agreement = of('agreement');
+  const judged = measurement.metrics.find(
+    ({ reference: float, name }) => Number.isFinite(float) && !distances.has(name),
+  );
+  const speed = measurement.latency[0];
+  const facts = [
+    `the second has ${percent(model.bytes / reference.bytes)} of the first's bytes`,
+    ...(speed ? [`${speed.ratio.toFixed(2)}× its speed at batch ${speed.batch}`] : []),
+    ...(judged ? [`${judged.name} falls by ${number(judged.drop, judged.unit)}${pointsOf(judged.unit)}`] : []),
+    ...(agreement ? [`the same class for ${number(agreement.value, '%')} %`] : []),
+    ...(sqnr ? [sqnr.value === Infinity ? 'equal outputs' : `outputs at ${number(sqnr.value, 'dB')} dB`] : []),
+  ];
+  return facts.join(', ');
+}
+
+/** Metrics whose value of the first model says nothing about it. */
+const distances: ReadonlySet<string> = new Set(['agreement', 'sqnr', 'cosine', 'mse', 'psnr', 'largest difference']);
+
+function partText({ first, layers }: CompareReport): string {
+  if (first) {
+    const own = first.own === undefined ? '' : `, its own error at ${number(first.own, 'dB')} dB`;
+    return `they part at ${shorten(first.layer, 60)} (${first.op}), whose output is at ${number(first.sqnr ?? NaN, 'dB')} dB${own}`;
+  }
+  return layers.some(({ sqnr }) => sqnr !== undefined)
+    ? 'no layer that both have differs by more than float32 rounding'
+    : '';
+}

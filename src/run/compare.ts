@@ -1,0 +1,172 @@
+import { coverage } from '../analyze/coverage.ts';
+import { withDecodedWeights } from '../analyze/decoded.ts';
+import { layerPairs } from '../analyze/layer_error.ts';
+import { slowRemark } from '../analyze/speed.ts';
+import { zeroShare } from '../analyze/zero_share.ts';
+import { fixedBatch } from '../data/layout.ts';
+import type { DatasetInfo, RunData } from '../data/types.ts';
+import { modelBytes } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
+import { describeValue, modelInputs, type ModelInput } from '../graph/query.ts';
+import { openMetrics } from '../metrics/index.ts';
+import { largestDifference } from '../metrics/largest.ts';
+import type { Metric } from '../metrics/metric.ts';
+import { isFloat } from '../metrics/select.ts';
+import { prepare } from '../passes/fold/prepare.ts';
+import { latency } from '../runtime/time.ts';
+import { QtoolError } from '../util/error.ts';
+import { openInstruments, type Instruments } from './context.ts';
+import { located } from './diagnosis.ts';
+import type { RunEvent } from './event.ts';
+import { layerReports } from './layers.ts';
+import { levelWarning, optimizationLevels } from './levels.ts';
+import type { LayerReport, Levels, Measurement } from './report.ts';
+
+/** What `compare` found out: plain data. Drops and distances are those of `model` from `reference`. */
+export interface CompareReport {
+  readonly format: 1;
+  readonly model: { readonly path: string; readonly bytes: number };
+  readonly reference: { readonly path: string; readonly bytes: number };
+  readonly data: DatasetInfo;
+  readonly measurement: Measurement;
+  /** Layers of the model, in its order: the kernel, the SQNR of all that differs up to there, the layer's own error. */
+  readonly layers: readonly LayerReport[];
+  /** The first layer whose output differs by more than rounding in float32. */
+  readonly first: LayerReport | undefined;
+  /** Where the error enters, and why, in words. */
+  readonly where: readonly string[];
+  readonly levels: Levels | undefined;
+  /** What must be known before the result is used. */
+  readonly warnings: readonly string[];
+  readonly notes: readonly string[];
+}
+
+export interface CompareOptions {
+  readonly reference: Model;
+  readonly model: Model;
+  readonly data: RunData;
+  readonly batchSize: number | undefined;
+  readonly threads: number | undefined;
+  readonly latency: boolean;
+  readonly signal: AbortSignal;
+  readonly log: (event: RunEvent) => void;
+}
+
+/** dB above which two outputs differ by no more than the order of float32 sums. */
+const rounding = 90;
+
+/**
+ * Two models on the same samples: their outputs, the first layer where they part, every layer that both have, size and speed.
+ * @throws QtoolError `model` where their inputs or outputs are not the same.
+ */
+export async function compareModels(options: CompareOptions): Promise<CompareReport> {
+  const { reference, model, data, signal, log, threads } = options;
+  checkAlike(reference, model);
+  const metrics = await metricsOf(reference, data);
+  const progress = (done: number, text: string): void => log({ kind: 'progress', done, text });
+  // Errors of layers are measured on the samples that the outputs are.
+  const tools = openInstruments({
+    ...{ reference, data: { ...data, calibration: data.validation }, metrics, signal, threads, progress },
+    ...{ batchSize: batchOf(reference, model) ?? options.batchSize ?? data.batchSize ?? 32, memoryLimit: undefined },
+  });
+  try {
+    log({ kind: 'phase', text: 'comparing outputs' });
+    const results = await tools.measure(model);
+    log({ kind: 'phase', text: 'comparing layers' });
+    const base = await baseOf(reference, model, tools);
+    const reports = await layerReports(model, base, tools.calibration, signal);
+    const place = await located(base, model, tools, { measured: results, metrics, signal });
+    const errors = new Map(place?.errors.map((error) => [error.layer, error]));
+    const layers = reports.map((layer): LayerReport => {
+      const error = errors.get(layer.layer);
+      return error ? { ...layer, own: error.own, inherited: error.inherited } : layer;
+    });
+    const levels = await optimizationLevels(model, base, tools.calibration, signal);
+    const differ = levels && (await levelWarning(levels, layers));
+    if (options.latency) log({ kind: 'phase', text: 'measuring latency' });
+    const timed = options.latency ? await latency(model, reference, await tools.sample(), { signal }) : [];
+    const slow = timed.length > 0 ? slowRemark(timed, await coverage(model), model, 'the first') : undefined;
+    const compared = layers.some(({ sqnr }) => sqnr !== undefined);
+    return {
+      ...{ format: 1, model: sizeOf(model), reference: sizeOf(reference), data: data.validation.info },
+      measurement: {
+        ...{ metrics: results, bytes: modelBytes(model), zeros: zeroShare(await withDecodedWeights(model)) },
+        latency: timed,
+      },
+      layers,
+      first: layers.find(({ sqnr }) => sqnr !== undefined && !(sqnr > rounding)),
+      where: place?.sentences ?? [],
+      levels,
+      warnings: differ === undefined ? [] : [differ],
+      notes: [
+        ...(slow === undefined ? [] : [slow]),
+        ...(compared || layers.length === 0
+          ? []
+          : ['the models have no layer of the same name: only outputs are compared']),
+        ...data.notes,
+        ...data.validation.info.notes,
+      ],
+    };
+  } finally {
+    await tools.close();
+  }
+}
+
+/** What the data asks for and all that compares outputs; agreement only of what looks like scores of classes. */
+async function metricsOf(reference: Model, data: RunData): Promise<Metric[]> {
+  const outputs = reference.graph.output.map(describeValue);
+  const floats = outputs.some(isFloat);
+  const [{ dims = [] } = {}, ...others] = outputs;
+  const scores = others.length === 0 && dims.length === 2 && typeof dims[1] === 'number' && dims[1] > 1;
+  const asked = [...(scores ? ['agreement'] : []), ...(floats ? ['sqnr', 'cosine'] : [])];
+  return [...(await openMetrics(data, outputs, asked)), ...(floats ? [largestDifference()] : [])];
+}
+
+/** The reference as it is, or with its BatchNormalizations folded, as quantizers do first: whichever shares more layers with the model. */
+async function baseOf(reference: Model, model: Model, tools: Instruments): Promise<Model> {
+  const clock = { epoch: 0, start: 0, end: 1, frequency: 1 };
+  const context = tools.context({ plan: new Map(), twin: undefined, memory: new Map(), clock });
+  const prepared = (await prepare(reference, context)).model;
+  const shared = (base: Model): number => layerPairs(base, model).length;
+  return shared(prepared) > shared(reference) ? prepared : reference;
+}
+
+/** The batch size that either model insists on. */
+function batchOf(reference: Model, model: Model): number | undefined {
+  return fixedBatch(modelInputs(reference)) ?? fixedBatch(modelInputs(model));
+}
+
+/** @throws QtoolError `model` with the first input or output that is not the same. */
+function checkAlike(reference: Model, model: Model): void {
+  const at = model.path;
+  const hint = 'compare takes two forms of one model';
+  const [mine, theirs] = [modelInputs(model), modelInputs(reference)];
+  for (const input of [...theirs, ...mine]) {
+    const [a, b] = [theirs, mine].map((list) => list.find(({ name }) => name === input.name));
+    if (a && b && sameValue(a, b)) continue;
+    const told = (one: ModelInput | undefined): string => (one ? valueText(one) : 'none');
+    const message = `the inputs differ: "${input.name}" is ${told(a)} in the first model, ${told(b)} in the second`;
+    throw new QtoolError('model', message, { at, hint });
+  }
+  const outputs = model.graph.output.map(({ name }) => name);
+  const missing = reference.graph.output.find(({ name }) => !outputs.includes(name));
+  if (missing) {
+    const message = `the second model has no output "${missing.name}"; it has ${outputs.join(', ')}`;
+    throw new QtoolError('model', message, { at, hint });
+  }
+}
+
+function sameValue(a: ModelInput, b: ModelInput): boolean {
+  if (a.type !== b.type) return false;
+  const [first, second] = [a.dims, b.dims];
+  if (first === undefined || second === undefined) return true;
+  const free = (dim: number | string | undefined): boolean => typeof dim === 'string';
+  return first.length === second.length && first.every((dim, i) => free(dim) || free(second[i]) || dim === second[i]);
+}
+
+const valueText = ({ type, dims }: ModelInput): string => `${type}[${dims?.join(', ') ?? '?'}]`;
+
+const sizeOf = (model: Model): { path: string; bytes: number } => ({
+  path: model.path ?? '',
+  bytes: modelBytes(model),
+});
