@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { RunData } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import type { Metric } from '../metrics/metric.ts';
+import type { Pass } from '../passes/pass.ts';
 import { htmlReport } from '../report/html.ts';
 import type { RunReport } from '../run/report.ts';
 import { run, type RunOptions } from '../run/run.ts';
@@ -21,6 +22,8 @@ export interface PrepareOptions extends DataOptions, Watch {
   readonly data: DataGiven;
   /** What is measured, in place of what the data's config says. What a gate asks for is measured too. */
   readonly metrics?: readonly MetricGiven[] | undefined;
+  /** Passes of one's own: a schedule names them by their classes. */
+  readonly passes?: readonly Pass[] | undefined;
   /** Holds options within what a processor can do: the name or path of a target, or `auto`. */
   readonly target?: string | undefined;
 }
@@ -68,10 +71,11 @@ export async function prepare(options: PrepareOptions): Promise<Prepared> {
   const model = await openModel(options.model);
   const data = await openModelData(model, options.data, options);
   // What a gate asks for is measured, whether the data's config names it or not.
-  const { stages } = checkedSchedule(text);
+  const { passes } = options;
+  const { stages } = checkedSchedule(text, { passes });
   const gates = stages.flatMap(({ gate, fallback }) => [gate, fallback]).flatMap((limit) => limit?.metric ?? []);
   const metrics = await metricsFor(model, data, options.metrics, gates);
-  const schedule = checkedSchedule(text, { model, metrics, target });
+  const schedule = checkedSchedule(text, { model, metrics, target, passes });
   const made = target === undefined ? '' : `# made with --target ${options.target}\n`;
   return { model, schedule, scheduleText: made + text.text, data, metrics };
 }

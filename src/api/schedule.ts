@@ -5,6 +5,7 @@ import { stringify } from 'yaml';
 import type { Model } from '../graph/model.ts';
 import { layerFacts } from '../graph/names.ts';
 import { passes } from '../passes/index.ts';
+import type { Pass } from '../passes/pass.ts';
 import { bindSchedule } from '../schedule/bind.ts';
 import { parseSchedule, type ScheduleContext } from '../schedule/parse.ts';
 import { forTarget, type Target } from '../schedule/target.ts';
@@ -68,10 +69,12 @@ export function checkedSchedule(
     readonly model?: Model | undefined;
     readonly metrics?: ScheduleContext['metrics'];
     readonly target?: Target | undefined;
+    /** Passes of the caller's own, beside those that come with qtool. */
+    readonly passes?: readonly Pass[] | undefined;
   } = {},
 ): Schedule {
-  const { model, metrics, target } = against;
-  const parsed = parseSchedule(text, file, { passes, metrics });
+  const { model, metrics, target, passes: own = [] } = against;
+  const parsed = parseSchedule(text, file, { passes: [...passes, ...own], metrics });
   const bound = model === undefined ? parsed : bindSchedule(parsed, { layers: layerFacts(model) });
   return target === undefined ? bound : forTarget(bound, target);
 }

@@ -38,7 +38,7 @@ export async function moduleMetric({ name, options, at }: MetricConfig, folder: 
 const parts = ['start', 'add', 'finish'] as const;
 
 /** A metric as users write it: a fold over batches that ends in a number, and what is not as usual about it. */
-export interface UserMetric<S = never> extends Partial<
+export interface UserMetric<S = unknown> extends Partial<
   Pick<Metric, 'name' | 'needs' | 'summary'> & Pick<MetricResult, 'unit' | 'higherIsBetter'>
 > {
   start(): S;
@@ -60,9 +60,7 @@ interface Counted {
 }
 
 /** A user's metric with what it leaves out. @param path where it is from, for errors */
-export function userMetric(given: UserMetric, fallback: string, path: string): Metric<Counted> {
-  // Its state is its own: nothing here looks into it.
-  const metric = given as unknown as UserMetric<unknown>;
+export function userMetric(metric: UserMetric, fallback: string, path: string): Metric<Counted> {
   const name = metric.name ?? fallback;
   const finished = (state: unknown): Partial<MetricResult> & Pick<MetricResult, 'value'> => {
     const result = metric.finish(state);
