@@ -10,8 +10,17 @@ import type { RunReport } from '../run/report.ts';
 import { run, type RunOptions } from '../run/run.ts';
 import type { Schedule } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
-import { batchSizeOf, metricsFor, openModelData, type DataGiven, type DataOptions, type MetricGiven } from './data.ts';
+import {
+  batchSizeOf,
+  metricsFor,
+  modulesOf,
+  openModelData,
+  type DataGiven,
+  type DataOptions,
+  type MetricGiven,
+} from './data.ts';
 import { abortable, openModel, type ModelGiven, type Watch } from './given.ts';
+import { modulePasses } from './modules.ts';
 import { checkedSchedule, scheduleText, type ScheduleGiven } from './schedule.ts';
 import { findTarget } from './target.ts';
 
@@ -64,14 +73,15 @@ export interface Prepared {
   readonly metrics: readonly Metric[];
 }
 
-/** Opens and checks all that a run is made of; nothing is written. @throws QtoolError for whatever is wrong. */
-export async function prepare(options: PrepareOptions): Promise<Prepared> {
+/** Opens and checks all that a run is made of; nothing is written. @param dry no module is run. @throws QtoolError for whatever is wrong. */
+export async function prepare(options: PrepareOptions, dry = false): Promise<Prepared> {
   const text = await scheduleText(options.schedule);
+  const modules = modulesOf(options, dry);
+  const passes = [...(options.passes ?? []), ...(await modulePasses(text, modules))];
   const target = await findTarget(options.target);
   const model = await openModel(options.model);
-  const data = await openModelData(model, options.data, options);
+  const data = await openModelData(model, options.data, options, 'both', modules);
   // What a gate asks for is measured, whether the data's config names it or not.
-  const { passes } = options;
   const { stages } = checkedSchedule(text, { passes });
   const gates = stages.flatMap(({ gate, fallback }) => [gate, fallback]).flatMap((limit) => limit?.metric ?? []);
   const metrics = await metricsFor(model, data, options.metrics, gates);

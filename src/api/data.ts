@@ -11,6 +11,7 @@ import { isUserMetric, userMetric, type UserMetric } from '../metrics/module.ts'
 import type { Metric } from '../metrics/metric.ts';
 import { openMetrics } from '../metrics/index.ts';
 import { decideByTrial } from '../run/recipe_trial.ts';
+import type { Modules } from '../util/module.ts';
 import type { Watch } from './given.ts';
 
 /**
@@ -42,6 +43,8 @@ export interface DataOptions extends PreprocessingOptions {
   readonly limit?: number | undefined;
   /** Samples a run takes; default: what the data config says, else 32. */
   readonly batchSize?: number | undefined;
+  /** Runs the modules that the schedule and the data's config name: code, with all your rights. Default false. */
+  readonly allowModules?: boolean | undefined;
   /** Of every random choice; default 0. */
   readonly seed?: number | undefined;
   /** Threads within one operator; default all cores. */
@@ -65,6 +68,7 @@ export function openModelData(
   given: DataGiven,
   options: DataOptions & Watch,
   part: OpenOptions['part'] = 'both',
+  modules = modulesOf(options),
 ): Promise<RunData> {
   const { batchSize, threads, signal, onProgress, onRecipes } = options;
   const decide: OpenOptions['decide'] = (question) => {
@@ -84,10 +88,15 @@ export function openModelData(
     seed: options.seed,
     classes: classCount(model),
     part,
+    modules,
     ...preprocessing(options),
     decide,
   });
 }
+
+/** What becomes of modules. @param dry nothing is to be run */
+export const modulesOf = ({ allowModules }: { readonly allowModules?: boolean | undefined }, dry = false): Modules =>
+  allowModules !== true ? undefined : dry ? 'name' : 'run';
 
 /** Data in whatever form it is given, as `openData` takes it. */
 export function configOf(given: DataGiven): DataConfig | string {

@@ -12,7 +12,7 @@ import type { InspectReport } from '../report/inspect.ts';
 import { inferShapes } from '../runtime/shapes.ts';
 import { given } from '../util/must.ts';
 import { QtoolError } from '../util/error.ts';
-import { configOf, preprocessing, type DataGiven, type PreprocessingOptions } from './data.ts';
+import { configOf, modulesOf, preprocessing, type DataGiven, type PreprocessingOptions } from './data.ts';
 import { openModel, type ModelGiven } from './given.ts';
 
 export interface InspectOptions extends PreprocessingOptions {
@@ -21,6 +21,8 @@ export interface InspectOptions extends PreprocessingOptions {
   readonly data?: DataGiven | undefined;
   /** The folder that relative paths of a data config start from. */
   readonly dataRoot?: string | undefined;
+  /** Runs a module that gives the sample. Default false. */
+  readonly allowModules?: boolean | undefined;
 }
 
 /**
@@ -66,7 +68,7 @@ async function oneSample(model: Model, options: InspectOptions): Promise<Batch> 
   const made = (): DataConfig => parseDataConfig(JSON.stringify({ data: { kind: 'random', dims } }), 'random');
   const source = options.data === undefined ? made() : configOf(options.data);
   const data = await openData(source, inputs, {
-    ...{ root: options.dataRoot, part: 'validation', ...preprocessing(options) },
+    ...{ root: options.dataRoot, part: 'validation', modules: modulesOf(options), ...preprocessing(options) },
     // Only shapes are looked at: the values of the input are all the same here.
     decide: ({ recipes: [plainest] }) => Promise.resolve({ recipe: given(plainest, 'a recipe').name, notes: [] }),
   });

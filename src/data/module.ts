@@ -1,8 +1,8 @@
-import { pathToFileURL } from 'node:url';
 import { dtypes, type DType } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
 import type { SourceConfigOf } from './config.ts';
-import { dataError, messageOf } from './errors.ts';
+import { importModule } from '../util/module.ts';
+import { dataError } from './errors.ts';
 import type { Opening, StreamSource } from './source.ts';
 import type { SampleGiven, TensorGiven } from './given.ts';
 import type { Feeds, Sample, Target, Tensor } from './types.ts';
@@ -14,12 +14,7 @@ import type { Feeds, Sample, Target, Tensor } from './types.ts';
 export async function openModule(config: SourceConfigOf<'module'>, opening: Opening): Promise<StreamSource> {
   const path = opening.find(config.path, 'path');
   const name = config.export ?? 'default';
-  let exports: Record<string, unknown>;
-  try {
-    exports = (await import(pathToFileURL(path).href)) as Record<string, unknown>;
-  } catch (cause) {
-    throw dataError(`the module does not load: ${messageOf(cause)}`, path, undefined, cause);
-  }
+  const exports = await importModule(path, opening.modules, 'data', opening.at('path'));
   const exported = exports[name];
   if (exported === undefined)
     throw dataError(`the module has no export "${name}"; it has ${Object.keys(exports).join(', ') || 'none'}`, path);

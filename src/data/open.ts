@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ModelInput } from '../graph/query.ts';
+import type { Modules } from '../util/module.ts';
 import type { Path } from '../util/yaml.ts';
 import { metricConfigs, parseDataConfig, type DataConfig, type SourceConfig } from './config.ts';
 import { dataError } from './errors.ts';
@@ -33,6 +34,8 @@ export interface OpenOptions {
   readonly classes?: number | undefined;
   /** Names of the model's outputs, where known: ONNX test data without names goes by their order. */
   readonly outputs?: readonly string[] | undefined;
+  /** What becomes of modules that the config names, metrics among them. */
+  readonly modules?: Modules;
   /** Goes before the config's seed. */
   readonly seed?: number | undefined;
   /** `validation`: no calibration set is opened, and one that is given alone is not split (`qtool eval`). Default: both. */
@@ -84,6 +87,7 @@ export async function openData(
     notes: [...decided, ...sets.notes],
     metrics: metricConfigs(config),
     folder: config.folder,
+    modules: options.modules,
     batchSize: value.batch_size,
   };
 }
@@ -109,6 +113,7 @@ async function openSets(
       outputs: options.outputs ?? [],
       classes: options.classes,
       seed: own,
+      modules: options.modules,
       transforms,
       at,
       find(path, ...place) {

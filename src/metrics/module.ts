@@ -1,14 +1,9 @@
 import { existsSync } from 'node:fs';
 import { basename, extname, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { MetricConfig } from '../data/types.ts';
 import { QtoolError } from '../util/error.ts';
+import { checkNamed, importModule, type Modules } from '../util/module.ts';
 import { compared, type Metric, type MetricInput, type MetricResult } from './metric.ts';
-
-/** Whether a metric's name is the path of a module. */
-export function isModule(name: string): boolean {
-  return /\.[cm]?js$/.test(name);
-}
 
 /**
  * A metric from a user's module, whose default export is a metric (start, add and finish; `finish` may return a number) or a
@@ -17,23 +12,25 @@ export function isModule(name: string): boolean {
  * from those that is the perfect value.
  * @throws QtoolError `data` where the module does not load or exports none.
  */
-export async function moduleMetric({ name, options, at }: MetricConfig, folder: string): Promise<Metric> {
+export async function moduleMetric(
+  { name, options, at }: MetricConfig,
+  folder: string,
+  modules: Modules,
+): Promise<Metric> {
+  checkNamed(modules, name, 'data', at());
   const path = resolve(folder, name);
   if (!existsSync(path)) throw new QtoolError('data', `the metric module "${name}" does not exist`, { at: at(), hint: `It would be ${path}.` }); // prettier-ignore
-  let made: unknown;
-  try {
-    const exports = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
-    made = exports.default;
-    if (typeof made === 'function') made = await (made as (options: unknown) => unknown)(options);
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new QtoolError('data', `the metric module does not load: ${message.split('\n')[0]}`, { at: path, cause });
-  }
+  // A dry run only needs its name.
+  if (modules === 'name') return userMetric(idle, basename(name, extname(name)), path);
+  let { default: made } = await importModule(path, modules, 'data', at());
+  if (typeof made === 'function') made = await (made as (options: unknown) => unknown)(options);
   const missing = parts.find((part) => typeof (made as Record<string, unknown> | undefined)?.[part] !== 'function');
   if (missing !== undefined)
     throw new QtoolError('data', `the metric module's default export has no function "${missing}"`, { at: path, hint: 'It must be a metric { start, add, finish }, or a function that returns one.' }); // prettier-ignore
   return userMetric(made as UserMetric, basename(name, extname(name)), path);
 }
+
+const idle: UserMetric = { start: () => undefined, add: () => undefined, finish: () => NaN };
 
 const parts = ['start', 'add', 'finish'] as const;
 

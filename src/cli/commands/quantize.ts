@@ -26,7 +26,7 @@ export async function quantize(
   call: Call,
   run: Run = realRun,
 ): Promise<number> {
-  const prepared = await watched(call, (watch) => prepare({ ...options, ...watch, model }));
+  const prepared = await watched(call, (watch) => prepare({ ...options, ...watch, model }, options.dryRun));
   if (options.dryRun === true) {
     const { schedule } = prepared;
     call.answer(planObject(schedule), () => planText(schedule, call.paint, call.width));
