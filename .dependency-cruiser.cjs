@@ -13,6 +13,7 @@ const order = [
   'analyze',
   'run',
   'report',
+  'api',
   'cli',
 ];
 

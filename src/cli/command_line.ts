@@ -9,7 +9,7 @@ function quoted(word: string): string {
  */
 export function commandLine(
   words: readonly string[],
-  options: Readonly<Record<string, string | number | boolean | readonly number[] | undefined>>,
+  options: Readonly<Record<string, unknown>>,
   defaults: readonly string[] = [],
 ): string {
   const flags = Object.entries(options).flatMap(([key, value]) => {
@@ -18,8 +18,8 @@ export function commandLine(
     if (value === true) return [`--${flag}`];
     if (value === false) return [`--no-${flag}`];
     // Numbers for channels; of a size, height and width.
-    if (typeof value === 'object') return [`--${flag}`, value.join(key === 'resize' ? 'x' : ',')];
-    return [`--${flag}`, String(value)];
+    if (Array.isArray(value)) return [`--${flag}`, value.join(key === 'resize' ? 'x' : ',')];
+    return typeof value === 'string' || typeof value === 'number' ? [`--${flag}`, String(value)] : [];
   });
   return ['qtool', ...words, ...flags].map(quoted).join(' ');
 }

@@ -1,4 +1,5 @@
 import type { Io } from './io.ts';
+import { QtoolError } from '../util/error.ts';
 import { exit } from './errors.ts';
 
 /**
@@ -10,7 +11,7 @@ export async function interruptible<T>(io: Io, work: (signal: AbortSignal) => Pr
   const stop = io.onInterrupt(() => {
     if (controller.signal.aborted) return io.exit(exit.interrupted);
     io.stderr('qtool: stopping after this step, the best model so far is kept; Ctrl-C again ends at once\n');
-    controller.abort();
+    controller.abort(new QtoolError('cancelled', 'cancelled'));
   });
   try {
     return await work(controller.signal);

@@ -81,6 +81,7 @@ function withSamples(command: Command, required: boolean): Command {
   return command
     .addOption(required ? data.makeOptionMandatory() : data)
     .addOption(new Option('--data-root <folder>', 'where relative paths in the data config start').helpGroup('Data:'))
+    .addOption(new Option('--allow-modules', 'run modules that the schedule or data config names').helpGroup('Data:'))
     .addOption(numberOption('--limit <n>', 'validate on the first n samples only', 1, 'Data:'))
     .addOption(numberOption('--batch-size <n>', 'samples a run takes', 1, 'Data:'))
     .addOption(numberOption('--seed <n>', 'for everything drawn at random (default: 0)', 0, 'Data:'))

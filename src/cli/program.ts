@@ -143,7 +143,8 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .summary('show inputs, outputs, layers, shapes, parameters, MACs, bytes and zeros')
     .description('Show what is in a model. Shapes come from one run in onnxruntime on one sample.')
     .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
-    .option('--data-root <folder>', 'where relative paths in the data config start');
+    .option('--data-root <folder>', 'where relative paths in the data config start')
+    .option('--allow-modules', 'run a module that gives the sample');
   withCommon(withPreprocessing(inspect)).action((model: string, options: Given<InspectOptions>) =>
     action(async (call) => (await import('./commands/inspect.ts')).inspect(model, options, call), options),
   );

@@ -1,6 +1,7 @@
 import { dirname } from 'node:path';
 import * as z from 'zod';
 import { checkYaml, readYaml, type Path } from '../util/yaml.ts';
+import type { Samples } from './given.ts';
 import { recipeNames } from './recipes.ts';
 import { transformsSchema } from './transforms.ts';
 import type { MetricConfig } from './types.ts';
@@ -117,7 +118,15 @@ export const sourceSchema = z.discriminatedUnion('kind', [
   random,
 ]);
 
-export type SourceConfig = z.infer<typeof sourceSchema>;
+/** Samples that a program handed over: no file can say this. */
+export interface MemorySource {
+  readonly kind: 'memory';
+  readonly given: Samples;
+  readonly samples?: number;
+  readonly shuffle?: boolean;
+}
+
+export type SourceConfig = z.infer<typeof sourceSchema> | MemorySource;
 export type SourceConfigOf<K extends SourceConfig['kind']> = Extract<SourceConfig, { kind: K }>;
 
 const metric = z.union([
@@ -168,7 +177,10 @@ export const dataConfigSchema = z
     if (split && split.calibration >= 1 && !Number.isInteger(split.calibration)) problem('split', 'calibration must be a share below 1 or a whole number of samples'); // prettier-ignore
   });
 
-export type DataConfigValue = z.infer<typeof dataConfigSchema>;
+type Sets = 'data' | 'calibration' | 'validation';
+export type DataConfigValue = Omit<z.infer<typeof dataConfigSchema>, Sets> & {
+  readonly [set in Sets]?: SourceConfig | undefined;
+};
 
 /** A checked data config and where it was read. */
 export interface DataConfig {

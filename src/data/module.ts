@@ -1,24 +1,11 @@
-import { pathToFileURL } from 'node:url';
-import { dtypes, type DType, type TypedArray } from '../graph/dtype.ts';
+import { dtypes, type DType } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
 import type { SourceConfigOf } from './config.ts';
-import { dataError, messageOf } from './errors.ts';
+import { importModule } from '../util/module.ts';
+import { dataError } from './errors.ts';
 import type { Opening, StreamSource } from './source.ts';
+import type { SampleGiven, TensorGiven } from './given.ts';
 import type { Feeds, Sample, Target, Tensor } from './types.ts';
-
-/** What a module may yield; `type` follows from the typed array where it is left out, `dims` must have the batch axis 1. */
-export interface ModuleSample {
-  readonly id?: string;
-  readonly feeds: Readonly<Record<string, ModuleTensor>>;
-  readonly label?: number | readonly number[] | Int32Array;
-  readonly expected?: Readonly<Record<string, ModuleTensor>>;
-}
-
-export interface ModuleTensor {
-  readonly type?: DType;
-  readonly dims: readonly number[];
-  readonly data: TypedArray | readonly string[];
-}
 
 /**
  * Samples from a user's module: its export (`default`, or the one named) is an async or plain iterable of samples, or a function
@@ -27,29 +14,40 @@ export interface ModuleTensor {
 export async function openModule(config: SourceConfigOf<'module'>, opening: Opening): Promise<StreamSource> {
   const path = opening.find(config.path, 'path');
   const name = config.export ?? 'default';
-  let exports: Record<string, unknown>;
-  try {
-    exports = (await import(pathToFileURL(path).href)) as Record<string, unknown>;
-  } catch (cause) {
-    throw dataError(`the module does not load: ${messageOf(cause)}`, path, undefined, cause);
-  }
+  const exports = await importModule(path, opening.modules, 'data', opening.at('path'));
   const exported = exports[name];
   if (exported === undefined)
     throw dataError(`the module has no export "${name}"; it has ${Object.keys(exports).join(', ') || 'none'}`, path);
   if (isIterator(exported))
     throw dataError(`the export "${name}" is a generator that runs only once`, path, 'Export the function instead of its result.'); // prettier-ignore
-  const start = async (): Promise<Stream> => {
-    const { inputs, seed } = opening;
-    const made: unknown = typeof exported === 'function' ? await (exported as (given: unknown) => unknown)({ inputs, seed, options: config.options }) : exported; // prettier-ignore
+  const { inputs, seed } = opening;
+  const start = (): unknown => typeof exported === 'function' ? (exported as (given: unknown) => unknown)({ inputs, seed, options: config.options }) : exported; // prettier-ignore
+  return sampleStream('module', config.path, path, start, `the export "${name}"`);
+}
+
+/**
+ * A source of what programs give. `start` begins a pass over the samples; what it returns may carry a `length`.
+ * @param at the place that samples are named by
+ * @param what the thing that errors speak of
+ */
+export async function sampleStream(
+  kind: 'module' | 'memory',
+  source: string,
+  at: string,
+  start: () => unknown,
+  what = 'the data',
+): Promise<StreamSource> {
+  const begin = async (): Promise<Stream> => {
+    const made = await start();
     if (isStream(made)) return made;
-    throw dataError(`the export "${name}" is not an iterable of samples, nor a function that returns one`, path);
+    throw dataError(`${what} is not an iterable of samples, nor a function that returns one`, at);
   };
   const stream = async function* (): AsyncGenerator<Sample> {
     let index = 0;
-    for await (const value of await start()) yield sampleOf(value, `${path}#${index++}`);
+    for await (const value of await begin()) yield sampleOf(value, `${at}#${index++}`);
   };
-  const { length, labelled } = await look(await start(), stream);
-  return { access: 'stream', kind: 'module', source: config.path, length, labelled, notes: [], stream };
+  const { length, labelled } = await look(await begin(), stream);
+  return { access: 'stream', kind, source, length, labelled, notes: [], stream };
 }
 
 type Stream = (AsyncIterable<unknown> | Iterable<unknown>) & { readonly length?: unknown };
@@ -76,8 +74,8 @@ async function look(
 
 function sampleOf(value: unknown, at: string): Sample {
   if (typeof value !== 'object' || value === null || !('feeds' in value))
-    throw dataError('the module yields something that is not a sample', at, 'A sample is { feeds: { <input>: { dims, data } }, label }.'); // prettier-ignore
-  const { id, feeds, label, expected } = value as ModuleSample;
+    throw dataError('this is not a sample', at, 'A sample is { feeds: { <input>: { dims, data } }, label }.'); // prettier-ignore
+  const { id, feeds, label, expected } = value as SampleGiven;
   const target: Target = {
     ...(label === undefined ? {} : { label: labelOf(label, at) }),
     ...(expected === undefined ? {} : { expected: tensors(expected, at) }),
@@ -92,7 +90,7 @@ function labelOf(label: number | readonly number[] | Int32Array, at: string): In
   return Int32Array.from(list);
 }
 
-function tensors(given: Readonly<Record<string, ModuleTensor>>, at: string): Feeds {
+function tensors(given: Readonly<Record<string, TensorGiven>>, at: string): Feeds {
   return Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, tensorOf(name, tensor, at)]));
 }
 
@@ -109,7 +107,7 @@ const typeNames: Readonly<Record<string, DType>> = {
   BigUint64Array: 'uint64',
 };
 
-function tensorOf(name: string, { type, dims, data }: ModuleTensor, at: string): Tensor {
+function tensorOf(name: string, { type, dims, data }: TensorGiven, at: string): Tensor {
   const own = Array.isArray(data) ? 'string' : typeNames[data?.constructor?.name ?? ''];
   const asked = type ?? own;
   const fits = asked !== undefined && (asked === 'string' ? Array.isArray(data) : dtypes[asked]?.array?.name === data?.constructor?.name); // prettier-ignore

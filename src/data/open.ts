@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { ModelInput } from '../graph/query.ts';
+import type { Modules } from '../util/module.ts';
 import type { Path } from '../util/yaml.ts';
 import { metricConfigs, parseDataConfig, type DataConfig, type SourceConfig } from './config.ts';
 import { dataError } from './errors.ts';
@@ -10,6 +11,7 @@ import { openIdx } from './idx.ts';
 import { openImageFolder } from './image_folder.ts';
 import { openNpy } from './npy_source.ts';
 import { openManifest } from './manifest.ts';
+import { openMemory } from './memory.ts';
 import { openModule } from './module.ts';
 import { openOnnxTests } from './onnx_tests.ts';
 import { openParquet } from './parquet.ts';
@@ -32,6 +34,8 @@ export interface OpenOptions {
   readonly classes?: number | undefined;
   /** Names of the model's outputs, where known: ONNX test data without names goes by their order. */
   readonly outputs?: readonly string[] | undefined;
+  /** What becomes of modules that the config names, metrics among them. */
+  readonly modules?: Modules;
   /** Goes before the config's seed. */
   readonly seed?: number | undefined;
   /** `validation`: no calibration set is opened, and one that is given alone is not split (`qtool eval`). Default: both. */
@@ -83,6 +87,7 @@ export async function openData(
     notes: [...decided, ...sets.notes],
     metrics: metricConfigs(config),
     folder: config.folder,
+    modules: options.modules,
     batchSize: value.batch_size,
   };
 }
@@ -108,6 +113,7 @@ async function openSets(
       outputs: options.outputs ?? [],
       classes: options.classes,
       seed: own,
+      modules: options.modules,
       transforms,
       at,
       find(path, ...place) {
@@ -119,7 +125,8 @@ async function openSets(
     if (opened.length === 0) throw dataError(`${source.kind} "${opened.source}" has no samples`, at());
     asks ||= !described && undecided(config, source, opened);
     const files = named.filter((path) => statSync(path).isFile()).map((path) => `${path} ${stampOf(path)}`);
-    return [{ ...opened, recipe: JSON.stringify([source, transforms, own, inputs, files]) }, source];
+    const recipe = source.kind === 'memory' ? '' : JSON.stringify([source, transforms, own, inputs, files]);
+    return [{ ...opened, recipe }, source];
   };
   const sets = await openParts(value, options.part, seed, split, open);
   return { ...sets, undecided: asks };
@@ -164,6 +171,8 @@ function openSource(source: SourceConfig, opening: Opening): Source | Promise<So
       return openOnnxTests(source, opening);
     case 'module':
       return openModule(source, opening);
+    case 'memory':
+      return openMemory(source);
     case 'random':
       return openRandom(source, opening);
   }

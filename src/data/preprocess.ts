@@ -36,7 +36,7 @@ export const hasArithmetic = (steps: Transforms = {}): boolean => arithmetic.som
 
 const isEmpty = (steps: Transforms | undefined): boolean => Object.keys(steps ?? {}).length === 0;
 const own = (source: SourceConfig): Transforms | undefined => ('transforms' in source ? source.transforms : undefined);
-const madeElsewhere: ReadonlySet<SourceConfig['kind']> = new Set(['onnx', 'module', 'random']);
+const madeElsewhere: ReadonlySet<SourceConfig['kind']> = new Set(['onnx', 'module', 'memory', 'random']);
 const isImages = ({ kind }: SourceConfig): boolean => kind === 'image-folder' || kind === 'manifest';
 
 /**

@@ -1,5 +1,6 @@
 import type { DType, TypedArray } from '../graph/dtype.ts';
 import type { ModelInput } from '../graph/query.ts';
+import type { Modules } from '../util/module.ts';
 import type { Path } from '../util/yaml.ts';
 import type { Transforms } from './transforms.ts';
 import type { DatasetInfo, Sample } from './types.ts';
@@ -54,6 +55,7 @@ export interface Opening {
   /** Number of classes the model tells apart, where known. */
   readonly classes: number | undefined;
   readonly seed: number;
+  readonly modules: Modules;
   /** The file's transforms with those of the source over them. */
   readonly transforms: Transforms;
   /** Where a key of the source stands (`file:line:col`); undefined for sources that no file describes. */

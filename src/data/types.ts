@@ -1,4 +1,5 @@
 import type { DType, TypedArray } from '../graph/dtype.ts';
+import type { Modules } from '../util/module.ts';
 
 /** A dense tensor as onnxruntime-node takes it. `float16` data is a Uint16Array of bit patterns, int64 a BigInt64Array. */
 export interface Tensor {
@@ -40,7 +41,7 @@ export interface Batch {
 
 /** What a dataset is, for the report. */
 export interface DatasetInfo {
-  readonly kind: 'image-folder' | 'manifest' | 'idx' | 'npy' | 'parquet' | 'onnx' | 'module' | 'random';
+  readonly kind: 'image-folder' | 'manifest' | 'idx' | 'npy' | 'parquet' | 'onnx' | 'module' | 'memory' | 'random';
   readonly source: string;
   readonly samples: number;
   readonly labelled: boolean;
@@ -76,6 +77,8 @@ export interface RunData {
   readonly metrics: readonly MetricConfig[];
   /** The folder that paths in the config start from (module metrics). */
   readonly folder: string;
+  /** What becomes of metrics that are modules. */
+  readonly modules?: Modules;
   /** Samples a run of the model takes, where the config says so. */
   readonly batchSize: number | undefined;
 }

@@ -8,7 +8,8 @@ import { agreement } from './agreement.ts';
 import { compareOptions } from './compare.ts';
 import { cosine } from './cosine.ts';
 import type { Metric } from './metric.ts';
-import { isModule, moduleMetric } from './module.ts';
+import { isModule } from '../util/module.ts';
+import { moduleMetric } from './module.ts';
 import { mse } from './mse.ts';
 import { psnr, psnrOptions } from './psnr.ts';
 import { isFloat } from './select.ts';
@@ -56,7 +57,10 @@ export async function openMetrics(
   return [...chosen, ...more.filter(({ needs }) => labelled || needs !== 'labels')];
 }
 
-type MetricData = Pick<RunData, 'metrics' | 'folder' | 'validation'>;
+/** Metrics by name, and some that are made already. */
+type MetricData = Pick<RunData, 'folder' | 'validation' | 'modules'> & {
+  readonly metrics: readonly (MetricConfig | Metric)[];
+};
 type Outputs = readonly Pick<ModelInput, 'type' | 'dims'>[];
 
 async function chosenMetrics(data: MetricData, outputs: Outputs): Promise<Metric[]> {
@@ -70,17 +74,17 @@ async function chosenMetrics(data: MetricData, outputs: Outputs): Promise<Metric
   }
   return Promise.all(
     data.metrics.map(async (config) => {
-      const metric = await openMetric(config, data.folder);
+      const metric = 'finish' in config ? config : await openMetric(config, data);
       if (metric.needs === 'labels' && !labelled)
-        throw new QtoolError('data', `metric ${metric.name} needs labels, and the validation data has none`, { at: config.at(), hint: 'Use sqnr or agreement, or give labels.' }); // prettier-ignore
+        throw new QtoolError('data', `metric ${metric.name} needs labels, and the validation data has none`, { at: 'at' in config ? config.at() : undefined, hint: 'Use sqnr or agreement, or give labels.' }); // prettier-ignore
       return metric;
     }),
   );
 }
 
-async function openMetric(config: MetricConfig, folder: string): Promise<Metric> {
+async function openMetric(config: MetricConfig, { folder, modules }: MetricData): Promise<Metric> {
   const { name, options, at } = config;
-  if (isModule(name)) return moduleMetric(config, folder);
+  if (isModule(name)) return moduleMetric(config, folder, modules);
   const found = metricKinds.find((known) => known.name === name);
   if (found === undefined) {
     const names = metricKinds.map((known) => known.name);

@@ -1,14 +1,9 @@
 import { existsSync } from 'node:fs';
 import { basename, extname, resolve } from 'node:path';
-import { pathToFileURL } from 'node:url';
 import type { MetricConfig } from '../data/types.ts';
 import { QtoolError } from '../util/error.ts';
-import { compared, type Metric, type MetricResult } from './metric.ts';
-
-/** Whether a metric's name is the path of a module. */
-export function isModule(name: string): boolean {
-  return /\.[cm]?js$/.test(name);
-}
+import { checkNamed, importModule, type Modules } from '../util/module.ts';
+import { compared, type Metric, type MetricInput, type MetricResult } from './metric.ts';
 
 /**
  * A metric from a user's module, whose default export is a metric (start, add and finish; `finish` may return a number) or a
@@ -17,27 +12,42 @@ export function isModule(name: string): boolean {
  * from those that is the perfect value.
  * @throws QtoolError `data` where the module does not load or exports none.
  */
-export async function moduleMetric({ name, options, at }: MetricConfig, folder: string): Promise<Metric> {
+export async function moduleMetric(
+  { name, options, at }: MetricConfig,
+  folder: string,
+  modules: Modules,
+): Promise<Metric> {
+  checkNamed(modules, name, 'data', at());
   const path = resolve(folder, name);
   if (!existsSync(path)) throw new QtoolError('data', `the metric module "${name}" does not exist`, { at: at(), hint: `It would be ${path}.` }); // prettier-ignore
-  let made: unknown;
-  try {
-    const exports = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
-    made = exports.default;
-    if (typeof made === 'function') made = await (made as (options: unknown) => unknown)(options);
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new QtoolError('data', `the metric module does not load: ${message.split('\n')[0]}`, { at: path, cause });
-  }
-  const missing = (['start', 'add', 'finish'] as const).find((part) => typeof (made as Record<string, unknown> | undefined)?.[part] !== 'function'); // prettier-ignore
+  // A dry run only needs its name.
+  if (modules === 'name') return userMetric(idle, basename(name, extname(name)), path);
+  let { default: made } = await importModule(path, modules, 'data', at());
+  if (typeof made === 'function') made = await (made as (options: unknown) => unknown)(options);
+  const missing = parts.find((part) => typeof (made as Record<string, unknown> | undefined)?.[part] !== 'function');
   if (missing !== undefined)
     throw new QtoolError('data', `the metric module's default export has no function "${missing}"`, { at: path, hint: 'It must be a metric { start, add, finish }, or a function that returns one.' }); // prettier-ignore
-  return complete(made as UserMetric, basename(name, extname(name)), path);
+  return userMetric(made as UserMetric, basename(name, extname(name)), path);
 }
 
-type UserMetric = Pick<Metric, 'start' | 'add'> &
-  Partial<Pick<Metric, 'name' | 'needs' | 'summary' | 'merge'>> &
-  Partial<Pick<MetricResult, 'unit' | 'higherIsBetter'>> & { finish(state: unknown): number | Partial<MetricResult> };
+const idle: UserMetric = { start: () => undefined, add: () => undefined, finish: () => NaN };
+
+const parts = ['start', 'add', 'finish'] as const;
+
+/** A metric as users write it: a fold over batches that ends in a number, and what is not as usual about it. */
+export interface UserMetric<S = unknown> extends Partial<
+  Pick<Metric, 'name' | 'needs' | 'summary'> & Pick<MetricResult, 'unit' | 'higherIsBetter'>
+> {
+  start(): S;
+  add(state: S, input: MetricInput): S;
+  merge?(a: S, b: S): S;
+  finish(state: S): number | Partial<MetricResult>;
+}
+
+/** Whether an object has the functions of a metric. */
+export function isUserMetric(given: object): given is UserMetric {
+  return parts.every((part) => typeof (given as Record<string, unknown>)[part] === 'function');
+}
 
 interface Counted {
   readonly samples: number;
@@ -46,7 +56,8 @@ interface Counted {
   readonly float: unknown;
 }
 
-function complete(metric: UserMetric, fallback: string, path: string): Metric<Counted> {
+/** A user's metric with what it leaves out. @param path where it is from, for errors */
+export function userMetric(metric: UserMetric, fallback: string, path: string): Metric<Counted> {
   const name = metric.name ?? fallback;
   const finished = (state: unknown): Partial<MetricResult> & Pick<MetricResult, 'value'> => {
     const result = metric.finish(state);

@@ -10,7 +10,7 @@ const folder = temporaryFolder();
 const image = floatInput('x', 'N', 3, 2, 2);
 
 async function print(text: string, options: OpenOptions & { limit?: number } = {}, input = image) {
-  const data = await openData(parseDataConfig(text, `${folder.path}/d.yaml`), [input], options);
+  const data = await openData(parseDataConfig(text, `${folder.path}/d.yaml`), [input], { modules: 'run', ...options });
   return data.calibration.fingerprint?.(options.limit);
 }
 

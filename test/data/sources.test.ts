@@ -94,7 +94,7 @@ describe('ONNX test data', () => {
 
 describe('a module', () => {
   const inputs = [floatInput('x', 'N', 1)];
-  const open = (text: string, options = {}) => openData(config(text), inputs, options);
+  const open = (text: string, options = {}) => openData(config(text), inputs, { modules: 'run', ...options });
 
   it('streams an iterable or what a function returns, and is split without overlap', async () => {
     folder.write(

@@ -17,7 +17,8 @@ const open = async (
 ): Promise<Metric[]> => {
   const config = parseDataConfig(`data: { kind: random }\n${metric}`, 'd.yaml');
   const info = { kind: 'random', source: 'x', samples: 1, labelled, notes: [] } as const;
-  return openMetrics({ metrics: metricConfigs(config), folder, validation: { info, async *samples() {} } }, outputs);
+  const data = { folder, modules: 'run', validation: { info, async *samples() {} } } as const;
+  return openMetrics({ ...data, metrics: metricConfigs(config) }, outputs);
 };
 const names = async (...given: Parameters<typeof open>): Promise<string[]> => (await open(...given)).map(({ name }) => name); // prettier-ignore
 
@@ -93,7 +94,7 @@ describe('a metric module', () => {
   it.each([
     ['export default { start() {}, finish() {} }', /has no function "add"/],
     ['export const x = 1', /has no function "start"/],
-    ['export default (', /the metric module does not load/],
+    ['export default (', /the module does not load/],
   ])('says what is wrong with %s', async (text, expected) => {
     const name = write(`m${text.length}.mjs`, text);
     expect(await failure(() => open(`metric: ${name}`))).toMatch(expected);

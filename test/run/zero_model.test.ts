@@ -58,7 +58,7 @@ async function own(sign: 1 | -1): Promise<Metric> {
          [reference[k].data.reduce((t, v, i) => t + Math.abs(v - outputs[k].data[i]), s), c + reference[k].data.length], [sum, n]),
        finish: ([sum, n]) => ${sign} * sum / n };`,
   );
-  return moduleMetric({ name, options: {}, at: () => name }, folder);
+  return moduleMetric({ name, options: {}, at: () => name }, folder, 'run');
 }
 
 const against = (kind: string) => metricKinds.find(({ name }) => name === kind)!.create({ against: 'expected' });

@@ -4,12 +4,12 @@ import { bench } from '../../runtime/bench.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
 import type { Call } from '../call.ts';
-import type { PreprocessingOptions } from '../data_options.ts';
+import type { PreprocessingOptions } from '../../api/data.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
-import { openModel } from '../load.ts';
+import { openModel } from '../../api/given.ts';
 import { progressFor } from '../progress.ts';
-import { oneSample } from './inspect.ts';
+import { oneSample } from '../../api/inspect.ts';
 
 export interface BenchCommandOptions extends PreprocessingOptions {
   readonly data?: string;

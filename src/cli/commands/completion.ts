@@ -5,8 +5,8 @@ import type { Pass } from '../../passes/pass.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { scripts, type CommandWords, type Shell } from '../completion_scripts.ts';
-import { namedSchedules } from '../schedule_file.ts';
-import { namedTargets } from '../target_file.ts';
+import { namedSchedules } from '../../api/schedule.ts';
+import { namedTargets } from '../../api/target.ts';
 
 /** `qtool completion <shell>`: a script for the shell to load, made from the commands as they are declared. */
 export async function completion(program: Command, shell: Shell, call: Call): Promise<number> {

@@ -1,6 +1,9 @@
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { stringify } from 'yaml';
+import { preprocessing, type PreprocessingOptions } from '../../api/data.ts';
+import { openModel } from '../../api/given.ts';
+import { checkedSchedule, scheduleText } from '../../api/schedule.ts';
 import { openData } from '../../data/open.ts';
 import type { DataConfigValue } from '../../data/config.ts';
 import { guessConfig } from '../../data/guess.ts';
@@ -13,11 +16,8 @@ import { recipeTable } from '../../report/recipes.ts';
 import { decideByTrial } from '../../run/recipe_trial.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Call } from '../call.ts';
-import { preprocessing, type PreprocessingOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
-import { loadSchedule, openModel } from '../load.ts';
-import { findSchedule, readSchedule } from '../schedule_file.ts';
 
 export interface InitOptions extends PreprocessingOptions {
   readonly data?: string;
@@ -35,12 +35,12 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   if (options.force !== true) for (const file of [dataFile, scheduleFile]) await mustBeFree(file);
   const model = await openModel(path);
   const choice = options.schedule === undefined ? scheduleFor(model) : { name: options.schedule, why: 'as asked' };
-  const shipped = await findSchedule(choice.name);
-  await loadSchedule(shipped, model);
+  const shipped = await scheduleText(choice.name);
+  checkedSchedule(shipped, { model });
   const config = await dataConfig(model, options, call);
   await mkdir(options.output, { recursive: true });
   await writeFile(dataFile, `${dataHead(options)}${stringify(config, { flowCollectionPadding: true })}`);
-  await writeFile(scheduleFile, await readSchedule(shipped));
+  await writeFile(scheduleFile, shipped.text);
   const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}`;
   const report = { format: 1, data: dataFile, schedule: scheduleFile, from: choice.name, why: choice.why, command };
   call.answer(report, () =>

@@ -1,31 +1,18 @@
-import { describeValue } from '../../graph/query.ts';
-import { openMetrics } from '../../metrics/index.ts';
-import { htmlReport } from '../../report/html.ts';
+import { prepare, runOptions, type CompressOptions } from '../../api/compress.ts';
 import { planObject, planText } from '../../report/plan.ts';
 import { textReport } from '../../report/text.ts';
 import { run as realRun, type RunOptions } from '../../run/run.ts';
 import type { RunReport } from '../../run/report.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
-import { interruptible } from '../interrupt.ts';
-import { loadSchedule, openModel } from '../load.ts';
 import { commandLine } from '../command_line.ts';
-import { openModelData, type DataOptions } from '../data_options.ts';
-import { progressFor } from '../progress.ts';
-import { findSchedule, readSchedule } from '../schedule_file.ts';
-import { findTarget } from '../target_file.ts';
+import { watched } from '../watched.ts';
 
-export interface QuantizeOptions extends DataOptions {
+export interface QuantizeOptions extends Omit<CompressOptions, 'model'> {
   readonly schedule: string;
-  readonly target?: string;
   readonly data: string;
   readonly output: string;
-  readonly force?: boolean;
   readonly dryRun?: boolean;
-  readonly measure: boolean;
-  readonly latency: boolean;
-  readonly cache?: boolean;
-  readonly samples?: number;
 }
 
 type Run = (options: RunOptions) => Promise<RunReport>;
@@ -35,49 +22,21 @@ type Run = (options: RunOptions) => Promise<RunReport>;
  * @param run stands in for the runner in tests.
  */
 export async function quantize(
-  path: string,
+  model: string,
   options: QuantizeOptions,
   call: Call,
   run: Run = realRun,
 ): Promise<number> {
-  const file = await findSchedule(options.schedule);
-  const target = await findTarget(options.target);
-  const model = await openModel(path);
-  const data = await openModelData(model, options, call);
-  // What a gate asks for is measured, whether the data's config names it or not.
-  const { stages } = await loadSchedule(file);
-  const asked = stages
-    .flatMap(({ gate, fallback }) => [gate, gate?.unlabelled, fallback])
-    .flatMap((limit) => limit?.metric ?? []);
-  const metrics = await openMetrics(data, model.graph.output.map(describeValue), asked);
-  const schedule = await loadSchedule(file, model, metrics, target);
+  const prepared = await watched(call, (watch) => prepare({ ...options, ...watch, model }, options.dryRun));
   if (options.dryRun === true) {
+    const { schedule } = prepared;
     call.answer(planObject(schedule), () => planText(schedule, call.paint, call.width));
     return exit.ok;
   }
-  const made = target === undefined ? '' : `# made with --target ${options.target}\n`;
-  const scheduleText = made + (await readSchedule(file));
-  const progress = await progressFor(call.io, call.quiet);
-  const report = await interruptible(call.io, (signal) =>
-    run({
-      model,
-      schedule,
-      scheduleText,
-      data,
-      metrics,
-      command: commandLine(['quantize', path], { ...options }, ['measure', 'latency', 'cache']),
-      outDir: options.output,
-      force: options.force === true,
-      measure: options.measure,
-      latency: options.latency,
-      cache: options.cache !== false,
-      batchSize: options.batchSize ?? data.batchSize ?? 32,
-      threads: options.threads,
-      signal,
-      log: (event) => progress.show(event),
-      render: (finished) => ({ html: htmlReport(finished) }),
-    }),
-  ).finally(() => progress.close());
+  const command = commandLine(['quantize', model], { ...options }, ['measure', 'latency', 'cache']);
+  const report = await watched(call, (watch) =>
+    run({ ...runOptions(prepared, { ...options, ...watch, model }, options.output, watch.signal), command }),
+  );
   call.answer(report, () => textReport(report, { paint: call.paint, width: call.width }));
   return exitOf(report);
 }

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
+import { namedSchedules, scheduleFolder, scheduleText } from '../../api/schedule.ts';
 import { hanging } from '../../report/format.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
-import { namedSchedules, readSchedule, scheduleFolder } from '../schedule_file.ts';
 
 /** What the comment at the head of a shipped schedule says. */
 export interface ScheduleFacts {
@@ -39,7 +39,7 @@ export async function listSchedules(call: Call): Promise<number> {
 }
 
 async function scheduleFacts(name: string, path: string): Promise<ScheduleFacts> {
-  return { name, path, ...headOf(await readSchedule(path)) };
+  return { name, path, ...headOf((await scheduleText(path)).text) };
 }
 
 /** The sentence before, and the paragraphs `# Purpose …`, `# Source …` behind it, whose further lines are indented. */

@@ -1,5 +1,6 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { batchSizeOf } from '../../api/data.ts';
 import { describeValue } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import { passes } from '../../passes/index.ts';
@@ -14,7 +15,7 @@ import type { Call } from '../call.ts';
 import { openModelData, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
-import { openModel } from '../load.ts';
+import { openModel } from '../../api/given.ts';
 import { progressFor } from '../progress.ts';
 
 export interface SensitivityCommandOptions extends DataOptions {
@@ -57,7 +58,7 @@ export async function sensitivityCommand(
       levels,
       layers: options.layers.split(',').map((name) => name.trim()),
       target,
-      batchSize: options.batchSize ?? data.batchSize ?? 32,
+      batchSize: batchSizeOf(options, data),
       threads: options.threads,
       signal,
       log: (event) => progress.show(event),

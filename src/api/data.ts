@@ -1,0 +1,137 @@
+import { stringify } from 'yaml';
+import { parseDataConfig, type DataConfig } from '../data/config.ts';
+import type { SampleSets, Samples } from '../data/given.ts';
+import { isSamples, memoryConfig } from '../data/memory.ts';
+import { openData, type OpenOptions } from '../data/open.ts';
+import type { Transforms } from '../data/transforms.ts';
+import type { MetricConfig, RunData } from '../data/types.ts';
+import { describeValue, modelInputs } from '../graph/query.ts';
+import type { Model } from '../graph/model.ts';
+import { isUserMetric, userMetric, type UserMetric } from '../metrics/module.ts';
+import type { Metric } from '../metrics/metric.ts';
+import { openMetrics } from '../metrics/index.ts';
+import { decideByTrial } from '../run/recipe_trial.ts';
+import type { Modules } from '../util/module.ts';
+import type { Watch } from './given.ts';
+
+/**
+ * Data: the path or name of a config, a path of data, or `random`; what a config says, as an object (its paths start from the
+ * working folder); or samples in memory, one set that is split or two.
+ */
+export type DataGiven = string | Readonly<Record<string, unknown>> | Samples | SampleSets;
+
+/** A metric by its name, with options, or one of the caller's own. */
+export type MetricGiven = string | { readonly name: string; readonly [option: string]: unknown } | UserMetric;
+
+/** How images become the model's input: the steps of a data config's `transforms`, and a recipe by name. */
+export interface PreprocessingOptions {
+  readonly preprocess?: string | undefined;
+  readonly scale?: Transforms['scale'];
+  readonly mean?: Transforms['mean'];
+  readonly std?: Transforms['std'];
+  readonly layout?: Transforms['layout'];
+  readonly resize?: Transforms['resize'];
+}
+
+/** Which samples are used and how they are run, under the names of the command line's flags. */
+export interface DataOptions extends PreprocessingOptions {
+  /** The folder that relative paths of a data config start from. */
+  readonly dataRoot?: string | undefined;
+  /** At most so many calibration samples. */
+  readonly samples?: number | undefined;
+  /** At most so many validation samples. */
+  readonly limit?: number | undefined;
+  /** Samples a run takes; default: what the data config says, else 32. */
+  readonly batchSize?: number | undefined;
+  /** Runs the modules that the schedule and the data's config name: code, with all your rights. Default false. */
+  readonly allowModules?: boolean | undefined;
+  /** Of every random choice; default 0. */
+  readonly seed?: number | undefined;
+  /** Threads within one operator; default all cores. */
+  readonly threads?: number | undefined;
+}
+
+/** Samples a run takes where nothing else is said. */
+const usualBatch = 32;
+
+/** How many samples a run takes. */
+export const batchSizeOf = (options: DataOptions, data: RunData): number =>
+  options.batchSize ?? data.batchSize ?? usualBatch;
+
+/**
+ * Opens data for a model. Images without a preprocessing get the one that the model is clearly best with on labelled samples; else they
+ * are refused.
+ * @throws QtoolError('data').
+ */
+export function openModelData(
+  model: Model,
+  given: DataGiven,
+  options: DataOptions & Watch,
+  part: OpenOptions['part'] = 'both',
+  modules = modulesOf(options),
+): Promise<RunData> {
+  const { batchSize, threads, signal, onProgress, onRecipes } = options;
+  const decide: OpenOptions['decide'] = (question) => {
+    if (question.labelled)
+      onProgress?.({ kind: 'phase', text: 'no preprocessing is given: trying those that are known' });
+    return decideByTrial(model, {
+      ...{ batchSize, threads },
+      ...(signal ? { signal } : {}),
+      progress: (done, text) => onProgress?.({ kind: 'progress', done, text }),
+      tried: (trial) => onRecipes?.(trial),
+    })(question);
+  };
+  return openData(configOf(given), modelInputs(model), {
+    root: options.dataRoot,
+    calibrationSamples: options.samples,
+    validationSamples: options.limit,
+    seed: options.seed,
+    classes: classCount(model),
+    part,
+    modules,
+    ...preprocessing(options),
+    decide,
+  });
+}
+
+/** What becomes of modules. @param dry nothing is to be run */
+export const modulesOf = ({ allowModules }: { readonly allowModules?: boolean | undefined }, dry = false): Modules =>
+  allowModules !== true ? undefined : dry ? 'name' : 'run';
+
+/** Data in whatever form it is given, as `openData` takes it. */
+export function configOf(given: DataGiven): DataConfig | string {
+  if (typeof given === 'string') return given;
+  return isSamples(given) ? memoryConfig(given) : parseDataConfig(stringify(given), 'data');
+}
+
+/** The metrics asked for, in place of those of the data's config; and those that `gates` name besides. */
+export function metricsFor(
+  model: Model,
+  data: RunData,
+  asked: readonly MetricGiven[] | undefined,
+  gates: readonly string[] = [],
+): Promise<Metric[]> {
+  const metrics = asked === undefined ? data.metrics : asked.map(metricOf);
+  return openMetrics({ ...data, metrics }, model.graph.output.map(describeValue), gates);
+}
+
+function metricOf(given: MetricGiven): MetricConfig | Metric {
+  if (typeof given !== 'string' && isUserMetric(given)) return userMetric(given, given.name ?? 'metric', 'the library');
+  const { name, ...options } = typeof given === 'string' ? { name: given } : given;
+  return { name, options, at: () => undefined };
+}
+
+/** The preprocessing that single options give. */
+export function preprocessing(options: PreprocessingOptions): Pick<OpenOptions, 'preprocess' | 'transforms'> {
+  const { preprocess, scale, mean, std, layout, resize } = options;
+  const steps = Object.entries({ scale, mean, std, layout, resize }).filter(([, value]) => value !== undefined);
+  return { preprocess, transforms: Object.fromEntries(steps) };
+}
+
+/** How many classes a classifier tells apart: the last dimension of its only output, where the file says it. */
+function classCount(model: Model): number | undefined {
+  const [output, ...others] = model.graph.output;
+  if (!output || others.length > 0) return undefined;
+  const last = describeValue(output).dims?.at(-1);
+  return typeof last === 'number' && last > 1 ? last : undefined;
+}

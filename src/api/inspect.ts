@@ -1,0 +1,94 @@
+import { cost } from '../analyze/cost.ts';
+import { batches } from '../data/batch.ts';
+import { parseDataConfig, type DataConfig } from '../data/config.ts';
+import { batchAxes, fixedBatch } from '../data/layout.ts';
+import { openData } from '../data/open.ts';
+import type { Batch } from '../data/types.ts';
+import { modelBytes } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
+import { toNumber } from '../graph/proto.ts';
+import { describeValue, modelInputs } from '../graph/query.ts';
+import type { InspectReport } from '../report/inspect.ts';
+import { inferShapes } from '../runtime/shapes.ts';
+import { given } from '../util/must.ts';
+import { QtoolError } from '../util/error.ts';
+import { configOf, modulesOf, preprocessing, type DataGiven, type PreprocessingOptions } from './data.ts';
+import { openModel, type ModelGiven } from './given.ts';
+
+export interface InspectOptions extends PreprocessingOptions {
+  readonly model: ModelGiven;
+  /** The sample that shapes are seen on; without it a random one is made up. */
+  readonly data?: DataGiven | undefined;
+  /** The folder that relative paths of a data config start from. */
+  readonly dataRoot?: string | undefined;
+  /** Runs a module that gives the sample. Default false. */
+  readonly allowModules?: boolean | undefined;
+}
+
+/**
+ * Says what is in a model, as `qtool inspect` does. Shapes are seen on one sample, so that multiply-accumulates are those of one.
+ * @throws QtoolError.
+ */
+export async function inspect(options: InspectOptions): Promise<InspectReport> {
+  const model = await openModel(options.model);
+  const shapes = await inferShapes(model, await oneSample(model, options));
+  const { layers, params, macs, zeros, notes } = cost(model, shapes);
+  return {
+    format: 1,
+    path: model.path ?? '',
+    bytes: modelBytes(model),
+    ir: toNumber(model.proto.ir_version),
+    producer: [model.proto.producer_name, model.proto.producer_version].filter((text) => text !== '').join(' '),
+    opsets: Object.fromEntries(model.proto.opset_import.map((entry) => [entry.domain, toNumber(entry.version)])),
+    inputs: modelInputs(model),
+    outputs: model.graph.output.map(describeValue),
+    params,
+    macs,
+    zeros,
+    layers,
+    ops: countOps(model),
+    notes: [...guesses(model, options), ...notes],
+  };
+}
+
+/** What a free axis other than the batch is taken as where there is no data that shows it. */
+const guessedAxis = 16;
+
+/** Free axes of the inputs beyond the batch, by name. */
+function freeAxes(model: Model): string[] {
+  const inputs = modelInputs(model);
+  const free = inputs.flatMap(({ dims = [] }) => dims.slice(1).filter((dim) => typeof dim === 'string'));
+  const batch = batchAxes(inputs);
+  return [...new Set(free)].filter((axis) => !batch.has(axis));
+}
+
+/** A sample of the data, or a made-up one where none is given. */
+export async function oneSample(model: Model, options: Omit<InspectOptions, 'model'>): Promise<Batch> {
+  const inputs = modelInputs(model);
+  const dims = Object.fromEntries(freeAxes(model).map((axis) => [axis, guessedAxis]));
+  const made = (): DataConfig => parseDataConfig(JSON.stringify({ data: { kind: 'random', dims } }), 'random');
+  const source = options.data === undefined ? made() : configOf(options.data);
+  const data = await openData(source, inputs, {
+    ...{ root: options.dataRoot, part: 'validation', modules: modulesOf(options), ...preprocessing(options) },
+    // Only shapes are looked at: the values of the input are all the same here.
+    decide: ({ recipes: [plainest] }) => Promise.resolve({ recipe: given(plainest, 'a recipe').name, notes: [] }),
+  });
+  for await (const batch of batches(data.validation, { batchSize: 1, fixedBatch: fixedBatch(inputs), limit: 1 }))
+    return batch;
+  throw new QtoolError('data', 'there is no sample to run the model on', {
+    hint: 'the dataset is empty',
+  });
+}
+
+function guesses(model: Model, options: InspectOptions): string[] {
+  if (options.data !== undefined) return [];
+  return freeAxes(model).map(
+    (axis) => `the free axis "${axis}" was taken as ${guessedAxis}; --data shows its real size`,
+  );
+}
+
+function countOps(model: Model): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const node of model.graph.node) counts[node.op_type] = (counts[node.op_type] ?? 0) + 1;
+  return counts;
+}

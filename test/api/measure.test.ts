@@ -1,0 +1,57 @@
+import { analyze, compare, compress, evaluate, htmlReport, inspect, plain, textReport } from '../../src/index.ts';
+import { furnish, openWorkshop, schedule, type Workshop } from '../cli/workshop.ts';
+
+let shop: Workshop;
+beforeAll(async () => furnish((shop = await openWorkshop())));
+afterAll(() => shop.remove());
+
+const given = (): { model: string; data: string } => ({ model: shop.path('model.onnx'), data: shop.path('data.yaml') });
+
+describe('the calls that only look', () => {
+  it('inspects', async () => {
+    expect(await inspect(given())).toMatchObject({
+      ops: { Conv: 1, Gemm: 1 },
+      layers: [{ layer: 'conv' }, { layer: 'fc' }],
+      params: 4 * 27 + 4 + 16 + 4,
+    });
+  });
+
+  it('evaluates alone and against a reference', async () => {
+    const alone = await evaluate({ ...given(), latency: false });
+    expect(alone.measurement).toMatchObject({ metrics: [{ name: 'top1', value: 100 }], latency: [] });
+    const metrics = ['sqnr'];
+    const beside = await evaluate({ ...given(), reference: shop.path('model.onnx'), metrics, latency: false });
+    expect(beside.measurement.metrics).toMatchObject([{ name: 'sqnr', value: Infinity, drop: 0 }]);
+  });
+
+  it('analyzes', async () => {
+    const { proposal, path, bits } = await analyze({ ...given(), bits: 8 });
+    expect(path).toBe(shop.path('model.onnx'));
+    expect(bits).toBe(8);
+    expect(proposal.map(({ layer }) => layer)).toEqual(['conv', 'fc']);
+  });
+
+  it('compares, and renders what it measured', async () => {
+    const { model, report } = await compress({ ...given(), schedule: schedule(), latency: false });
+    const { model: a, data } = given();
+    const { layers, measurement } = await compare({ a, b: model, data, latency: false });
+    expect(layers.map(({ layer }) => layer)).toEqual(expect.arrayContaining(['conv', 'fc']));
+    expect(measurement.metrics.map(({ name }) => name)).toContain('sqnr');
+    const same = await compare({ a, b: a, data, latency: false });
+    expect(same.first).toBeUndefined();
+    expect(textReport(report, { paint: plain, width: 120 })).toContain('prune/level');
+    expect(htmlReport(report)).toContain('</html>');
+  });
+
+  it('ends with the reason of the signal', async () => {
+    const signal = AbortSignal.abort(new Error('enough'));
+    const { model: a, data } = given();
+    for (const call of [
+      () => evaluate({ ...given(), signal }),
+      () => analyze({ ...given(), signal }),
+      () => compare({ a, b: a, data, signal }),
+    ])
+      // prettier-ignore
+      await expect(call()).rejects.toBe(signal.reason);
+  });
+});
