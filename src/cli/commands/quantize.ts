@@ -46,7 +46,9 @@ export async function quantize(
   const data = await openModelData(model, options, call);
   // What a gate asks for is measured, whether the data's config names it or not.
   const { stages } = await loadSchedule(file);
-  const asked = stages.flatMap(({ gate, fallback }) => [gate, fallback]).flatMap((limit) => limit?.metric ?? []);
+  const asked = stages
+    .flatMap(({ gate, fallback }) => [gate, gate?.unlabelled, fallback])
+    .flatMap((limit) => limit?.metric ?? []);
   const metrics = await openMetrics(data, model.graph.output.map(describeValue), asked);
   const schedule = await loadSchedule(file, model, metrics, target);
   if (options.dryRun === true) {
