@@ -160,12 +160,14 @@ const captured = ({ inputs }: Site): string[] =>
 /** Nodes of the float model that the quantized one has too, with another weight or other inputs. */
 function sitesOf(float: Model, quantized: Model): Site[] {
   const [constants, made] = [initializers(float.graph), producers(float.graph)];
+  const now = producers(quantized.graph);
   const stored = initializers(quantized.graph);
+  // Other values under the same name, or made from codes or float16 by a node.
   const other = (name: string): boolean => {
     const [mine, theirs] = [constants.get(name), stored.get(name)];
-    return mine !== theirs && mine !== undefined && theirs !== undefined && !sameTensor(mine, theirs);
+    if (theirs === undefined) return now.has(name);
+    return mine !== theirs && mine !== undefined && !sameTensor(mine, theirs);
   };
-  const now = producers(quantized.graph);
   const twins = new Map(quantized.graph.node.map((node) => [layerName(node), node]));
   const fed = new Set(quantized.graph.input.map(({ name }) => name));
   const has = (value: string): boolean => now.has(value) || fed.has(value);

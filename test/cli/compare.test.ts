@@ -43,6 +43,16 @@ describe('qtool compare', () => {
     ]);
   });
 
+  it('tells the own error of weights that are stored in float16', async () => {
+    const given = ['--schedule', 'fp16', '--data', shop.path('data.yaml'), '-o', shop.path('half'), '--no-latency'];
+    expect(await main(['quantize', shop.path('model.onnx'), ...given], fakeIo())).toBe(0);
+    const { json } = await compare('half/model.onnx', '--no-latency', '--json');
+    const conv = json().layers.find(({ layer }) => layer === 'conv');
+    // 0.01 has no exact float16; ten bits of mantissa leave some 60 to 90 dB.
+    expect(conv?.own).toBeGreaterThan(50);
+    expect(conv?.own).toBeLessThan(120);
+  });
+
   it('finds nothing between a model and itself', async () => {
     const { code, out } = await compare('model.onnx', '--no-latency');
     expect(code).toBe(0);
