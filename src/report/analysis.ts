@@ -118,7 +118,7 @@ function section(
 
 function compositions({ compositions: list }: AnalysisReport, paint: Paint, width: number): string {
   const rows = list.map((c) => {
-    const difference = c.predicted - c.measured;
+    const difference = c.predicted === c.measured ? 0 : c.predicted - c.measured;
     const text = `${difference >= 0 ? '+' : ''}${difference.toFixed(1)}`;
     return [
       `${c.weights} × ${c.activations}`,

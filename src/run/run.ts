@@ -188,7 +188,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
     } catch (error) {
       if (!signal.aborted) throw error;
       status = 'cancelled';
-      say({ kind: 'note', text: 'cancelled: the best model so far is kept' });
+      const kept = state.stages.length > 0;
+      say({ kind: 'note', text: `cancelled: ${kept ? 'the best model so far is kept' : 'no stage was kept yet'}` });
     }
     say({ kind: 'phase', text: 'report' });
     const findings = await findingsOf(state, status, instruments, {

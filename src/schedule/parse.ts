@@ -196,7 +196,9 @@ function checkMetrics(
       return [
         {
           path: [...path, 'metric'],
-          message: `unknown metric "${name}"${didYouMean(name, names) || `; known: ${names.join(', ')}`}`,
+          message: metricKinds.some((kind) => kind.name === name)
+            ? `${name} cannot be measured on this data; what can: ${names.join(', ')}`
+            : `unknown metric "${name}"${didYouMean(name, names) || `; known: ${names.join(', ')}`}`,
         },
       ];
     if (metric.perfect === undefined || valueAt(written, ['max_drop']) === undefined) return [];

@@ -239,4 +239,18 @@ describe('analyze: the harmonic sum', () => {
     expect(Array.from(out['y']?.data as Float32Array, (v) => -v)).toEqual([0, 1, 1, -1, 3, 0].map((v) => v + 0));
     expect(out['x']?.data).toEqual(feeds.x.data);
   });
+
+  it('finds nothing broken where no noise reaches the outputs', async () => {
+    const weights = [weight('w', [6, 6], 1), makeTensor('zero', 'float32', [6, 4], new Float32Array(24))];
+    const model = makeModel({
+      ...{ opset: 13, ir: 8 },
+      inputs: [makeValue('x', 'float32', ['N', 6])],
+      outputs: [makeValue('y', 'float32', ['N', 4])],
+      initializers: weights,
+      nodes: [makeNode('MatMul', ['x', 'w'], ['h']), makeNode('MatMul', ['h', 'zero'], ['y'])],
+    });
+    const { compositions } = await analyse(model, [{ x: floats(noise(1, 96), [16, 6]) }]);
+    for (const { predicted, measured, broken } of compositions)
+      expect([predicted, measured, broken]).toEqual([Infinity, Infinity, []]);
+  });
 });

@@ -131,7 +131,7 @@ describe('qtool quantize', () => {
 
   it('refuses a gate on a metric that is not measured', async () => {
     // Without labels no accuracy can be.
-    await expect(withFake({ data: 'random' })).rejects.toThrow(/unknown metric "top1"/);
+    await expect(withFake({ data: 'random' })).rejects.toThrow(/top1 cannot be measured on this data; what can: /);
   });
 
   it('lets a bug through with its stack and exit 70', async () => {

@@ -182,7 +182,7 @@ describe('a mistake', () => {
     [
       "an unknown metric in the schedule's gate",
       `gate: { metric: mse, max_drop: 1 }\n${policy('epochs: [0]')}`,
-      's.yaml:1:17 gate.metric: unknown metric "mse"; known: top1, sqnr',
+      's.yaml:1:17 gate.metric: mse cannot be measured on this data; what can: top1, sqnr',
     ],
     [
       'a key of a gate',

@@ -207,7 +207,8 @@ async function composition(ctx: PassContext, bench: Bench, weights: number, acti
   const all = sources.map((source, i) => inject(i, bitsOf(source)));
   const firstOrder = decibel((await probe.noise(injected(float, all, small))) / small ** 2);
   const found = { weights, activations, predicted, firstOrder, chain, measured };
-  if (Math.abs(predicted - measured) <= tolerance) return { ...found, broken: [] };
+  // Both are infinite where nothing reaches the outputs.
+  if (predicted === measured || Math.abs(predicted - measured) <= tolerance) return { ...found, broken: [] };
   const why =
     Math.abs(firstOrder - measured) <= tolerance
       ? `errors of several tensors ${predicted > measured ? 'point the same way' : 'cancel'}: added with their signs they give ${firstOrder.toFixed(1)} dB`
