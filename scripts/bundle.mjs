@@ -22,6 +22,8 @@ await build({
   // They load binaries from beside themselves.
   external: ['onnxruntime-node', 'sharp'],
   // Packages in CommonJS call `require` for what Node.js has built in.
-  banner: { js: "import { createRequire } from 'node:module';\nconst require = createRequire(import.meta.url);" },
+  banner: {
+    js: "import { createRequire as bundleRequire } from 'node:module';\nconst require = bundleRequire(import.meta.url);",
+  },
   logLevel: 'warning',
 });

@@ -100,7 +100,7 @@ interface WeightFacts {
 }
 
 /** Constant value → the initializers it is computed from. */
-function constantSources(model: Model): (name: string) => TensorProto[] {
+export function constantSources(model: Model): (name: string) => TensorProto[] {
   const tensors = initializers(model.graph);
   const made = producers(model.graph);
   const known = new Map<string, TensorProto[]>();

@@ -31,6 +31,8 @@ export interface LayerErrorOptions extends SessionOptions {
   readonly memoryLimit?: number;
   readonly signal?: AbortSignal;
   readonly progress?: (samples: number, pass: number) => void;
+  /** Sees the float model's values of every pair as they come; they are written over afterwards. */
+  readonly observe?: (pair: ValuePair, values: Float32Array | Float64Array) => void;
 }
 
 /**
@@ -111,7 +113,9 @@ export async function layerErrors(
                 apart.add(pair);
                 continue;
               }
-              const { signal, noise, worst } = errorSums(numbersOf(realRows(x, piece)), numbersOf(realRows(y, piece)));
+              const values = numbersOf(realRows(x, piece));
+              options.observe?.(pair, values);
+              const { signal, noise, worst } = errorSums(values, numbersOf(realRows(y, piece)));
               const sum = sums[i] as { signal: number; noise: number; worst: number };
               sum.signal += signal;
               sum.noise += noise;

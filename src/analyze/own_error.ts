@@ -45,10 +45,16 @@ interface Site {
   readonly quantized: string;
 }
 
+interface Move {
+  readonly node: NodeProto;
+  /** Of its outputs, the one that is read. */
+  readonly output: string;
+}
+
 interface Source {
   readonly index: number;
   readonly value: string;
-  readonly moves: readonly NodeProto[];
+  readonly moves: readonly Move[];
   /** In the quantized model: the value before it is rounded, and after, if it is. */
   readonly before: string;
   readonly after: string | undefined;
@@ -171,10 +177,10 @@ function sitesOf(float: Model, quantized: Model): Site[] {
     if (!has(quantizedOutput)) return [];
     const inputs = node.input.flatMap((name, index): Source[] => {
       if (name === '' || constants.has(name)) return [];
-      const moves: NodeProto[] = [];
+      const moves: Move[] = [];
       let value = name;
       for (let from = made.get(value); from && isMove(from); from = made.get(value)) {
-        moves.unshift(from);
+        moves.unshift({ node: from, output: value });
         value = from.input[0] ?? '';
       }
       const before = beforeRounding(now, value);
@@ -241,16 +247,11 @@ function withFragments(
         });
         return copied(draft, site.node, own, site.output);
       };
-      const exact = copy(({ before, moves }) =>
-        moves.reduce((value, move) => copied(draft, move, [value, ...move.input.slice(1)], value), feed(before)),
-      );
+      const exact = copy(({ before, moves }) => moves.reduce((value, move) => moved(draft, move, value), feed(before)));
       const rounded = site.inputs.some(({ after }) => after !== undefined)
         ? copy((source) =>
             source.after === undefined
-              ? source.moves.reduce(
-                  (value, move) => copied(draft, move, [value, ...move.input.slice(1)], value),
-                  feed(source.before),
-                )
+              ? source.moves.reduce((value, move) => moved(draft, move, value), feed(source.before))
               : feed(source.after),
           )
         : exact;
@@ -271,9 +272,12 @@ function withFragments(
   return { model, names };
 }
 
-function copied(draft: Draft, node: NodeProto, input: readonly string[], hint: string): string {
-  const output = draft.freshName(`${hint}_again`);
-  // Further outputs, as of MaxPool's indices, are left out.
-  draft.addNode({ ...node, name: draft.freshName(`${layerName(node)}_again`), input: [...input], output: [output] });
-  return output;
+const moved = (draft: Draft, { node, output }: Move, from: string): string =>
+  copied(draft, node, [from, ...node.input.slice(1)], output);
+
+/** The node once more, on other inputs; gives the name of that of its outputs. */
+function copied(draft: Draft, node: NodeProto, input: readonly string[], wanted: string): string {
+  const output = node.output.map((name) => (name === '' ? '' : draft.freshName(`${name}_again`)));
+  draft.addNode({ ...node, name: draft.freshName(`${layerName(node)}_again`), input: [...input], output });
+  return given(output[node.output.indexOf(wanted)], wanted);
 }

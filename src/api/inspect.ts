@@ -62,7 +62,8 @@ function freeAxes(model: Model): string[] {
   return [...new Set(free)].filter((axis) => !batch.has(axis));
 }
 
-async function oneSample(model: Model, options: InspectOptions): Promise<Batch> {
+/** A sample of the data, or a made-up one where none is given. */
+export async function oneSample(model: Model, options: Omit<InspectOptions, 'model'>): Promise<Batch> {
   const inputs = modelInputs(model);
   const dims = Object.fromEntries(freeAxes(model).map((axis) => [axis, guessedAxis]));
   const made = (): DataConfig => parseDataConfig(JSON.stringify({ data: { kind: 'random', dims } }), 'random');

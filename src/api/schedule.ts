@@ -23,11 +23,11 @@ export interface ScheduleText {
 }
 
 /** The package's own schedules, from src/api/ as well as from dist/api/ and dist/cli/. */
-const folder = fileURLToPath(new URL('../../schedules/', import.meta.url));
+export const scheduleFolder = fileURLToPath(new URL('../../schedules/', import.meta.url));
 
 /** Names that stand for schedules besides paths. */
-async function namedSchedules(): Promise<string[]> {
-  const files = await readdir(folder).catch(() => []);
+export async function namedSchedules(): Promise<string[]> {
+  const files = await readdir(scheduleFolder).catch(() => []);
   return files.filter((file) => /\.ya?ml$/.test(file)).map((file) => basename(file, extname(file)));
 }
 
@@ -53,7 +53,7 @@ async function findSchedule(given: string): Promise<string> {
   if (info)
     throw new QtoolError('usage', 'this is a folder, not a schedule', { at: given, hint: 'give the YAML file in it' });
   const names = await namedSchedules();
-  if (names.includes(given)) return join(folder, `${given}.yaml`);
+  if (names.includes(given)) return join(scheduleFolder, `${given}.yaml`);
   const hint = names.length > 0 ? `give a YAML file, or one of: ${names.join(', ')}` : 'give a YAML file';
   throw new QtoolError('usage', `no such schedule${didYouMean(given, names)}`, { at: given, hint });
 }

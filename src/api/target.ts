@@ -9,7 +9,8 @@ import { didYouMean } from '../util/suggest.ts';
 
 const folder = fileURLToPath(new URL('../../configs/targets/', import.meta.url));
 
-async function namedTargets(): Promise<string[]> {
+/** Names that `--target` takes besides paths and `auto`. */
+export async function namedTargets(): Promise<string[]> {
   const files = await readdir(folder).catch(() => []);
   return files.filter((file) => file.endsWith('.yaml')).map((file) => basename(file, '.yaml'));
 }

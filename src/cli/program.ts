@@ -1,13 +1,18 @@
-import { Command } from 'commander';
-import { callOf, type Call, type CommonOptions } from './call.ts';
+import type { Command } from 'commander';
+import { callOf, type CommonOptions } from './call.ts';
+import { QtoolCommand, withExamples } from './command.ts';
 import type { AnalyzeCommandOptions } from './commands/analyze.ts';
+import type { BenchCommandOptions } from './commands/bench.ts';
 import type { CompareCommandOptions } from './commands/compare.ts';
 import type { EvalOptions } from './commands/eval.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { InspectOptions } from './commands/inspect.ts';
 import type { QuantizeOptions } from './commands/quantize.ts';
+import type { ReportOptions } from './commands/report.ts';
 import type { SensitivityCommandOptions } from './commands/sensitivity.ts';
 import type { Io } from './io.ts';
+import { examples } from './examples.ts';
+import { declareLookups, type Action } from './lookups.ts';
 import { numberOption, withCommon, withData, withPreprocessing } from './options.ts';
 
 /** What a command is called with after its own arguments: its options and the common ones. */
@@ -18,7 +23,7 @@ type Given<O> = O & CommonOptions;
  * A new command is one file under commands/ and one entry here.
  */
 export function buildProgram(io: Io, version: string, finish: (code: number) => void): Command {
-  const program = new Command('qtool');
+  const program = new QtoolCommand('qtool');
   // Commands inherit these three only when they are made afterwards.
   program
     .exitOverride()
@@ -43,8 +48,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
       '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool, 130 interrupted.',
     );
 
-  const action = (work: (call: Call) => Promise<number>, options: CommonOptions): Promise<void> =>
-    callOf(io, options).then(work).then(finish);
+  const action: Action = (work, options) => callOf(io, options).then(work).then(finish);
 
   const quantize = withData(
     program
@@ -99,6 +103,21 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   );
   withCommon(comparison).action((first: string, second: string, options: Given<CompareCommandOptions>) =>
     action(async (call) => (await import('./commands/compare.ts')).compare(first, second, options, call), options),
+  );
+
+  const benchmark = program
+    .command('bench <model...>')
+    .summary('measure load time, memory, latency and throughput, of several models in turn')
+    .description(
+      'Measure how long models take to load and to run and what memory they need; several of the same inputs run in turn.',
+    )
+    .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
+    .option('--data-root <folder>', 'where relative paths in the data config start')
+    .option('--batch <sizes>', 'batch sizes to run at', '1,32')
+    .addOption(numberOption('--threads <n>', 'threads within one operator (default: 1)', 1))
+    .addOption(numberOption('--seconds <n>', 'for each model and batch size (default: 2; 0: five runs)', 0));
+  withCommon(withPreprocessing(benchmark)).action((models: string[], options: Given<BenchCommandOptions>) =>
+    action(async (call) => (await import('./commands/bench.ts')).benchCommand(models, options, call), options),
   );
 
   const analysis = withData(
@@ -164,13 +183,20 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
       ),
     );
 
-  const passes = program
-    .command('passes [class]')
-    .summary('list the classes a schedule may name, with their options')
-    .description('List the classes a schedule may name. With a class: its options, where the method is from.');
-  withCommon(passes).action((name: string | undefined, options: CommonOptions) =>
-    action(async (call) => (await import('./commands/passes.ts')).listPasses(name, call), options),
+  const report = program
+    .command('report <run...>')
+    .summary("make a run's report.html again, or compare several runs on one page")
+    .description(
+      'Make report.html again from the report.json in the folder of a run; with several folders, one page that compares them.',
+    )
+    .option('-o, --output <file>', 'the page to write (default: report.html of the run, or compare.html)')
+    .option('--force', 'write over a file that is no page of qtool');
+  withCommon(report).action((folders: string[], options: Given<ReportOptions>) =>
+    action(async (call) => (await import('./commands/report.ts')).reportCommand(folders, options, call), options),
   );
+
+  declareLookups(program, action, finish);
+  for (const command of program.commands) withExamples(command, ...(examples[command.name()] ?? []));
   return program;
 }
 

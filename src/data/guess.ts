@@ -15,7 +15,8 @@ export function namedConfig(name: string): string | undefined {
   return existsSync(file) ? file : undefined;
 }
 
-function configNames(): string[] {
+/** Names of the configs that come with qtool. */
+export function configNames(): string[] {
   return existsSync(configs) ? readdirSync(configs).filter((f) => f.endsWith('.yaml')).map((f) => f.slice(0, -5)) : []; // prettier-ignore
 }
 

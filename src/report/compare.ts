@@ -1,3 +1,4 @@
+import type { MetricResult } from '../metrics/metric.ts';
 import type { CompareReport } from '../run/compare.ts';
 import { latencyTable, metricTable, notesText } from './eval.ts';
 import { bytes, hanging, number, percent, plural, pointsOf, shorten } from './format.ts';
@@ -38,11 +39,17 @@ function headline({ model, reference, measurement }: CompareReport): string {
   const facts = [
     `the second has ${percent(model.bytes / reference.bytes)} of the first's bytes`,
     ...(speed ? [`${speed.ratio.toFixed(2)}× its speed at batch ${speed.batch}`] : []),
-    ...(judged ? [`${judged.name} falls by ${number(judged.drop, judged.unit)}${pointsOf(judged.unit)}`] : []),
+    ...(judged ? [`${judged.name} ${changeText(judged)}`] : []),
     ...(agreement ? [`the same class for ${number(agreement.value, '%')} %`] : []),
     ...(sqnr ? [sqnr.value === Infinity ? 'equal outputs' : `outputs at ${number(sqnr.value, 'dB')} dB`] : []),
   ];
   return facts.join(', ');
+}
+
+function changeText({ drop, unit, higherIsBetter }: MetricResult): string {
+  if (drop === 0) return 'is the same';
+  const falls = drop > 0 === higherIsBetter;
+  return `${falls ? 'falls' : 'rises'} by ${number(Math.abs(drop), unit)}${pointsOf(unit)}`;
 }
 
 /** Metrics whose value of the first model says nothing about it. */

@@ -1,136 +1,67 @@
-import type { RunReport, StageReport } from '../run/report.ts';
+import type { RunReport } from '../run/report.ts';
 import { escapeHtml as e } from './escape.ts';
-import { bytes, dropText, duration, grouped, number, percent, plural, titleOf, withInterval } from './format.ts';
-import { layerChart, stageCharts } from './html_charts.ts';
-import { definitions, disclosure, htmlTable, list, section } from './html_parts.ts';
-import { css } from './html_style.ts';
-import { jsonText } from '../util/json.ts';
-import {
-  batchesOf,
-  byReason,
-  gateText,
-  measurementShown,
-  metricNamed,
-  remarks,
-  shownMetrics,
-  strengthOf,
-  triedText,
-} from './summary.ts';
+import { bytes, dropText, duration, grouped, number, plural, titleOf, withInterval } from './format.ts';
+import { bitsChart, bytesTreemap, errorChart, frontierChart, runSeries, sensitivityChart, stageBytesChart, stageMetricChart } from './page/charts.ts'; // prettier-ignore
+import { diagnosis, headline } from './page/headline.ts';
+import { layersTable } from './page/layers.ts';
+import { page } from './page/page.ts';
+import { block, charts, definitions, list, section, textTable } from './page/parts.ts';
+import { stageDetail, stageTable } from './page/stages.ts';
+import { remarks, shownMetrics } from './summary.ts';
 
 /**
- * The report as one HTML file that needs nothing else: no script, no request; a content policy forbids both. Pure: the
- * same report gives the same bytes.
+ * The report as one HTML file that needs nothing else and asks for nothing: charts are drawn here, and the script in it only sorts,
+ * filters and opens; a content policy forbids the rest. Pure: the same report gives the same bytes.
  */
 export function htmlReport(report: RunReport): string {
-  const title = `qtool: ${report.model.path}`;
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>${e(title)}</title>
-<style>
-${css}</style>
-</head>
-<body>
-<h1>${e(title)}</h1>
-${headline(report)}
-${facts(report)}
-${section('Stages', stageRows(report) + stageCharts(report))}
-${section('Metrics of the result', metricRows(report))}
-${section('What each stage did', report.stages.map((stage) => stageDetail(report, stage)).join('\n'))}
-${section('Layers of the result', report.layers.length === 0 ? '' : layerChart(report.layers) + layerRows(report))}
-${section('Notes', list(remarks(report)))}
-${section('Schedule', report.schedule.includes('\n') ? `<pre>${e(report.schedule)}</pre>` : '')}
-</body>
-</html>
-`;
-}
-
-function headline(report: RunReport): string {
-  const { result, model } = report;
-  const size = result.measurement.bytes;
-  const warnings = report.warnings.map((text) => `<p class="bad">${e(text)}</p>`).join('\n');
-  if (result.path === undefined)
-    return `${warnings}<p class="headline"><strong class="bad">${e(result.status)}; no stage was kept, and no model is written.</strong></p>`;
-  const state =
-    result.status === 'finished' ? '' : `<strong class="bad">${e(result.status)}; the best model so far.</strong> `;
-  return (
-    `${warnings}<p class="headline">${state}<code>${e(result.path)}</code>: ${e(grouped(size))} bytes, ` +
-    `<strong>${e(percent(size / model.bytes))}</strong> of float; gzip ${e(bytes(result.gzip))}, brotli ${e(bytes(result.brotli))}.</p>`
-  );
-}
-
-function facts(report: RunReport): string {
-  const { model, data, tool } = report;
-  const dataset = (info: RunReport['data']['validation']) =>
-    `${info.kind === 'random' ? 'random input' : info.source}: ${plural(info.samples, 'sample')}${info.labelled ? '' : ', no labels'}`;
-  return definitions([
-    [
-      'Model',
-      `${bytes(model.bytes)}, ${grouped(model.parameters)} parameters, opset ${model.opset}, sha256 ${model.sha256}`,
-    ],
-    ...(report.schedule.includes('\n') ? [] : [['Schedule', report.schedule] as const]),
-    ['Calibration', dataset(data.calibration)],
-    ['Validation', dataset(data.validation)],
-    [
-      'Measured on',
-      `onnxruntime ${tool.onnxruntime}, Node ${tool.node.replace(/^v/, '')}, ${tool.platform}, ${tool.cpu}`,
-    ],
-    ['Begun', `${report.started}, took ${duration(report.seconds)}`],
-    ['Made by', `qtool ${tool.qtool}`],
-  ]);
-}
-
-function stageRows(report: RunReport): string {
   const metrics = shownMetrics(report);
-  const batches = batchesOf(report);
-  const head = [
-    '#',
-    'pass',
-    'strength',
-    ...metrics.flatMap((metric) => [titleOf(metric), 'drop']),
-    'bytes',
-    'of float',
-    'zeros',
-    ...batches.map((batch) => `speed, batch ${batch}`),
-    'verdict',
+  const frontiers = metrics.map((metric) =>
+    frontierChart(`size and ${metric.name} of every model measured`, runSeries(report, metric.name)),
+  );
+  const sections: readonly (readonly [string, string, string])[] = [
+    ['diagnosis', 'Diagnosis', diagnosis(report)],
+    [
+      'stages',
+      'Stages',
+      stageTable(report) +
+        charts(...metrics.map((metric) => stageMetricChart(report, metric)), stageBytesChart(report), ...frontiers) +
+        report.stages.map((stage) => stageDetail(report, stage)).join('\n'),
+    ],
+    ['metrics', 'Metrics of the result', metricRows(report)],
+    [
+      'layers',
+      'Layers of the result',
+      charts(errorChart(report.layers), bitsChart(report.layers), bytesTreemap(report)) + layersTable(report),
+    ],
+    [
+      'sensitivity',
+      'Sensitivity',
+      report.sensitivity === undefined ? '' : charts(sensitivityChart(report.sensitivity)),
+    ],
+    ['notes', 'Notes', list(remarks(report))],
+    ['origin', 'Origin, and how to make it again', origin(report)],
   ];
-  const numbers = (measured: RunReport['baseline'] | undefined): string[] => [
-    ...metrics.flatMap((wanted) => {
-      const metric = metricNamed(measured, wanted.name);
-      if (!metric) return ['', ''];
-      return [
-        withInterval(metric.value, metric.interval, metric.unit),
-        measured === report.baseline ? '' : dropText(metric),
-      ];
-    }),
-    measured ? grouped(measured.bytes) : '',
-    measured ? percent(measured.bytes / report.model.bytes) : '',
-    measured ? percent(measured.zeros) : '',
-    ...batches.map((batch) => {
-      const latency = measured?.latency.find((one) => one.batch === batch);
-      if (!latency) return '';
-      const range = `${number(latency.ratioLow, '%')} to ${number(latency.ratioHigh, '%')}`;
-      return `${number(latency.ratio, '%')}× (${range}; ${latency.milliseconds.toPrecision(3)} ms)`;
-    }),
-  ];
-  const rows = [
-    ['', 'float model', '', ...numbers(report.baseline), ''],
-    ...report.stages.map((stage) => [
-      String(stage.index),
-      `${stage.pass} (${stage.instance})`,
-      strengthOf(stage),
-      ...numbers(measurementShown(stage)),
-      stage.verdict,
-    ]),
-  ];
-  const legend =
-    '<p class="legend">±: 95 % interval; of a drop, paired on the same samples: a drop below its own ± may be none. ' +
-    '×: speed against the float model, median of interleaved runs, with its interquartile range. ' +
-    'A stage that was undone shows what it had cost.</p>';
-  return htmlTable(head, rows) + legend;
+  const shown = sections.filter(([, , html]) => html !== '');
+  const links = shown.map(([id, title]) => `<a href="#${id}">${e(title)}</a>`).join('\n');
+  const name = nameOf(report.model.path);
+  const body = `<header>
+<h1>${e(name)}</h1>
+<p class="soft">${e(subtitle(report))}</p>
+</header>
+${headline(report)}
+<nav aria-label="parts of this page">${links}</nav>
+<main>
+${shown.map(([id, title, html]) => section(id, title, html)).join('\n')}
+</main>`;
+  return page(`${name}: qtool report`, body);
+}
+
+function nameOf(path: string): string {
+  return path.split(/[\\/]/).at(-1) || 'model';
+}
+
+function subtitle({ started, seconds, tool }: RunReport): string {
+  return `compressed by qtool ${tool.qtool} on ${started.slice(0, 10)}, in ${duration(seconds)}`;
 }
 
 function metricRows(report: RunReport): string {
@@ -147,62 +78,33 @@ function metricRows(report: RunReport): string {
       outputs.join(', '),
     ];
   });
-  return rows.length === 0 ? '' : htmlTable(['metric', 'float', 'result', 'drop', 'samples', 'per output'], rows);
+  return rows.length === 0 ? '' : textTable(['metric', 'float', 'result', 'drop', 'samples', 'per output'], rows);
 }
 
-function stageDetail(report: RunReport, stage: StageReport): string {
-  const gate = stage.gate;
-  const unit = gate ? (metricNamed(report.baseline, gate.metric)?.unit ?? '') : '';
-  const tries = stage.attempts.map((attempt) => [
-    attempt.strength,
-    gate ? triedText(gate, attempt) : '',
-    attempt.measurement ? grouped(attempt.measurement.bytes) : '',
-    attempt.passed ? 'held' : 'failed',
+function origin(report: RunReport): string {
+  const { model, data, tool, schedule, command, result, started, seconds } = report;
+  const dataset = (info: RunReport['data']['validation']) =>
+    `${info.kind === 'random' ? 'random input' : info.source}: ${plural(info.samples, 'sample')}${info.labelled ? '' : ', no labels'}`;
+  const text = schedule.includes('\n');
+  const facts = definitions([
+    [
+      'float model',
+      `${model.path}: ${bytes(model.bytes)}, ${grouped(model.parameters)} parameters, opset ${model.opset}`,
+    ],
+    ['its sha256', model.sha256],
+    ...(result.path === undefined ? [] : [['result', result.path] as const]),
+    ...(result.sha256 === undefined ? [] : [['its sha256', result.sha256] as const]),
+    ...(text ? [] : [['schedule', schedule] as const]),
+    ['calibration', dataset(data.calibration)],
+    ['validation', dataset(data.validation)],
+    [
+      'measured on',
+      `onnxruntime ${tool.onnxruntime}, Node ${tool.node.replace(/^v/, '')}, ${tool.platform}, ${tool.cpu}`,
+    ],
+    ['begun', `${started}, took ${duration(seconds)}`],
+    ['made by', `qtool ${tool.qtool}`],
   ]);
-  const body = [
-    definitions([
-      ['Verdict', `${stage.verdict}: ${stage.why}`],
-      ['Gate', gate ? gateText(gate, unit) : 'none'],
-      ['Where', `${stage.at}, epoch ${stage.epoch}`],
-      ['Class', stage.class],
-      ['Took', duration(stage.seconds)],
-    ]),
-    stage.attempts.length > 1 ? htmlTable(['tried', 'drop', 'bytes', 'gate'], tries) : '',
-    disclosure('options', `<pre>${e(jsonText(stage.options).trimEnd())}</pre>`),
-    stage.changed.length === 0
-      ? ''
-      : disclosure(
-          `changed: ${plural(stage.changed.length, 'layer')}`,
-          htmlTable(
-            ['layer', 'what'],
-            stage.changed.map((note) => [note.layer, note.text]),
-          ),
-        ),
-    stage.skipped.length === 0
-      ? ''
-      : disclosure(
-          `left alone: ${plural(stage.skipped.length, 'layer')}`,
-          htmlTable(
-            ['why', 'layers'],
-            byReason(stage.skipped).map(({ reason, layers }) => [reason, layers.join(', ')]),
-          ),
-        ),
-  ];
-  return `<h3>${e(`${stage.index} ${stage.instance} (${stage.pass})`)}</h3>\n${body.filter((part) => part !== '').join('\n')}`;
-}
-
-function layerRows(report: RunReport): string {
-  const rows = report.layers.map((layer) => [
-    layer.layer,
-    layer.op,
-    layer.weights,
-    layer.activations,
-    layer.sqnr === undefined ? '' : number(layer.sqnr, 'dB'),
-    layer.kernel,
-    layer.why,
-  ]);
-  return disclosure(
-    `all ${plural(report.layers.length, 'layer')}`,
-    htmlTable(['layer', 'op', 'weights', 'activations', 'SQNR dB', 'kernel', 'why'], rows),
-  );
+  const line = command === undefined ? '' : `<p class="soft">the command line</p>${block(command)}`;
+  const yaml = text ? `<p class="soft">the schedule (schedule.yaml of the run)</p>${block(schedule)}` : '';
+  return facts + line + yaml;
 }

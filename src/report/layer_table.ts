@@ -1,5 +1,5 @@
 import type { LayerReport } from '../run/report.ts';
-import { number, shorten, wrap } from './format.ts';
+import { hanging, number, shorten, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
 import { gap, table } from './table.ts';
 
@@ -20,7 +20,9 @@ export function layerTable(layers: readonly LayerReport[], paint: Paint, width: 
   const titles = ['op', 'weights', 'activations', 'SQNR dB', 'own dB', 'kernel'];
   const used = titles.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i]?.length ?? 0)) + gap);
   const free = width - used.reduce((a, b) => a + b, 0) - gap;
-  const explained = layers.some((layer) => layer.why !== '');
+  // Where there is no room beside the row, reasons stand below the table, so that no row breaks.
+  const below = free < least.name + least.why;
+  const explained = !below && layers.some((layer) => layer.why !== '');
   const longest = Math.max('layer'.length, ...layers.map((layer) => layer.layer.length));
   const nameWidth = Math.min(longest, 40, Math.max(least.name, explained ? free - least.why : free));
   const whyWidth = Math.max(least.why, free - nameWidth);
@@ -34,10 +36,22 @@ export function layerTable(layers: readonly LayerReport[], paint: Paint, width: 
     title,
     align: title.endsWith(' dB') ? ('right' as const) : ('left' as const),
   }));
-  return table(columns, rows, paint);
+  return [table(columns, rows, paint), ...(below ? reasons(layers, paint, width) : [])].join('\n');
 }
 
 const dB = (value: number | undefined): string => (value === undefined ? '' : number(value, 'dB'));
+
+/** Why layers are in float or gone, each reason once with its layers; of integer kernels only the names were told. */
+function reasons(layers: readonly LayerReport[], paint: Paint, width: number): string[] {
+  const found = new Map<string, string[]>();
+  for (const { kernel, why, layer } of layers)
+    if (kernel !== 'integer' && why !== '')
+      found.set(`${kernel}: ${why}`, [...(found.get(`${kernel}: ${why}`) ?? []), layer]);
+  return [...found].map(([why, [first = '', ...more]]) => {
+    const others = more.length === 0 ? '' : ` and ${more.length} more`;
+    return paint.dim(hanging('  ', `${why} (${shorten(first, 40)}${others})`, width));
+  });
+}
 
 function whyCell(why: string, width: number, paint: Paint): string {
   if (why === '') return '';

@@ -122,13 +122,13 @@ async function metricsOf(reference: Model, data: RunData): Promise<Metric[]> {
   return [...(await openMetrics(data, outputs, asked)), ...(floats ? [largestDifference()] : [])];
 }
 
-/** The reference as it is, or with its BatchNormalizations folded, as quantizers do first: whichever shares more layers with the model. */
+/** The reference as it is, or with its BatchNormalizations folded, as quantizers do first: whichever shares more layers with the model; folded where that is equal, since biases and scales are then in the layers. */
 async function baseOf(reference: Model, model: Model, tools: Instruments): Promise<Model> {
   const clock = { epoch: 0, start: 0, end: 1, frequency: 1 };
   const context = tools.context({ plan: new Map(), twin: undefined, memory: new Map(), clock });
   const prepared = (await prepare(reference, context)).model;
   const shared = (base: Model): number => layerPairs(base, model).length;
-  return shared(prepared) > shared(reference) ? prepared : reference;
+  return shared(prepared) >= shared(reference) ? prepared : reference;
 }
 
 /** The batch size that either model insists on. */
@@ -138,20 +138,26 @@ function batchOf(reference: Model, model: Model): number | undefined {
 
 /** @throws QtoolError `model` with the first input or output that is not the same. */
 function checkAlike(reference: Model, model: Model): void {
+  checkInputs(reference, model);
+  const outputs = model.graph.output.map(({ name }) => name);
+  const missing = reference.graph.output.find(({ name }) => !outputs.includes(name));
+  if (missing) {
+    const message = `the second model has no output "${missing.name}"; it has ${outputs.join(', ')}`;
+    throw new QtoolError('model', message, { at: model.path, hint });
+  }
+}
+
+const hint = 'both must be forms of one model';
+
+/** @throws QtoolError `model` with the first input that is not the same. */
+export function checkInputs(reference: Model, model: Model): void {
   const at = model.path;
-  const hint = 'compare takes two forms of one model';
   const [mine, theirs] = [modelInputs(model), modelInputs(reference)];
   for (const input of [...theirs, ...mine]) {
     const [a, b] = [theirs, mine].map((list) => list.find(({ name }) => name === input.name));
     if (a && b && sameValue(a, b)) continue;
     const told = (one: ModelInput | undefined): string => (one ? valueText(one) : 'none');
     const message = `the inputs differ: "${input.name}" is ${told(a)} in the first model, ${told(b)} in the second`;
-    throw new QtoolError('model', message, { at, hint });
-  }
-  const outputs = model.graph.output.map(({ name }) => name);
-  const missing = reference.graph.output.find(({ name }) => !outputs.includes(name));
-  if (missing) {
-    const message = `the second model has no output "${missing.name}"; it has ${outputs.join(', ')}`;
     throw new QtoolError('model', message, { at, hint });
   }
 }

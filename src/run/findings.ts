@@ -7,6 +7,7 @@ import { diagnose } from './diagnosis.ts';
 import { layerReports } from './layers.ts';
 import { levelWarning, optimizationLevels } from './levels.ts';
 import type { Diagnosis, LayerReport, Levels, RunReport } from './report.ts';
+import { refusal } from './trial.ts';
 import type { State } from './stage.ts';
 
 /** What is found out about the model that a run ends with. */
@@ -50,8 +51,10 @@ export async function findingsOf(
       layers = await layerReports(model, base, calibration, signal);
       if (stages.length > 0) levels = await optimizationLevels(model, base, calibration, signal);
       differ = levels && (await levelWarning(levels, layers));
-      const found = await diagnose(state, instruments, asked);
-      diagnosis = found?.diagnosis;
+      let found: Awaited<ReturnType<typeof diagnose>>;
+      // A diagnosis that cannot be made is no reason to lose the result.
+      const fails = await refusal(async () => void (found = await diagnose(state, instruments, asked)));
+      diagnosis = fails === undefined ? found?.diagnosis : { sentences: [`none could be made: ${fails}`] };
       const errors = new Map(found?.errors.map((error) => [error.layer, error]));
       layers = layers.map((layer) => {
         const error = errors.get(layer.layer);

@@ -1,14 +1,17 @@
 import { coverage } from '../analyze/coverage.ts';
 import { withDecodedWeights } from '../analyze/decoded.ts';
-import { layerErrors, layerPairs } from '../analyze/layer_error.ts';
+import { layerErrors, layerPairs, type ValuePair } from '../analyze/layer_error.ts';
 import type { Batch } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import { productOf } from '../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, producers } from '../graph/query.ts';
 import { tensorData, typeOf } from '../graph/tensor.ts';
+import { histogram, type HistogramState } from '../numerics/histogram.ts';
 import { given } from '../util/must.ts';
+import { heldRange, layerFacts } from './layer_facts.ts';
 import type { LayerReport } from './report.ts';
+import { activationSpread } from './spread.ts';
 
 /** Samples that the per-layer errors are measured on: SQNR in dB settles within a few tenths. */
 const errorSamples = 64;
@@ -24,10 +27,14 @@ export async function layerReports(
   signal: AbortSignal,
 ): Promise<LayerReport[]> {
   const covered = await coverage(model);
+  const seen = outputSpreads(model);
   const errors =
     model === float
       ? []
-      : await layerErrors(float, model, layerPairs(float, model), () => batches(errorSamples), { signal });
+      : await layerErrors(float, model, layerPairs(float, model), () => batches(errorSamples), {
+          signal,
+          observe: seen.observe,
+        });
   const sqnr = new Map(errors.map((error) => [error.layer, error.sqnr]));
   // Packed codes are what they unpack to; a layer that unpacking renamed is read as the file has it.
   const decoded = await withDecodedWeights(model);
@@ -35,11 +42,11 @@ export async function layerReports(
     nodes: byName(one),
     stored: storedTypes(one),
   }));
-  return covered.map(({ layer, op, kernel, why }) => {
-    const known = looks.filter((look) => look.nodes.has(layer));
-    const kind = productOf(given(known[0]?.nodes.get(layer), `layer ${layer}`));
+  const known = covered.map(({ layer, op, kernel, why }) => {
+    const found = looks.filter((look) => look.nodes.has(layer));
+    const kind = productOf(given(found[0]?.nodes.get(layer), `layer ${layer}`));
     const held = (input: number): string => {
-      const types = known.map(({ nodes, stored }) => stored(nodes.get(layer), input));
+      const types = found.map(({ nodes, stored }) => stored(nodes.get(layer), input));
       // Weights that are decoded at load are float32 there, and codes in the file.
       return types.find((type) => type !== 'float32') ?? 'float32';
     };
@@ -51,6 +58,30 @@ export async function layerReports(
       kernel === 'integer' && weights === 'float32' ? `${why}: onnxruntime quantizes its weights at load` : why;
     return { layer, op, kernel, why: own, weights, activations, sqnr: sqnr.get(layer) };
   });
+  const held = new Map(known.map(({ layer, weights }) => [layer, weights]));
+  const facts = await layerFacts(model, float, batches, held, signal);
+  return known.map((one) => ({ ...one, ...facts.get(one.layer), activationSpread: seen.spread(one.layer) }));
+}
+
+/** Histograms of what the layers of the float model give, taken as the values come by. */
+function outputSpreads(model: Model): {
+  readonly observe: (pair: ValuePair, values: Float32Array | Float64Array) => void;
+  readonly spread: (layer: string) => LayerReport['activationSpread'];
+} {
+  const fold = histogram({ num_bins: 512 });
+  const states = new Map<string, { readonly value: string; readonly state: HistogramState }>();
+  const ranges = heldRange(model);
+  return {
+    observe({ layer, quantized }, values) {
+      if (!(values instanceof Float32Array) || !values.every(Number.isFinite)) return;
+      const { state } = states.get(layer) ?? { state: fold.start() };
+      states.set(layer, { value: quantized, state: fold.add(state, { dims: [values.length], data: values }) });
+    },
+    spread(layer) {
+      const seen = states.get(layer);
+      return seen && activationSpread(fold.finish(seen.state), ranges(seen.value));
+    },
+  };
 }
 
 /** Nodes by name. One without a name is called by its output, which may be another's name: the layer of the two is meant. */

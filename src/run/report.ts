@@ -59,6 +59,53 @@ export interface LayerReport {
   /** What the optimized graph runs for it: `integer`, `float`, `gone` (folded away). */
   readonly kernel: 'integer' | 'float' | 'gone' | 'unknown';
   readonly why: string;
+  /** Shape of its weights. */
+  readonly shape?: readonly number[] | undefined;
+  /** Shape of its output on one sample. */
+  readonly output?: readonly number[] | undefined;
+  readonly parameters?: number | undefined;
+  /** Multiply-accumulates of one sample. */
+  readonly macs?: number | undefined;
+  /** Bytes of the constants it reads, now and in the float model. */
+  readonly bytes?: number | undefined;
+  readonly floatBytes?: number | undefined;
+  /** Bits a weight is stored in. */
+  readonly bits?: number | undefined;
+  readonly weightSpread?: WeightSpread | undefined;
+  readonly activationSpread?: ActivationSpread | undefined;
+}
+
+/** How the weights of a layer lie, in bins of equal width from `low` to `high`. */
+export interface WeightSpread {
+  readonly low: number;
+  readonly high: number;
+  readonly float: readonly number[];
+  /** The values the codes stand for, in the same bins; absent where they are not known one by one. */
+  readonly quantized?: readonly number[] | undefined;
+  /** Least and largest value that is stored. */
+  readonly range?: readonly [number, number] | undefined;
+  /** Share of weights that lie more than a step beyond what their own output channel can hold, 0 to 1. */
+  readonly clipped?: number | undefined;
+  /** Equalization gave the weights another scale, which neighbours make up for: float and stored values do not compare one by one. */
+  readonly rescaled?: boolean | undefined;
+}
+
+/** How a layer's float output lies on calibration samples, in bins of equal width from `low` to `high`. */
+export interface ActivationSpread {
+  readonly low: number;
+  readonly high: number;
+  readonly counts: readonly number[];
+  /** Least and largest value that the quantized model can hold there, and the share beyond, 0 to 1. */
+  readonly range?: readonly [number, number] | undefined;
+  readonly clipped?: number | undefined;
+}
+
+/** What single layers cost the model when they alone are changed: `values[i]` is the drop at `columns[i]`. */
+export interface SensitivityMap {
+  readonly metric: string;
+  readonly unit: MetricResult['unit'];
+  readonly columns: readonly string[];
+  readonly rows: readonly { readonly layer: string; readonly values: readonly (number | undefined)[] }[];
 }
 
 /** SQNR of the outputs against the float model's, dB, with onnxruntime's graph optimizations off and on. */
@@ -72,9 +119,9 @@ export interface Levels {
 export interface Diagnosis {
   readonly sentences: readonly string[];
   /** Lines that mend it, to be put into the schedule. */
-  readonly yaml?: string;
+  readonly yaml?: string | undefined;
   /** The whole schedule with these lines in it; the run folder has it as `mended.yaml`. */
-  readonly schedule?: string;
+  readonly schedule?: string | undefined;
 }
 
 /** Everything a run found out: plain data, the source of the terminal text, the JSON and the HTML. */
@@ -89,6 +136,8 @@ export interface RunReport {
   };
   readonly started: string;
   readonly seconds: number;
+  /** The command line that made it, as a shell takes it. */
+  readonly command?: string | undefined;
   readonly model: {
     readonly path: string;
     readonly bytes: number;
@@ -108,6 +157,7 @@ export interface RunReport {
   readonly result: {
     /** Absent where no model was left: the float model alone is no result of a run that did not come to its end. */
     readonly path: string | undefined;
+    readonly sha256?: string | undefined;
     readonly measurement: Measurement;
     readonly levels: Levels | undefined;
     /** Bytes of the file under gzip -9 and brotli -6: what a web page downloads. */
@@ -119,6 +169,7 @@ export interface RunReport {
     readonly status: 'finished' | 'stopped' | 'cancelled' | 'failed';
   };
   readonly diagnosis?: Diagnosis | undefined;
+  readonly sensitivity?: SensitivityMap | undefined;
   /** What must be known before the result is used, first of all. */
   readonly warnings: readonly string[];
   readonly notes: readonly string[];

@@ -46,6 +46,8 @@ export interface RunOptions {
   readonly memoryLimit?: number | undefined;
   readonly signal: AbortSignal;
   readonly log: (event: RunEvent) => void;
+  /** The command line, for the report. */
+  readonly command?: string | undefined;
   /** Renders the report for the run folder; given by what stands above. */
   render?(report: RunReport): { readonly html: string };
 }
@@ -119,6 +121,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       },
       started: new Date(began).toISOString(),
       seconds: (Date.now() - began) / 1000,
+      command: options.command,
       model: {
         path: model.path ?? '',
         bytes,
@@ -134,6 +137,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       diagnosis,
       result: {
         path: any ? path : undefined,
+        sha256: any ? modelHash(state.model) : undefined,
         measurement,
         levels,
         ...(any ? await compressedSizes(folder.partialPath) : { gzip: 0, brotli: 0 }),

@@ -126,7 +126,7 @@ export function pairedRatios(done: readonly Pair[]): Omit<Latency, 'batch'> {
 }
 
 /** Linear interpolation between order statistics (Hyndman & Fan 1996, type 7). */
-function quantile(values: readonly number[], share: number): number {
+export function quantile(values: readonly number[], share: number): number {
   const sorted = [...values].sort((a, b) => a - b);
   const at = share * (sorted.length - 1);
   const [low, high] = [sorted[Math.floor(at)] ?? NaN, sorted[Math.ceil(at)] ?? NaN];

@@ -1,29 +1,40 @@
+import { createHash } from 'node:crypto';
 import fc from 'fast-check';
 import { escapeHtml } from '../../src/report/escape.ts';
 import { htmlReport } from '../../src/report/html.ts';
-import { bars } from '../../src/report/svg.ts';
-import type { RunReport } from '../../src/run/report.ts';
+import { htmlComparison } from '../../src/report/html_compare.ts';
+import type { LayerReport, RunReport } from '../../src/run/report.ts';
 import { layers, report, stages } from './sample.ts';
 
-const empty = new Set(['meta', 'rect']);
+const empty = new Set(['meta', 'rect', 'path', 'circle', 'input']);
+
+/** The page without its style and script, which the tests of the policy look at. */
+function markup(html: string): string {
+  return html.replace(/<style>[^<]*<\/style>/, '').replace(/<script>[\s\S]*<\/script>\n<\/body>/, '</body>');
+}
 
 /** Reads the page as a strict parser would: every tag known, closed in order, every attribute quoted. */
 function elements(html: string): string[] {
   const open: string[] = [];
   const seen: string[] = [];
-  const rest = html
+  const rest = markup(html)
     .replace(/^<!doctype html>/, '')
-    .replace(/<(\/?)([a-z][a-z0-9]*)((?:\s+[a-zA-Z-]+="[^"<>]*")*)\s*\/?>/g, (_all, close: string, name: string) => {
-      if (close === '') {
-        seen.push(name);
-        if (!empty.has(name)) open.push(name);
-      } else if (open.pop() !== name) throw new Error(`</${name}> closes nothing`);
-      return '';
-    });
+    .replace(
+      /<(\/?)([a-z][a-z0-9]*)((?:\s+[a-zA-Z-]+="[^"<>]*")*)\s*\/?>/g,
+      (_all: string, close: string, name: string) => {
+        if (close === '') {
+          seen.push(name);
+          if (!empty.has(name)) open.push(name);
+        } else if (open.pop() !== name) throw new Error(`</${name}> closes nothing`);
+        return '';
+      },
+    );
   if (open.length > 0) throw new Error(`left open: ${open.join(' ')}`);
   if (/[<>]/.test(rest)) throw new Error(`stray bracket: ${/.{0,40}[<>].{0,40}/s.exec(rest)?.[0]}`);
   return seen;
 }
+
+const count = (html: string, tag: string): number => elements(html).filter((name) => name === tag).length;
 
 /** The same report with every text replaced by the given one. */
 function poisoned(value: unknown, text: string): unknown {
@@ -34,66 +45,154 @@ function poisoned(value: unknown, text: string): unknown {
   return value;
 }
 
+const bins = (height: number): number[] => Array.from({ length: 40 }, (_, i) => height * (20 - Math.abs(20 - i)));
+
+/** A layer of which everything is known. */
+const whole: LayerReport = {
+  ...(layers[0] as LayerReport),
+  own: 44.5,
+  shape: [20, 1, 5, 5],
+  output: [1, 20, 24, 24],
+  parameters: 520,
+  macs: 288_000,
+  bytes: 700,
+  floatBytes: 2080,
+  bits: 8,
+  weightSpread: { low: -1, high: 2, float: bins(10), quantized: bins(9), range: [-0.5, 1], clipped: 0.125 },
+  activationSpread: { low: 0, high: 6, counts: bins(1000), range: [0, 3], clipped: 0.25 },
+};
+
+const full: RunReport = {
+  ...report,
+  layers: [whole, ...layers.slice(1)],
+  command: "qtool quantize 'a model.onnx' --schedule int8",
+  schedule: 'version: 1\npolicies: [] # <none>\n',
+  diagnosis: { sentences: ['conv1 is the first layer that is far from float'], yaml: 'overrides:\n  conv1: {}\n' },
+  sensitivity: {
+    metric: 'top1',
+    unit: '%',
+    columns: ['8 bits', '4 bits'],
+    rows: [{ layer: 'conv1', values: [0.1, undefined] }, { layer: 'fc1', values: [-0.2, Infinity] }], // prettier-ignore
+  },
+};
+
 describe('htmlReport', () => {
   it('is well formed, with a section for each part', () => {
-    const html = htmlReport(report);
-    expect(elements(html).filter((name) => name === 'section')).toHaveLength(5);
-    expect(elements(html).filter((name) => name === 'svg')).toHaveLength(3);
+    const html = htmlReport(full);
+    expect([...html.matchAll(/<section id="(\w+)">/g)].map((match) => match[1])).toEqual([
+      'diagnosis',
+      'stages',
+      'metrics',
+      'layers',
+      'sensitivity',
+      'notes',
+      'origin',
+    ]);
+    // top1 and bytes by stage, frontier, error and bits over depth, treemap, sensitivity, two histograms.
+    expect(count(html, 'figure')).toBe(9);
+    expect(() => elements(htmlReport(report))).not.toThrow();
   });
 
-  it('asks for nothing from outside and runs no script', () => {
-    const html = htmlReport(report);
-    expect(html).not.toMatch(/https?:|\/\/[a-z]|<script|<link|<img|<iframe|@import|url\(|\ssrc=|\shref=|\son[a-z]+=/i);
-    expect(html).toContain(`content="default-src 'none'; style-src 'unsafe-inline'"`);
+  it('asks for nothing from outside, and names its only style and script by their hashes', () => {
+    const html = htmlReport(full);
+    const hash = (tag: string): string => {
+      const found = [...html.matchAll(new RegExp(`<${tag}>([\\s\\S]*?)</${tag}>`, 'g'))];
+      expect(found).toHaveLength(1);
+      const digest = createHash('sha256').update(found[0]?.[1] ?? '').digest('base64'); // prettier-ignore
+      return `'sha256-${digest}'`;
+    };
+    expect(html).toContain(
+      `content="default-src 'none'; style-src ${hash('style')}; script-src ${hash('script')}; base-uri 'none'; form-action 'none'"`,
+    );
+    expect(html).not.toMatch(/unsafe-inline|https?:|<link|<img|<iframe|@import|url\(|\ssrc=/i);
+    // The policy lets no attribute style or run anything.
+    expect(markup(html)).not.toMatch(/\sstyle=|\son[a-z]+=/i);
+    expect([...markup(html).matchAll(/\shref="(.)/g)].every((match) => match[1] === '#')).toBe(true);
   });
 
   it('escapes every text of the report', () => {
-    const evil = `"><script>alert(1)</script><svg onload='x' & y`;
-    const html = htmlReport(poisoned(report, evil) as RunReport);
-    expect(html).not.toMatch(/<script|<svg onload/);
+    const evil = `"></script></style><script>alert(1)</script><svg onload='x' & y`;
+    for (const given of [full, report]) {
+      const html = htmlReport(poisoned(given, evil) as RunReport);
+      expect(markup(html)).not.toMatch(/<script|<svg onload/);
+      expect(() => elements(html)).not.toThrow();
+      expect(html).toContain('&lt;script&gt;alert(1)&lt;/script&gt;');
+    }
+    const html = htmlComparison([{ name: evil, report: poisoned(full, evil) as RunReport }]);
     expect(() => elements(html)).not.toThrow();
-    expect(html).toContain('&lt;script&gt;alert(1)&lt;/script&gt;');
+    expect(markup(html)).not.toMatch(/<script|<svg onload/);
   });
 
   it('names every layer, attempt and reason', () => {
     const html = htmlReport(report);
-    for (const layer of layers) expect(html).toContain(`<td>${layer.layer}</td>`);
+    for (const layer of layers) expect(html).toContain(`aria-controls="layer-${layers.indexOf(layer) + 1}-more">${layer.layer}</button>`); // prettier-ignore
     for (const stage of stages) for (const attempt of stage.attempts) expect(html).toContain(attempt.strength);
     for (const { text } of stages.flatMap((stage) => stage.skipped)) expect(html).toContain(text);
-    expect(html).toContain('446,301 bytes');
+    for (const text of ['446 kB of 1.73 MB', '0.11 ±0.10 points', '25.9 %', '3 of 4 stages kept']) expect(html).toContain(text); // prettier-ignore
   });
 
-  it("shows the schedule's own text where the report carries it", () => {
-    const html = htmlReport({ ...report, schedule: 'version: 1\npolicies: [] # <none>\n' });
-    expect(html).toContain('<pre>version: 1\npolicies: [] # &lt;none&gt;\n</pre>');
+  it('opens a layer to all that is known of it', () => {
+    const html = htmlReport(full);
+    const detail = html.slice(html.indexOf('id="layer-1-more"'), html.indexOf('id="layer-2"'));
+    for (const text of ['[20, 1, 5, 5] int8 per channel', '[1, 20, 24, 24] uint8', '288,000 a sample', '700, float 2,080, 33.7 % of float&#39;s', '44.5 dB', '41.3 dB', '12.5 % clipped', '25.0 % clipped', 'integer']) expect(detail).toContain(text); // prettier-ignore
+    // Held from a sixth to two thirds of the width of 320: what lies beyond is marked on both sides.
+    expect([...detail.matchAll(/class="lost" x="([\d.]+)" y="4" width="([\d.]+)"/g)].map((m) => [m[1], m[2]])).toEqual([
+      ['0', '53.3'],
+      ['213.3', '106.7'],
+      ['160', '160'],
+    ]);
+  });
+
+  it('shows what to paste, and how to make it again', () => {
+    const html = htmlReport(full);
+    expect(html).toContain('<pre class="copy" tabindex="0">overrides:\n  conv1: {}\n</pre>');
+    expect(html).toContain('qtool quantize &#39;a model.onnx&#39; --schedule int8</pre>');
+    expect(html).toContain('version: 1\npolicies: [] # &lt;none&gt;\n</pre>');
+  });
+
+  it('says first what must be known, and whether a gate was judged', () => {
+    const warned = htmlReport({ ...report, warnings: ['the file <grew>'] });
+    expect(warned.indexOf('the file &lt;grew&gt;')).toBeLessThan(warned.indexOf('class="tiles"'));
+    expect(htmlReport(report)).toContain('3 gates judged: 1 held by a weaker setting, 1 did not hold');
+    const ungated = stages.map((stage) => ({ ...stage, gate: undefined }));
+    expect(htmlReport({ ...report, stages: ungated })).toContain('no stage has a gate');
+    const blind = stages.map((stage) => ({ ...stage, attempts: [{ strength: '', measurement: undefined, passed: true }] })); // prettier-ignore
+    expect(htmlReport({ ...report, stages: blind })).toContain('no gate was judged');
   });
 
   it('leaves out what a run does not have', () => {
     const bare = { metrics: [], bytes: 100, zeros: 0, latency: [] };
-    const html = htmlReport({
-      ...report,
-      baseline: bare,
-      stages: [],
-      layers: [],
-      result: { ...report.result, measurement: bare },
-    });
+    const result = { ...report.result, measurement: bare };
+    const html = htmlReport({ ...report, baseline: bare, stages: [], layers: [], result });
     expect(() => elements(html)).not.toThrow();
-    expect(html).not.toMatch(/undefined|NaN|Layers of the result/);
+    expect(markup(html)).not.toMatch(/undefined|NaN|Layers of the result|Diagnosis|Sensitivity/);
+    expect(markup(htmlReport(report))).not.toMatch(/undefined|NaN/);
+  });
+
+  it('stays under 3 MB with a thousand layers', () => {
+    const many = Array.from({ length: 1000 }, (_, i) => ({ ...whole, layer: `/blocks.${i}/attention/MatMul_${i}` }));
+    expect(htmlReport({ ...full, layers: many }).length).toBeLessThan(3e6);
   });
 });
 
-describe('bars', () => {
-  const lengths = (svg: string) => [...svg.matchAll(/ width="([\d.]+)"/g)].map((match) => Number(match[1]));
-  const bar = (value: number | undefined) => ({ label: 'a', text: 'b', tone: 'plain' as const, value });
+describe('htmlComparison', () => {
+  const other: RunReport = { ...report, seconds: 5, result: { ...report.result, status: 'stopped' } };
 
-  it('draws lengths in proportion to the largest finite value', () => {
-    expect(lengths(bars('t', [bar(10), bar(5), bar(0), bar(-3), bar(undefined), bar(Infinity), bar(NaN)]))).toEqual([
-      380, 190, 0, 0, 0, 380, 0,
-    ]);
+  it('holds every run in a row that sorts by value, and all models in one chart for each metric', () => {
+    const html = htmlComparison([{ name: 'first', report }, { name: 'second', report: other }]); // prettier-ignore
+    expect(() => elements(html)).not.toThrow();
+    expect(count(html, 'tbody')).toBe(2);
+    expect(html).toContain('data-v="446301">446 kB</td>');
+    expect(html).toContain('size and top1 of every model of every run');
+    expect(html).not.toContain('class="alarm"');
   });
 
-  it('draws nothing longer than a full bar', () => {
-    expect(lengths(bars('t', [bar(150), bar(50)], 100))).toEqual([380, 190]);
+  it('says why numbers do not compare', () => {
+    const model = { ...report.model, sha256: 'cd'.repeat(32) };
+    const data = { ...report.data, validation: { ...report.data.validation, samples: 12 } };
+    const tool = { ...report.tool, cpu: 'another' };
+    const html = htmlComparison([{ name: 'a', report }, { name: 'b', report: { ...report, model, data, tool } }]); // prettier-ignore
+    for (const text of ['different float models', 'different samples', 'their speeds do not compare']) expect(html).toContain(text); // prettier-ignore
   });
 });
 

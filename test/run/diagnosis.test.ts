@@ -143,4 +143,30 @@ describe('ownErrors', () => {
     expect(c?.own).toBeGreaterThan((b?.own ?? 0) + 8);
     expect(c?.inherited).toBeLessThan(15);
   });
+
+  it('follow a value through a Split to the part that is read', async () => {
+    const float = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', width])],
+      outputs: [makeValue('y', 'float32', ['N', width])],
+      initializers: [
+        makeTensor('w_a', 'float32', [width, width], noise(1, width * width, 0.3)),
+        makeTensor('w_b', 'float32', [12, width], noise(2, 12 * width, 0.3)),
+        makeTensor('parts', 'int64', [2], BigInt64Array.of(20n, 12n)),
+      ],
+      nodes: [
+        makeNode('MatMul', ['x', 'w_a'], ['ha'], {}, { name: 'a' }),
+        makeNode('Split', ['ha', 'parts'], ['left', 'right'], { axis: 1 }),
+        makeNode('MatMul', ['right', 'w_b'], ['y'], {}, { name: 'b' }),
+      ],
+    });
+    const { model, twin } = await diagnosed(float);
+    const errors = await ownErrors(twin as Model, model, () => samplesOf(samples())(16));
+    expect(errors.map(({ layer, value }) => [layer, value])).toEqual([
+      ['a', 'x'],
+      ['b', 'ha'],
+    ]);
+    for (const { own } of errors) expect(own).toBeGreaterThan(30);
+  });
 });

@@ -3,6 +3,7 @@ import { passes } from '../../passes/index.ts';
 import type { Pass } from '../../passes/pass.ts';
 import { hanging, wrap } from '../../report/format.ts';
 import { gap, table } from '../../report/table.ts';
+import { exampleSchedule } from '../../schedule/example.ts';
 import { QtoolError } from '../../util/error.ts';
 import { didYouMean } from '../../util/suggest.ts';
 import type { Call } from '../call.ts';
@@ -22,8 +23,10 @@ export async function listPasses(name: string | undefined, call: Call): Promise<
     name === undefined ? passes : passes.filter((pass) => pass.name === name || pass.classes.includes(name));
   if (name !== undefined && shown.length === 0) {
     const known = passes.flatMap((pass) => [...pass.classes, pass.name]);
+    const classes = passes.flatMap((pass) => pass.classes);
+    const like = classes.filter((one) => one.toLowerCase().includes(name.toLowerCase())).slice(0, 6);
     throw new QtoolError('usage', `no pass is called "${name}"${didYouMean(name, known)}`, {
-      hint: 'qtool passes lists all',
+      hint: like.length > 0 ? `near are: ${like.join(', ')}` : 'qtool passes lists all, qtool schedules the schedules',
     });
   }
   call.answer(shown.map(passObject), () =>
@@ -40,12 +43,12 @@ function listText({ paint, width }: Call): string {
       .flatMap((pass) => [hanging(`  ${pass.classes[0] ?? pass.name}  `, `${pass.summary} (${pass.name})`, width)]);
     return [paint.bold(section), ...rows].join('\n');
   });
-  return [...blocks, paint.dim('qtool passes <class> shows the options of one.')].join('\n\n');
+  return [...blocks, paint.dim('qtool explain <class> shows the options of one.')].join('\n\n');
 }
 
 function passText(pass: Pass, { paint, width }: Call): string {
-  const options = optionsOf(pass);
-  const facts = options.map((option) => [
+  const known = optionsOf(pass);
+  const facts = known.map((option) => [
     option.name,
     wrap(option.type, 36).join('\n'),
     option.required
@@ -57,7 +60,7 @@ function passText(pass: Pass, { paint, width }: Call): string {
   const longest = (text: string): number => Math.max(...text.split('\n').map((line) => line.length));
   const used = [0, 1, 2].map((i) => gap + Math.max(8, ...facts.map((row) => longest(row[i] ?? ''))));
   const room = Math.max(24, width - used.reduce((a, b) => a + b, 0));
-  const rows = facts.map((row, i) => [...row, wrap(options[i]?.description ?? '', room).join('\n')]);
+  const rows = facts.map((row, i) => [...row, wrap(known[i]?.description ?? '', room).join('\n')]);
   const head = [
     `${paint.bold(pass.classes[0] ?? pass.name)} ${paint.dim(`(${pass.section})`)}`,
     hanging('  ', pass.summary, width),
@@ -65,14 +68,20 @@ function passText(pass: Pass, { paint, width }: Call): string {
     hanging('  file         ', `src/passes/${pass.name}.ts`, width),
     hanging('  source       ', pass.source, width),
   ];
-  if (rows.length === 0) return [...head, '  no options'].join('\n');
   const columns = ['option', 'type', 'default', 'meaning'].map((title) => ({ title }));
-  return `${head.join('\n')}\n\n${table(columns, rows, paint)}`;
+  const example = [
+    paint.bold('a schedule with it'),
+    ...exampleSchedule(pass)
+      .split('\n')
+      .map((line) => `  ${line}`),
+  ];
+  const options = rows.length === 0 ? '  no options' : table(columns, rows, paint);
+  return [head.join('\n'), options, example.join('\n')].join('\n\n');
 }
 
 function passObject(pass: Pass): object {
   const { name, section, classes, summary, source } = pass;
-  return { name, section, classes, summary, source, options: optionsOf(pass) };
+  return { name, section, classes, summary, source, options: optionsOf(pass), example: `${exampleSchedule(pass)}\n` };
 }
 
 type JsonSchema = z.core.JSONSchema.BaseSchema;

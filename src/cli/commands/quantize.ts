@@ -4,6 +4,7 @@ import { textReport } from '../../report/text.ts';
 import { run as realRun, type RunOptions } from '../../run/run.ts';
 import type { RunReport } from '../../run/report.ts';
 import type { Call } from '../call.ts';
+import { commandLine } from '../command_line.ts';
 import { exit } from '../errors.ts';
 import { watched } from '../watched.ts';
 
@@ -32,8 +33,9 @@ export async function quantize(
     call.answer(planObject(schedule), () => planText(schedule, call.paint, call.width));
     return exit.ok;
   }
+  const command = commandLine(['quantize', model], options, ['measure', 'latency', 'cache']);
   const report = await watched(call, (watch) =>
-    run(runOptions(prepared, { ...options, ...watch, model }, options.output, watch.signal)),
+    run({ ...runOptions(prepared, { ...options, ...watch, model }, options.output, watch.signal), command }),
   );
   call.answer(report, () => textReport(report, { paint: call.paint, width: call.width }));
   return exitOf(report);

@@ -1,0 +1,23 @@
+/** A word as a POSIX shell reads it back. */
+function quoted(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, "'\\''")}'`;
+}
+
+type Flag = string | number | boolean | readonly number[] | undefined;
+
+/**
+ * A command line from a command's name, its arguments and commander's options by key: `dataRoot: 'x'` is `--data-root x`, `true` a
+ * flag, `false` a `--no-` one. What is true by default (`defaults`) is left out.
+ */
+export function commandLine(words: readonly string[], options: object, defaults: readonly string[] = []): string {
+  const flags = Object.entries(options as Readonly<Record<string, Flag>>).flatMap(([key, value]) => {
+    const flag = key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+    if (value === undefined || (value === true && defaults.includes(key))) return [];
+    if (value === true) return [`--${flag}`];
+    if (value === false) return [`--no-${flag}`];
+    // Numbers for channels; of a size, height and width.
+    if (typeof value === 'object') return [`--${flag}`, value.join(key === 'resize' ? 'x' : ',')];
+    return [`--${flag}`, String(value)];
+  });
+  return ['qtool', ...words, ...flags].map(quoted).join(' ');
+}

@@ -1,0 +1,51 @@
+import { checkInputs } from '../../run/compare.ts';
+import { benchText } from '../../report/bench.ts';
+import { bench } from '../../runtime/bench.ts';
+import { QtoolError } from '../../util/error.ts';
+import { given } from '../../util/must.ts';
+import type { Call } from '../call.ts';
+import type { PreprocessingOptions } from '../../api/data.ts';
+import { oneSample } from '../../api/inspect.ts';
+import { openModel } from '../../api/given.ts';
+import { exit } from '../errors.ts';
+import { interruptible } from '../interrupt.ts';
+import { progressFor } from '../progress.ts';
+
+export interface BenchCommandOptions extends PreprocessingOptions {
+  readonly data?: string;
+  readonly dataRoot?: string;
+  readonly threads?: number;
+  readonly seconds?: number;
+  readonly batch: string;
+}
+
+/** `qtool bench`: what models cost to load and to run, measured in turn. */
+export async function benchCommand(
+  paths: readonly string[],
+  options: BenchCommandOptions,
+  call: Call,
+): Promise<number> {
+  const batches = batchesOf(options.batch);
+  const models = await Promise.all(paths.map((path) => openModel(path)));
+  const [first, ...others] = models;
+  const model = given(first, 'a model');
+  for (const other of others) checkInputs(model, other);
+  const { feeds } = await oneSample(model, options);
+  const threads = options.threads ?? 1;
+  const progress = await progressFor(call.io, call.quiet);
+  const figures = await interruptible(call.io, (signal) =>
+    bench(models, feeds, {
+      ...{ batches, threads, seconds: options.seconds ?? 2, signal },
+      progress: (done, text) => progress.show({ kind: 'progress', done, text }),
+    }),
+  ).finally(() => progress.close());
+  const report = { format: 1, threads, data: options.data, models: figures } as const;
+  call.answer(report, () => benchText(report, call.paint, call.width));
+  return exit.ok;
+}
+
+function batchesOf(text: string): number[] {
+  const sizes = text.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)));
+  if (sizes.every((size) => Number.isSafeInteger(size) && size > 0)) return [...new Set(sizes)];
+  throw new QtoolError('usage', `--batch takes whole numbers of at least 1, not "${text}"`, { hint: 'such as 1,32' });
+}

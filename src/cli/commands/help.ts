@@ -1,0 +1,21 @@
+import type { Command } from 'commander';
+import { QtoolError } from '../../util/error.ts';
+import { didYouMean } from '../../util/suggest.ts';
+import { exit } from '../errors.ts';
+
+/** `qtool help [command]`: what `qtool <command> --help` prints. */
+export function help(program: Command, name: string | undefined): number {
+  if (name === undefined) {
+    program.outputHelp();
+    return exit.ok;
+  }
+  const command = program.commands.find((one) => one.name() === name);
+  if (!command) {
+    const known = program.commands.map((one) => one.name());
+    throw new QtoolError('usage', `there is no command "${name}"${didYouMean(name, known)}`, {
+      hint: `there are: ${known.join(', ')}`,
+    });
+  }
+  command.outputHelp();
+  return exit.ok;
+}

@@ -1,0 +1,65 @@
+import { join } from 'node:path';
+import { namedSchedules, scheduleFolder, scheduleText } from '../../api/schedule.ts';
+import { hanging } from '../../report/format.ts';
+import type { Call } from '../call.ts';
+import { exit } from '../errors.ts';
+
+/** What the comment at the head of a shipped schedule says. */
+export interface ScheduleFacts {
+  readonly name: string;
+  readonly path: string;
+  readonly title: string;
+  readonly purpose: string;
+  readonly source: string;
+  readonly command: string;
+  readonly measured: string;
+}
+
+/** `qtool schedules`: the schedules that come with qtool and what each is for. */
+export async function listSchedules(call: Call): Promise<number> {
+  const names = (await namedSchedules()).sort();
+  const schedules = await Promise.all(
+    names.map(async (name) => scheduleFacts(name, join(scheduleFolder, `${name}.yaml`))),
+  );
+  call.answer({ format: 1, schedules }, () => {
+    const { paint, width } = call;
+    const room = Math.max(...names.map((name) => name.length));
+    const rows = schedules.map(({ name, title, purpose }) => {
+      const text = hanging(
+        `  ${name.padEnd(room)}  `,
+        `${title} ${purpose.charAt(0).toUpperCase()}${purpose.slice(1)}`,
+        width,
+      );
+      return text.replace(name, paint.bold(name));
+    });
+    const hint = 'qtool check <name> shows the stages of one, qtool quantize --schedule <name> runs it.';
+    return [...rows, '', paint.dim(hanging('', hint, width))].join('\n');
+  });
+  return exit.ok;
+}
+
+async function scheduleFacts(name: string, path: string): Promise<ScheduleFacts> {
+  return { name, path, ...headOf((await scheduleText(path)).text) };
+}
+
+/** The sentence before, and the paragraphs `# Purpose …`, `# Source …` behind it, whose further lines are indented. */
+export function headOf(text: string): Omit<ScheduleFacts, 'name' | 'path'> {
+  const lines = text.split('\n');
+  const end = lines.findIndex((line) => !line.startsWith('#'));
+  const title: string[] = [];
+  const found = new Map<string, string[]>();
+  let current = title;
+  for (const line of lines.slice(0, end < 0 ? undefined : end).map((one) => one.slice(1).replace(/^ /, ''))) {
+    const [, key, rest] = /^([A-Z][a-z]+) {2,}(.*)$/.exec(line) ?? [];
+    if (key !== undefined) found.set(key, (current = []));
+    current.push((rest ?? line).trim());
+  }
+  const of = (key: string): string => (found.get(key) ?? []).join(' ').trim();
+  const [purpose, source, command, measured] = ['Purpose', 'Source', 'Command', 'Measured'].map(of) as [
+    string,
+    string,
+    string,
+    string,
+  ];
+  return { title: title.join(' ').trim(), purpose, source, command, measured };
+}

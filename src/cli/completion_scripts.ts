@@ -1,0 +1,147 @@
+/** What a shell is to know of a command. */
+export interface CommandWords {
+  readonly name: string;
+  readonly summary: string;
+  readonly options: readonly OptionWords[];
+  /** What each argument may be besides a file; none: a file. */
+  readonly values: readonly (readonly string[])[];
+}
+
+interface OptionWords {
+  readonly long: string | undefined;
+  readonly short: string | undefined;
+  readonly description: string;
+  /** Whether a value follows, and which it may be besides a file. */
+  readonly takes: boolean;
+  readonly values: readonly string[];
+}
+
+export type Shell = 'bash' | 'zsh' | 'fish';
+
+export const shells: readonly Shell[] = ['bash', 'zsh', 'fish'];
+
+/** Each makes a script; where none of the words fits, all complete files. */
+export const scripts: Readonly<Record<Shell, (commands: readonly CommandWords[]) => string>> = { bash, zsh, fish };
+
+const flagsOf = ({ long, short }: OptionWords): string[] => [long, short].filter((flag) => flag !== undefined);
+const longsOf = ({ options }: CommandWords): string[] => options.flatMap(({ long }) => long ?? []);
+const quoted = (text: string): string => `'${text.replace(/'/g, `'\\''`)}'`;
+
+/** `quantize:--schedule) … ;;`: a branch of a case for each list of values, under all options that take it. */
+function branches(commands: readonly CommandWords[], body: (values: readonly string[]) => string): string {
+  const found = new Map<string, string[]>();
+  for (const { name, options } of commands)
+    for (const option of options)
+      if (option.takes)
+        for (const flag of flagsOf(option)) {
+          const text = option.values.join(' ');
+          found.set(text, [...(found.get(text) ?? []), `${name}:${flag}`]);
+        }
+  return [...found]
+    .map(([words, keys]) => `    ${keys.join('|')}) ${body(words === '' ? [] : words.split(' '))} ;;`)
+    .join('\n');
+}
+
+// Bash 3.2, which macOS has, knows neither compopt nor mapfile: files are left to readline (-o default), where no word fits.
+function bash(commands: readonly CommandWords[]): string {
+  return `# Completion of qtool for bash. In ~/.bashrc: eval "$(qtool completion bash)"
+_qtool() {
+  local current=\${COMP_WORDS[COMP_CWORD]} before=\${COMP_WORDS[COMP_CWORD-1]} command=\${COMP_WORDS[1]} words='' i place=0
+  COMPREPLY=()
+  # --schedule=int8 is three words to bash.
+  if [[ $current == '=' ]]; then current=''
+  elif [[ $before == '=' ]]; then before=\${COMP_WORDS[COMP_CWORD-2]}
+  fi
+  if (( COMP_CWORD == 1 )); then
+    COMPREPLY=($(compgen -W ${quoted([...commands.map(({ name }) => name), '--help', '--version'].join(' '))} -- "$current"))
+    return
+  fi
+  case $command:$before in
+${branches(commands, (values) => (values.length === 0 ? 'return' : `COMPREPLY=($(compgen -W ${quoted(values.join(' '))} -- "$current")); return`))}
+  esac
+  if [[ $current == -* ]]; then
+    case $command in
+${commands.map((one) => `      ${one.name}) words=${quoted(longsOf(one).join(' '))} ;;`).join('\n')}
+    esac
+    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    return
+  fi
+  (( COMP_CWORD == 2 )) && place=1
+  case $command:$place in
+${commands
+  .filter(({ values }) => (values[0] ?? []).length > 0)
+  .map(
+    ({ name, values }) => `    ${name}:1) COMPREPLY=($(compgen -W ${quoted(values[0]!.join(' '))} -- "$current")) ;;`,
+  )
+  .join('\n')}
+  esac
+}
+complete -o default -F _qtool qtool
+`;
+}
+
+function zsh(commands: readonly CommandWords[]): string {
+  const described = (pairs: readonly (readonly [string, string])[]): string =>
+    pairs.map(([word, text]) => quoted(`${word.replace(/:/g, '\\:')}:${text}`)).join(' ');
+  return `#compdef qtool
+# Completion of qtool for zsh. In ~/.zshrc, behind compinit: eval "$(qtool completion zsh)"
+_qtool() {
+  local -a items
+  local command=\${words[2]} before=\${words[CURRENT-1]}
+  if (( CURRENT == 2 )); then
+    items=(${described(commands.map(({ name, summary }) => [name, summary]))})
+    _describe command items
+    return
+  fi
+  case $command:$before in
+${branches(commands, (values) => `${values.length > 0 ? `compadd -- ${values.map(quoted).join(' ')}; ` : ''}_files; return`)}
+  esac
+  if [[ \${words[CURRENT]} == -* ]]; then
+    case $command in
+${commands
+  .map(
+    ({ name, options }) =>
+      `      ${name}) items=(${described(options.flatMap(({ long, description }) => (long === undefined ? [] : [[long, description] as const])))}) ;;`,
+  )
+  .join('\n')}
+    esac
+    _describe option items
+    return
+  fi
+  if (( CURRENT == 3 )); then
+    case $command in
+${commands
+  .filter(({ values }) => (values[0] ?? []).length > 0)
+  .map(({ name, values }) => `      ${name}) compadd -- ${values[0]!.map(quoted).join(' ')} ;;`)
+  .join('\n')}
+    esac
+  fi
+  _files
+}
+if [[ $funcstack[1] == _qtool ]]; then _qtool "$@"; else compdef _qtool qtool; fi
+`;
+}
+
+function fish(commands: readonly CommandWords[]): string {
+  const text = (words: string): string => `'${words.replace(/\\/g, '\\\\').replace(/'/g, "\\'")}'`;
+  const lines = commands.flatMap(({ name, summary, options, values }) => {
+    const within = `complete -c qtool -n '__fish_seen_subcommand_from ${name}'`;
+    return [
+      `complete -c qtool -n __fish_use_subcommand -f -a ${name} -d ${text(summary)}`,
+      ...(values[0] && values[0].length > 0 ? [`${within} -a ${text(values[0].join(' '))}`] : []),
+      ...options.map(({ long, short, description, takes, values: known }) =>
+        [
+          within,
+          ...(short === undefined ? [] : [`-s ${short.slice(1)}`]),
+          ...(long === undefined ? [] : [`-l ${long.slice(2)}`]),
+          ...(takes ? ['-r'] : []),
+          ...(known.length > 0 ? [`-a ${text(known.join(' '))}`] : []),
+          `-d ${text(description)}`,
+        ].join(' '),
+      ),
+    ];
+  });
+  return `# Completion of qtool for fish. In ~/.config/fish/config.fish: qtool completion fish | source
+${lines.join('\n')}
+`;
+}

@@ -1,0 +1,17 @@
+/** Lines that work as they stand where a model.onnx is, in this order. */
+export const examples: Readonly<Record<string, readonly string[]>> = {
+  quantize: ['qtool quantize model.onnx --schedule int8 --data random -o out'],
+  eval: ['qtool eval model.onnx --data random', 'qtool eval out/model.onnx --reference model.onnx --data random'],
+  compare: ['qtool compare model.onnx out/model.onnx --data random'],
+  bench: ['qtool bench model.onnx out/model.onnx', 'qtool bench model.onnx --batch 1 --seconds 1'],
+  analyze: ['qtool analyze model.onnx --data random --samples 32'],
+  inspect: ['qtool inspect model.onnx'],
+  check: ['qtool check int8', 'qtool check int8-accurate --model model.onnx'],
+  sensitivity: ['qtool sensitivity model.onnx --data random --limit 64 --levels 0.5,0.8'],
+  report: ['qtool report out'],
+  passes: ['qtool passes'],
+  explain: ['qtool explain PostTrainLinearQuantizer'],
+  schedules: ['qtool schedules'],
+  completion: ['eval "$(qtool completion bash)"', 'qtool completion fish | source'],
+  help: ['qtool help quantize'],
+};

@@ -1,0 +1,160 @@
+import { constantReader } from '../analyze/constant.ts';
+import { constantSources, cost, type LayerCost } from '../analyze/cost.ts';
+import { constantValues } from '../analyze/layers.ts';
+import type { Batch } from '../data/types.ts';
+import { dtypes, type DType } from '../graph/dtype.ts';
+import { axesView } from '../graph/layer.ts';
+import type { Model } from '../graph/model.ts';
+import { productOf } from '../graph/ops.ts';
+import type { NodeProto, TensorProto } from '../graph/proto.ts';
+import { initializers, isOp, layerName, producers } from '../graph/query.ts';
+import type { Shapes } from '../graph/shapes.ts';
+import { tensorBytes, tensorNumbers, typeOf } from '../graph/tensor.ts';
+import { inferShapes } from '../runtime/shapes.ts';
+import type { LayerReport } from './report.ts';
+import { weightSpread } from './spread.ts';
+
+type Facts = Pick<
+  LayerReport,
+  'shape' | 'output' | 'parameters' | 'macs' | 'bytes' | 'floatBytes' | 'bits' | 'weightSpread'
+>;
+
+/** Weights beyond this are not drawn: reading them twice would take longer than the report is worth. */
+const mostDrawn = 2 ** 25;
+
+/**
+ * Size, work and weights of every layer of a compressed model, beside the same layer of the float model. Weights are read one
+ * layer at a time.
+ * @param held the type a layer's weights are held in, as the report says it: `int8, 4 bits`.
+ */
+export async function layerFacts(
+  model: Model,
+  float: Model,
+  batches: (samples: number) => AsyncIterable<Batch>,
+  held: ReadonlyMap<string, string>,
+  signal: AbortSignal,
+): Promise<Map<string, Facts>> {
+  const before = await lookAt(float, batches);
+  const after = model === float ? before : await lookAt(model, batches);
+  const widths = new Map([...held].map(([layer, type]) => [layer, bitsOf(type) ?? 32]));
+  const [bytesBefore, bytesAfter] = [bytesOf(float, before.costs), bytesOf(model, after.costs, widths)];
+  const result = new Map<string, Facts>();
+  for (const [layer, type] of held) {
+    signal.throwIfAborted();
+    const [was, is] = [before.costs.get(layer), after.costs.get(layer)];
+    const bits = type === '' ? undefined : bitsOf(type);
+    const weights = was && (await weightsOf(layer, before, after, bits));
+    result.set(layer, {
+      output: (is ?? was)?.output,
+      parameters: (is ?? was)?.params,
+      macs: (is ?? was)?.macs,
+      bytes: bytesAfter.get(layer),
+      floatBytes: bytesBefore.get(layer),
+      bits,
+      ...weights,
+    });
+  }
+  return result;
+}
+
+/**
+ * Bytes of the constants that each layer reads. What several read (one blob of packed codes, a shared table) is divided between them by
+ * the bits of their weights, so that the layers together are no more than the model.
+ */
+function bytesOf(
+  model: Model,
+  costs: ReadonlyMap<string, LayerCost>,
+  widths: ReadonlyMap<string, number> = new Map(),
+): Map<string, number> {
+  const constants = constantValues(model.graph);
+  const sources = constantSources(model);
+  const read = new Map<TensorProto, string[]>();
+  for (const node of model.graph.node) {
+    const layer = layerName(node);
+    if (!costs.has(layer)) continue;
+    for (const tensor of new Set(node.input.filter((name) => constants.has(name)).flatMap(sources)))
+      read.set(tensor, [...(read.get(tensor) ?? []), layer]);
+  }
+  const weight = (layer: string): number => Math.max(1, costs.get(layer)?.params ?? 0) * (widths.get(layer) ?? 32);
+  const result = new Map<string, number>([...costs.keys()].map((layer) => [layer, 0]));
+  for (const [tensor, layers] of read) {
+    const all = layers.reduce((sum, layer) => sum + weight(layer), 0);
+    for (const layer of layers)
+      result.set(layer, (result.get(layer) ?? 0) + (tensorBytes(tensor) * weight(layer)) / all);
+  }
+  return new Map([...result].map(([layer, bytes]) => [layer, Math.round(bytes)]));
+}
+
+interface Look {
+  readonly costs: ReadonlyMap<string, LayerCost>;
+  readonly shapes: Shapes;
+  readonly nodes: ReadonlyMap<string, NodeProto>;
+  readonly read: (name: string) => Promise<Float32Array | undefined>;
+}
+
+async function lookAt(model: Model, batches: (samples: number) => AsyncIterable<Batch>): Promise<Look> {
+  let shapes: Shapes = new Map();
+  for await (const batch of batches(1)) {
+    shapes = await inferShapes(model, batch);
+    break;
+  }
+  return {
+    costs: new Map(cost(model, shapes).layers.map((layer) => [layer.layer, layer])),
+    shapes,
+    nodes: new Map(model.graph.node.map((node) => [layerName(node), node])),
+    read: constantReader(model),
+  };
+}
+
+async function weightsOf(
+  layer: string,
+  before: Look,
+  after: Look,
+  bits: number | undefined,
+): Promise<Pick<Facts, 'shape' | 'weightSpread'>> {
+  const [was, is] = [weightName(before, layer), weightName(after, layer)];
+  const shape = before.shapes.get(was ?? '')?.dims;
+  if (was === undefined || shape === undefined) return {};
+  const elements = shape.reduce((product, dim) => product * dim, 1);
+  if (elements === 0 || elements > mostDrawn) return { shape };
+  const values = await before.read(was);
+  if (values === undefined) return { shape };
+  const stored = is === undefined || before === after ? undefined : await after.read(is);
+  const node = before.nodes.get(layer);
+  const axes = node && productOf(node)?.axes(node, productOf(node)?.weights[0] ?? 1, shape.length);
+  return { shape, weightSpread: weightSpread(values, stored, axes && axesView(shape, axes), bits) };
+}
+
+/** The value that a layer multiplies by. */
+function weightName({ nodes }: Look, layer: string): string | undefined {
+  const node = nodes.get(layer);
+  const input = node && productOf(node)?.weights[0];
+  return input === undefined ? undefined : node?.input[input];
+}
+
+/** `int8, 4 bits` → 4, `int4` → 4, `float32` → 32. */
+export function bitsOf(type: string): number | undefined {
+  const narrower = /, (\d+) bits$/.exec(type)?.[1];
+  if (narrower !== undefined) return Number(narrower);
+  return type in dtypes ? dtypes[type as DType].bits : undefined;
+}
+
+/** What a quantized value can be: from the zero point and scale behind it. undefined where it is not one scale for all. */
+export function heldRange(model: Model): (value: string) => readonly [number, number] | undefined {
+  const tensors = initializers(model.graph);
+  const made = producers(model.graph);
+  return (value) => {
+    const node = made.get(value);
+    if (node === undefined || !isOp(node, 'DequantizeLinear')) return undefined;
+    const [scale, zero] = [tensors.get(node.input[1] ?? ''), tensors.get(node.input[2] ?? '')];
+    if (scale === undefined || zero === undefined || typeOf(scale) !== 'float32') return undefined;
+    const type = typeOf(zero);
+    const integer = /^(u?)int(\d+)$/.exec(type);
+    const [steps, zeros] = [tensorNumbers(scale), tensorNumbers(zero)];
+    const [step, at] = [steps[0], zeros[0]];
+    if (integer === null || steps.length !== 1 || step === undefined || at === undefined) return undefined;
+    const bits = Number(integer[2]);
+    const low = integer[1] === 'u' ? 0 : -(2 ** (bits - 1));
+    return [(low - at) * step, (low + 2 ** bits - 1 - at) * step];
+  };
+}
