@@ -83,7 +83,9 @@ export async function prepare(options: PrepareOptions, dry = false): Promise<Pre
   const data = await openModelData(model, options.data, options, 'both', modules);
   // What a gate asks for is measured, whether the data's config names it or not.
   const { stages } = checkedSchedule(text, { passes });
-  const gates = stages.flatMap(({ gate, fallback }) => [gate, fallback]).flatMap((limit) => limit?.metric ?? []);
+  const gates = stages
+    .flatMap(({ gate, fallback }) => [gate, gate?.unlabelled, fallback])
+    .flatMap((limit) => limit?.metric ?? []);
   const metrics = await metricsFor(model, data, options.metrics, gates);
   const schedule = checkedSchedule(text, { model, metrics, target, passes });
   const made = target === undefined ? '' : `# made with --target ${options.target}\n`;

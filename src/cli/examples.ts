@@ -6,6 +6,10 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   bench: ['qtool bench model.onnx out/model.onnx', 'qtool bench model.onnx --batch 1 --seconds 1'],
   analyze: ['qtool analyze model.onnx --data random --samples 32'],
   inspect: ['qtool inspect model.onnx'],
+  init: [
+    'qtool init model.onnx -o try',
+    'qtool quantize model.onnx --schedule try/schedule.yaml --data try/data.yaml -o try/out',
+  ],
   check: ['qtool check int8', 'qtool check int8-accurate --model model.onnx'],
   sensitivity: ['qtool sensitivity model.onnx --data random --limit 64 --levels 0.5,0.8'],
   report: ['qtool report out'],

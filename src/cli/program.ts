@@ -7,6 +7,7 @@ import type { CompareCommandOptions } from './commands/compare.ts';
 import type { EvalOptions } from './commands/eval.ts';
 import type { CheckOptions } from './commands/check.ts';
 import type { InspectOptions } from './commands/inspect.ts';
+import type { InitOptions } from './commands/init.ts';
 import type { QuantizeOptions } from './commands/quantize.ts';
 import type { ReportOptions } from './commands/report.ts';
 import type { SensitivityCommandOptions } from './commands/sensitivity.ts';
@@ -146,6 +147,20 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .option('--allow-modules', 'run a module that gives the sample');
   withCommon(withPreprocessing(inspect)).action((model: string, options: Given<InspectOptions>) =>
     action(async (call) => (await import('./commands/inspect.ts')).inspect(model, options, call), options),
+  );
+
+  const init = program
+    .command('init <model>')
+    .summary('look at a model and its data, and write a data config and a schedule that run')
+    .description(
+      'Look at a model and its data, and write data.yaml and schedule.yaml, which run as they are: the preprocessing that the model is best with, and the shipped schedule that fits its layers.',
+    )
+    .option('--data <folder or file>', 'the data; without it random input, to try things out')
+    .option('--schedule <name>', 'begin from this schedule instead of one that fits the model')
+    .option('-o, --output <dir>', 'folder for the two files', '.')
+    .option('--force', 'write over files that are there');
+  withCommon(withPreprocessing(init)).action((model: string, options: Given<InitOptions>) =>
+    action(async (call) => (await import('./commands/init.ts')).init(model, options, call), options),
   );
 
   const check = program

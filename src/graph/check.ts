@@ -51,8 +51,24 @@ export function checkModel(model: Model): void {
   for (const graph of [model.graph, ...[...everyNode(model.graph)].flatMap(subgraphs)]) checkInitializers(graph, at);
 }
 
-/** Of two initializers of one name onnxruntime 1.30 takes the last where they are below 128 bytes, else the first. */
+/**
+ * Of two initializers of one name onnxruntime 1.30 takes the last where they are below 128 bytes, else the first. Sparse ones are not read
+ * here. onnxruntime-node hands values over as properties of plain objects, where one name is taken.
+ */
 function checkInitializers(graph: Readonly<GraphProto>, at: string | undefined): void {
+  const [sparse] = graph.sparse_initializer;
+  if (sparse)
+    throw new QtoolError(
+      'model',
+      `the initializer "${sparse.values?.name ?? ''}" is a sparse tensor, which qtool does not read`,
+      { at, hint: 'store it dense' },
+    );
+  const values = [...graph.input.map(({ name }) => name), ...graph.node.flatMap(({ output }) => output)];
+  if (values.includes('__proto__'))
+    throw new QtoolError('model', 'a value is called "__proto__", which onnxruntime for Node.js cannot hand over', {
+      at,
+      hint: 'give it another name',
+    });
   const seen = new Set<string>();
   for (const { name } of graph.initializer) {
     if (seen.has(name))

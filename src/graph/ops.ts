@@ -129,6 +129,16 @@ const gemmQuirk: Product['quirk'] = (node) => {
   return plain ? undefined : 'alpha or beta is not 1';
 };
 
+/** Where onnxruntime fused one, an activation follows the sum within the node. */
+const activationQuirk: Product['quirk'] = (node) =>
+  stringAttribute(node, 'activation', '') === '' ? undefined : 'an activation is part of it';
+/** FusedMatMul scales its product, and may turn either factor and shift its batch axes. */
+const fusedMatMulQuirk: Product['quirk'] = (node) => {
+  const turned = ['transA', 'transBatchA', 'transBatchB'].find((name) => intAttribute(node, name, 0) === 1);
+  if (turned !== undefined) return `${turned} is set`;
+  return floatAttribute(node, 'alpha', 1) === 1 ? undefined : 'alpha is not 1';
+};
+
 /** A product of two tensors multiplies once for every combination of its indices; others depend on the order chosen. */
 const einsumMacs: Product['macs'] = (node) => {
   const equation = stringAttribute(node, 'equation', '').replace(/\s/g, '');
@@ -332,13 +342,14 @@ const standard: Readonly<Record<string, Op>> = {
 };
 
 const contributed: Readonly<Record<string, Op>> = {
-  FusedConv: layer(products.Conv),
+  FusedConv: layer(products.Conv, { quirk: activationQuirk }),
   FusedMatMul: layer(products.MatMul, {
     weights: [1],
     axes: fusedMatMulAxes,
+    quirk: fusedMatMulQuirk,
     macs: (node) => [[{ of: 'out' }, { of: 'data', at: intAttribute(node, 'transA', 0) === 1 ? -2 : -1 }]],
   }),
-  FusedGemm: layer(products.Gemm),
+  FusedGemm: layer(products.Gemm, { quirk: (node) => gemmQuirk(node) ?? activationQuirk(node) }),
   QLinearConv: integer(products.Conv, 3, { bias: 8, zeroPoint: 5 }),
   QGemm: integer(products.Gemm, 3, { bias: 6, zeroPoint: 5 }),
   MatMulIntegerToFloat: integer(products.MatMul, 1, { bias: 6, zeroPoint: 5 }),

@@ -8,16 +8,17 @@ const least = { name: 16, why: 24 };
 
 /** One row a layer: what it runs as and how far its output is from float. Names are shortened and reasons wrapped to fit. */
 export function layerTable(layers: readonly LayerReport[], paint: Paint, width: number): string {
+  const owns = layers.some(({ own }) => own !== undefined);
   const cells = layers.map((layer) => [
     shorten(layer.op, 18),
     shorten(layer.weights, 18),
     shorten(layer.activations, 11),
     dB(layer.sqnr),
-    dB(layer.own),
+    ...(owns ? [dB(layer.own)] : []),
     layer.kernel,
   ]);
   // SQNR counts all that earlier layers did; own is the layer's alone.
-  const titles = ['op', 'weights', 'activations', 'SQNR dB', 'own dB', 'kernel'];
+  const titles = ['op', 'weights', 'activations', 'SQNR dB', ...(owns ? ['own dB'] : []), 'kernel'];
   const used = titles.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i]?.length ?? 0)) + gap);
   const free = width - used.reduce((a, b) => a + b, 0) - gap;
   // Where there is no room beside the row, reasons stand below the table, so that no row breaks.

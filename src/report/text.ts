@@ -166,6 +166,7 @@ function resultLine(report: RunReport, paint: Paint): string {
   const size = result.measurement.bytes;
   if (result.path === undefined) return paint.red(`${result.status}; no stage was kept, and no model is written`);
   const status = result.status === 'finished' ? '' : ` ${paint.red(`(${result.status}; the best model so far)`)}`;
+  const judged = result.gated === false && result.stages.length > 0 ? '; no gate judged it' : '';
   const packed = `gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)}`;
-  return `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float (${packed})${status}`;
+  return `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float (${packed})${judged}${status}`;
 }

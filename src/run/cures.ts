@@ -32,6 +32,8 @@ export interface Cure {
   /** What the quantizer is to be given beside what it has. */
   readonly raised?: Readonly<Record<string, Raise>>;
   readonly calibration?: { readonly method: string };
+  /** Bits of all weights. */
+  readonly bits?: number;
 }
 
 interface Instance {
@@ -50,7 +52,7 @@ const equalizeFirst: Instance = { name: 'equalize', class: 'CrossLayerEqualizati
 const roundAfter: Instance = { name: 'rounding', class: 'AdaRound', options: { samples: 256, iterations: 0 } };
 
 /** What may help a culprit, the milder first: what keeps every layer in 8 bits, then more bits for one. */
-export function curesOf(stage: Stage, { layer, part, weighted }: Culprit): Cure[] {
+export function curesOf(stage: Stage, { layer, part, weighted }: Culprit, saturating: boolean): Cure[] {
   const o = stage.options as {
     readonly bits_weights?: number | null;
     readonly bits_activations?: number | null;
@@ -62,6 +64,8 @@ export function curesOf(stage: Stage, { layer, part, weighted }: Culprit): Cure[
     weighted ? [{ label: overridesText({ [layer]: to }), raised: { [layer]: to } }] : [];
   if (stage.pass.name !== 'quantize/static') return raise(narrow ? wide : { bits_weights: null });
   return [
+    // At 7 bits no product saturates.
+    ...(saturating ? [{ label: 'weights of 7 bits', bits: 7 }] : []),
     { label: 'CrossLayerEqualization before it', before: equalizeFirst },
     ...(o.calibration?.method === 'minmax' && part === 'input'
       ? [{ label: 'calibration by least squared error', calibration: { method: 'mse' } }]
@@ -86,9 +90,10 @@ async function applied(float: Model, stage: Stage, cure: Cure, tools: Instrument
   };
   const before = cure.before ? (await run(cure.before, float, undefined)).model : float;
   const own = cure.raised ? withRaised(stage.options, cure.raised) : stage.options;
+  const narrowed = cure.bits === undefined ? own : { ...(own as object), bits_weights: cure.bits };
   const options = cure.calibration
-    ? { ...(own as object), calibration: { ...(own as { calibration: object }).calibration, ...cure.calibration } }
-    : own;
+    ? { ...(narrowed as object), calibration: { ...(own as { calibration: object }).calibration, ...cure.calibration } }
+    : narrowed;
   const result = await stage.pass.apply(before, options, context(undefined));
   return cure.after ? (await run(cure.after, result.model, result.twin)).model : result.model;
 }
@@ -122,7 +127,7 @@ export async function tryCures(
 }
 
 /** The schedule with a cure in it, everything else as the file has it. */
-export function curedSchedule(text: string, stage: Stage, { before, after, raised, calibration }: Cure): string {
+export function curedSchedule(text: string, stage: Stage, { before, after, raised, calibration, bits }: Cure): string {
   const doc = parseDocument(text);
   const policies = doc.get('policies');
   const at = ['quantizers', stage.instance];
@@ -144,6 +149,7 @@ export function curedSchedule(text: string, stage: Stage, { before, after, raise
     const own = (doc.getIn([...at, 'overrides']) as { toJSON(): object } | undefined)?.toJSON() ?? {};
     doc.setIn([...at, 'overrides'], doc.createNode({ ...written(raised), ...own }));
   }
+  if (bits !== undefined) doc.setIn([...at, 'bits_weights'], bits);
   if (calibration) doc.setIn([...at, 'calibration', 'method'], calibration.method);
   return doc.toString({ lineWidth: 0 });
 }
@@ -160,7 +166,7 @@ const written = (raised: NonNullable<Cure['raised']>): object =>
   );
 
 /** The lines that a cure adds to a schedule. */
-export function cureLines(stage: Stage, { before, after, raised, calibration }: Cure): string {
+export function cureLines(stage: Stage, { before, after, raised, calibration, bits }: Cure): string {
   const instances = [before, after].filter((one) => one !== undefined);
   const flow = (value: unknown): string =>
     JSON.stringify(value)
@@ -171,7 +177,8 @@ export function cureLines(stage: Stage, { before, after, raised, calibration }: 
   const lines = [
     ...(instances.length === 0 ? [] : ['extensions:']),
     ...instances.map(({ name, class: of, options }) => `  ${name}: ${flow({ class: of, ...options })}`),
-    ...(raised || calibration ? ['quantizers:', `  ${stage.instance}:`] : []),
+    ...(raised || calibration || bits ? ['quantizers:', `  ${stage.instance}:`] : []),
+    ...(bits === undefined ? [] : [`    bits_weights: ${bits}`]),
     ...(raised ? [`    ${overridesText(raised)}`] : []),
     ...(calibration ? [`    calibration: { method: ${calibration.method} }`] : []),
     ...(instances.length === 0 ? [] : ['policies:']),

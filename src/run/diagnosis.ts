@@ -8,6 +8,7 @@ import { outputError } from '../analyze/layer_error.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { channelStats, type ChannelStats } from '../numerics/channel_stats.ts';
 import { sealed } from '../numerics/fold.ts';
+import { saturates } from '../runtime/processor.ts';
 import type { Schedule } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
 import { curedSchedule, cureLines, curesOf, tryCures, type Culprit, type TriedCure } from './cures.ts';
@@ -49,10 +50,14 @@ export async function diagnose(
   const sentences = [...place.sentences];
   if (!found) return { errors, diagnosis: { sentences } };
   const stage = schedule.stages.find(({ index }) => index === stages.at(-1));
+  const bits = (stage?.options as { readonly bits_weights?: unknown } | undefined)?.bits_weights;
+  const saturating =
+    stage?.pass.name === 'quantize/static' && bits === 8 && found.part === 'weights' && (await saturates());
+  if (saturating) sentences.push('this processor has no VNNI, where sums of products of 8-bit weights saturate');
   if (stage?.pass.section !== 'quantizers' || stage.pass.name === 'quantize/float16')
     return { errors, diagnosis: { sentences } };
   const options = { samples, signal, progress };
-  const tried = await tryCures(twin, stage, curesOf(stage, found), tools, options);
+  const tried = await tryCures(twin, stage, curesOf(stage, found, saturating), tools, options);
   const best = chosen(tried, sqnr);
   sentences.push(triedText(tried, best, sqnr));
   if (!best) return { errors, diagnosis: { sentences } };

@@ -6,8 +6,9 @@ import type { Instruments } from './context.ts';
 import { diagnose } from './diagnosis.ts';
 import { layerReports } from './layers.ts';
 import { levelWarning, optimizationLevels } from './levels.ts';
-import type { Diagnosis, LayerReport, Levels, RunReport } from './report.ts';
+import type { Diagnosis, LayerReport, Levels, Measurement, RunReport, StageReport } from './report.ts';
 import { refusal } from './trial.ts';
+import { figureWarnings } from './verdict.ts';
 import type { State } from './stage.ts';
 
 /** What is found out about the model that a run ends with. */
@@ -24,6 +25,8 @@ interface Asked {
   readonly measure: boolean;
   readonly schedule: Schedule;
   readonly scheduleText: string;
+  readonly baseline: Measurement;
+  readonly reports: readonly StageReport[];
   readonly metrics: readonly Metric[];
   readonly signal: AbortSignal;
   readonly progress: (done: number, text: string) => void;
@@ -64,7 +67,10 @@ export async function findingsOf(
       if (!signal.aborted) throw error;
     }
   const grown = modelBytes(model) / modelBytes(float);
+  const { baseline, reports, metrics } = asked;
+  const result = state.measurement ?? baseline;
   const warnings = [
+    ...(measure ? figureWarnings({ float, metrics, baseline, result, stages: reports }) : []),
     ...(differ === undefined ? [] : [differ]),
     ...(grown > 1 ? [`the file grew: it has ${(100 * grown).toFixed(1)} % of the float model's bytes`] : []),
     ...(stages.length === 0 && status === 'finished' ? ['no stage was kept: the result is the float model'] : []),

@@ -1,5 +1,5 @@
-import { appendFile, mkdir, readdir, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { appendFile, mkdir, readdir, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { writeModel } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { QtoolError } from '../util/error.ts';
@@ -51,6 +51,23 @@ export async function checkRunFolder(folder: string, force: boolean): Promise<vo
     throw new QtoolError('usage', 'the output folder exists and is not empty', {
       at: folder,
       hint: 'name another folder, or give --force',
+    });
+}
+
+/**
+ * A model that lies in the output folder would be lost where a run's file takes its name, or that of the data beside it.
+ * @throws QtoolError('usage') in that case.
+ */
+export async function checkSourceStays(folder: string, source: string | undefined): Promise<void> {
+  if (source === undefined) return;
+  const real = (path: string): Promise<string | undefined> => realpath(path).catch(() => undefined);
+  const own = await Promise.all(outputFiles.map((name) => real(join(folder, name))));
+  const data = ['model.onnx.data', 'model.partial.onnx.data'].map((name) => real(join(dirname(source), name)));
+  const kept = [await real(source), ...(await Promise.all(data))];
+  if (kept.some((path) => path !== undefined && own.includes(path)))
+    throw new QtoolError('usage', 'the model lies in the output folder, where the result would take its place', {
+      at: source,
+      hint: 'name another output folder',
     });
 }
 

@@ -165,6 +165,8 @@ export interface RunReport {
     readonly brotli: number;
     /** The stages whose effect the model carries. */
     readonly stages: readonly number[];
+    /** Whether a gate judged any stage. */
+    readonly gated?: boolean | undefined;
     /** `failed`: an error ended it; the model is what the stages before gave, under another name. */
     readonly status: 'finished' | 'stopped' | 'cancelled' | 'failed';
   };

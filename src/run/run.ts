@@ -20,12 +20,13 @@ import { version } from '../util/version.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { findingsOf, type Findings } from './findings.ts';
-import { checkRunFolder, openRunFolder, statisticsFolder } from './output.ts';
+import { checkRunFolder, checkSourceStays, openRunFolder, statisticsFolder } from './output.ts';
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
 import { runStage, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
+import { wasGated } from './verdict.ts';
 
 export interface RunOptions {
   readonly model: Model;
@@ -67,6 +68,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   const bytes = modelBytes(model);
   checkGates(options);
   await checkRunFolder(options.outDir, options.force);
+  await checkSourceStays(options.outDir, model.path);
   const told: string[] = [];
   const statistics = statisticsStore(join(options.outDir, statisticsFolder), (text) => {
     told.push(text);
@@ -142,6 +144,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         levels,
         ...(any ? await compressedSizes(folder.partialPath) : { gzip: 0, brotli: 0 }),
         stages: state.stages,
+        gated: wasGated(reports),
         status,
       },
       warnings,
@@ -190,6 +193,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
     say({ kind: 'phase', text: 'report' });
     const findings = await findingsOf(state, status, instruments, {
       ...options,
+      baseline,
+      reports,
       progress: (done, text) => say({ kind: 'progress', done, text }),
     });
     if (status === 'finished' && state.stages.length === 0) await folder.keep(state.model);

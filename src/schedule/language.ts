@@ -57,6 +57,11 @@ function oneBound<T extends z.ZodType<Written>>(schema: T, description: string):
 const gateSchema = oneBound(
   z.strictObject({
     ...limits,
+    unlabelled: oneBound(z.strictObject(limits), 'What is asked instead on data without labels')
+      .optional()
+      .describe(
+        'The limit that stands in where the metric cannot be measured, for want of labels: { metric: sqnr, min: 20 }',
+      ),
     on_fail: z
       .enum(['undo', 'retry', 'stop', 'warn'])
       .default('stop')
@@ -69,7 +74,9 @@ export const gateOrNone = z.union([gateSchema, z.literal('none')]).describe("A g
 
 /** The checked form of a gate; undefined for `none`. */
 export function toGate(gate: z.output<typeof gateOrNone>): Gate | undefined {
-  return gate === 'none' ? undefined : { ...toLimit(gate), onFail: gate.on_fail };
+  if (gate === 'none') return undefined;
+  const { unlabelled } = gate;
+  return { ...toLimit(gate), onFail: gate.on_fail, ...(unlabelled && { unlabelled: toLimit(unlabelled) }) };
 }
 
 export function toLimit({ metric, max_drop, min, max }: Written): Limit {

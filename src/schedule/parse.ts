@@ -1,3 +1,4 @@
+import { metricKinds } from '../metrics/index.ts';
 import type { Metric } from '../metrics/metric.ts';
 import type { Pass } from '../passes/pass.ts';
 import { QtoolError } from '../util/error.ts';
@@ -73,11 +74,18 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
     problems.push({ path: [], message: 'the schedule does nothing: it has no instances and no policies' });
   if (problems.length > 0) throw yamlError(doc, problems);
 
-  const stages = toStages(doc, steps, gate === undefined ? undefined : toGate(gate));
+  const judged = toStages(doc, steps, gate === undefined ? undefined : toGate(gate));
+  const { metrics } = context;
+  const stages = metrics === undefined ? judged : judged.map((stage) => onMeasured(stage, metrics));
+  for (const [i, { gate: now }] of stages.entries()) {
+    const asked = judged[i]?.gate?.metric;
+    if (now && asked !== now.metric)
+      notes.push(`${asked} cannot be measured on this data: gates on it judge ${now.metric} instead`);
+  }
   if (stages.length === 0) notes.push('nothing in this schedule can run without training');
   const waits = instances.filter((instance) => instance.waits !== undefined);
   const own = waits.map((instance) => waitingOf(doc, instance, used.has(instance)));
-  return { file, stages, waiting: [...own, ...waiting], notes, doc, groups, names: names ?? {} };
+  return { file, stages, waiting: [...own, ...waiting], notes: [...new Set(notes)], doc, groups, names: names ?? {} };
 }
 
 function checkTop(value: Record<string, unknown>): Problem[] {
@@ -174,6 +182,12 @@ function checkMetrics(
     ]),
   ];
   return paths.flatMap((path) => {
+    const gate = valueAt(doc.value, path);
+    const other = valueAt(gate, ['unlabelled']);
+    const measured = metrics.some((one) => one.name === valueAt(gate, ['metric']));
+    // Only a metric that there is may lack labels: a misspelt one is a mistake.
+    const known = metricKinds.some((kind) => kind.name === valueAt(gate, ['metric']));
+    if (other !== undefined && !measured && known) path.push('unlabelled');
     const written = valueAt(doc.value, path);
     const name = valueAt(written, ['metric']);
     if (typeof name !== 'string') return [];
@@ -189,6 +203,13 @@ function checkMetrics(
     const message = limitProblem(toLimit(written as Parameters<typeof toLimit>[0]), { reference: metric.perfect });
     return message === undefined ? [] : [{ path: [...path, 'max_drop'], message, on: 'key' as const }];
   });
+}
+
+/** A stage with the gate that this data lets be judged. */
+function onMeasured(stage: Stage, metrics: NonNullable<ScheduleContext['metrics']>): Stage {
+  const { gate } = stage;
+  if (!gate?.unlabelled || metrics.some(({ name }) => name === gate.metric)) return stage;
+  return { ...stage, gate: { ...gate.unlabelled, onFail: gate.onFail } };
 }
 
 interface Step {

@@ -12,7 +12,11 @@ export type Limit = { readonly metric: string } & (
   { readonly maxDrop: number; readonly relative: boolean } | { readonly min: number } | { readonly max: number }
 );
 
-export type Gate = Limit & { readonly onFail: OnFail };
+export type Gate = Limit & {
+  readonly onFail: OnFail;
+  /** What is asked instead where the data does not let the metric be measured. */
+  readonly unlabelled?: Limit;
+};
 
 /** How a quantizer raises layers to more bits or float until a metric holds; `timeBudget` in seconds, undefined: until it is done. */
 export type Fallback = Limit & { readonly timeBudget: number | undefined };

@@ -220,4 +220,23 @@ describe('analyze: the harmonic sum', () => {
     expect(whole).not.toEqual(float);
     float.forEach((y, i) => expect((part[i] as number) - y).toBeCloseTo(((whole[i] as number) - y) / 4, 5));
   });
+
+  it('rounds an input that goes out unchanged too for its readers alone', async () => {
+    const x = makeValue('x', 'float32', [2, 3]);
+    const model = makeModel({
+      inputs: [x],
+      outputs: [makeValue('y', 'float32', [2, 3]), x],
+      nodes: [makeNode('Neg', ['x'], ['y'])],
+    });
+    const params: QuantParams = {
+      format: { kind: 'int', bits: 8, signed: false, symmetric: false },
+      granularity: { per: 'tensor' },
+      scale: Float32Array.of(1),
+      zeroPoint: Int32Array.of(128),
+    };
+    const feeds = { x: floats(Float32Array.of(0.2, 0.8, 1.4, -0.7, 3, 0), [2, 3]) };
+    const out = await runModel(injected(model, [{ kind: 'activation', value: 'x', params }]), feeds);
+    expect(Array.from(out['y']?.data as Float32Array, (v) => -v)).toEqual([0, 1, 1, -1, 3, 0].map((v) => v + 0));
+    expect(out['x']?.data).toEqual(feeds.x.data);
+  });
 });

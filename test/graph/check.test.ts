@@ -1,5 +1,6 @@
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { checkModel } from '../../src/graph/check.ts';
+import { modelOf } from '../../src/graph/model.ts';
 import { AttributeCodec, GraphCodec } from '../../src/graph/proto.ts';
 import { smallConvNet, weight } from '../helpers/models.ts';
 
@@ -18,6 +19,22 @@ describe('checkModel', () => {
       initializers: twice,
     });
     expect(() => checkModel(model)).toThrow('two initializers are called "w"');
+  });
+
+  it('refuses sparse initializers', () => {
+    const { proto, graph } = smallConvNet();
+    const values = weight('w', [4], 1);
+    const sparse = modelOf({ ...proto, graph: { ...graph, sparse_initializer: [{ values, dims: values.dims }] } });
+    expect(() => checkModel(sparse)).toThrow('the initializer "w" is a sparse');
+  });
+
+  it('refuses a value that no object of JavaScript can hold', () => {
+    const model = makeModel({
+      inputs: [makeValue('x', 'float32', [4])],
+      outputs: [makeValue('y', 'float32', [4])],
+      nodes: [makeNode('Neg', ['x'], ['__proto__']), makeNode('Neg', ['__proto__'], ['y'])],
+    });
+    expect(() => checkModel(model)).toThrow('a value is called "__proto__"');
   });
 
   it('refuses them in a body too', () => {

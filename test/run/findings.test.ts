@@ -48,6 +48,8 @@ describe('findingsOf', () => {
         signal: o.signal ?? never,
         schedule: { file: '', stages: [], waiting: [], notes: [] },
         scheduleText: '',
+        baseline: { metrics: [], bytes: 0, zeros: 0, latency: [] },
+        reports: [],
         metrics: [],
         progress: () => undefined,
       },

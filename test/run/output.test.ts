@@ -1,7 +1,7 @@
-import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openRunFolder } from '../../src/run/output.ts';
+import { checkSourceStays, openRunFolder } from '../../src/run/output.ts';
 import { smallConvNet } from '../helpers/models.ts';
 
 let folder: string;
@@ -80,5 +80,26 @@ describe('openRunFolder', () => {
       message: expect.stringMatching(/cannot be read/) as unknown,
       hint: expect.stringMatching(/folder/) as unknown,
     });
+  });
+});
+
+describe('checkSourceStays', () => {
+  const wrong = { code: 'usage', message: expect.stringMatching(/lies in the output folder/) as unknown };
+
+  it('refuses a folder where the result would take the place of the model, under whatever name it is reached', async () => {
+    const source = join(folder, 'model.onnx');
+    await writeFile(source, 'float');
+    await symlink(folder, join(folder, 'link'));
+    for (const path of [source, join(folder, 'link', 'model.onnx')])
+      await expect(checkSourceStays(folder, path)).rejects.toMatchObject(wrong);
+    await expect(checkSourceStays(join(folder, 'link'), source)).rejects.toMatchObject(wrong);
+    await checkSourceStays(join(folder, 'other'), source);
+  });
+
+  it('refuses one where the data beside the model would go', async () => {
+    await writeFile(join(folder, 'net.onnx'), 'float');
+    await checkSourceStays(folder, join(folder, 'net.onnx'));
+    await writeFile(join(folder, 'model.onnx.data'), 'weights');
+    await expect(checkSourceStays(folder, join(folder, 'net.onnx'))).rejects.toMatchObject(wrong);
   });
 });

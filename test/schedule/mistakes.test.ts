@@ -175,6 +175,11 @@ describe('a mistake', () => {
       's.yaml:4:66 policies.0.gate.metric: unknown metric "top_1" (did you mean "top1"?)',
     ],
     [
+      'an unknown metric, for which another limit stands in',
+      policy('epochs: [0], gate: { metric: top_1, max_drop: 1, unlabelled: { metric: sqnr, min: 9 } }'),
+      's.yaml:4:66 policies.0.gate.metric: unknown metric "top_1" (did you mean "top1"?)',
+    ],
+    [
       "an unknown metric in the schedule's gate",
       `gate: { metric: mse, max_drop: 1 }\n${policy('epochs: [0]')}`,
       's.yaml:1:17 gate.metric: unknown metric "mse"; known: top1, sqnr',

@@ -81,6 +81,22 @@ policies: [ { pruner: { instance_name: p }, epochs: [0]${gate} } ]`).stages[0]?.
     expect(one(', gate: none')).toBeUndefined();
   });
 
+  it('takes the other limit of a gate where its metric is not measured, and says so', () => {
+    const text = `
+pruners: { p: { class: LevelPruner, levels: { '*': 0.5 } } }
+policies:
+  - pruner: { instance_name: p }
+    epochs: [0]
+    gate: { metric: top1, max_drop: 1, on_fail: undo, unlabelled: { metric: sqnr, min: 20 } }`;
+    const on = (...names: string[]) =>
+      parseSchedule(text, 's.yaml', { passes: fakePasses, metrics: names.map((name) => ({ name })) });
+    const [labelled, not] = [on('top1', 'sqnr'), on('sqnr')];
+    expect(labelled.stages[0]?.gate).toMatchObject({ metric: 'top1', maxDrop: 1, onFail: 'undo' });
+    expect(labelled.notes).toEqual([]);
+    expect(not.stages[0]?.gate).toEqual({ metric: 'sqnr', min: 20, onFail: 'undo' });
+    expect(not.notes).toEqual(['top1 cannot be measured on this data: gates on it judge sqnr instead']);
+  });
+
   it("lets a policy's args replace options in that policy only", () => {
     const { stages } = parse(`
 pruners: { p: { class: LevelPruner, levels: { '*': 0.5 } } }

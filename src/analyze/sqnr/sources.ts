@@ -53,7 +53,9 @@ export type Injection =
  * `share` below 1 each tensor gets only that share of its error: a small one shows what the errors do to first order.
  */
 export function injected(float: Model, injections: readonly Injection[], share = 1): Model {
-  const outputs = new Set(float.graph.output.map((output) => output.name));
+  const fed = new Set(float.graph.input.map((input) => input.name));
+  // An input that is an output too has no producer whose value could be rounded: it goes out as it came in.
+  const outputs = new Set(float.graph.output.map((output) => output.name).filter((name) => !fed.has(name)));
   return edit(float, (draft) => {
     for (const injection of injections) {
       if (injection.kind === 'activation') {

@@ -95,10 +95,8 @@ function layerDetail(layer: LayerReport, draw: boolean): string {
     ...known('MACs', layer.macs === undefined ? undefined : `${grouped(layer.macs)} a sample`),
     ...known('bits a weight', layer.bits === undefined ? undefined : String(layer.bits)),
     ...known('bytes', layer.bytes === undefined ? undefined : `${grouped(layer.bytes)}${layer.floatBytes === undefined ? '' : `, float ${grouped(layer.floatBytes)}`}${share}`), // prettier-ignore
-    ...known(
-      'own error',
-      layer.own === undefined ? undefined : `${number(layer.own, 'dB')} dB: this layer quantized alone`,
-    ),
+    ...known('own error', layer.own === undefined ? undefined : `${number(layer.own, 'dB')} dB: by its own rounding`),
+    ...known('inherited', layer.inherited === undefined ? undefined : `${number(layer.inherited, 'dB')} dB: by what earlier layers did to its inputs`), // prettier-ignore
     ...known('at its output', layer.sqnr === undefined ? undefined : `${number(layer.sqnr, 'dB')} dB: with all that comes before it`), // prettier-ignore
     ['kernel', layer.kernel],
     ...known('reason', layer.why),

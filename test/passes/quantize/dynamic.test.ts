@@ -112,7 +112,7 @@ describe('quantize/dynamic', () => {
       ),
       nodes: [
         makeNode('Unsqueeze', ['x', 'first'], ['u']),
-        makeNode(op, inputs, ['y'], attributes, { name: 'product' }),
+        makeNode(op, inputs, ['y'], attributes, { name: 'product', domain: op.startsWith('Fused') ? 'com.microsoft' : '' }), // prettier-ignore
       ].slice(inputs.includes('u') ? 0 : 1),
     });
   const withAxis = (given: Model): Model =>
@@ -127,12 +127,26 @@ describe('quantize/dynamic', () => {
     ['a Conv', withAxis(one('Conv', ['u', 'conv'])), /static quantization/, {}],
     ['a constant on the left', one('MatMul', ['m', 'x']), /on the left/, {}],
     ['batches of matrices', one('MatMul', ['x', 'batched']), /3 axes/, {}],
+    ['a scaled product', one('FusedMatMul', ['x', 'm'], { alpha: { float: 0.5 } }), /alpha is not 1/, {}],
+    ['a turned input', one('FusedMatMul', ['x', 'm'], { transA: 1 }), /transA is set/, {}],
+    ['an activation within', one('FusedGemm', ['x', 'm'], { activation: 'Relu' }), /an activation is part/, {}],
     ['what the schedule says', one('MatMul', ['x', 'm']), /by the schedule/, { overrides: { product: { bits_weights: null } } }], // prettier-ignore
   ])('leaves %s in float and says why', async (_, float, why, options) => {
     const { skipped, changed, model: result } = await quantized(float, options, square);
     expect(skipped).toEqual([{ layer: 'product', text: expect.stringMatching(why) as unknown }]);
     expect(changed).toEqual([]);
     expect(result.graph.node.map(({ op_type }) => op_type)).not.toContain('MatMulInteger');
+  });
+
+  it('takes a FusedMatMul that is a plain product', async () => {
+    const { model: result, changed } = await quantized(one('FusedMatMul', ['x', 'm'], { transB: 1 }), {}, square);
+    expect(changed).toHaveLength(1);
+    const [wanted, got] = await Promise.all(
+      [one('FusedMatMul', ['x', 'm'], { transB: 1 }), result].map((m) => runModel(m, square, 'disabled')),
+    );
+    // 8 bits of both factors: errors of a hundredth of the largest output.
+    const [a, b] = [wanted, got].map((out) => out?.y?.data as Float32Array) as [Float32Array, Float32Array];
+    a.forEach((v, i) => expect(Math.abs(v - (b[i] as number))).toBeLessThan(0.02 * Math.max(...a.map(Math.abs))));
   });
 
   it('tells what preparing the model did', async () => {

@@ -1,0 +1,123 @@
+import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { stringify } from 'yaml';
+import { openData } from '../../data/open.ts';
+import type { DataConfigValue } from '../../data/config.ts';
+import { guessConfig } from '../../data/guess.ts';
+import { batchAxes } from '../../data/layout.ts';
+import { intAttribute } from '../../graph/attribute.ts';
+import type { Model } from '../../graph/model.ts';
+import { isOp, modelInputs } from '../../graph/query.ts';
+import { hanging } from '../../report/format.ts';
+import { recipeTable } from '../../report/recipes.ts';
+import { decideByTrial } from '../../run/recipe_trial.ts';
+import { QtoolError } from '../../util/error.ts';
+import type { Call } from '../call.ts';
+import { preprocessing, type PreprocessingOptions } from '../../api/data.ts';
+import { exit } from '../errors.ts';
+import { interruptible } from '../interrupt.ts';
+import { openModel } from '../../api/given.ts';
+import { checkedSchedule, scheduleText } from '../../api/schedule.ts';
+
+export interface InitOptions extends PreprocessingOptions {
+  readonly data?: string;
+  readonly schedule?: string;
+  readonly output: string;
+  readonly force?: boolean;
+}
+
+/** `qtool init`: looks at a model and its data, and writes a data config and a schedule that run as they are. */
+export async function init(path: string, options: InitOptions, call: Call): Promise<number> {
+  const [dataFile, scheduleFile] = ['data.yaml', 'schedule.yaml'].map((name) => join(options.output, name)) as [
+    string,
+    string,
+  ];
+  if (options.force !== true) for (const file of [dataFile, scheduleFile]) await mustBeFree(file);
+  const model = await openModel(path);
+  const choice = options.schedule === undefined ? scheduleFor(model) : { name: options.schedule, why: 'as asked' };
+  const shipped = await scheduleText(choice.name);
+  checkedSchedule(shipped, { model });
+  const config = await dataConfig(model, options, call);
+  await mkdir(options.output, { recursive: true });
+  await writeFile(dataFile, `${dataHead(options)}${stringify(config, { flowCollectionPadding: true })}`);
+  await writeFile(scheduleFile, shipped.text);
+  const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}`;
+  const report = { format: 1, data: dataFile, schedule: scheduleFile, from: choice.name, why: choice.why, command };
+  call.answer(report, () =>
+    [
+      hanging('  ', `${dataFile}: ${describe(config, options)}`, call.width),
+      hanging('  ', `${scheduleFile}: ${choice.name}, ${choice.why}`, call.width),
+      `\n${command}`,
+    ].join('\n'),
+  );
+  return exit.ok;
+}
+
+async function mustBeFree(file: string): Promise<void> {
+  if (await stat(file).catch(() => undefined))
+    throw new QtoolError('usage', 'this file exists', { at: file, hint: 'name another folder by -o, or give --force' });
+}
+
+/** The shipped schedule that fits what a model is made of. */
+function scheduleFor({ graph }: Model): { readonly name: string; readonly why: string } {
+  const convolutions = graph.node.filter((node) => isOp(node, 'Conv'));
+  if (convolutions.length === 0)
+    return { name: 'int8-fast', why: 'since the model has no convolutions: it needs no calibration' };
+  if (convolutions.some((node) => intAttribute(node, 'group', 1) > 1))
+    return { name: 'int8-accurate', why: 'since depthwise and grouped convolutions lose too much at plain int8' };
+  return { name: 'int8', why: 'which is enough for most nets of plain convolutions' };
+}
+
+/** What a free axis other than the batch is taken as in random data. */
+const guessedAxis = 16;
+
+/** The config that was tried: it opens, and its images have the preprocessing that the model is best with. */
+async function dataConfig(model: Model, options: InitOptions, call: Call): Promise<DataConfigValue> {
+  const inputs = modelInputs(model);
+  if (options.data === undefined || options.data === 'random') {
+    const batch = batchAxes(inputs);
+    const free = inputs.flatMap(({ dims = [] }) => dims.slice(1)).filter((dim) => typeof dim === 'string');
+    const dims = Object.fromEntries(free.filter((axis) => !batch.has(axis)).map((axis) => [axis, guessedAxis]));
+    return { version: 1, data: { kind: 'random', ...(Object.keys(dims).length > 0 ? { dims } : {}) } };
+  }
+  if (/\.ya?ml$/.test(options.data))
+    throw new QtoolError('usage', 'this is a data config already', { at: options.data, hint: 'give a folder or a file of data' }); // prettier-ignore
+  const { value } = guessConfig(options.data);
+  let recipe = options.preprocess;
+  await interruptible(call.io, (signal) =>
+    openData(options.data ?? '', inputs, {
+      ...preprocessing(options),
+      decide: async (question) => {
+        const tried = decideByTrial(model, {
+          signal,
+          tried: (trial) => call.remark(recipeTable(trial, call.errorPaint)),
+        });
+        const decided = await tried(question);
+        recipe = decided.recipe;
+        return decided;
+      },
+    }),
+  );
+  const { transforms } = preprocessing(options);
+  const source = value.data;
+  const path = relative(resolve(options.output), resolve(options.data)).replace(/\\/g, '/') || '.';
+  return {
+    version: 1,
+    data: { ...source, path } as NonNullable<DataConfigValue['data']>,
+    ...(recipe === undefined ? {} : { preprocess: recipe as NonNullable<DataConfigValue['preprocess']> }),
+    ...(transforms && Object.keys(transforms).length > 0 ? { transforms } : {}),
+  };
+}
+
+function dataHead({ data }: InitOptions): string {
+  return data === undefined || data === 'random'
+    ? '# Random input, to try things out: it calibrates nothing well. Name your data here (docs/data.md).\n'
+    : '# A fifth of the samples, at most 512, calibrate; the others judge. Further keys: docs/data.md.\n';
+}
+
+function describe({ data, preprocess }: DataConfigValue, { data: given }: InitOptions): string {
+  if (data?.kind === 'random') return 'random input, since no --data is given: it calibrates nothing well';
+  return `${given} as ${data?.kind}${preprocess === undefined ? '' : `, preprocessed as ${preprocess}`}`;
+}
+
+const shellWord = (text: string): string => (/^[\w./-]+$/.test(text) ? text : `'${text.replace(/'/g, `'\\''`)}'`);

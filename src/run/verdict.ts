@@ -1,0 +1,51 @@
+import type { Model } from '../graph/model.ts';
+import { describeValue } from '../graph/query.ts';
+import type { Metric, MetricResult } from '../metrics/metric.ts';
+import type { Measurement, StageReport } from './report.ts';
+
+/** What a run reached, and how it was judged. */
+export interface Judged {
+  readonly float: Model;
+  readonly metrics: readonly Pick<Metric, 'name' | 'perfect'>[];
+  readonly baseline: Measurement;
+  readonly result: Measurement;
+  readonly stages: readonly StageReport[];
+}
+
+/** Whether any gate judged a stage that the result carries. */
+export const wasGated = (stages: readonly StageReport[]): boolean =>
+  stages.some(
+    ({ gate, attempts }) => gate !== undefined && attempts.some(({ measurement }) => measurement !== undefined),
+  );
+
+/** What must be known of a result before it is used, as far as its figures say it, worst first. */
+export function figureWarnings({ float, metrics, baseline, result, stages }: Judged): string[] {
+  const accuracies = result.metrics.filter(
+    ({ name, unit }) => unit === '%' && metrics.some((m) => m.name === name && m.perfect === undefined),
+  );
+  const chance = chanceOf(float);
+  const atChance = ({ value, interval }: Pick<MetricResult, 'value' | 'interval'>): boolean =>
+    chance !== undefined && value - (interval ?? 0) <= chance;
+  const top = accuracies.find(({ name }) => name === 'top1');
+  const before = baseline.metrics.find(({ name }) => name === 'top1');
+  if (top && before && atChance(before))
+    return [
+      `the float model itself is at chance: ${before.value.toFixed(2)} % top1, where guessing gives ${chance?.toFixed(2)} %; its preprocessing or its labels are not what it was trained with`,
+    ];
+  if (top && atChance(top))
+    return [`the result is at chance: ${top.value.toFixed(2)} % top1, where guessing gives ${chance?.toFixed(2)} %`];
+  if (wasGated(stages) || stages.length === 0) return [];
+  return accuracies
+    .filter(({ drop, dropInterval }) => drop > (dropInterval ?? Infinity))
+    .map(
+      ({ name, drop, dropInterval }) =>
+        `${name} fell by ${drop.toFixed(2)} points (±${(dropInterval ?? 0).toFixed(2)}), and no gate was asked whether that may be`,
+    );
+}
+
+/** What guessing gives of top1, in %: one of the classes of the only output, where their number is known. */
+function chanceOf({ graph }: Model): number | undefined {
+  const [output, ...others] = graph.output.map(describeValue);
+  const classes = output?.dims?.at(-1);
+  return others.length === 0 && typeof classes === 'number' && classes > 1 ? 100 / classes : undefined;
+}

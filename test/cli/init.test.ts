@@ -1,0 +1,55 @@
+import { readFile } from 'node:fs/promises';
+import { main } from '../../src/cli/main.ts';
+import { fakeIo } from './fake_io.ts';
+import { furnish, openWorkshop, type Workshop } from './workshop.ts';
+
+let shop: Workshop;
+beforeAll(async () => furnish((shop = await openWorkshop())));
+afterAll(() => shop.remove());
+
+async function qtool(...args: string[]) {
+  const io = fakeIo({ columns: 80 });
+  const code = await main(args, io);
+  return { code, out: io.out(), err: io.err() };
+}
+
+const model = () => shop.path('model.onnx');
+
+describe('qtool init', () => {
+  it('writes a config and a schedule that run by the command it prints', async () => {
+    const folder = shop.path('work');
+    const images = ['--data', shop.path('images'), '--preprocess', '0..1'];
+    const { code, out } = await qtool('init', model(), ...images, '-o', folder);
+    expect(code).toBe(0);
+    const config = await readFile(shop.path('work', 'data.yaml'), 'utf8');
+    expect(config).toContain('kind: image-folder\n  path: ../images\npreprocess: 0..1\n');
+    expect(await readFile(shop.path('work', 'schedule.yaml'), 'utf8')).toMatch(/^# INT8 weights and activations/);
+    const command = out.trimEnd().split('\n').at(-1) ?? '';
+    expect(command).toMatch(/^qtool quantize /);
+    const run = await qtool(...command.split(' ').slice(1), '--no-latency', '--quiet');
+    expect([run.code, run.err]).toEqual([0, '']);
+  });
+
+  it('leaves files alone that are there, unless it is told to', async () => {
+    await shop.write('there/schedule.yaml', 'mine');
+    const { code, err } = await qtool('init', model(), '-o', shop.path('there'));
+    expect(code).toBe(2);
+    expect(err).toMatch(/schedule\.yaml: this file exists\n {2}hint: .*--force/);
+    expect(await readFile(shop.path('there', 'schedule.yaml'), 'utf8')).toBe('mine');
+    const forced = await qtool('init', model(), '-o', shop.path('there'), '--force', '--schedule', 'fp16', '--json');
+    expect(JSON.parse(forced.out)).toMatchObject({ from: 'fp16', data: shop.path('there', 'data.yaml') });
+  });
+
+  it.each([
+    ['no preprocessing is clear', ['--data', 'unlabelled'], /preprocess/],
+    ['the data is a config', ['--data', 'data.yaml'], /this is a data config already/],
+    ['the data is not there', ['--data', 'nothing'], /does not exist/],
+  ])('writes nothing where %s', async (_name, [flag, data], message) => {
+    await shop.write('unlabelled/a.png', await readFile(shop.path('images', 'a_red', '0.png')));
+    await shop.write('unlabelled/b.png', await readFile(shop.path('images', 'b_green', '0.png')));
+    const { code, err } = await qtool('init', model(), flag!, shop.path(data!), '-o', shop.path('none'));
+    expect(code).toBe(2);
+    expect(err).toMatch(message);
+    await expect(readFile(shop.path('none', 'data.yaml'))).rejects.toThrow('ENOENT');
+  });
+});
