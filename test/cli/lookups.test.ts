@@ -106,7 +106,7 @@ describe('qtool help', () => {
 
   it('has no example of a command that there is not', async () => {
     for (const name of Object.keys(examples)) expect((await qtool('help', name)).code).toBe(0);
-  });
+  }, 300_000);
 });
 
 describe('qtool completion', () => {
