@@ -62,7 +62,7 @@ const inMemoryLimit = 2 ** 30;
  * @throws QtoolError `runtime`: one line saying what onnxruntime refuses and how to mend it.
  */
 export async function openSession(model: Model | string, options: SessionOptions = {}): Promise<Session> {
-  const ort = await import('onnxruntime-node');
+  const ort = await onnxruntime();
   const at = typeof model === 'string' ? model : model.path;
   const loaded = await load(ort, model, options, at);
   const { session, dispose } = loaded;
@@ -122,9 +122,18 @@ export async function withSession<T>(
   }
 }
 
+/**
+ * onnxruntime. 1.30 writes what models it runs into a database under the user's cache and a file in the temporary folder, unless the
+ * environment says ORT_DISABLE_TELEMETRY=1: so it does, where the user has not said otherwise.
+ */
+function onnxruntime(): Promise<typeof Ort> {
+  process.env.ORT_DISABLE_TELEMETRY ??= '1';
+  return import('onnxruntime-node');
+}
+
 /** The version of the onnxruntime that runs the models. */
 export async function onnxruntimeVersion(): Promise<string> {
-  const ort = await import('onnxruntime-node');
+  const ort = await onnxruntime();
   return ort.env.versions.node ?? ort.env.versions.common;
 }
 
