@@ -1,7 +1,7 @@
 import { analyzeSqnr } from '../analyze/sqnr/analyze.ts';
 import { sqnrAllocator } from '../passes/allocate/sqnr.ts';
 import { proposalYaml, type AnalysisReport } from '../report/analysis.ts';
-import { openInstruments } from '../run/context.ts';
+import { noStage, openInstruments } from '../run/context.ts';
 import { batchSizeOf, openModelData, type DataGiven, type DataOptions } from './data.ts';
 import { abortable, openModel, type ModelGiven, type Watch } from './given.ts';
 
@@ -33,8 +33,7 @@ export function analyze(options: AnalyzeOptions): Promise<AnalysisReport> {
       progress: (done, text) => options.onProgress?.({ kind: 'progress', done, text }),
     });
     try {
-      const clock = { epoch: 0, start: 0, end: 1, frequency: 1 };
-      const ctx = instruments.context({ plan: new Map(), twin: undefined, memory: new Map(), clock });
+      const ctx = instruments.context(noStage());
       const scales = options.minmax === true ? 'minmax' : 'mse';
       const found = await analyzeSqnr(ctx, model, { samples, scales, method: 'minmax' });
       const bits = options.bits ?? 4;

@@ -108,6 +108,10 @@ function weightOf(node: NodeProto, product: Pick<Product, 'axes'>, input: number
   };
 }
 
+/** Whether the output channels of a weight's layer read one input channel each. */
+export const isDepthwise = (weight: Pick<Weight, 'axes' | 'dims'> | undefined): boolean =>
+  weight?.axes !== undefined && weight.axes.groups > 1 && weight.dims[weight.axes.in[0] ?? -1] === 1;
+
 /** The matrix [outputs, K] that a tensor of these dims and axes is; outputs of one group stand together. */
 export function axesView(dims: readonly number[], { out, in: into, groups, grouped }: WeightAxes): RowView {
   const [axis = 0] = into;

@@ -1,4 +1,3 @@
-import { coverage } from '../analyze/coverage.ts';
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { layerPairs } from '../analyze/layer_error.ts';
 import { slowRemark } from '../analyze/speed.ts';
@@ -15,10 +14,10 @@ import { isFloat } from '../metrics/select.ts';
 import { prepare } from '../passes/fold/prepare.ts';
 import { latency } from '../runtime/time.ts';
 import { QtoolError } from '../util/error.ts';
-import { openInstruments, type Instruments } from './context.ts';
+import { noStage, openInstruments, type Instruments } from './context.ts';
 import { located } from './diagnosis.ts';
 import type { RunEvent } from './event.ts';
-import { layerReports } from './layers.ts';
+import { layerReports, withOwnErrors } from './layers.ts';
 import { levelWarning, optimizationLevels } from './levels.ts';
 import type { LayerReport, Levels, Measurement } from './report.ts';
 
@@ -76,16 +75,12 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
     const base = await baseOf(reference, model, tools);
     const reports = await layerReports(model, base, tools.calibration, signal);
     const place = await located(base, model, tools, { measured: results, metrics, signal });
-    const errors = new Map(place?.errors.map((error) => [error.layer, error]));
-    const layers = reports.map((layer): LayerReport => {
-      const error = errors.get(layer.layer);
-      return error ? { ...layer, own: error.own, inherited: error.inherited } : layer;
-    });
+    const layers = withOwnErrors(reports, place?.errors ?? []);
     const levels = await optimizationLevels(model, base, tools.calibration, signal);
     const differ = levels && (await levelWarning(levels, layers));
     if (options.latency) log({ kind: 'phase', text: 'measuring latency' });
     const timed = options.latency ? await latency(model, reference, await tools.sample(), { signal }) : [];
-    const slow = timed.length > 0 ? slowRemark(timed, await coverage(model), model, 'the first') : undefined;
+    const slow = timed.length > 0 ? slowRemark(timed, layers, model, 'the first') : undefined;
     const compared = layers.some(({ sqnr }) => sqnr !== undefined);
     return {
       ...{ format: 1, model: sizeOf(model), reference: sizeOf(reference), data: data.validation.info },
@@ -124,9 +119,7 @@ async function metricsOf(reference: Model, data: RunData): Promise<Metric[]> {
 
 /** The reference as it is, or with its BatchNormalizations folded, as quantizers do first: whichever shares more layers with the model; folded where that is equal, since biases and scales are then in the layers. */
 async function baseOf(reference: Model, model: Model, tools: Instruments): Promise<Model> {
-  const clock = { epoch: 0, start: 0, end: 1, frequency: 1 };
-  const context = tools.context({ plan: new Map(), twin: undefined, memory: new Map(), clock });
-  const prepared = (await prepare(reference, context)).model;
+  const prepared = (await prepare(reference, tools.context(noStage()))).model;
   const shared = (base: Model): number => layerPairs(base, model).length;
   return shared(prepared) >= shared(reference) ? prepared : reference;
 }

@@ -42,6 +42,14 @@ export interface StageState {
   readonly clock: Clock;
 }
 
+/** The state outside of any stage: no plan, nothing remembered, a single epoch. */
+export const noStage = (): StageState => ({
+  plan: new Map(),
+  twin: undefined,
+  memory: new Map(),
+  clock: { epoch: 0, start: 0, end: 1, frequency: 1 },
+});
+
 /** The measuring instruments of a run: sessions, caches. `close()` when the run ends. */
 export interface Instruments {
   measure(model: Model): Promise<MetricResult[]>;

@@ -1,6 +1,7 @@
 import { isSeq, parseDocument } from 'yaml';
 import { outputError } from '../analyze/layer_error.ts';
 import type { Model } from '../graph/model.ts';
+import { decibels } from '../numerics/error.ts';
 import { passes } from '../passes/index.ts';
 import type { PassContext } from '../passes/pass.ts';
 import type { Stage } from '../schedule/types.ts';
@@ -98,6 +99,17 @@ async function applied(float: Model, stage: Stage, cure: Cure, tools: Instrument
   return cure.after ? (await run(cure.after, result.model, result.twin)).model : result.model;
 }
 
+/** SQNR of a model's outputs against the float model's on calibration samples, dB. */
+export async function outputSqnr(
+  float: Model,
+  model: Model,
+  tools: Pick<Instruments, 'calibration'>,
+  samples: number,
+  signal: AbortSignal,
+): Promise<number> {
+  return decibels(1, await outputError(float, model, () => tools.calibration(samples), signal));
+}
+
 /** Tries cures on the float model that the stage quantized, and measures each at the outputs. One that does not run is left out. */
 export async function tryCures(
   float: Model,
@@ -119,8 +131,7 @@ export async function tryCures(
     progress(i / cures.length, `diagnosis: trying ${cure.label}`);
     await refusal(async () => {
       const model = await applied(float, stage, cure, tools);
-      const error = await outputError(float, model, () => tools.calibration(samples), signal);
-      tried.push({ cure, sqnr: -10 * Math.log10(error) });
+      tried.push({ cure, sqnr: await outputSqnr(float, model, tools, samples, signal) });
     });
   }
   return tried;
@@ -168,12 +179,10 @@ const written = (raised: NonNullable<Cure['raised']>): object =>
 /** The lines that a cure adds to a schedule. */
 export function cureLines(stage: Stage, { before, after, raised, calibration, bits }: Cure): string {
   const instances = [before, after].filter((one) => one !== undefined);
-  const flow = (value: unknown): string =>
-    JSON.stringify(value)
-      .replace(/"(\w+)":/g, ' $1: ')
-      .replaceAll('"', '')
-      .replace(/,/g, ',')
-      .replace(/}$/, ' }');
+  const flow = (value: object): string =>
+    `{ ${Object.entries(value)
+      .map(([key, one]) => `${key}: ${String(one)}`)
+      .join(', ')} }`;
   const lines = [
     ...(instances.length === 0 ? [] : ['extensions:']),
     ...instances.map(({ name, class: of, options }) => `  ${name}: ${flow({ class: of, ...options })}`),

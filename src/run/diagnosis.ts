@@ -1,19 +1,17 @@
-import { isOp, initializers, layerName } from '../graph/query.ts';
-import { intAttribute } from '../graph/attribute.ts';
+import { isDepthwise, layers } from '../graph/layer.ts';
 import type { Model } from '../graph/model.ts';
-import { productOf } from '../graph/ops.ts';
-import { dimsOf } from '../graph/tensor.ts';
+import { layerName } from '../graph/query.ts';
 import { ownErrors, type OwnError } from '../analyze/own_error.ts';
-import { outputError } from '../analyze/layer_error.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { channelStats, type ChannelStats } from '../numerics/channel_stats.ts';
 import { sealed } from '../numerics/fold.ts';
 import { saturates } from '../runtime/processor.ts';
 import type { Schedule } from '../schedule/types.ts';
-import type { Instruments } from './context.ts';
-import { curedSchedule, cureLines, curesOf, tryCures, type Culprit, type TriedCure } from './cures.ts';
+import { noStage, type Instruments } from './context.ts';
+import { curedSchedule, cureLines, curesOf, outputSqnr, tryCures, type Culprit, type TriedCure } from './cures.ts';
 import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
+import { accuraciesAmong } from './verdict.ts';
 
 /** Samples of calibration data that errors are measured and cures are tried on. */
 const samples = 32;
@@ -82,10 +80,9 @@ export async function located(
   tools: Instruments,
   asked: Pick<Asked, 'metrics' | 'signal'> & { readonly measured: readonly MetricResult[] },
 ): Promise<Place | undefined> {
-  const batches = () => tools.calibration(samples);
-  const errors = await ownErrors(twin, model, batches, { signal: asked.signal });
+  const errors = await ownErrors(twin, model, () => tools.calibration(samples), { signal: asked.signal });
   if (errors.length === 0) return undefined;
-  const sqnr = -10 * Math.log10(await outputError(twin, model, batches, asked.signal));
+  const sqnr = await outputSqnr(twin, model, tools, samples, asked.signal);
   const found = culprit(twin, errors, sqnr, asked.measured, asked.metrics);
   if (!found) return { errors, sqnr, found, sentences: [soundText(errors, sqnr)] };
   const stats = await valueStats(twin, found, tools);
@@ -104,29 +101,21 @@ function culprit(
   const [worst = Infinity, middle = Infinity] = [sorted[0], sorted[sorted.length >> 1]];
   const bad = errors.find(({ own }) => own < fine && own < middle - apart);
   // Accuracy decides where there are labels: distances of a float model to itself have nothing to lose.
-  const judged = measured.filter(({ name }) => metrics.some((m) => m.name === name && m.perfect === undefined));
+  const judged = accuraciesAmong(measured, metrics);
   const lost =
     judged.length > 0 ? judged.some(({ drop, dropInterval }) => drop > (dropInterval ?? Infinity)) : sqnr < good;
   const error = bad ?? (lost ? errors.find(({ own }) => own < worst + 3) : undefined);
   const node = error && twin.graph.node.find((one) => layerName(one) === error.layer);
   if (!error || !node) return undefined;
-  const tensors = initializers(twin.graph);
-  const weighted = productOf(node)?.weights.some((i) => tensors.has(node.input[i] ?? '')) ?? false;
+  const layer = layers(twin).layers.find((one) => one.node === node);
   return {
     layer: error.layer,
-    op: isDepthwise(twin, error.layer) ? 'depthwise Conv' : node.op_type,
+    op: layer && isDepthwise(layer.weight) ? `depthwise ${node.op_type}` : node.op_type,
     part: error.input <= error.weights ? 'input' : 'weights',
     error,
-    weighted,
+    weighted: layer !== undefined,
     alone: bad !== undefined,
   };
-}
-
-function isDepthwise({ graph }: Model, layer: string): boolean {
-  const node = graph.node.find((one) => layerName(one) === layer);
-  const weight = graph.initializer.find(({ name }) => name === node?.input[1]);
-  const group = node && isOp(node, 'Conv') ? intAttribute(node, 'group', 1) : 1;
-  return group > 1 && weight !== undefined && dimsOf(weight)[1] === 1;
 }
 
 const dB = (value: number): string =>
@@ -148,8 +137,6 @@ function whereText({ layer, op, part, error, alone }: Culprit, errors: readonly 
   return `no layer stands out: own errors of ${Math.min(...own).toFixed(0)} to ${Math.max(...own).toFixed(0)} dB add up over ${errors.length} layers; the first of the largest is at ${layer} (${op}, ${place}), ${dB(error.own)}, most from ${which}`;
 }
 
-const onlyEpoch = { epoch: 0, start: 0, end: 1, frequency: 1 };
-
 /** Ranges of the channels of what a culprit reads; undefined where it has none. */
 async function valueStats(
   twin: Model,
@@ -157,7 +144,7 @@ async function valueStats(
   tools: Instruments,
 ): Promise<ChannelStats | undefined> {
   if (part !== 'input' || twin.graph.initializer.some(({ name }) => name === error.value)) return undefined;
-  const context = tools.context({ plan: new Map(), twin: undefined, memory: new Map(), clock: onlyEpoch });
+  const context = tools.context(noStage());
   const rank = (await context.shapes(twin)).get(error.value)?.dims.length ?? 0;
   if (rank < 2) return undefined;
   const fold = sealed(channelStats({ axis: rank > 3 ? 1 : -1 }, error.value));
@@ -170,7 +157,7 @@ const [wideChannel, farAway] = [8, 30];
 
 function whyText({ layer, op, part, error }: Culprit, stats: ChannelStats | undefined): string {
   if (part === 'weights')
-    return op === 'depthwise Conv'
+    return op.startsWith('depthwise')
       ? `a depthwise layer sums few products, whose rounding errors do not average out`
       : `the rounding of ${layer}'s weights: too few bits, or a few weights far larger than the rest of their channel`;
   if (!stats) return `the rounding of "${error.value}"`;

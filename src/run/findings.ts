@@ -4,7 +4,7 @@ import type { Metric } from '../metrics/metric.ts';
 import type { Schedule } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
 import { diagnose } from './diagnosis.ts';
-import { layerReports } from './layers.ts';
+import { layerReports, withOwnErrors } from './layers.ts';
 import { levelWarning, optimizationLevels } from './levels.ts';
 import type { Diagnosis, LayerReport, Levels, Measurement, RunReport, StageReport } from './report.ts';
 import { refusal } from './trial.ts';
@@ -58,11 +58,7 @@ export async function findingsOf(
       // A diagnosis that cannot be made is no reason to lose the result.
       const fails = await refusal(async () => void (found = await diagnose(state, instruments, asked)));
       diagnosis = fails === undefined ? found?.diagnosis : { sentences: [`none could be made: ${fails}`] };
-      const errors = new Map(found?.errors.map((error) => [error.layer, error]));
-      layers = layers.map((layer) => {
-        const error = errors.get(layer.layer);
-        return error ? { ...layer, own: error.own, inherited: error.inherited } : layer;
-      });
+      layers = withOwnErrors(layers, found?.errors ?? []);
     } catch (error) {
       if (!signal.aborted) throw error;
     }

@@ -1,6 +1,7 @@
 import { coverage } from '../analyze/coverage.ts';
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { layerErrors, layerPairs, type ValuePair } from '../analyze/layer_error.ts';
+import type { OwnError } from '../analyze/own_error.ts';
 import type { Batch } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import { productOf } from '../graph/ops.ts';
@@ -61,6 +62,15 @@ export async function layerReports(
   const held = new Map(known.map(({ layer, weights }) => [layer, weights]));
   const facts = await layerFacts(model, float, batches, held, signal);
   return known.map((one) => ({ ...one, ...facts.get(one.layer), activationSpread: seen.spread(one.layer) }));
+}
+
+/** Layers with the error that each makes itself and what it inherits, where these were measured. */
+export function withOwnErrors(layers: readonly LayerReport[], errors: readonly OwnError[]): LayerReport[] {
+  const known = new Map(errors.map((error) => [error.layer, error]));
+  return layers.map((layer) => {
+    const error = known.get(layer.layer);
+    return error ? { ...layer, own: error.own, inherited: error.inherited } : layer;
+  });
 }
 
 /** Histograms of what the layers of the float model give, taken as the values come by. */

@@ -9,7 +9,7 @@ import { knapsack, type Choice } from '../numerics/knapsack.ts';
 import type { Pass } from '../passes/pass.ts';
 import { latency } from '../runtime/time.ts';
 import { QtoolError } from '../util/error.ts';
-import { openInstruments, type Instruments } from './context.ts';
+import { noStage, openInstruments, type Instruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 
 /** What a target may be counted in: weights that are not zero, multiply-accumulates, bytes, milliseconds at batch 1. */
@@ -117,8 +117,7 @@ interface Probe {
 
 async function openProbe(options: SensitivityOptions, instruments: Instruments): Promise<Probe> {
   const { model, pass, signal, target } = options;
-  const clock = { epoch: 0, start: 0, end: 1, frequency: 1 };
-  const context = instruments.context({ plan: new Map(), twin: undefined, memory: new Map(), clock });
+  const context = instruments.context(noStage());
   const counted = async (m: Model): Promise<{ parameters: number; macs: number; bytes: number }> => ({
     parameters: nonZero(m),
     macs: cost(m, await context.shapes(m)).macs,

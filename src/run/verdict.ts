@@ -18,11 +18,13 @@ export const wasGated = (stages: readonly StageReport[]): boolean =>
     ({ gate, attempts }) => gate !== undefined && attempts.some(({ measurement }) => measurement !== undefined),
   );
 
+/** Those of the results that measure a model by itself, not how far it is from the float model. */
+export const accuraciesAmong = (results: readonly MetricResult[], metrics: Judged['metrics']): MetricResult[] =>
+  results.filter(({ name }) => metrics.some((metric) => metric.name === name && metric.perfect === undefined));
+
 /** What must be known of a result before it is used, as far as its figures say it, worst first. */
 export function figureWarnings({ float, metrics, baseline, result, stages }: Judged): string[] {
-  const accuracies = result.metrics.filter(
-    ({ name, unit }) => unit === '%' && metrics.some((m) => m.name === name && m.perfect === undefined),
-  );
+  const accuracies = accuraciesAmong(result.metrics, metrics).filter(({ unit }) => unit === '%');
   const chance = chanceOf(float);
   const atChance = ({ value, interval }: Pick<MetricResult, 'value' | 'interval'>): boolean =>
     chance !== undefined && value - (interval ?? 0) <= chance;

@@ -1,3 +1,4 @@
+import { isDepthwise } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import { upgradeOpset } from '../../graph/opset.ts';
 import { decibels } from '../../numerics/error.ts';
@@ -252,17 +253,11 @@ async function breakers(
     const share = (noise: number): string => `${((100 * noise) / whole).toFixed(0)} %`;
     const text = `adds ${share(real)} of the output's noise where the sum has ${share(sum)}`;
     const layer = layers[i];
-    const kind = layer && isDepthwise(layer) ? `depthwise ${source.kind}` : source.kind;
+    const kind = layer && isDepthwise(layer.weights[0]?.weight) ? `depthwise ${source.kind}` : source.kind;
     found.push({ name: `${source.name} (${kind})`, difference: Math.abs(real - sum), text });
   }
   return found
     .sort((a, b) => b.difference - a.difference)
     .slice(0, named)
     .map(({ name, text }) => ({ layer: name, text }));
-}
-
-/** A layer whose output channels read one input channel each. */
-function isDepthwise({ weights: [first] }: PlannedLayer): boolean {
-  const axes = first?.weight.axes;
-  return axes !== undefined && axes.groups > 1 && first?.weight.dims[axes.in[0] ?? -1] === 1;
 }

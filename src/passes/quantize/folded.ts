@@ -1,4 +1,3 @@
-import { makeNode } from '../../graph/build.ts';
 import { dtypes, type DType } from '../../graph/dtype.ts';
 import type { Draft } from '../../graph/edit.ts';
 import type { Weight } from '../../graph/layer.ts';
@@ -6,6 +5,7 @@ import { makeTensor } from '../../graph/tensor.ts';
 import type { Codes } from '../../numerics/affine.ts';
 import { toFloat16 } from '../../numerics/float16.ts';
 import type { QuantParams } from '../../numerics/format.ts';
+import { int64, stepsOf } from './steps.ts';
 import { zeroPoints } from './weights.ts';
 
 /** Codes of a weight seen as rows, and how the weight lies in the model. */
@@ -34,14 +34,8 @@ export function storeFolded(draft: Draft, { name, weight, type, codes, params, z
   const size = granularity.per === 'group' ? granularity.size : columns;
   const count = Math.ceil(columns / size);
   draft.requireOpset('', storageOpset(type));
-  const constant = (label: string, values: readonly number[]): string => {
-    return draft.add(label, makeTensor(label, 'int64', [values.length], BigInt64Array.from(values, BigInt)));
-  };
-  const chain = (op: string, inputs: string[], hint: string, attributes: Record<string, number | number[]> = {}) => {
-    const step = draft.freshName(hint);
-    draft.addNode(makeNode(op, inputs, [step], attributes));
-    return step;
-  };
+  const constant = (label: string, values: readonly number[]): string => draft.add(label, int64(values));
+  const chain = stepsOf(draft);
   const to = dtypes.float32.code;
   const perBlock = [rows, count, 1];
   // Half the bits do for a number that many weights share, unless it is too small for them to hold.

@@ -11,6 +11,7 @@ import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import type { QuantParams } from '../../numerics/format.ts';
 import { rowView, toRows } from '../../numerics/rows.ts';
 import { given } from '../../util/must.ts';
+import { int64, stepsOf } from './steps.ts';
 import { isMatrix, weightKey } from './targets.ts';
 
 /**
@@ -192,20 +193,6 @@ function decodedRows(
   const scaled = step('Mul', [centred, spread(scale)], `${name}_scaled`);
   return step('Transpose', [scaled], `${name}_dequantized`, { perm: [1, 0] });
 }
-
-const int64 = (values: readonly number[]): TensorProto =>
-  makeTensor('values', 'int64', [values.length], BigInt64Array.from(values, BigInt));
-
-type Step = (op: string, inputs: string[], hint: string, attributes?: Record<string, number | number[]>) => string;
-
-/** Adds a node of one result, and names that. */
-const stepsOf =
-  (draft: Draft): Step =>
-  (op, inputs, hint, attributes = {}) => {
-    const value = draft.freshName(hint);
-    draft.addNode(makeNode(op, inputs, [value], attributes));
-    return value;
-  };
 
 /** The node that restores a value, as it was added. */
 export const restorer = (draft: Draft, value: string): NodeProto =>
