@@ -65,6 +65,7 @@ async function withShapes(model: Model, ctx: PassContext, notes: Notes): Promise
   const nodes = model.graph.node.filter((node) => isOp(node, 'Shape', 'Size'));
   if (nodes.length === 0) return model;
   const shapes = await staticShapes(model, ctx);
+  const readers = consumers(model.graph);
   const outputs = new Set(model.graph.output.map((o) => o.name));
   return edit(model, (draft) => {
     for (const node of nodes) {
@@ -74,6 +75,7 @@ async function withShapes(model: Model, ctx: PassContext, notes: Notes): Promise
       const layer = layerName(node);
       if (!dims) notes.skipped.push({ layer, text: `the shape of "${x}" follows the shape of the input` });
       else if (outputs.has(y)) notes.skipped.push({ layer, text: `"${y}" is an output of the model` });
+      else if (isOp(node, 'Shape') && rangeReads(readers, y)) notes.skipped.push({ layer, text: scalarsOnly });
       else {
         draft.removeNode(node);
         draft.replace(y, int64Tensor(y, isOp(node, 'Size') ? elementCount(dims) : slice(node, dims)));
@@ -119,6 +121,10 @@ async function withResults(model: Model, ctx: PassContext, notes: Notes): Promis
         notes.skipped.push({ layer, text });
         continue;
       }
+      if (tensors.some((t) => t.dims.length > 0 && rangeReads(readers, t.name))) {
+        notes.skipped.push({ layer, text: scalarsOnly });
+        continue;
+      }
       draft.removeNode(result.node);
       for (const tensor of tensors) {
         const name = keptName(result, tensor, readers, outputs) ?? tensor.name;
@@ -142,6 +148,13 @@ function asTensor(name: string, value: Tensor | undefined): TensorProto[] {
 }
 
 type Readers = ReadonlyMap<string, readonly NodeProto[]>;
+
+/** onnxruntime runs Range on computed vectors of one element, but refuses constants that are. */
+function rangeReads(readers: Readers, name: string): boolean {
+  return readers.get(name)?.some((node) => isOp(node, 'Range')) ?? false;
+}
+
+const scalarsOnly = 'Range reads its result, and takes constants only if they are scalars';
 
 /** Whether only the nodes of this result read a value. */
 function inside(result: ConstantResult, readers: Readers, name: string): boolean {

@@ -193,6 +193,27 @@ describe('fold/constants', () => {
     expect(dimsOf(constantOf(result.model, 't'))).toEqual([2, 1]);
   });
 
+  it('leaves vectors of one element that Range reads, which onnxruntime takes computed but not as constants', async () => {
+    const nodes = [
+      makeNode('Add', ['four', 'one'], ['limit']),
+      makeNode('ReduceMax', ['x'], ['x0'], { keepdims: 0 }),
+      makeNode('Cast', ['x0'], ['start'], { to: 7 }),
+      makeNode('Range', ['start', 'limit', 'step'], ['r']),
+      makeNode('Cast', ['r'], ['f'], { to: 1 }),
+      makeNode('ReduceSum', ['f'], ['sum'], { keepdims: 0 }),
+      makeNode('Shape', ['x'], ['dims']),
+      makeNode('Range', ['start', 'dims', 'step'], ['r2']),
+      makeNode('Cast', ['r2'], ['f2'], { to: 1 }),
+      makeNode('ReduceSum', ['f2'], ['sum2'], { keepdims: 0 }),
+      makeNode('Add', ['sum', 'sum2'], ['total']),
+      makeNode('Add', ['x', 'total'], ['y']),
+    ];
+    const constants = [i64('four', [4]), i64('one', [1]), i64('step', [1], [])];
+    const result = await applied(foldConstants, model([2], nodes, constants), batch(2));
+    expect(ops(result.model)).toEqual(nodes.map((node) => node.op_type));
+    expect(result.skipped.map((note) => note.text).filter((text) => text.includes('Range'))).toHaveLength(2);
+  });
+
   it('keeps a constant result that is an output of the model', async () => {
     const m = model([2], [makeNode('Neg', ['w'], ['n']), makeNode('Add', ['x', 'n'], ['y'])], [f32('w', [2], [1, 2])], {
       outputs: [makeValue('y', 'float32'), makeValue('n', 'float32')],
