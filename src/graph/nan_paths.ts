@@ -1,5 +1,6 @@
 import type { Model } from './model.ts';
 import type { NodeProto } from './proto.ts';
+import { notFinite } from './not_finite.ts';
 import { consumers, isOp, layerName, producers } from './query.ts';
 
 const products = ['MatMul', 'Gemm', 'Einsum', 'Conv', 'ConvTranspose'];
@@ -10,6 +11,36 @@ const carriers =
   'Identity Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Expand Tile Concat Gather Cast Add Sub Mul Div Neg Abs Exp Sum Mean ReduceSum ReduceMean'.split(
     ' ',
   );
+/** NaN in, NaN out as well; what they give for infinity is finite. */
+const bounded =
+  'Sigmoid HardSigmoid Tanh Erf Softsign Clip Softmax LogSoftmax LayerNormalization InstanceNormalization GroupNormalization'.split(
+    ' ',
+  );
+/** They carry infinity too, of one sign at least. */
+const unbounded =
+  'Relu LeakyRelu PRelu Elu Selu Celu Gelu HardSwish Mish Softplus Sqrt Log Pow Max Min BatchNormalization MaxPool AveragePool GlobalAveragePool GlobalMaxPool Pad Resize DepthToSpace SpaceToDepth ReduceMax ReduceMin GatherND GatherElements'.split(
+    ' ',
+  );
+
+/**
+ * The nodes that NaN or infinity among the stored numbers comes to, with a sentence: integers hold neither, and kernels that round
+ * their input make them finite. Infinity ends at what bounds it (a mask of −∞ at the Softmax), both end at Where and comparisons.
+ */
+export function notFinitePaths(model: Model): ReadonlyMap<NodeProto, string> {
+  const found = new Map<NodeProto, string>();
+  const readers = consumers(model.graph);
+  for (const tensor of model.graph.initializer) {
+    const bad = notFinite(tensor);
+    if (bad === undefined) continue;
+    const carried = [...carriers, ...products, ...unbounded, ...(bad.includes('NaN') ? bounded : [])];
+    const after = (names: readonly string[]): NodeProto[] =>
+      names.flatMap((name) => (readers.get(name) ?? []).filter((node) => isOp(node, ...carried)));
+    for (const node of reached(after([tensor.name]), (node) => after(node.output)))
+      if (!found.has(node))
+        found.set(node, `it computes with "${tensor.name}", which ${bad}, which integers cannot hold`);
+  }
+  return found;
+}
 
 /**
  * In a model that asks with IsNaN what became NaN: the layers that compute with NaN, which no integer holds, and those whose

@@ -3,6 +3,7 @@ import { makeNode } from '../../graph/build.ts';
 import type { Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
+import { notFinite } from '../../graph/not_finite.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName } from '../../graph/query.ts';
 import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
@@ -47,7 +48,9 @@ export function embeddings(
     if (other) return `its table is read by "${layerName(other)}" too, which takes it in float`;
     if (outputs.has(name)) return 'its table is an output of the model too, in float';
     const elements = elementCount(dimsOf(table));
-    return elements < fewest ? `its table has ${elements} elements only` : wanted(node);
+    if (elements < fewest) return `its table has ${elements} elements only`;
+    const bad = notFinite(table);
+    return bad === undefined ? wanted(node) : `its table ${bad}`;
   };
   const sites: Embedding[] = [];
   const skipped: Note[] = [];

@@ -1,7 +1,6 @@
 import * as z from 'zod';
 import { makeNode } from '../../graph/build.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
-import { fullPrecision } from '../../graph/full_precision.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
@@ -83,15 +82,14 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
   const override = resolveOverrides(o.overrides, twin);
   const formats = new Map(twin.graph.node.map((node) => [node, layerFormats(node, o, ctx.plan, override)]));
   const formatOf = (node: NodeProto): LayerFormats => must(formats, node, 'the format of');
-  const { layers, skipped } = weightLayers(twin);
+  const { layers, skipped, kept } = weightLayers(twin);
   const why = new Map(skipped.map(({ layer, text }) => [layer, text]));
   const fit = new Set(layers.map(({ node }) => node));
-  const fine = fullPrecision(twin);
   const region = quantizedRegion(twin, shapes, (node) => {
     const { weights, activations } = formatOf(node);
     if (weights === undefined) return 'left in float by the schedule';
     if (activations === undefined) return 'its activations are left in float by the schedule';
-    return fine.get(node) ?? (fit.has(node) ? undefined : why.get(layerName(node)));
+    return fit.has(node) ? undefined : (why.get(layerName(node)) ?? kept.get(node));
   });
   const inputs = activationFormats(region, formats, o.bits_activations ?? 8);
   const notes: string[] = [];

@@ -1,6 +1,8 @@
 import { fullPrecision } from '../../graph/full_precision.ts';
 import { innerLayers, layers, type Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
+import { notFinitePaths } from '../../graph/nan_paths.ts';
+import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { notFinite } from '../../graph/not_finite.ts';
 import { typeOf } from '../../graph/tensor.ts';
@@ -24,25 +26,29 @@ function unfitWeight({ weight }: Pick<Layer, 'weight'>): string | undefined {
 
 /**
  * Every weight that can be quantized, and why others cannot: of another type, with NaN or infinity in it, computed in the graph,
- * inside a body, or what makes positions.
+ * inside a body, what makes positions, or what stored NaN or infinity comes to. `kept` has all nodes of the last two kinds.
  */
-export function weightLayers(model: Model): { readonly layers: readonly Layer[]; readonly skipped: readonly Note[] } {
+export function weightLayers(model: Model): {
+  readonly layers: readonly Layer[];
+  readonly skipped: readonly Note[];
+  readonly kept: ReadonlyMap<NodeProto, string>;
+} {
   const { layers: all, unweighted } = layers(model);
   const skipped: Note[] = [
     ...innerNotes(model),
     ...unweighted.map(({ node, text }) => ({ layer: layerName(node), text })),
   ];
-  const fine = fullPrecision(model);
+  const kept = new Map([...notFinitePaths(model), ...fullPrecision(model)]);
   const fit = all.filter((layer) => {
     if (!layer.weight.axes) {
       skipped.push({ layer: layer.name, text: `the weights of ${layer.node.op_type} stand in no order that is known` });
       return false;
     }
-    const text = fine.get(layer.node) ?? unfitWeight(layer);
+    const text = unfitWeight(layer) ?? kept.get(layer.node);
     if (text !== undefined) skipped.push({ layer: layer.name, text });
     return text === undefined;
   });
-  return { layers: fit, skipped };
+  return { layers: fit, skipped, kept };
 }
 
 /** Whether a layer is a matrix that a Gemm or MatMul multiplies its input with from the right. */
