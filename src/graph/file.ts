@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { mkdir, open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { QtoolError } from '../util/error.ts';
+import { makeFolder } from '../util/folder.ts';
 import { externalTensors, mostAtOnce, withExternalData } from './external.ts';
 import { decodeModel, encodeModel, type Model } from './model.ts';
 import { GraphCodec, ModelCodec, TensorCodec, type TensorProto } from './proto.ts';
@@ -46,7 +47,7 @@ export async function readModel(path: string): Promise<Model> {
  */
 export async function writeModel(model: Model, path: string, limit = externalAbove): Promise<number> {
   try {
-    await mkdir(dirname(path), { recursive: true });
+    await makeFolder(dirname(path));
     if (inOneFile(model, limit)) {
       const bytes = encodeModel(model);
       await writeParts([[path, [{ at: 0, raw: bytes }]]]);

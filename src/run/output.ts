@@ -1,7 +1,8 @@
-import { appendFile, mkdir, readdir, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { writeModel } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
+import { makeFolder } from '../util/folder.ts';
 import { QtoolError } from '../util/error.ts';
 
 /** The files of a run directory. */
@@ -79,7 +80,7 @@ export async function openRunFolder(folder: string, force: boolean): Promise<Run
   };
   await clear();
   // The topmost folder that had to be made; undefined where all were there.
-  const made = await mkdir(folder, { recursive: true });
+  const made = await makeFolder(folder);
   const [modelPath, partialPath] = [join(folder, 'model.onnx'), join(folder, 'model.partial.onnx')];
   let logged: Promise<void> = Promise.resolve();
   return {

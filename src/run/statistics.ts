@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { readdir, readFile, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
 import * as z from 'zod';
 import type { Keeping } from '../passes/pass.ts';
+import { makeFolder } from '../util/folder.ts';
 
 /** Statistics of the calibration data in a run folder, for the next run there. */
 export interface StatisticsStore {
@@ -111,7 +112,7 @@ async function read<R>(
 async function write<R>(path: string, fingerprint: string, results: Results<R>, keeping: Keeping<R>): Promise<void> {
   const values = [...results].map(([value, list]) => [value, list.map((one) => keeping.plain(one))]);
   const file = { format: 1, fingerprint, sha256: sha256(JSON.stringify(values)), values };
-  await mkdir(join(path, '..'), { recursive: true });
+  await makeFolder(dirname(path));
   await writeFile(`${path}.part`, `${JSON.stringify(file)}\n`);
   await rename(`${path}.part`, path);
 }

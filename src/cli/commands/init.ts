@@ -1,4 +1,4 @@
-import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { stat, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { preprocessing, type PreprocessingOptions } from '../../api/data.ts';
@@ -15,6 +15,7 @@ import { hanging } from '../../report/format.ts';
 import { recipeTable } from '../../report/recipes.ts';
 import { decideByTrial } from '../../run/recipe_trial.ts';
 import { QtoolError } from '../../util/error.ts';
+import { makeFolder } from '../../util/folder.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
@@ -38,7 +39,7 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   const shipped = await scheduleText(choice.name);
   checkedSchedule(shipped, { model });
   const config = await dataConfig(model, options, call);
-  await mkdir(options.output, { recursive: true });
+  await makeFolder(options.output);
   await writeFile(dataFile, `${dataHead(options)}${stringify(config, { flowCollectionPadding: true })}`);
   await writeFile(scheduleFile, shipped.text);
   const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}`;

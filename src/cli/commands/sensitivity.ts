@@ -1,4 +1,4 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { batchSizeOf } from '../../api/data.ts';
 import { describeValue } from '../../graph/query.ts';
@@ -9,6 +9,7 @@ import { sensitivityCsv, sensitivityText, solutionYaml } from '../../report/sens
 import { checkRunFolder } from '../../run/output.ts';
 import { sensitivity, sensitivityUnits, type SensitivityOptions, type SensitivityUnit } from '../../run/sensitivity.ts';
 import { QtoolError } from '../../util/error.ts';
+import { makeFolder } from '../../util/folder.ts';
 import { jsonText } from '../../util/json.ts';
 import { didYouMean } from '../../util/suggest.ts';
 import type { Call } from '../call.ts';
@@ -65,7 +66,7 @@ export async function sensitivityCommand(
     }),
   ).finally(() => progress.close());
   if (options.output !== undefined) {
-    await mkdir(options.output, { recursive: true });
+    await makeFolder(options.output);
     await writeFile(join(options.output, 'sensitivity.json'), jsonText(report));
     await writeFile(join(options.output, 'sensitivity.csv'), sensitivityCsv(report));
     if (report.solution)

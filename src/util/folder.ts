@@ -1,0 +1,35 @@
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
+import { QtoolError } from './error.ts';
+
+/**
+ * Makes a folder and those above it that are not there. Node's own `recursive: true` never ends where a file system refuses new
+ * folders with ENOENT, as /proc does.
+ * @returns the topmost folder that was made; undefined where all were there.
+ * @throws QtoolError('usage') where one cannot be made, or a file has its name.
+ */
+export async function makeFolder(folder: string): Promise<string | undefined> {
+  const missing: string[] = [];
+  let path = resolve(folder);
+  for (; !(await isThere(path)); path = dirname(path)) missing.push(path);
+  try {
+    // One that another process made meanwhile will do.
+    for (const one of missing.toReversed())
+      await mkdir(one).catch((cause: NodeJS.ErrnoException) => {
+        if (cause.code !== 'EEXIST') throw cause;
+      });
+  } catch (cause) {
+    throw new QtoolError('usage', `the folder cannot be made (${(cause as NodeJS.ErrnoException).code})`, {
+      at: folder,
+      hint: 'name a folder where you may write',
+      cause,
+    });
+  }
+  return missing.at(-1);
+}
+
+async function isThere(path: string): Promise<boolean> {
+  const found = await stat(path).catch(() => undefined);
+  if (found && !found.isDirectory()) throw new QtoolError('usage', 'is a file, where a folder has to be', { at: path });
+  return found !== undefined;
+}
