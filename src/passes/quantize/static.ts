@@ -30,7 +30,7 @@ import {
 import { addBias, addDequantized, addParams, quantizeValue, replaceInput, type ParamNames } from './qdq.ts';
 import { kernelLayers, quantizedRegion, type Region } from './region.ts';
 import { storeWeight } from './store_weight.ts';
-import { innerNotes, weightLayers } from './targets.ts';
+import { weightLayers } from './targets.ts';
 import { restorer, retied, untied, type MatrixCodes } from './tied.ts';
 import { smallestType } from './weights.ts';
 
@@ -114,11 +114,15 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
   const plan = { stored, params, alone, relus, formatOf, scales: o.weight_scales };
   const { model: quantized, changed } = insert(twin, region, tables.sites, plan);
   const only = new Set(alone.map(({ name }) => name));
+  const left = region.skipped.filter(({ layer }) => !only.has(layer));
+  // Layers that are no kernel's and of which the region says nothing (an Einsum with a vector), and those inside bodies.
+  const told = new Set([...left, ...tables.skipped].map(({ layer }) => layer));
+  const unnamed = skipped.filter(({ layer }) => !told.has(layer) && !only.has(layer));
   return {
     model: retied(quantized, copies),
     twin,
     changed,
-    skipped: [...region.skipped.filter(({ layer }) => !only.has(layer)), ...tables.skipped, ...innerNotes(twin)],
+    skipped: [...left, ...unnamed, ...tables.skipped],
     notes: [...[...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`), ...notes],
   };
 }

@@ -113,6 +113,21 @@ describe('weights alone', () => {
     expect(alone.skipped[0]).toMatchObject({ layer: 'one' });
   });
 
+  it('say why not where no kernel is near: an Einsum with a vector', async () => {
+    const model = makeModel({
+      opset: 13,
+      inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [8, 8], 1), weight('v', [8], 2)],
+      nodes: [
+        makeNode('MatMul', ['x', 'w'], ['h'], {}, { name: 'one' }),
+        makeNode('Einsum', ['h', 'v'], ['y'], { equation: 'nchw,w->nch' }, { name: 'two' }),
+      ],
+    });
+    const { skipped } = await quantized(model, {});
+    expect(skipped).toEqual([{ layer: 'two', text: expect.stringMatching(/"?v"? is a vector/) as unknown }]);
+  });
+
   it('of an embedding are its table', async () => {
     const ids = { ids: { type: 'int64', dims: [3], data: BigInt64Array.of(1n, 2n, 3n) } } as const;
     const model = makeModel({
