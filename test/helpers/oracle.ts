@@ -2,6 +2,7 @@ import type { Feeds } from '../../src/data/types.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { initializers, modelInputs } from '../../src/graph/query.ts';
 import { tensorNumbers, typeOf } from '../../src/graph/tensor.ts';
+import { repairAllocator } from '../../src/passes/allocate/repair.ts';
 import { encoder } from '../../src/passes/encode/encode.ts';
 import type { Pass, PassContext, PassResult } from '../../src/passes/pass.ts';
 import { dynamicQuantizer } from '../../src/passes/quantize/dynamic.ts';
@@ -106,7 +107,8 @@ export function watch(): void {
   watched(staticQuantizer, narrow);
   watched(dynamicQuantizer, narrow);
   for (const pass of [weightsOnlyQuantizer, float16Quantizer] as Pass[]) watched(pass);
-  for (const pass of [adaround, gptqRounding, biasCorrection, weightScale, encoder] as Pass[]) watched(pass);
+  for (const pass of [adaround, gptqRounding, biasCorrection, weightScale, encoder, repairAllocator] as Pass[])
+    watched(pass);
 }
 
 /** A context whose memory the second application does not touch. */
