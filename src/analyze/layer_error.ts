@@ -116,7 +116,7 @@ export async function layerErrors(
               const values = numbersOf(realRows(x, piece));
               options.observe?.(pair, values);
               const { signal, noise, worst } = errorSums(values, numbersOf(realRows(y, piece)));
-              const sum = sums[i] as { signal: number; noise: number; worst: number };
+              const sum = sums[i]!;
               sum.signal += signal;
               sum.noise += noise;
               sum.worst = Math.max(sum.worst, worst);

@@ -278,7 +278,7 @@ function sorted(state: State): NodeProto[] {
   for (const start of nodes) {
     const stack = [start];
     while (stack.length > 0) {
-      const node = stack[stack.length - 1] as NodeProto;
+      const node = stack[stack.length - 1]!;
       if (mark.get(node) === 'done') {
         stack.pop();
         continue;

@@ -129,7 +129,7 @@ type Change = (tensor: TensorProto) => TensorProto;
 /** The model with each stored tensor changed, wherever it stands. */
 function replaced(proto: Readonly<ModelProto>, change: Change): ModelProto {
   return ModelCodec.amend(proto, {
-    graph: graphWith(proto.graph as GraphProto, change),
+    graph: graphWith(proto.graph!, change),
     functions: proto.functions.map((f) =>
       FunctionCodec.amend(f, { node: f.node.map((node) => nodeWith(node, change)) }),
     ),

@@ -26,7 +26,7 @@ export function macsOf(node: NodeProto, shapes: Shapes): number | string {
     for (const factor of factors) {
       const dims = shapes.get(factorValue(node, factor.of))?.dims;
       if (!dims) return 'its MACs are unknown: shapes were not seen';
-      for (const d of factorAxes(factor, dims.length)) product *= dims[d] as number;
+      for (const d of factorAxes(factor, dims.length)) product *= dims[d]!;
     }
     total += product;
   }

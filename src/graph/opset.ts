@@ -132,7 +132,7 @@ function convert(node: NodeProto, scope: Scope, work: Work, added: Added): Conve
 function nextChange(node: NodeProto, at: number, work: Work): number | undefined {
   if (!isStandard(node.domain)) return undefined;
   const versions = operatorVersions[node.op_type];
-  if (!versions || (at === work.from && (versions[0] as number) > at))
+  if (!versions || (at === work.from && versions[0]! > at))
     throw new QtoolError('model', `${node.op_type} is no operator of opset ${at}`, { at: layerName(node) });
   return versions.find((v) => v > at && v <= work.to);
 }

@@ -92,7 +92,7 @@ function hasRaw(tensor: TensorProto): boolean {
 /** Elements of 8 bits and more. A view of unaligned bytes cannot be typed, so those are copied first. */
 function wholeElements(tensor: TensorProto, type: DType): TypedArray {
   const facts = dtypes[type];
-  const array = facts.array as NonNullable<typeof facts.array>;
+  const array = facts.array!;
   if (hasRaw(tensor)) {
     const raw = tensor.raw_data;
     const width = array.BYTES_PER_ELEMENT;
@@ -124,7 +124,7 @@ function unpack(bytes: Uint8Array, count: number, bits: number, signed: boolean)
     ? new Int8Array(Math.min(count, bytes.length * perByte))
     : new Uint8Array(Math.min(count, bytes.length * perByte));
   for (let i = 0; i < result.length; i++) {
-    const code = ((bytes[(i / perByte) | 0] as number) >> ((i % perByte) * bits)) & mask;
+    const code = (bytes[(i / perByte) | 0]! >> ((i % perByte) * bits)) & mask;
     result[i] = signed ? (code ^ sign) - sign : code;
   }
   return result;
@@ -136,7 +136,7 @@ function pack(data: ArrayLike<number>, bits: number): Uint8Array {
   const bytes = new Uint8Array(Math.ceil(data.length / perByte));
   for (let i = 0; i < data.length; i++) {
     const at = (i / perByte) | 0;
-    bytes[at] = (bytes[at] as number) | (((data[i] as number) & mask) << ((i % perByte) * bits));
+    bytes[at]! |= (data[i]! & mask) << ((i % perByte) * bits);
   }
   return bytes;
 }

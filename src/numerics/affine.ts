@@ -97,7 +97,7 @@ export function paramsOfRanges(
   const scale = new Float32Array(lo.length);
   const zeroPoint = new Int32Array(lo.length);
   for (let i = 0; i < lo.length; i++) {
-    const chosen = chooseParams(lo[i] as number, hi[i] as number, format, at);
+    const chosen = chooseParams(lo[i]!, hi[i]!, format, at);
     scale[i] = chosen.scale;
     zeroPoint[i] = chosen.zeroPoint;
   }

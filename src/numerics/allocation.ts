@@ -18,14 +18,11 @@ export interface AllocationItem {
 
 /** Noise-to-signal ratio at the output for the given bits, and what they cost. */
 export function noiseOf(items: readonly AllocationItem[], bits: readonly number[]): number {
-  return items.reduce(
-    (n, { sensitivity, slope }, i) => n + sensitivity * pow(10, (-slope * (bits[i] as number)) / 10),
-    0,
-  );
+  return items.reduce((n, { sensitivity, slope }, i) => n + sensitivity * pow(10, (-slope * bits[i]!) / 10), 0);
 }
 
 export function costOf(items: readonly AllocationItem[], bits: readonly number[]): number {
-  return items.reduce((n, { cost }, i) => n + cost * (bits[i] as number), 0);
+  return items.reduce((n, { cost }, i) => n + cost * bits[i]!, 0);
 }
 
 /**

@@ -19,24 +19,24 @@ export function roundWidths(
   constraint: { readonly budget: number } | { readonly noise: number },
 ): number[] {
   const chosen = items.map(({ widths }, i) => {
-    const below = widths.filter((w) => w <= (ideal[i] as number) + 1e-9).length;
+    const below = widths.filter((w) => w <= ideal[i]! + 1e-9).length;
     return Math.max(0, below - 1);
   });
-  const at = (list: 'noise' | 'cost', i: number, index: number): number => (items[i] as DiscreteItem)[list][index] ?? 0;
+  const at = (list: 'noise' | 'cost', i: number, index: number): number => items[i]![list][index] ?? 0;
   const total = (list: 'noise' | 'cost'): number => chosen.reduce((sum, index, i) => sum + at(list, i, index), 0);
   const change = (list: 'noise' | 'cost', i: number, by: 1 | -1): number => {
-    const index = chosen[i] as number;
+    const index = chosen[i]!;
     return at(list, i, index + by) - at(list, i, index);
   };
   const movable = (by: 1 | -1): number[] =>
-    [...items.keys()].filter((i) => (items[i] as DiscreteItem).widths[(chosen[i] as number) + by] !== undefined);
+    [...items.keys()].filter((i) => items[i]!.widths[chosen[i]! + by] !== undefined);
   /** Noise removed (up) or added (down) for a unit of cost. */
   const rate = (i: number, by: 1 | -1): number =>
     Math.abs(change('noise', i, by)) / Math.max(Math.abs(change('cost', i, by)), Number.MIN_VALUE);
   const best = (list: readonly number[], better: (a: number, b: number) => boolean, by: 1 | -1): number | undefined =>
     list.reduce<number | undefined>((b, i) => (b === undefined || better(rate(i, by), rate(b, by)) ? i : b), undefined);
   const move = (i: number, by: 1 | -1): void => {
-    chosen[i] = (chosen[i] as number) + by;
+    chosen[i]! += by;
   };
   if ('budget' in constraint) {
     const limit = constraint.budget * (1 + 1e-12);

@@ -45,24 +45,24 @@ export function channelStats(
       forEachRun(layout, (start, count, param, step) => {
         if (step === 1) {
           for (let j = 0, p = param; j < count; j++, p++) {
-            const v = data[start + j] as number;
-            if (v < (min[p] as number)) min[p] = v;
-            if (v > (max[p] as number)) max[p] = v;
-            sum[p] = (sum[p] as number) + v;
-            sumSquares[p] = (sumSquares[p] as number) + v * v;
-            sumAbs[p] = (sumAbs[p] as number) + Math.abs(v);
-            if (v === 0) zeros[p] = (zeros[p] as number) + 1;
+            const v = data[start + j]!;
+            if (v < min[p]!) min[p] = v;
+            if (v > max[p]!) max[p] = v;
+            sum[p]! += v;
+            sumSquares[p]! += v * v;
+            sumAbs[p]! += Math.abs(v);
+            if (v === 0) zeros[p]! += 1;
           }
           return;
         }
-        let lo = min[param] as number;
-        let hi = max[param] as number;
+        let lo = min[param]!;
+        let hi = max[param]!;
         let s = 0;
         let squares = 0;
         let absolute = 0;
         let none = 0;
         for (let i = start; i < start + count; i++) {
-          const v = data[i] as number;
+          const v = data[i]!;
           if (v < lo) lo = v;
           if (v > hi) hi = v;
           s += v;
@@ -72,10 +72,10 @@ export function channelStats(
         }
         min[param] = lo;
         max[param] = hi;
-        sum[param] = (sum[param] as number) + s;
-        sumSquares[param] = (sumSquares[param] as number) + squares;
-        sumAbs[param] = (sumAbs[param] as number) + absolute;
-        zeros[param] = (zeros[param] as number) + none;
+        sum[param]! += s;
+        sumSquares[param]! += squares;
+        sumAbs[param]! += absolute;
+        zeros[param]! += none;
       });
       // Squares of float32 do not overflow a double, so a sum that is not finite comes from a value that is not.
       if (!sumSquares.every(Number.isFinite)) throwNotFinite(data, at);
@@ -87,10 +87,10 @@ export function channelStats(
       const [x, y] = [a.stats, b.stats];
       same(x.channels, y.channels, at);
       for (let c = 0; c < x.channels; c++) {
-        x.min[c] = Math.min(x.min[c] as number, y.min[c] as number);
-        x.max[c] = Math.max(x.max[c] as number, y.max[c] as number);
+        x.min[c] = Math.min(x.min[c]!, y.min[c]!);
+        x.max[c] = Math.max(x.max[c]!, y.max[c]!);
         for (const key of ['sum', 'sumSquares', 'sumAbs', 'zeros'] as const) {
-          x[key][c] = (x[key][c] as number) + (y[key][c] as number);
+          x[key][c]! += y[key][c]!;
         }
       }
       x.count += y.count;

@@ -35,8 +35,8 @@ export function rateCurve(values: readonly Float32Array[]): RateCurve {
   let largest = 0;
   for (const list of values)
     for (let i = 0; i < list.length; i++) {
-      largest = max(largest, abs(list[i] as number));
-      if (i % every === 0) looked.push(list[i] as number);
+      largest = max(largest, abs(list[i]!));
+      if (i % every === 0) looked.push(list[i]!);
     }
   if (largest === 0) return { first: 0, bits: Float64Array.of(0) };
   const first = log2(largest / largestCode);
@@ -47,20 +47,20 @@ export function rateCurve(values: readonly Float32Array[]): RateCurve {
     counts.fill(0);
     for (const value of looked) {
       const at = largestCode + round(value / step);
-      counts[at] = (counts[at] as number) + 1;
+      counts[at]! += 1;
     }
     return entropyBits(counts, looked.length) / looked.length;
   });
   // Small tensors' entropies may rise a little with the step; the curve is to have one step for each rate.
-  for (let k = points - 2; k >= 0; k--) bits[k] = max(bits[k] as number, bits[k + 1] as number);
+  for (let k = points - 2; k >= 0; k--) bits[k] = max(bits[k]!, bits[k + 1]!);
   return { first, bits };
 }
 
 /** The step at which values take so many bits on average, or the finest one that int8 codes reach with. */
 export function stepForRate({ first, bits }: RateCurve, rate: number): number {
   let k = 0;
-  while (k + 1 < bits.length && (bits[k + 1] as number) >= rate) k++;
-  const [high, low] = [bits[k] as number, bits[k + 1] ?? 0];
+  while (k + 1 < bits.length && bits[k + 1]! >= rate) k++;
+  const [high, low] = [bits[k]!, bits[k + 1] ?? 0];
   const part = k + 1 < bits.length && high > rate ? (high - rate) / (high - low) : 0;
   return 2 ** (first + (k + part) / stepsAnOctave);
 }

@@ -72,27 +72,27 @@ export function divergenceOf(counts: Float64Array, levels: number): (i: number) 
   const filled = new Int32Array(n + 1);
   const logOf = Float64Array.from({ length: ceil(n / levels) + 3 }, (_, k) => log(k));
   for (let i = 0; i < n; i++) {
-    const c = counts[i] as number;
-    mass[i + 1] = (mass[i] as number) + c;
-    massLog[i + 1] = (massLog[i] as number) + (c > 0 ? c * log(c) : 0);
-    filled[i + 1] = (filled[i] as number) + (c > 0 ? 1 : 0);
+    const c = counts[i]!;
+    mass[i + 1] = mass[i]! + c;
+    massLog[i + 1] = massLog[i]! + (c > 0 ? c * log(c) : 0);
+    filled[i + 1] = filled[i]! + (c > 0 ? 1 : 0);
   }
-  const total = mass[n] as number;
+  const total = mass[n]!;
   return (i) => {
-    const kept = mass[i] as number;
+    const kept = mass[i]!;
     const outliers = total - kept;
-    const last = counts[i - 1] as number;
+    const last = counts[i - 1]!;
     const lastP = last + outliers;
     const start = floor(((levels - 1) * i) / levels);
     let cross = crossTerm(mass, filled, logOf, i, levels);
-    if (kept - (mass[start] as number) + outliers > 0) {
+    if (kept - mass[start]! + outliers > 0) {
       // The last level. Its last bin is non-empty in P if anything lies beyond; no mass of its own could not stand for that.
-      const m = kept - (mass[start] as number);
+      const m = kept - mass[start]!;
       if (m === 0) return Infinity;
-      const bins = (filled[i] as number) - (filled[start] as number) + (last === 0 && outliers > 0 ? 1 : 0);
+      const bins = filled[i]! - filled[start]! + (last === 0 && outliers > 0 ? 1 : 0);
       cross += (m + outliers) * log(m / bins);
     }
-    const own = (massLog[i] as number) - (last > 0 ? last * log(last) : 0) + (lastP > 0 ? lastP * log(lastP) : 0);
+    const own = massLog[i]! - (last > 0 ? last * log(last) : 0) + (lastP > 0 ? lastP * log(lastP) : 0);
     return (own - cross) / total + log(kept / total);
   };
 }
@@ -104,10 +104,10 @@ function crossTerm(mass: Float64Array, filled: Int32Array, logOf: Float64Array, 
   let binsBelow = 0;
   for (let l = 1; l < levels; l++) {
     const end = ((l * i) / levels) | 0;
-    const m = (mass[end] as number) - below;
-    if (m > 0) cross += m * (log(m) - (logOf[(filled[end] as number) - binsBelow] as number));
-    below = mass[end] as number;
-    binsBelow = filled[end] as number;
+    const m = mass[end]! - below;
+    if (m > 0) cross += m * (log(m) - logOf[filled[end]! - binsBelow]!);
+    below = mass[end]!;
+    binsBelow = filled[end]!;
   }
   return cross;
 }

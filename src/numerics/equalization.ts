@@ -41,7 +41,7 @@ export function equalizingScales(p: EqualizationProblem): Float64Array {
   const limit = p.peak.map((peak, c) =>
     p.fixed[c] || peak === 0 || peak === top ? 1 : Math.max(1, top / peak / p.headroom),
   );
-  const free = [...limit.keys()].filter((c) => !p.fixed[c] && (p.peak[c] as number) > 0);
+  const free = [...limit.keys()].filter((c) => !p.fixed[c] && p.peak[c]! > 0);
   const s = limit.slice();
   const step = (top / (2 ** p.bitsActivations - 1)) ** 2;
   const levels = (2 ** (p.bitsWeights - 1) - 1) ** 2;
@@ -51,14 +51,14 @@ export function equalizingScales(p: EqualizationProblem): Float64Array {
   for (let sweep = 0, moved = true; sweep < 30 && moved; sweep++) {
     moved = false;
     for (const c of free) {
-      const rows = readers[c] as RowState[];
-      const start = s[c] as number;
+      const rows = readers[c]!;
+      const start = s[c]!;
       const noise = (scale: number): number =>
-        rows.reduce((sum, state) => sum + noiseWith(state, c, scale, p.power[c] as number, start, step, levels), 0);
+        rows.reduce((sum, state) => sum + noiseWith(state, c, scale, p.power[c]!, start, step, levels), 0);
       let best = start;
       let least = noise(start);
       for (const factor of factors) {
-        const scale = Math.min(limit[c] as number, start * factor);
+        const scale = Math.min(limit[c]!, start * factor);
         const now = noise(scale);
         // Gains below a thousandth would keep the sweeps going for nothing.
         if (now < least * 0.999) [best, least] = [scale, now];
@@ -66,7 +66,7 @@ export function equalizingScales(p: EqualizationProblem): Float64Array {
       if (best === start) continue;
       s[c] = best;
       moved = true;
-      for (const state of rows) move(state, c, best, p.power[c] as number, start, s);
+      for (const state of rows) move(state, c, best, p.power[c]!, start, s);
     }
   }
   return s;
@@ -86,9 +86,9 @@ interface RowState {
 function stateOf(row: EqualizationRow, power: Float64Array, s: Float64Array): RowState {
   const state: RowState = { row, input: 0, gain: 0, top: 0, at: -1, second: 0 };
   for (let i = 0, c = row.first; i < row.largest.length; i++, c++) {
-    const scale = s[c] as number;
-    state.input += (power[c] as number) * scale * scale;
-    state.gain += (row.squares[i] as number) / (scale * scale);
+    const scale = s[c]!;
+    state.input += power[c]! * scale * scale;
+    state.gain += row.squares[i]! / (scale * scale);
   }
   rank(state, s);
   return state;
@@ -98,7 +98,7 @@ function rank(state: RowState, s: Float64Array): void {
   const { row } = state;
   [state.top, state.at, state.second] = [0, -1, 0];
   for (let i = 0; i < row.largest.length; i++) {
-    const w = (row.largest[i] as number) / (s[row.first + i] as number);
+    const w = row.largest[i]! / s[row.first + i]!;
     if (w > state.top) [state.second, state.top, state.at] = [state.top, w, i];
     else if (w > state.second) state.second = w;
   }
@@ -115,16 +115,16 @@ function noiseWith(
   levels: number,
 ): number {
   const i = c - row.first;
-  const largest = Math.max(at === i ? second : top, (row.largest[i] as number) / scale);
+  const largest = Math.max(at === i ? second : top, row.largest[i]! / scale);
   const inputs = input + power * (scale * scale - old * old);
-  const gains = gain + (row.squares[i] as number) * (1 / (scale * scale) - 1 / (old * old));
+  const gains = gain + row.squares[i]! * (1 / (scale * scale) - 1 / (old * old));
   return ((largest * largest * row.taps * inputs) / levels + step * gains) / row.power;
 }
 
 function move(state: RowState, c: number, scale: number, power: number, old: number, s: Float64Array): void {
   const i = c - state.row.first;
   state.input += power * (scale * scale - old * old);
-  state.gain += (state.row.squares[i] as number) * (1 / (scale * scale) - 1 / (old * old));
-  const w = (state.row.largest[i] as number) / scale;
+  state.gain += state.row.squares[i]! * (1 / (scale * scale) - 1 / (old * old));
+  const w = state.row.largest[i]! / scale;
   if (state.at === i || w > state.second) rank(state, s);
 }

@@ -27,8 +27,8 @@ export function errorSums(reference: Floats, approximation: Floats): ErrorSums {
   let power = 0;
   let worst = 0;
   for (let i = 0; i < reference.length; i++) {
-    const x = reference[i] as number;
-    const y = approximation[i] as number;
+    const x = reference[i]!;
+    const y = approximation[i]!;
     const e = x - y;
     signal += x * x;
     noise += e * e;

@@ -7,7 +7,7 @@ import { QtoolError } from '../util/error.ts';
  */
 export function checkFinite(data: Float32Array | Float64Array, at?: string): void {
   let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += (data[i] as number) * 0;
+  for (let i = 0; i < data.length; i++) sum += data[i]! * 0;
   if (sum !== 0) throwNotFinite(data, at);
 }
 

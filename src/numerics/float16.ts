@@ -5,7 +5,7 @@ const word = new Uint32Array(single.buffer);
 export function toFloat16(data: Float32Array): Uint16Array {
   const words = new Uint32Array(data.buffer, data.byteOffset, data.length);
   const out = new Uint16Array(data.length);
-  for (let i = 0; i < words.length; i++) out[i] = halfOf(words[i] as number);
+  for (let i = 0; i < words.length; i++) out[i] = halfOf(words[i]!);
   return out;
 }
 
@@ -13,7 +13,7 @@ export function toFloat16(data: Float32Array): Uint16Array {
 export function fromFloat16(bits: Uint16Array): Float32Array {
   const out = new Float32Array(bits.length);
   const words = new Uint32Array(out.buffer);
-  for (let i = 0; i < bits.length; i++) words[i] = singleOf(bits[i] as number);
+  for (let i = 0; i < bits.length; i++) words[i] = singleOf(bits[i]!);
   return out;
 }
 
@@ -21,7 +21,7 @@ export function fromFloat16(bits: Uint16Array): Float32Array {
 export function fromBfloat16(bits: Uint16Array): Float32Array {
   const out = new Float32Array(bits.length);
   const words = new Uint32Array(out.buffer);
-  for (let i = 0; i < bits.length; i++) words[i] = (bits[i] as number) << 16;
+  for (let i = 0; i < bits.length; i++) words[i] = bits[i]! << 16;
   return out;
 }
 
@@ -36,7 +36,7 @@ function halfOf(x: number): number {
   if (magnitude < 0x38800000) {
     // Below 2^-14: adding 0.5 shifts the value into the low bits of a float32 mantissa, rounded by the processor.
     word[0] = magnitude;
-    single[0] = (single[0] as number) + 0.5;
+    single[0]! += 0.5;
     return sign | (word[0] - 0x3f000000);
   }
   return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13);
@@ -49,5 +49,5 @@ function singleOf(h: number): number {
   if (magnitude >= 0x400) return sign | ((magnitude << 13) + 0x38000000);
   // Subnormal: magnitude · 2^-24 is a normal float32.
   single[0] = magnitude * 5.9604644775390625e-8;
-  return sign | (word[0] as number);
+  return sign | word[0]!;
 }

@@ -70,7 +70,7 @@ export function gptq(
   for (let first = 0; first < rows; first += 4) {
     const count = min(4, rows - first);
     for (let r = 0; r < count; r++) {
-      for (let j = 0; j < cols; j++) w[r * cols + j] = weights[(first + r) * cols + (columns?.[j] ?? j)] as number;
+      for (let j = 0; j < cols; j++) w[r * cols + j] = weights[(first + r) * cols + (columns?.[j] ?? j)]!;
     }
     if (columns !== undefined) {
       for (let r = first; r < first + count; r++) {
@@ -84,17 +84,17 @@ export function gptq(
       for (let j = start; j < end; j++) {
         const column = columns?.[j] ?? j;
         const g = (column / size) | 0;
-        const d = u[j * cols + j] as number;
+        const d = u[j * cols + j]!;
         for (let r = 0; r < count; r++) {
           const here = r * cols + j;
           if (columns === undefined && j % size === 0) {
             set(first + r, g, Float32Array.from(w.subarray(here, r * cols + min(cols, j + size))));
           }
           const p = (first + r) * groups + g;
-          const s = scale[p] as number;
-          const z = zeroPoint[p] as number;
+          const s = scale[p]!;
+          const z = zeroPoint[p]!;
           const target = (first + r) * cols + column;
-          const x = w[here] as number;
+          const x = w[here]!;
           let q = 0;
           if (mask === undefined || mask[target] !== 0) {
             q = fround(fround(x) / s);
@@ -135,15 +135,15 @@ function extremesOf(format: AffineFormat, at: string | undefined): ChooseParams 
 
 /** Column numbers by falling diagonal; equal ones in order. */
 function byDiagonal(h: Float64Array, n: number): Int32Array {
-  const diagonal = (i: number) => h[i * n + i] as number;
+  const diagonal = (i: number) => h[i * n + i]!;
   return Int32Array.from({ length: n }, (_, i) => i).sort((a, b) => diagonal(b) - diagonal(a) || a - b);
 }
 
 function permuted(h: Float64Array, n: number, columns: Int32Array): Float64Array {
   const out = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
-    const row = (columns[i] as number) * n;
-    for (let j = 0; j < n; j++) out[i * n + j] = h[row + (columns[j] as number)] as number;
+    const row = columns[i]! * n;
+    for (let j = 0; j < n; j++) out[i * n + j] = h[row + columns[j]!]!;
   }
   return out;
 }

@@ -88,10 +88,10 @@ export function histogram(
       fit(b, a.min, a.max);
       spill(a);
       spill(b);
-      const into = a.spilled as Float64Array;
+      const into = a.spilled!;
       // Both have the same width now, but their bins may start at different places.
       b.spilled?.forEach((n, i) => {
-        if (n !== 0) into[i + b.first - a.first] = (into[i + b.first - a.first] as number) + n;
+        if (n !== 0) into[i + b.first - a.first]! += n;
       });
       a.count += b.count;
       a.sum += b.sum;
@@ -112,7 +112,7 @@ function addPiece(state: HistogramState, data: Float32Array, start: number, end:
     // Looking through the whole rest at once makes this happen once a piece at most.
     widen(state, data, i, end, at);
     i = tally(state, data, i, end);
-    for (; i < end; i++) (state.counts[floor((data[i] as number) * 2 ** -state.exponent) - state.first] as number)++;
+    for (; i < end; i++) state.counts[floor(data[i]! * 2 ** -state.exponent) - state.first]!++;
   }
   state.count += end - start;
   state.pending += end - start;
@@ -133,15 +133,15 @@ function tally(
   let i = start;
   // Four at a time: the loop is bound by the latency of rounding and store, and four of each overlap.
   for (const last = end - 3; i < last; i += 4) {
-    const a = data[i] as number;
-    const b = data[i + 1] as number;
-    const c = data[i + 2] as number;
-    const d = data[i + 3] as number;
+    const a = data[i]!;
+    const b = data[i + 1]!;
+    const c = data[i + 2]!;
+    const d = data[i + 3]!;
     if (!(a >= lo && a <= hi && b >= lo && b <= hi && c >= lo && c <= hi && d >= lo && d <= hi)) break;
-    (counts[(floor(a * inverse) | 0) - first] as number)++;
-    (counts[(floor(b * inverse) | 0) - first] as number)++;
-    (counts[(floor(c * inverse) | 0) - first] as number)++;
-    (counts[(floor(d * inverse) | 0) - first] as number)++;
+    counts[(floor(a * inverse) | 0) - first]!++;
+    counts[(floor(b * inverse) | 0) - first]!++;
+    counts[(floor(c * inverse) | 0) - first]!++;
+    counts[(floor(d * inverse) | 0) - first]!++;
   }
   return i;
 }
@@ -152,7 +152,7 @@ function sumUp(state: HistogramState, data: Float32Array, start: number, end: nu
   let squares = 0;
   let absolute = 0;
   for (let i = start; i < end; i++) {
-    const v = data[i] as number;
+    const v = data[i]!;
     sum += v;
     squares += v * v;
     absolute += abs(v);
@@ -193,10 +193,10 @@ function regrid<T extends Uint32Array | Float64Array>(counts: T, from: number, s
   const out = counts.slice().fill(0) as T;
   const divisor = 2 ** shift;
   for (let i = 0; i < counts.length; i++) {
-    const n = counts[i] as number;
+    const n = counts[i]!;
     if (n === 0) continue;
     const k = floor((i + from) / divisor) - to;
-    out[k] = (out[k] as number) + n;
+    out[k]! += n;
   }
   return out;
 }
@@ -204,7 +204,7 @@ function regrid<T extends Uint32Array | Float64Array>(counts: T, from: number, s
 /** Moves the counts to doubles, exact up to 2^53. */
 function spill(state: HistogramState): void {
   const into = (state.spilled ??= new Float64Array(state.counts.length));
-  state.counts.forEach((n, i) => (into[i] = (into[i] as number) + n));
+  state.counts.forEach((n, i) => (into[i] = into[i]! + n));
   state.counts.fill(0);
   state.pending = 0;
 }
@@ -220,7 +220,7 @@ function finish(state: HistogramState): Histogram {
   const counts = new Float64Array(last - first + 1);
   for (let k = first; k <= last; k++) {
     const i = k - state.first;
-    counts[k - first] = (state.counts[i] as number) + (state.spilled?.[i] ?? 0);
+    counts[k - first] = state.counts[i]! + (state.spilled?.[i] ?? 0);
   }
   return { width, first, counts, count, min: state.min + 0, max: state.max + 0, sum, sumSquares, sumAbs };
 }

@@ -22,7 +22,7 @@ export function absoluteCounts({ counts, first, width }: Histogram): AbsoluteCou
   for (let i = 0; i < counts.length; i++) {
     const k = first + i;
     const j = floor((k < 0 ? -k - 1 : k) / factor);
-    out[j] = (out[j] as number) + (counts[i] as number);
+    out[j]! += counts[i]!;
   }
   return { width: width * factor, counts: out };
 }
@@ -61,11 +61,11 @@ export function momentsOf(h: Histogram): Moments {
   const m1 = new Float64Array(n + 1);
   const m2 = new Float64Array(n + 1);
   for (let i = 0; i < n; i++) {
-    const c = counts[i] as number;
+    const c = counts[i]!;
     const x = h.first + i;
-    m0[i + 1] = (m0[i] as number) + c;
-    m1[i + 1] = (m1[i] as number) + c * (x + 0.5);
-    m2[i + 1] = (m2[i] as number) + c * (x * x + x + 1 / 3);
+    m0[i + 1] = m0[i]! + c;
+    m1[i + 1] = m1[i]! + c * (x + 0.5);
+    m2[i + 1] = m2[i]! + c * (x * x + x + 1 / 3);
   }
   return { first: h.first, counts, m0, m1, m2 };
 }
@@ -86,7 +86,7 @@ export function withoutPointMass(h: Histogram): Float64Array {
   const mass = pointMass(h);
   if (mass === 0) return h.counts;
   const counts = h.counts.slice();
-  counts[-h.first] = (counts[-h.first] as number) - mass;
+  counts[-h.first]! -= mass;
   return counts;
 }
 
@@ -98,7 +98,7 @@ export function meanDeviation(h: Histogram, centre: number): number {
   for (let i = 0; i < h.counts.length; i++) {
     const x = h.first + i;
     const inside = floor(c) === x ? ((c - x) ** 2 + (x + 1 - c) ** 2) / 2 : abs(x + 0.5 - c);
-    sum += (h.counts[i] as number) * inside;
+    sum += h.counts[i]! * inside;
   }
   return (sum * h.width) / h.count;
 }

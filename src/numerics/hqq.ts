@@ -53,7 +53,7 @@ export function hqq(
   const values = new Float32Array(groupSize(layout));
   for (let g = 0; g < layout.params; g++) {
     const count = gatherGroup(data, layout, g, values);
-    const best = solveGroup(values.subarray(0, count), scale[g] as number, zero[g] as number, format, options);
+    const best = solveGroup(values.subarray(0, count), scale[g]!, zero[g]!, format, options);
     scale[g] = best.scale;
     zero[g] = best.zero;
   }
@@ -83,7 +83,7 @@ function solveGroup(
   for (let k = 0; k <= iters; k++) {
     let error = 0;
     for (let i = 0; i < n; i++) {
-      const v = w[i] as number;
+      const v = w[i]!;
       const q = min(qmax, max(qmin, v / scale + zero)) + roundingMagic - roundingMagic;
       codes[i] = q;
       error += pow(abs(v - (q - zero) * scale), p);
@@ -96,8 +96,8 @@ function solveGroup(
     let square = 0;
     let cross = 0;
     for (let i = 0; i < n; i++) {
-      const v = w[i] as number;
-      const q = codes[i] as number;
+      const v = w[i]!;
+      const q = codes[i]!;
       const d = v - (q - zero) * scale;
       // In the weights' own unit, as the reference has it: with its beta, errors of usual size shrink to nothing.
       const size = abs(d);
@@ -133,7 +133,7 @@ function codesOf(
       const base = o * strideOuter + Math.floor(a / size) * strideGroup;
       for (let i = 0; i < inner; i++, e++) {
         const p = base + i * strideInner;
-        const q = (data[e] as number) / (scale[p] as number) + (zero[p] as number);
+        const q = data[e]! / scale[p]! + zero[p]!;
         codes[e] = min(qmax, max(qmin, q)) + roundingMagic - roundingMagic;
       }
     }

@@ -45,9 +45,8 @@ export function knapsack(items: readonly (readonly Choice[])[], budget: number):
   const restCost = new Float64Array(n + 1);
   const restPrice = new Float64Array(n + 1);
   for (let k = n - 1; k >= 0; k--) {
-    restCost[k] = (restCost[k + 1] as number) + (cheapest[k] as number);
-    restPrice[k] =
-      (restPrice[k + 1] as number) + min(...(items[k] as readonly Choice[]).map((c) => c.damage + lambda * c.cost));
+    restCost[k] = restCost[k + 1]! + cheapest[k]!;
+    restPrice[k] = restPrice[k + 1]! + min(...items[k]!.map((c) => c.damage + lambda * c.cost));
   }
   const search = (bound: number, most: number): KnapsackResult | undefined => {
     // Sums in another order differ in their last digits; a solution as good as the known one must survive.
@@ -57,9 +56,9 @@ export function knapsack(items: readonly (readonly Choice[])[], budget: number):
       { cost: Float64Array.of(0), damage: Float64Array.of(0), parent: Int32Array.of(-1), choice: Int32Array.of(-1) },
     ];
     for (let k = 0; k < n; k++) {
-      const from = frontiers[k] as Frontier;
-      const left = { ...rest, cost: restCost[k + 1] as number, price: restPrice[k + 1] as number };
-      frontiers.push(extend(from, items[k] as readonly Choice[], left, most));
+      const from = frontiers[k]!;
+      const left = { ...rest, cost: restCost[k + 1]!, price: restPrice[k + 1]! };
+      frontiers.push(extend(from, items[k]!, left, most));
     }
     return traceBack(frontiers, items);
   };
@@ -97,18 +96,18 @@ function extend(from: Frontier, choices: readonly Choice[], rest: Rest, most: nu
     let c = INFINITY;
     let d = INFINITY;
     for (let i = 0; i < choices.length; i++) {
-      const at = next[i] as number;
+      const at = next[i]!;
       if (at >= size) continue;
-      const option = choices[i] as Choice;
-      const ci = (from.cost[at] as number) + option.cost;
-      const di = (from.damage[at] as number) + option.damage;
+      const option = choices[i]!;
+      const ci = from.cost[at]! + option.cost;
+      const di = from.damage[at]! + option.damage;
       if (ci < c || (ci === c && di < d)) [pick, c, d] = [i, ci, di];
     }
     if (pick < 0 || c + rest.cost > rest.limit) break;
-    const at = next[pick] as number;
+    const at = next[pick]!;
     next[pick] = at + 1;
     if (d >= lowest || d + rest.price - rest.lambda * (rest.budget - c) > rest.bound) continue;
-    if (gap > 0 && cost.length > 0 && c - (cost.at(-1) as number) < gap) continue;
+    if (gap > 0 && cost.length > 0 && c - cost.at(-1)! < gap) continue;
     lowest = d;
     cost.push(c);
     damage.push(d);
@@ -124,14 +123,14 @@ function extend(from: Frontier, choices: readonly Choice[], rest: Rest, most: nu
 }
 
 function traceBack(frontiers: readonly Frontier[], items: readonly (readonly Choice[])[]): KnapsackResult | undefined {
-  const last = frontiers.at(-1) as Frontier;
+  const last = frontiers.at(-1)!;
   let at = last.cost.length - 1; // the most expensive has the least damage
   if (at < 0) return undefined;
   const chosen = new Array<number>(items.length).fill(0);
   for (let k = items.length; k > 0; k--) {
-    const { parent, choice } = frontiers[k] as Frontier;
-    chosen[k - 1] = choice[at] as number;
-    at = parent[at] as number;
+    const { parent, choice } = frontiers[k]!;
+    chosen[k - 1] = choice[at]!;
+    at = parent[at]!;
   }
   return total(items, chosen);
 }
@@ -140,7 +139,7 @@ function total(items: readonly (readonly Choice[])[], chosen: number[]): Knapsac
   let cost = 0;
   let damage = 0;
   items.forEach((choices, k) => {
-    const c = choices[chosen[k] as number] as Choice;
+    const c = choices[chosen[k]!]!;
     cost += c.cost;
     damage += c.damage;
   });
@@ -152,7 +151,7 @@ function priced(items: readonly (readonly Choice[])[], lambda: number): Knapsack
   const chosen = items.map((choices) => {
     let best = 0;
     choices.forEach((c, i) => {
-      const b = choices[best] as Choice;
+      const b = choices[best]!;
       const difference = c.damage + lambda * c.cost - (b.damage + lambda * b.cost);
       if (difference < 0 || (difference === 0 && c.cost < b.cost)) best = i;
     });
@@ -179,14 +178,14 @@ function multiplier(items: readonly (readonly Choice[])[], budget: number): numb
 function feasible(items: readonly (readonly Choice[])[], budget: number, lambda: number): KnapsackResult {
   let { chosen, cost, damage } = priced(items, lambda);
   if (cost > budget) {
-    chosen = items.map((choices) => choices.reduce((b, c, i) => (c.cost < (choices[b] as Choice).cost ? i : b), 0));
+    chosen = items.map((choices) => choices.reduce((b, c, i) => (c.cost < choices[b]!.cost ? i : b), 0));
     ({ cost, damage } = total(items, chosen));
   }
   for (;;) {
     let best: readonly [number, number] | undefined;
     let gain = 0;
     items.forEach((choices, k) => {
-      const now = choices[chosen[k] as number] as Choice;
+      const now = choices[chosen[k]!]!;
       choices.forEach((c, i) => {
         if (cost - now.cost + c.cost <= budget && now.damage - c.damage > gain) {
           gain = now.damage - c.damage;

@@ -105,7 +105,7 @@ export function gatherGroup(data: Float32Array, layout: Layout, param: number, o
   for (let o = o0; o < o1; o++) {
     for (let a = g * size; a < min(axis, (g + 1) * size); a++) {
       const base = (o * axis + a) * inner;
-      for (let i = i0; i < i1; i++) out[n++] = data[base + i] as number;
+      for (let i = i0; i < i1; i++) out[n++] = data[base + i]!;
     }
   }
   return n;

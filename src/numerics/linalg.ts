@@ -58,12 +58,12 @@ function subtractProduct(
       let c30 = 0;
       let c31 = 0;
       for (let k = k0; k < k1; k++) {
-        const x = a[j0 + k] as number;
-        const y = a[j1 + k] as number;
-        const u = a[i0 + k] as number;
-        const v = a[i1 + k] as number;
-        const w = a[i2 + k] as number;
-        const z = a[i3 + k] as number;
+        const x = a[j0 + k]!;
+        const y = a[j1 + k]!;
+        const u = a[i0 + k]!;
+        const v = a[i1 + k]!;
+        const w = a[i2 + k]!;
+        const z = a[i3 + k]!;
         c00 += u * x;
         c01 += u * y;
         c10 += v * x;
@@ -73,32 +73,32 @@ function subtractProduct(
         c30 += z * x;
         c31 += z * y;
       }
-      a[i0 + j] = (a[i0 + j] as number) - c00;
-      a[i0 + j + 1] = (a[i0 + j + 1] as number) - c01;
-      a[i1 + j] = (a[i1 + j] as number) - c10;
-      a[i1 + j + 1] = (a[i1 + j + 1] as number) - c11;
-      a[i2 + j] = (a[i2 + j] as number) - c20;
-      a[i2 + j + 1] = (a[i2 + j + 1] as number) - c21;
-      a[i3 + j] = (a[i3 + j] as number) - c30;
-      a[i3 + j + 1] = (a[i3 + j + 1] as number) - c31;
+      a[i0 + j]! -= c00;
+      a[i0 + j + 1]! -= c01;
+      a[i1 + j]! -= c10;
+      a[i1 + j + 1]! -= c11;
+      a[i2 + j]! -= c20;
+      a[i2 + j + 1]! -= c21;
+      a[i3 + j]! -= c30;
+      a[i3 + j + 1]! -= c31;
     }
   }
   for (; i < s; i++) {
-    for (let j = p; j < q; j++) a[i * n + j] = (a[i * n + j] as number) - dot(a, i * n, j * n, k0, k1);
+    for (let j = p; j < q; j++) a[i * n + j]! -= dot(a, i * n, j * n, k0, k1);
   }
 }
 
 function dot(a: Float64Array, i: number, j: number, k0: number, k1: number): number {
   let sum = 0;
-  for (let k = k0; k < k1; k++) sum += (a[i + k] as number) * (a[j + k] as number);
+  for (let k = k0; k < k1; k++) sum += a[i + k]! * a[j + k]!;
   return sum;
 }
 
 function factorTile(a: Float64Array, n: number, p: number, q: number, at?: string): void {
   for (let j = p; j < q; j++) {
     for (let i = p; i <= j; i++) {
-      const rest = (a[j * n + i] as number) - dot(a, j * n, i * n, p, i);
-      if (i < j) a[j * n + i] = rest / (a[i * n + i] as number);
+      const rest = a[j * n + i]! - dot(a, j * n, i * n, p, i);
+      if (i < j) a[j * n + i] = rest / a[i * n + i]!;
       else if (rest > 0 && rest < Infinity) a[j * n + j] = sqrt(rest);
       else {
         throw new QtoolError('data', `a ${n} × ${n} matrix is not positive definite at row ${j} (pivot ${rest})`, {
@@ -114,7 +114,7 @@ function factorTile(a: Float64Array, n: number, p: number, q: number, at?: strin
 function solveTile(a: Float64Array, n: number, r: number, s: number, p: number, q: number): void {
   for (let i = r; i < s; i++) {
     for (let j = p; j < q; j++) {
-      a[i * n + j] = ((a[i * n + j] as number) - dot(a, i * n, j * n, p, j)) / (a[j * n + j] as number);
+      a[i * n + j] = (a[i * n + j]! - dot(a, i * n, j * n, p, j)) / a[j * n + j]!;
     }
   }
 }
@@ -123,22 +123,13 @@ function solveTile(a: Float64Array, n: number, r: number, s: number, p: number, 
 export function invertLower(l: Float64Array, n: number): Float64Array {
   const x = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
-    const d = 1 / (l[i * n + i] as number);
+    const d = 1 / l[i * n + i]!;
     // Row i of the inverse is −d · Σ_k L[i, k] · row k, and d on the diagonal: whole rows, so memory is read in order.
     let k = 0;
     for (; k + 3 < i; k += 4) {
-      addRows(
-        x,
-        n,
-        i,
-        k,
-        (l[i * n + k] as number) * -d,
-        (l[i * n + k + 1] as number) * -d,
-        (l[i * n + k + 2] as number) * -d,
-        (l[i * n + k + 3] as number) * -d,
-      );
+      addRows(x, n, i, k, l[i * n + k]! * -d, l[i * n + k + 1]! * -d, l[i * n + k + 2]! * -d, l[i * n + k + 3]! * -d);
     }
-    for (; k < i; k++) addRows(x, n, i, k, (l[i * n + k] as number) * -d, 0, 0, 0);
+    for (; k < i; k++) addRows(x, n, i, k, l[i * n + k]! * -d, 0, 0, 0);
     x[i * n + i] = d;
   }
   return x;
@@ -161,12 +152,7 @@ function addRows(
   const r2 = f2 === 0 ? r0 : r0 + 2 * n;
   const r3 = f3 === 0 ? r0 : r0 + 3 * n;
   for (let j = 0, end = min(n, k + 4); j < end; j++) {
-    x[to + j] =
-      (x[to + j] as number) +
-      f0 * (x[r0 + j] as number) +
-      f1 * (x[r1 + j] as number) +
-      f2 * (x[r2 + j] as number) +
-      f3 * (x[r3 + j] as number);
+    x[to + j] = x[to + j]! + f0 * x[r0 + j]! + f1 * x[r1 + j]! + f2 * x[r2 + j]! + f3 * x[r3 + j]!;
   }
 }
 
@@ -188,12 +174,12 @@ export function solveSpd(
   const x = b.slice();
   const row = (i: number) => i * m;
   for (let i = 0; i < n; i++) {
-    for (let k = 0; k < i; k++) axpy(x, row(i), row(k), m, -(l[i * n + k] as number));
-    scale(x, row(i), m, 1 / (l[i * n + i] as number));
+    for (let k = 0; k < i; k++) axpy(x, row(i), row(k), m, -l[i * n + k]!);
+    scale(x, row(i), m, 1 / l[i * n + i]!);
   }
   for (let i = n - 1; i >= 0; i--) {
-    for (let k = i + 1; k < n; k++) axpy(x, row(i), row(k), m, -(l[k * n + i] as number));
-    scale(x, row(i), m, 1 / (l[i * n + i] as number));
+    for (let k = i + 1; k < n; k++) axpy(x, row(i), row(k), m, -l[k * n + i]!);
+    scale(x, row(i), m, 1 / l[i * n + i]!);
   }
   return x;
 }
@@ -202,10 +188,10 @@ export function solveSpd(
 export function damped(a: Float64Array, n: number, damping: number): Float64Array {
   const out = a.slice();
   let trace = 0;
-  for (let i = 0; i < n; i++) trace += a[i * n + i] as number;
+  for (let i = 0; i < n; i++) trace += a[i * n + i]!;
   const extra = (damping * trace) / n;
   for (let i = 0; i < n; i++) {
-    const d = a[i * n + i] as number;
+    const d = a[i * n + i]!;
     out[i * n + i] = d === 0 ? 1 : d + extra;
   }
   return out;
@@ -228,9 +214,9 @@ export function dampedEnough<T>(make: (damping: number) => T): { readonly dampin
 
 function axpy(x: Float64Array, to: number, from: number, m: number, factor: number): void {
   if (factor === 0) return;
-  for (let j = 0; j < m; j++) x[to + j] = (x[to + j] as number) + factor * (x[from + j] as number);
+  for (let j = 0; j < m; j++) x[to + j]! += factor * x[from + j]!;
 }
 
 function scale(x: Float64Array, at: number, m: number, factor: number): void {
-  for (let j = 0; j < m; j++) x[at + j] = (x[at + j] as number) * factor;
+  for (let j = 0; j < m; j++) x[at + j]! *= factor;
 }

@@ -50,25 +50,25 @@ export function lpCost(
     let clipped = 0;
     // From the outside in, where it costs most: a hopeless range is given up early.
     for (let i = 0; i < start; i++) {
-      const c = counts[i] as number;
+      const c = counts[i]!;
       if (c !== 0) clipped += c * pow(bottom - (first + i + 0.5) / step, p);
       if (clipped * unit > bound) return clipped * unit;
     }
     for (let i = n - 1; i >= end; i--) {
-      const c = counts[i] as number;
+      const c = counts[i]!;
       if (c !== 0) clipped += c * pow(abs((first + i + 0.5) / step - top), p);
       if (clipped * unit > bound) return clipped * unit;
     }
     const samplesPerBin = step < 6 ? 4 : 1;
     let inside = 0;
     for (let i = start; i < end; i++) {
-      const c = (counts[i] as number) / samplesPerBin;
+      const c = counts[i]! / samplesPerBin;
       for (let s = 0; s < samplesPerBin; s++) {
         const x = (first + i + (s + 0.5) / samplesPerBin) / step;
         const t = abs(x - (x + roundingMagic - roundingMagic)) * 2 * tableSize;
         const j = t | 0;
-        const low = power[j] as number;
-        inside += c * (low + (t - j) * ((power[j + 1] as number) - low));
+        const low = power[j]!;
+        inside += c * (low + (t - j) * (power[j + 1]! - low));
       }
     }
     return (clipped + inside) * unit;

@@ -26,12 +26,12 @@ export function refitMasked({ rows, cols, hessian, goal }: RefitProblem, mask: M
     const part = new Float64Array(n * n);
     const right = new Float64Array(n);
     for (let i = 0; i < n; i++) {
-      const from = (support[i] as number) * cols;
-      right[i] = goal[r * cols + (support[i] as number)] as number;
-      for (let j = 0; j <= i; j++) part[i * n + j] = hessian[from + (support[j] as number)] as number;
+      const from = support[i]! * cols;
+      right[i] = goal[r * cols + support[i]!]!;
+      for (let j = 0; j <= i; j++) part[i * n + j] = hessian[from + support[j]!]!;
     }
     const solved = solveSpd(part, n, right, 1, 0, at);
-    for (let i = 0; i < n; i++) weights[r * cols + (support[i] as number)] = solved[i] as number;
+    for (let i = 0; i < n; i++) weights[r * cols + support[i]!] = solved[i]!;
   }
   return weights;
 }

@@ -38,13 +38,13 @@ export function extremes(data: Float32Array, start: number, end: number, state: 
   let hi = state.max;
   let i = start;
   for (const last = end - 3; i < last; i += 4) {
-    const a = data[i] as number;
-    const b = data[i + 1] as number;
-    const c = data[i + 2] as number;
-    const d = data[i + 3] as number;
+    const a = data[i]!;
+    const b = data[i + 1]!;
+    const c = data[i + 2]!;
+    const d = data[i + 3]!;
     if (!(a >= lo && a <= hi && b >= lo && b <= hi && c >= lo && c <= hi && d >= lo && d <= hi)) {
       for (let j = i; j < i + 4; j++) {
-        const v = data[j] as number;
+        const v = data[j]!;
         if (v < lo) lo = v;
         if (!(v <= hi)) hi = v;
         // v − v is NaN for NaN and ±∞ alone.
@@ -53,7 +53,7 @@ export function extremes(data: Float32Array, start: number, end: number, state: 
     }
   }
   for (; i < end; i++) {
-    const v = data[i] as number;
+    const v = data[i]!;
     if (v < lo) lo = v;
     if (v > hi) hi = v;
     if (v - v !== 0) throwNotFinite(data, at);

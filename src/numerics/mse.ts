@@ -51,20 +51,20 @@ function cellError({ first, counts, m0, m1, m2 }: Moments, step: number, bottom:
     let n2: number;
     const u = q === to ? n : (q + 0.5) * step - first;
     if (u >= n) {
-      n0 = m0[n] as number;
-      n1 = m1[n] as number;
-      n2 = m2[n] as number;
+      n0 = m0[n]!;
+      n1 = m1[n]!;
+      n2 = m2[n]!;
     } else if (u <= 0) {
       n0 = n1 = n2 = 0;
     } else {
       const i = floor(u);
       const part = u - i;
-      const c = (counts[i] as number) * part;
+      const c = counts[i]! * part;
       const x = first + i;
       // Mean of x and x² over [x, x + part].
-      n0 = (m0[i] as number) + c;
-      n1 = (m1[i] as number) + c * (x + part / 2);
-      n2 = (m2[i] as number) + c * (x * x + x * part + (part * part) / 3);
+      n0 = m0[i]! + c;
+      n1 = m1[i]! + c * (x + part / 2);
+      n2 = m2[i]! + c * (x * x + x * part + (part * part) / 3);
     }
     sum += n2 - p2 - 2 * r * (n1 - p1) + r * r * (n0 - p0);
     p0 = n0;
@@ -83,8 +83,8 @@ function fineError(h: Histogram, moments: Moments, step: number, bottom: number,
   const hi = (top + 0.5) * step >= h.max / h.width ? n : max(lo, min(n, floor((top + 0.5) * step - first)));
   const low = bottom * step;
   const high = top * step;
-  const inside = (((m0[hi] as number) - (m0[lo] as number)) * (step * step)) / 12;
-  const below = (m2[lo] as number) - 2 * low * (m1[lo] as number) + low * low * (m0[lo] as number);
-  const [a0, a1, a2] = [m0, m1, m2].map((m) => (m[n] as number) - (m[hi] as number)) as [number, number, number];
+  const inside = ((m0[hi]! - m0[lo]!) * (step * step)) / 12;
+  const below = m2[lo]! - 2 * low * m1[lo]! + low * low * m0[lo]!;
+  const [a0, a1, a2] = [m0, m1, m2].map((m) => m[n]! - m[hi]!) as [number, number, number];
   return inside + below + a2 - 2 * high * a1 + high * high * a0;
 }

@@ -16,12 +16,11 @@ export interface Lattice {
  */
 export function openLattice(gram: Float64Array, size: number, at?: string): Lattice {
   const order = Int32Array.from({ length: size }, (_, i) => i).sort(
-    (a, b) => (gram[b * size + b] as number) - (gram[a * size + a] as number) || a - b,
+    (a, b) => gram[b * size + b]! - gram[a * size + a]! || a - b,
   );
   const turned = new Float64Array(size * size);
   for (let i = 0; i < size; i++)
-    for (let j = 0; j < size; j++)
-      turned[i * size + j] = gram[(order[i] as number) * size + (order[j] as number)] as number;
+    for (let j = 0; j < size; j++) turned[i * size + j] = gram[order[i]! * size + order[j]!]!;
   const { damping, made } = dampedEnough((share) => inverseFactor(turned, size, share, at));
   return { size, order, factor: made, damping };
 }
@@ -31,13 +30,13 @@ export function unrounded({ size, order, factor: u }: Lattice, target: Float64Ar
   const half = new Float64Array(size);
   for (let j = 0; j < size; j++) {
     let sum = 0;
-    for (let k = j; k < size; k++) sum += (u[j * size + k] as number) * (target[order[k] as number] as number);
+    for (let k = j; k < size; k++) sum += u[j * size + k]! * target[order[k]!]!;
     half[j] = sum;
   }
   const w = new Float64Array(size);
   for (let j = 0; j < size; j++) {
-    const h = half[j] as number;
-    for (let k = j; k < size; k++) w[k] = (w[k] as number) + h * (u[j * size + k] as number);
+    const h = half[j]!;
+    for (let k = j; k < size; k++) w[k]! += h * u[j * size + k]!;
   }
   return w;
 }
@@ -69,12 +68,12 @@ export function roundAtScales(
   for (const start of starts) w.set(weights, start);
   const errors = new Float64Array(lanes.length);
   for (let j = 0; j < size; j++) {
-    const column = order[j] as number;
+    const column = order[j]!;
     const fixed = frozen[column] === 1;
     for (const [l, lane] of lanes.entries()) {
-      const x = w[(starts[l] as number) + j] as number;
+      const x = w[starts[l]! + j]!;
       const code = fixed ? 0 : Math.min(qmax, Math.max(qmin, Math.round(x / lane.scale)));
-      const error = (x - code * lane.scale) / (u[j * size + j] as number);
+      const error = (x - code * lane.scale) / u[j * size + j]!;
       lane.codes[column] = code;
       lane.error += error * error;
       errors[l] = error;
@@ -139,32 +138,32 @@ export function roundByPaths(
   const code = new Int32Array(2 * paths);
   let alive = 1;
   for (let j = 0; j < size; j++) {
-    const fixed = frozen[order[j] as number] === 1;
-    const d = u[j * size + j] as number;
+    const fixed = frozen[order[j]!] === 1;
+    const d = u[j * size + j]!;
     const tried: number[] = [];
     const tryCode = (slot: number, x: number, q: number): void => {
       const error = (x - q * scale) / d;
-      cost[slot] = (costs[slot >> 1] as number) + error * error;
+      cost[slot] = costs[slot >> 1]! + error * error;
       code[slot] = q;
       tried.push(slot);
     };
     for (let p = 0; p < alive; p++) {
-      const x = w[p * size + j] as number;
+      const x = w[p * size + j]!;
       const near = fixed ? 0 : Math.min(qmax, Math.max(qmin, Math.round(x / scale)));
       tryCode(2 * p, x, near);
       const other = near + (x > near * scale ? 1 : -1);
       if (!fixed && other >= qmin && other <= qmax) tryCode(2 * p + 1, x, other);
     }
-    tried.sort((a, b) => (cost[a] as number) - (cost[b] as number));
+    tried.sort((a, b) => cost[a]! - cost[b]!);
     alive = Math.min(paths, tried.length);
     for (let p = 0; p < alive; p++) {
-      const slot = tried[p] as number;
-      const q = code[slot] as number;
-      spare[p] = cost[slot] as number;
+      const slot = tried[p]!;
+      const q = code[slot]!;
+      spare[p] = cost[slot]!;
       chosen[j * paths + p] = q;
       parents[j * paths + p] = slot >> 1;
       starts[p] = (slot >> 1) * size;
-      errors[p] = ((w[(slot >> 1) * size + j] as number) - q * scale) / d;
+      errors[p] = (w[(slot >> 1) * size + j]! - q * scale) / d;
     }
     carry(next, w, starts, alive, lattice, j, errors);
     [w, next] = [next, w];
@@ -172,8 +171,8 @@ export function roundByPaths(
   }
   const codes = new Float64Array(size);
   for (let j = size - 1, path = 0; j >= 0; j--) {
-    codes[order[j] as number] = chosen[j * paths + path] as number;
-    path = parents[j * paths + path] as number;
+    codes[order[j]!] = chosen[j * paths + path]!;
+    path = parents[j * paths + path]!;
   }
-  return { codes, error: costs[0] as number };
+  return { codes, error: costs[0]! };
 }

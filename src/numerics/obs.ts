@@ -34,19 +34,19 @@ export function spread(
   errors: Float64Array,
   slot: number,
 ): void {
-  const e0 = errors[slot] as number;
-  const e1 = errors[batch + slot] as number;
-  const e2 = errors[2 * batch + slot] as number;
-  const e3 = errors[3 * batch + slot] as number;
+  const e0 = errors[slot]!;
+  const e1 = errors[batch + slot]!;
+  const e2 = errors[2 * batch + slot]!;
+  const e3 = errors[3 * batch + slot]!;
   const r1 = at + n;
   const r2 = r1 + n;
   const r3 = r2 + n;
   for (let k = j + 1; k < end; k++) {
-    const v = u[j * n + k] as number;
-    w[at + k] = (w[at + k] as number) - e0 * v;
-    w[r1 + k] = (w[r1 + k] as number) - e1 * v;
-    w[r2 + k] = (w[r2 + k] as number) - e2 * v;
-    w[r3 + k] = (w[r3 + k] as number) - e3 * v;
+    const v = u[j * n + k]!;
+    w[at + k]! -= e0 * v;
+    w[r1 + k]! -= e1 * v;
+    w[r2 + k]! -= e2 * v;
+    w[r3 + k]! -= e3 * v;
   }
 }
 
@@ -66,23 +66,23 @@ export function flush(
   for (let j = first; j < end; j += 2) {
     const slot = j - first;
     const pair = j + 1 < end;
-    const e0 = errors[slot] as number;
-    const e1 = errors[batch + slot] as number;
-    const e2 = errors[2 * batch + slot] as number;
-    const e3 = errors[3 * batch + slot] as number;
-    const f0 = pair ? (errors[slot + 1] as number) : 0;
-    const f1 = pair ? (errors[batch + slot + 1] as number) : 0;
-    const f2 = pair ? (errors[2 * batch + slot + 1] as number) : 0;
-    const f3 = pair ? (errors[3 * batch + slot + 1] as number) : 0;
+    const e0 = errors[slot]!;
+    const e1 = errors[batch + slot]!;
+    const e2 = errors[2 * batch + slot]!;
+    const e3 = errors[3 * batch + slot]!;
+    const f0 = pair ? errors[slot + 1]! : 0;
+    const f1 = pair ? errors[batch + slot + 1]! : 0;
+    const f2 = pair ? errors[2 * batch + slot + 1]! : 0;
+    const f3 = pair ? errors[3 * batch + slot + 1]! : 0;
     const uj = j * n;
     const uk = pair ? uj + n : uj;
     for (let k = end; k < n; k++) {
-      const x = u[uj + k] as number;
-      const y = u[uk + k] as number;
-      w[at + k] = (w[at + k] as number) - (e0 * x + f0 * y);
-      w[r1 + k] = (w[r1 + k] as number) - (e1 * x + f1 * y);
-      w[r2 + k] = (w[r2 + k] as number) - (e2 * x + f2 * y);
-      w[r3 + k] = (w[r3 + k] as number) - (e3 * x + f3 * y);
+      const x = u[uj + k]!;
+      const y = u[uk + k]!;
+      w[at + k]! -= e0 * x + f0 * y;
+      w[r1 + k]! -= e1 * x + f1 * y;
+      w[r2 + k]! -= e2 * x + f2 * y;
+      w[r3 + k]! -= e3 * x + f3 * y;
     }
   }
 }
@@ -92,7 +92,6 @@ export function diagonalOfInverse(hessian: Float64Array, n: number, damping = 0.
   const u = inverseFactor(hessian, n, damping, at);
   const diagonal = new Float64Array(n);
   // H⁻¹ = Uᵀ U: the squares of U's columns.
-  for (let i = 0; i < n; i++)
-    for (let j = i; j < n; j++) diagonal[j] = (diagonal[j] as number) + (u[i * n + j] as number) ** 2;
+  for (let i = 0; i < n; i++) for (let j = i; j < n; j++) diagonal[j]! += u[i * n + j]! ** 2;
   return diagonal;
 }

@@ -8,11 +8,11 @@ export function pack(codes: Int8Array | Uint8Array, bits: 2 | 4): Uint8Array {
   const packed = new Uint8Array(ceil((codes.length * bits) / 8));
   if (bits === 4) {
     for (let i = 0; i < codes.length; i++) {
-      packed[i >> 1] = (packed[i >> 1] as number) | (((codes[i] as number) & 15) << ((i & 1) << 2));
+      packed[i >> 1]! |= (codes[i]! & 15) << ((i & 1) << 2);
     }
   } else {
     for (let i = 0; i < codes.length; i++) {
-      packed[i >> 2] = (packed[i >> 2] as number) | (((codes[i] as number) & 3) << ((i & 3) << 1));
+      packed[i >> 2]! |= (codes[i]! & 3) << ((i & 3) << 1);
     }
   }
   return packed;

@@ -40,7 +40,7 @@ export function percentileRange(
 function quantile(counts: Float64Array, rank: number): number {
   let below = 0;
   for (let i = 0; i < counts.length; i++) {
-    const c = counts[i] as number;
+    const c = counts[i]!;
     if (below + c >= rank && c > 0) return i + (rank - below) / c;
     below += c;
   }

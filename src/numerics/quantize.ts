@@ -19,12 +19,12 @@ export function quantize(data: Float32Array, dims: readonly number[], params: Qu
   const { scale, zeroPoint } = params;
   forEachRun(layout, (start, count, param, step) => {
     if (step === 0) {
-      quantizeRun(data, out, start, start + count, scale[param] as number, zeroPoint[param] as number, qmin, qmax);
+      quantizeRun(data, out, start, start + count, scale[param]!, zeroPoint[param]!, qmin, qmax);
       return;
     }
     for (let j = 0, p = param; j < count; j++, p++) {
-      const z = zeroPoint[p] as number;
-      let v = fround((data[start + j] as number) / (scale[p] as number));
+      const z = zeroPoint[p]!;
+      let v = fround(data[start + j]! / scale[p]!);
       // The ends are integers, so clamping first is the same as clamping last and keeps the rounding trick in its range.
       if (v < qmin - z) v = qmin - z;
       else if (v > qmax - z) v = qmax - z;
@@ -48,7 +48,7 @@ function quantizeRun(
   const lo = qmin - zero;
   const hi = qmax - zero;
   for (let i = start; i < end; i++) {
-    let v = fround((data[i] as number) / scale);
+    let v = fround(data[i]! / scale);
     if (v < lo) v = lo;
     else if (v > hi) v = hi;
     out[i] = v + roundingMagic - roundingMagic + zero;
@@ -62,7 +62,7 @@ export function dequantize(codes: Codes, dims: readonly number[], params: QuantP
   const { scale, zeroPoint } = params;
   forEachRun(layout, (start, count, param, step) => {
     for (let j = 0, p = param; j < count; j++, p += step) {
-      out[start + j] = ((codes[start + j] as number) - (zeroPoint[p] as number)) * (scale[p] as number);
+      out[start + j] = (codes[start + j]! - zeroPoint[p]!) * scale[p]!;
     }
   });
   return out;
@@ -84,10 +84,10 @@ export function groupRanges(
   const hi = new Float32Array(layout.params).fill(-Infinity);
   forEachRun(layout, (start, count, param, step) => {
     if (step === 0) {
-      let low = lo[param] as number;
-      let high = hi[param] as number;
+      let low = lo[param]!;
+      let high = hi[param]!;
       for (let i = start; i < start + count; i++) {
-        const v = data[i] as number;
+        const v = data[i]!;
         if (v < low) low = v;
         if (v > high) high = v;
       }
@@ -96,12 +96,12 @@ export function groupRanges(
       return;
     }
     for (let j = 0, p = param; j < count; j++, p++) {
-      const v = data[start + j] as number;
-      if (v < (lo[p] as number)) lo[p] = v;
-      if (v > (hi[p] as number)) hi[p] = v;
+      const v = data[start + j]!;
+      if (v < lo[p]!) lo[p] = v;
+      if (v > hi[p]!) hi[p] = v;
     }
   });
-  for (let p = 0; p < lo.length; p++) if ((lo[p] as number) > (hi[p] as number)) lo[p] = hi[p] = 0;
+  for (let p = 0; p < lo.length; p++) if (lo[p]! > hi[p]!) lo[p] = hi[p] = 0;
   return { lo, hi };
 }
 
@@ -139,7 +139,7 @@ export function quantizeBias(
   const codes = new Int32Array(bias.length);
   let clipped = 0;
   for (let i = 0; i < bias.length; i++) {
-    const v = (bias[i] as number) / (scale[scale.length === 1 ? 0 : i] as number);
+    const v = bias[i]! / scale[scale.length === 1 ? 0 : i]!;
     const code = Math.min(2147483647, Math.max(-2147483648, v));
     if (Math.abs(v - code) > 0.5) clipped++;
     codes[i] = code + roundingMagic - roundingMagic;

@@ -34,18 +34,17 @@ export function descendRounding(
       last = 0;
       for (let i = 0; i < size; i++) {
         if (frozen && frozen[at + i] === 1) continue;
-        const s = scale[at + i] as number;
-        const curve = s * s * (gram[i * size + i] as number);
-        const slope = (gradient[i] as number) * s;
+        const s = scale[at + i]!;
+        const curve = s * s * gram[i * size + i]!;
+        const slope = gradient[i]! * s;
         const step = slope > 0 ? -1 : 1;
         // f changes by 2·step·slope + curve; a tie must not count, or a flat direction would move for ever.
         if (2 * step * slope + curve >= -1e-12 * Math.abs(curve)) continue;
-        const next = (codes[at + i] as number) + step;
-        if (next < qmin || next > qmax || (base && Math.abs(next - (base[at + i] as number)) > 1)) continue;
+        const next = codes[at + i]! + step;
+        if (next < qmin || next > qmax || (base && Math.abs(next - base[at + i]!) > 1)) continue;
         codes[at + i] = next;
         const change = step * s;
-        for (let j = 0, g = i * size; j < size; j++, g++)
-          gradient[j] = (gradient[j] as number) + change * (gram[g] as number);
+        for (let j = 0, g = i * size; j < size; j++, g++) gradient[j]! += change * gram[g]!;
         last++;
       }
       moved += last;
@@ -64,10 +63,9 @@ function halfGradient(
   size: number,
   into: Float64Array,
 ): void {
-  for (let j = 0; j < size; j++) into[j] = -(target[at + j] as number);
+  for (let j = 0; j < size; j++) into[j] = -target[at + j]!;
   for (let i = 0; i < size; i++) {
-    const w = (codes[at + i] as number) * (scale[at + i] as number);
-    if (w !== 0)
-      for (let j = 0, g = i * size; j < size; j++, g++) into[j] = (into[j] as number) + w * (gram[g] as number);
+    const w = codes[at + i]! * scale[at + i]!;
+    if (w !== 0) for (let j = 0, g = i * size; j < size; j++, g++) into[j]! += w * gram[g]!;
   }
 }

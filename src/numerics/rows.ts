@@ -48,7 +48,7 @@ export function rowView(
   const [rows, columns] = [rowStart.length, columnStep.length];
   const plain = rowStart.every((v, r) => v === r * columns) && columnStep.every((v, c) => v === c);
   const all = [...rowAxes, ...columnAxes];
-  const perm = all.map((_, i) => i).sort((a, b) => (all[a] as Axis).order - (all[b] as Axis).order);
+  const perm = all.map((_, i) => i).sort((a, b) => all[a]!.order - all[b]!.order);
   const unrolled = { shape: all.map(({ size }) => size), perm, isSplit };
   return { rows, columns, rowStart, columnStep, plain, unrolled };
 }
@@ -85,10 +85,10 @@ export function fromRows<T extends Numbers>(data: T, view: RowView): T {
 function moved<T extends Numbers>(data: T, { rows, columns, rowStart, columnStep }: RowView, gather: boolean): T {
   const result = new (data.constructor as new (length: number) => T)(data.length);
   for (let r = 0, i = 0; r < rows; r++)
-    for (let c = 0, start = rowStart[r] as number; c < columns; c++, i++) {
-      const at = start + (columnStep[c] as number);
-      if (gather) result[i] = data[at] as number;
-      else result[at] = data[i] as number;
+    for (let c = 0, start = rowStart[r]!; c < columns; c++, i++) {
+      const at = start + columnStep[c]!;
+      if (gather) result[i] = data[at]!;
+      else result[at] = data[i]!;
     }
   return result;
 }

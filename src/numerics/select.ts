@@ -18,7 +18,7 @@ export function smallestCut(parts: readonly Float32Array[], k: number, at?: stri
   const upper = new Uint32Array(65536);
   for (const part of parts) {
     const words = patterns(part);
-    for (let i = 0; i < words.length; i++) (upper[((words[i] as number) & 0x7fffffff) >>> 15] as number)++;
+    for (let i = 0; i < words.length; i++) upper[(words[i]! & 0x7fffffff) >>> 15]!++;
   }
   // Patterns from 0x7f800000 on are infinity and NaN.
   for (let u = 0x7f800000 >>> 15; u < 65536; u++) {
@@ -29,8 +29,8 @@ export function smallestCut(parts: readonly Float32Array[], k: number, at?: stri
   for (const part of parts) {
     const words = patterns(part);
     for (let i = 0; i < words.length; i++) {
-      const bits = (words[i] as number) & 0x7fffffff;
-      if (bits >>> 15 === high.bucket) (lower[bits & 0x7fff] as number)++;
+      const bits = words[i]! & 0x7fffffff;
+      if (bits >>> 15 === high.bucket) lower[bits & 0x7fff]!++;
     }
   }
   const low = bucketOf(lower, k - high.below);
@@ -42,7 +42,7 @@ function bucketOf(counts: Uint32Array, k: number): { readonly bucket: number; re
   let below = 0;
   let bucket = 0;
   for (let b = 0; b < counts.length; b++) {
-    const c = counts[b] as number;
+    const c = counts[b]!;
     if (c === 0) continue;
     bucket = b;
     if (below + c >= k) break;
@@ -59,6 +59,6 @@ export function patterns(data: Float32Array): Uint32Array {
 /** Indices of the k smallest scores in rising order; equal scores by rising index. For short lists. */
 export function smallestIndices(scores: ArrayLike<number>, k: number): number[] {
   const order = Array.from({ length: scores.length }, (_, i) => i);
-  order.sort((a, b) => (scores[a] as number) - (scores[b] as number) || a - b);
+  order.sort((a, b) => scores[a]! - scores[b]! || a - b);
   return order.slice(0, k);
 }

@@ -61,10 +61,10 @@ export function sparsegpt(
       for (let start = first; start < end; start += batch) {
         const stop = min(end, start + batch);
         for (let j = start; j < stop; j++) {
-          const d = u[j * cols + j] as number;
+          const d = u[j * cols + j]!;
           for (let r = 0; r < 4; r++) {
             const e = (row + r) * cols + j;
-            errors[r * batch + j - start] = mask[e] === 0 ? (w[e] as number) / d : 0;
+            errors[r * batch + j - start] = mask[e] === 0 ? w[e]! / d : 0;
           }
           spread(w, row * cols, cols, u, j, stop, errors, j - start);
         }
@@ -72,23 +72,23 @@ export function sparsegpt(
       }
     }
   }
-  return { weights: Float32Array.from(mask, (m, e) => (m === 0 ? 0 : (w[e] as number))), mask };
+  return { weights: Float32Array.from(mask, (m, e) => (m === 0 ? 0 : w[e]!)), mask };
 
   function choose(first: number, end: number): void {
     const width = end - first;
     const scores = new Float32Array(rows * width);
     for (let r = 0; r < rows; r++) {
       for (let j = first; j < end; j++) {
-        scores[r * width + j - first] = ((w[r * cols + j] as number) / (u[j * cols + j] as number)) ** 2;
+        scores[r * width + j - first] = (w[r * cols + j]! / u[j * cols + j]!) ** 2;
       }
     }
     let chosen: Mask;
     if (pattern !== undefined) chosen = nmMask(scores, [rows, width], 1, pattern.n, pattern.m);
-    else if (scope === 'layer') chosen = levelMask(scores, share as number, at);
+    else if (scope === 'layer') chosen = levelMask(scores, share!, at);
     else {
       chosen = new Uint8Array(scores.length);
       for (let r = 0; r < rows; r++) {
-        chosen.set(levelMask(scores.subarray(r * width, (r + 1) * width), share as number, at), r * width);
+        chosen.set(levelMask(scores.subarray(r * width, (r + 1) * width), share!, at), r * width);
       }
     }
     for (let r = 0; r < rows; r++) mask.set(chosen.subarray(r * width, (r + 1) * width), r * cols + first);

@@ -12,7 +12,7 @@ export type Mask = Uint8Array<ArrayBuffer>;
  * are zero already are among them.
  */
 export function levelMask(data: Float32Array, share: number, at?: string): Mask {
-  return globalLevelMasks([data], share, at)[0] as Mask;
+  return globalLevelMasks([data], share, at)[0]!;
 }
 
 /** `levelMask` with one threshold for all `parts`: round(share·total) zeros over all of them. `parts` may be scores ≥ 0. */
@@ -25,7 +25,7 @@ export function globalLevelMasks(parts: readonly Float32Array[], share: number, 
     const words = patterns(part);
     const mask = new Uint8Array(part.length);
     for (let i = 0; i < words.length; i++) {
-      const bits = (words[i] as number) & 0x7fffffff;
+      const bits = words[i]! & 0x7fffffff;
       if (bits > cut.bits) mask[i] = 1;
       else if (bits === cut.bits) mask[i] = ties-- > 0 ? 0 : 1;
     }
@@ -36,7 +36,7 @@ export function globalLevelMasks(parts: readonly Float32Array[], share: number, 
 /** Zeroes |x| ≤ threshold (Distiller's MagnitudeParameterPruner and SensitivityPruner keep only what is above). */
 export function magnitudeMask(data: Float32Array, threshold: number): Mask {
   const mask = new Uint8Array(data.length);
-  for (let i = 0; i < data.length; i++) mask[i] = abs(data[i] as number) > threshold ? 1 : 0;
+  for (let i = 0; i < data.length; i++) mask[i] = abs(data[i]!) > threshold ? 1 : 0;
   return mask;
 }
 
@@ -44,10 +44,10 @@ export function magnitudeMask(data: Float32Array, threshold: number): Mask {
 export function standardDeviation(data: Float32Array): number {
   if (data.length < 2) return 0;
   let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i] as number;
+  for (let i = 0; i < data.length; i++) sum += data[i]!;
   const mean = sum / data.length;
   let squares = 0;
-  for (let i = 0; i < data.length; i++) squares += ((data[i] as number) - mean) ** 2;
+  for (let i = 0; i < data.length; i++) squares += (data[i]! - mean) ** 2;
   return sqrt(squares / (data.length - 1));
 }
 
@@ -73,7 +73,7 @@ export function nmMask(scores: Float32Array, dims: readonly number[], axis: numb
           let largest = -1;
           for (let j = 0; j < size; j++) {
             const at = base + j * inner;
-            const v = abs(scores[at] as number);
+            const v = abs(scores[at]!);
             if (mask[at] === 0 && v >= largest) {
               largest = v;
               best = at;
@@ -105,11 +105,11 @@ export function blockMask(
   const blockOf = (i: number) => Math.floor(Math.floor(i / cols) / height) * across + Math.floor((i % cols) / width);
   for (let i = 0; i < data.length; i++) {
     const b = blockOf(i);
-    const v = data[i] as number;
-    scores[b] = (scores[b] as number) + (norm === 'l1' ? abs(v) : v * v);
-    sizes[b] = (sizes[b] as number) + 1;
+    const v = data[i]!;
+    scores[b]! += norm === 'l1' ? abs(v) : v * v;
+    sizes[b]! += 1;
   }
-  scores.forEach((s, b) => (scores[b] = s / (sizes[b] as number)));
+  scores.forEach((s, b) => (scores[b] = s / sizes[b]!));
   const gone = new Set(smallestIndices(scores, round(share * scores.length)));
   return Uint8Array.from(data, (_, i) => (gone.has(blockOf(i)) ? 0 : 1));
 }
@@ -125,8 +125,8 @@ export function sliceNorms(
   const out = new Float64Array(layout.params);
   forEachRun(layout, (start, count, param, step) => {
     for (let j = 0, p = param; j < count; j++, p += step) {
-      const v = data[start + j] as number;
-      out[p] = (out[p] as number) + (norm === 'l1' ? abs(v) : v * v);
+      const v = data[start + j]!;
+      out[p]! += norm === 'l1' ? abs(v) : v * v;
     }
   });
   return norm === 'l1' ? out : out.map(sqrt);
@@ -135,6 +135,6 @@ export function sliceNorms(
 /** `data` with zeros where the mask has them; the others unchanged. */
 export function applyMask(data: Float32Array, mask: Mask): Float32Array {
   const out = new Float32Array(data.length);
-  for (let i = 0; i < data.length; i++) out[i] = mask[i] === 0 ? 0 : (data[i] as number);
+  for (let i = 0; i < data.length; i++) out[i] = mask[i] === 0 ? 0 : data[i]!;
   return out;
 }

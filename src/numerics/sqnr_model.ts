@@ -17,7 +17,7 @@ export function fitSlope(
   bits: readonly number[],
   decibels: readonly number[],
 ): { readonly slope: number; readonly offset: number } | undefined {
-  const points = bits.map((b, i) => [b, decibels[i] as number] as const).filter(([, dB]) => Number.isFinite(dB));
+  const points = bits.map((b, i) => [b, decibels[i]!] as const).filter(([, dB]) => Number.isFinite(dB));
   const n = points.length;
   const mb = points.reduce((s, [b]) => s + b, 0) / n;
   const md = points.reduce((s, [, d]) => s + d, 0) / n;

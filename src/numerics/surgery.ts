@@ -18,7 +18,7 @@ export function magnitudeStatistics(data: Float32Array): { readonly mean: number
  */
 export function dynamicMask(data: Float32Array, mask: Mask, low: number, high: number): Mask {
   return mask.map((old, i) => {
-    const size = abs(data[i] as number);
+    const size = abs(data[i]!);
     return size >= high ? 1 : size < low ? 0 : old;
   });
 }

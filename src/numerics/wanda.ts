@@ -7,7 +7,7 @@ import { levelMask, nmMask, type Mask } from './sparsity.ts';
  * @param norms ‖X[:, j]‖₂ of each input over the calibration data; the root of the Hessian's diagonal serves as well.
  */
 export function wandaScores(weights: Float32Array, cols: number, norms: ArrayLike<number>): Float32Array {
-  return weights.map((w, e) => Math.abs(w) * (norms[e % cols] as number));
+  return weights.map((w, e) => Math.abs(w) * norms[e % cols]!);
 }
 
 /** Wanda compares within each output row: a share of every row, or n of every m consecutive columns, stays. */

@@ -64,7 +64,7 @@ export function bestParams(
   let lo = 0;
   let hi = 0;
   for (let i = 0; i < values.length; i++) {
-    const v = values[i] as number;
+    const v = values[i]!;
     if (v < lo) lo = v;
     if (v > hi) hi = v;
   }
@@ -132,13 +132,13 @@ function groupError(
   let sum = 0;
   for (let start = 0; start < values.length && sum <= bound; start += 256) {
     for (let i = start, end = min(values.length, start + 256); i < end; i++) {
-      const v = values[i] as number;
+      const v = values[i]!;
       let q = fround(v / scale);
       if (q < lo) q = lo;
       else if (q > hi) q = hi;
       const e = v - (q + roundingMagic - roundingMagic) * scale;
       const cost = p === 2 ? e * e : pow(abs(e), p);
-      sum += importance === undefined ? cost : cost * (importance[i] as number);
+      sum += importance === undefined ? cost : cost * importance[i]!;
     }
   }
   return sum;

@@ -37,8 +37,8 @@ export function convColumns(
     [[]],
   );
   const parts = taps.map((tap, t) => {
-    const from = tap.map((i, d) => i * (dilations[d] as number));
-    const to = from.map((f, d) => f + ((out[d] as number) - 1) * (strides[d] as number) + 1);
+    const from = tap.map((i, d) => i * dilations[d]!);
+    const to = from.map((f, d) => f + (out[d]! - 1) * strides[d]! + 1);
     const part = `${name}_tap${t}`;
     const start = constant(`${part}_from`, from);
     if (thin) nodes.push(makeNode('Add', [start, thin.shift], [`${part}_shifted`]));
@@ -75,14 +75,14 @@ export function convGeometry(
   const begin: number[] = [];
   const end: number[] = [];
   const out = input.map((size, d) => {
-    const reach = ((kernel[d] as number) - 1) * (dilations[d] as number) + 1;
-    const stride = strides[d] as number;
+    const reach = (kernel[d]! - 1) * dilations[d]! + 1;
+    const stride = strides[d]!;
     const same = auto.startsWith('SAME');
     const total = same ? Math.max(0, (Math.ceil(size / stride) - 1) * stride + reach - size) : 0;
     const less = Math.floor(total / 2);
-    begin.push(same ? (auto === 'SAME_LOWER' ? total - less : less) : auto === 'VALID' ? 0 : (pads[d] as number));
-    end.push(same ? total - (begin[d] as number) : auto === 'VALID' ? 0 : (pads[d + rank] as number));
-    return Math.floor((size + (begin[d] as number) + (end[d] as number) - reach) / stride) + 1;
+    begin.push(same ? (auto === 'SAME_LOWER' ? total - less : less) : auto === 'VALID' ? 0 : pads[d]!);
+    end.push(same ? total - begin[d]! : auto === 'VALID' ? 0 : pads[d + rank]!);
+    return Math.floor((size + begin[d]! + end[d]! - reach) / stride) + 1;
   });
   return { begin, end, out, strides, dilations };
 }

@@ -183,5 +183,5 @@ function openPart(key: string, graph: MomentGraph, { dims, node }: Linear, tenso
 /** a − b, of the same dims. */
 export function difference(a: Tensor, b: Tensor): Tensor {
   const [from, less] = [a.data as Float32Array, b.data as Float32Array];
-  return { ...a, data: from.map((v, i) => v - (less[i] as number)) };
+  return { ...a, data: from.map((v, i) => v - less[i]!) };
 }

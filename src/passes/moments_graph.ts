@@ -148,7 +148,7 @@ const ints = (values: readonly number[]): Tensor => ({
 function thinning(out: readonly number[], positions: number): number[] {
   for (let every = 1; ; every++) {
     const steps = out.map((n) => Math.min(n, every));
-    if (out.reduce((all, n, d) => all * Math.ceil(n / (steps[d] as number)), 1) <= positions) return steps;
+    if (out.reduce((all, n, d) => all * Math.ceil(n / steps[d]!), 1) <= positions) return steps;
     if (out.every((n) => every >= n)) return steps;
   }
 }

@@ -104,20 +104,19 @@ export function openSums(layer: Linear, o: MomentOptions): Sums {
   function unshift(): void {
     for (let at = 0, i = 0; i < groups * size; i++) {
       const first = Math.floor(i / size) * size;
-      const [ci, si] = [c[i] as number, sum[i] as number];
+      const [ci, si] = [c[i]!, sum[i]!];
       for (let j = first; j < first + size; j++, at++)
-        gram[at] = (gram[at] as number) + ci * ((sum[j] as number) + count * (c[j] as number)) + si * (c[j] as number);
+        gram[at] = gram[at]! + ci * (sum[j]! + count * c[j]!) + si * c[j]!;
     }
     for (let at = 0, r = 0; r < outputs; r++) {
       const first = Math.floor(r / rows) * size;
-      const [dr, tr] = [d[r] as number, targetSum[r] as number];
+      const [dr, tr] = [d[r]!, targetSum[r]!];
       for (let j = first; j < first + size; j++, at++)
-        target[at] =
-          (target[at] as number) + dr * ((sum[j] as number) + count * (c[j] as number)) + tr * (c[j] as number);
-      if (power.length > 0) power[r] = (power[r] as number) + dr * (2 * tr + count * dr);
+        target[at] = target[at]! + dr * (sum[j]! + count * c[j]!) + tr * c[j]!;
+      if (power.length > 0) power[r]! += dr * (2 * tr + count * dr);
     }
-    for (let i = 0; i < sum.length; i++) sum[i] = (sum[i] as number) + count * (c[i] as number);
-    for (let r = 0; r < outputs; r++) targetSum[r] = (targetSum[r] as number) + count * (d[r] as number);
+    for (let i = 0; i < sum.length; i++) sum[i]! += count * c[i]!;
+    for (let r = 0; r < outputs; r++) targetSum[r]! += count * d[r]!;
   }
 
   /** Σ y over all positions: W Σ x and what was added. */
@@ -127,7 +126,7 @@ export function openSums(layer: Linear, o: MomentOptions): Sums {
     return all.extra.map((extra, r) => {
       const first = Math.floor(r / rows) * size;
       let y = extra;
-      for (let k = 0; k < size; k++) y += (weights[r * size + k] as number) * (all.float[first + k] as number);
+      for (let k = 0; k < size; k++) y += weights[r * size + k]! * all.float[first + k]!;
       return y;
     });
   }
@@ -143,5 +142,5 @@ const numberOf = (tensor: Tensor | undefined): number => Number((tensor?.data as
 const floatsOf = (tensor: Tensor | undefined): Float32Array | Float64Array => tensor?.data as Float32Array;
 
 function addTo(into: Float64Array, data: ArrayLike<number>): void {
-  for (let i = 0; i < into.length; i++) into[i] = (into[i] as number) + (data[i] as number);
+  for (let i = 0; i < into.length; i++) into[i]! += data[i]!;
 }

@@ -74,7 +74,7 @@ export async function bench(models: readonly Model[], feeds: Feeds, options: Ben
     return models.map((model, m) => ({
       path: model.path ?? '',
       bytes: modelBytes(model),
-      ...(fresh[m] as Fresh),
+      ...fresh[m]!,
       batches: sizes.map((batch, i) => figures(batch, timed[i]?.[m] ?? [])),
     }));
   } finally {
@@ -91,7 +91,7 @@ async function inTurn(
   const times = sessions.map((): number[] => []);
   const run = async (i: number): Promise<number> => {
     const start = performance.now();
-    await sessions[i]?.run(feeds[i] as Feeds);
+    await sessions[i]?.run(feeds[i]!);
     return performance.now() - start;
   };
   // The first run allocates, the second is still cold.

@@ -76,7 +76,7 @@ export async function collect<R>(
           checkCancelled(options.signal);
           const { tensors, finite } = open ? await runTap(open, taps, piece, plan) : { tensors: [], finite: true };
           if (!finite) await lookAtAll(model, taps, wanted, piece, options);
-          for (const [i, { value, folds }] of taps.entries()) feed(value, folds, tensors[i] as Tensor, piece);
+          for (const [i, { value, folds }] of taps.entries()) feed(value, folds, tensors[i]!, piece);
           if (pass === 0)
             for (const { value, folds } of inputs)
               feed(value, folds, given(constants.get(value) ?? piece.feeds[value], value), piece);
@@ -113,7 +113,7 @@ async function runTap(
   const runs: Awaited<ReturnType<Tap['run']>>[] = [];
   for (const feeds of evenParts(batch, rows)) runs.push(await tap.run(feeds));
   const tensors = taps.map((_, i): Tensor => {
-    const parts = runs.map((run) => run.tensors[i] as Tensor);
+    const parts = runs.map((run) => run.tensors[i]!);
     const data = Float32Array.from(parts.flatMap((part) => Array.from(part.data as Float32Array)));
     return { type: 'float32', dims: data.length === 0 ? [0] : [data.length / 2, 2], data };
   });
@@ -134,7 +134,7 @@ async function lookAtAll<R>(
     if (reading !== 'extremes') continue;
     for (const i of folds) {
       const fold = wanted.get(value)?.[i];
-      fold?.add(fold.start(), realRows(tensors[value] as Tensor, batch));
+      fold?.add(fold.start(), realRows(tensors[value]!, batch));
     }
   }
 }

@@ -101,7 +101,7 @@ export async function openSession(model: Model | string, options: SessionOptions
         throw explainRun(error, at);
       }
       const out: Record<string, Tensor> = {};
-      for (const name of wanted) out[name] = fromOrt(results[name] as Ort.Tensor);
+      for (const name of wanted) out[name] = fromOrt(results[name]!);
       return out;
     },
     close: dispose,

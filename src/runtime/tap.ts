@@ -192,8 +192,8 @@ function tapOf(session: Session, { outputs, guard }: Tapped, points: readonly Ta
       const sums = guard === undefined ? [] : Array.from(results[guard]?.data as Float32Array);
       const tensors = points.map(({ reading }, i) => {
         const [first, second] = outputs[i] ?? [];
-        if (reading !== 'extremes') return results[first as string] as Tensor;
-        return paired(first === undefined ? undefined : results[first], results[second as string] as Tensor);
+        if (reading !== 'extremes') return results[first!]!;
+        return paired(first === undefined ? undefined : results[first], results[second!]!);
       });
       return { tensors, finite: sums.every(Number.isFinite) };
     },
@@ -227,7 +227,7 @@ function paired(least: Tensor | undefined, most: Tensor): Tensor {
   const data = new Float32Array(2 * high.length);
   for (let i = 0; i < high.length; i++) {
     data[2 * i] = low?.[i] ?? 0;
-    data[2 * i + 1] = high[i] as number;
+    data[2 * i + 1] = high[i]!;
   }
   return { type: 'float32', dims: [high.length, 2], data };
 }

@@ -112,9 +112,9 @@ export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOpti
   const inject = (index: number, bits: number): Injection => {
     const layer = layers[index];
     if (layer) return { kind: 'weights', layer, rounded: round(layer, bits) };
-    const { source, params } = activations[index - layers.length] as (typeof activations)[number];
+    const { source, params } = activations[index - layers.length]!;
     const at = (analysedWidths as readonly number[]).indexOf(bits);
-    return { kind: 'activation', value: source.name, params: params[at] as (typeof params)[number] };
+    return { kind: 'activation', value: source.name, params: params[at]! };
   };
   const plain: Source[] = [
     ...layers.map((layer) => weightSource(layer, round, own.get(layer.name) ?? [])),
@@ -176,7 +176,7 @@ function rounder(layers: readonly PlannedLayer[], scales: Scales): Rounder {
 
 /** Noise-to-signal ratio of a tensor at a width. */
 function noiseAt({ measured }: Source, bits: number): number {
-  return 10 ** (-(measured[(analysedWidths as readonly number[]).indexOf(bits)] as number) / 10);
+  return 10 ** (-measured[(analysedWidths as readonly number[]).indexOf(bits)]! / 10);
 }
 
 interface Bench {

@@ -3,7 +3,6 @@ import { edit, type Draft } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { NodeCodec } from '../../graph/proto.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
-import type { Tensor } from '../../data/types.ts';
 import { chooseParams, type AffineFormat } from '../../numerics/affine.ts';
 import { calibrators, observerOf } from '../../numerics/calibrators.ts';
 import { decibels } from '../../numerics/error.ts';
@@ -66,7 +65,7 @@ export function injected(float: Model, injections: readonly Injection[], share =
         continue;
       }
       injection.layer.weights.forEach(({ weight: { tensor, dims } }, i) => {
-        const rounded = injection.rounded.data[i] as Float32Array;
+        const rounded = injection.rounded.data[i]!;
         const data = share < 1 ? floatData(tensor).map((w, k) => w + share * ((rounded[k] ?? w) - w)) : rounded;
         draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dims, data));
       });
@@ -221,7 +220,7 @@ export async function outputErrors(
     const names = [...energies.values()].flatMap(({ noise, signal }) => [noise, signal]);
     for await (const values of ctx.capture(probe, names, samples))
       for (const name of names) {
-        const [sum] = (values[name] as Tensor).data as Float32Array;
+        const [sum] = values[name]!.data as Float32Array;
         sums.set(name, (sums.get(name) ?? 0) + (sum ?? 0));
       }
     for (const { name } of layers) {

@@ -21,9 +21,9 @@ export function makeAtoms(): Atoms {
   const reasons = new Map<number, string>();
   const find = (atom: number): number => {
     let root = atom;
-    while (parent[root] !== root) root = parent[root] as number;
+    while (parent[root] !== root) root = parent[root]!;
     for (let at = atom; at !== root;) {
-      const next = parent[at] as number;
+      const next = parent[at]!;
       parent[at] = root;
       at = next;
     }

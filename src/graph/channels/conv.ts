@@ -20,9 +20,9 @@ function withBias(flow: Flow, out: Axis): Axis {
 
 /** A depthwise convolution has as many groups as channels. */
 function mendGroups(cut: Cut): void {
-  const x = cut.node.input[0] as string;
+  const x = cut.node.input[0]!;
   const groups = intAttribute(cut.node, 'group', 1);
-  const channels = cut.newDims(x)[1] as number;
+  const channels = cut.newDims(x)[1]!;
   if (groups > 1 && groups === cut.oldDims(x)[1] && channels !== groups)
     cut.draft.setAttribute(cut.node, 'group', channels);
 }
@@ -33,7 +33,7 @@ export const conv: Rule = {
     const [x, w] = [flow.dims(0), flow.dims(1)];
     if (!x || !w) return flow.freezeAll('its shapes are not known');
     const [xs, ws] = [flow.axes(0), flow.axes(1)];
-    const [channels, outs] = [x[1] as number, w[0] as number];
+    const [channels, outs] = [x[1]!, w[0]!];
     const groups = intAttribute(flow.node, 'group', 1);
     let out = ws[0];
     if (groups > 1 && groups === channels) {
@@ -66,7 +66,7 @@ export const convTranspose: Rule = {
     const [x, w] = [flow.dims(0), flow.dims(1)];
     if (!x || !w) return flow.freezeAll('its shapes are not known');
     const [xs, ws] = [flow.axes(0), flow.axes(1)];
-    const [channels, outs] = [x[1] as number, w[1] as number];
+    const [channels, outs] = [x[1]!, w[1]!];
     const groups = intAttribute(flow.node, 'group', 1);
     flow.join(xs[1], ws[0]);
     let out = ws[1];

@@ -31,7 +31,7 @@ export function removeChannels(model: Model, channels: Channels, atoms: Readonly
       if (changed.has(tensor.name)) draft.replace(tensor.name, sliced(tensor, tensor.name, kept));
     for (const node of model.graph.node) {
       const constant = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
-      const name = node.output[0] as string;
+      const name = node.output[0]!;
       if (constant && changed.has(name)) {
         draft.removeNode(node);
         draft.replace(name, sliced(constant, name, kept));
@@ -50,7 +50,7 @@ function touches(axis: Axis, atoms: ReadonlySet<number>): boolean {
 
 function keptIndices(axis: Axis, atoms: ReadonlySet<number>): Int32Array | undefined {
   if (!axis || !touches(axis, atoms)) return undefined;
-  return Int32Array.from(axis.keys()).filter((i) => !atoms.has(axis[i] as number));
+  return Int32Array.from(axis.keys()).filter((i) => !atoms.has(axis[i]!));
 }
 
 function refuseEmpty(channels: Channels, atoms: ReadonlySet<number>): void {
@@ -76,7 +76,7 @@ function sliced(
   // Element offsets, axis by axis: rectangular, so that no index arithmetic is left in the copy.
   const offsets = rows.reduce<Int32Array>((heads, row, d) => {
     const next = new Int32Array(heads.length * row.length);
-    heads.forEach((head, i) => row.forEach((k, j) => (next[i * row.length + j] = head + k * (strides[d] as number))));
+    heads.forEach((head, i) => row.forEach((k, j) => (next[i * row.length + j] = head + k * strides[d]!)));
     return next;
   }, Int32Array.of(0));
   const data = tensorData(tensor);
@@ -123,7 +123,7 @@ function cutOf(
     vector,
     patch(input, items) {
       if (items.every((item) => item === undefined)) return;
-      const from = inputs[input] as string;
+      const from = inputs[input]!;
       const all = constants(channels.ints.get(from));
       if (all)
         return vector(

@@ -74,12 +74,12 @@ export interface Rule {
 
 /** The atom at an index. */
 export function atomAt(axis: Axis, index: number): number {
-  return axis === undefined ? -1 : (axis[index] as number);
+  return axis === undefined ? -1 : axis[index]!;
 }
 
 /** An axis made of picked indices of another; undefined where nothing of it can go. */
 export function pick(axis: Axis, indices: readonly number[]): Axis {
-  return axis === undefined ? undefined : Int32Array.from(indices, (i) => axis[i] as number);
+  return axis === undefined ? undefined : Int32Array.from(indices, (i) => axis[i]!);
 }
 
 /** The integers from `from` up to, not including, `to`. */

@@ -99,7 +99,7 @@ function groupAtoms(members: readonly Member[]): ChannelGroup[] {
   }
   return groups
     .map((group) => ({ atoms: [...group.atoms].sort((a, b) => a - b), layers: [...group.layers] }))
-    .sort((a, b) => (a.atoms[0] as number) - (b.atoms[0] as number))
+    .sort((a, b) => a.atoms[0]! - b.atoms[0]!)
     .map((group, id) => ({ id, ...group }));
 }
 

@@ -89,7 +89,7 @@ function constantInts(node: NodeProto): Ints | undefined {
 }
 
 function shapeInts(node: NodeProto, shapeOf: (value: string) => readonly number[] | undefined): Ints | undefined {
-  const value = node.input[0] as string;
+  const value = node.input[0]!;
   const rank = shapeOf(value)?.length;
   if (rank === undefined) return undefined;
   const bound = (name: string, otherwise: number): number =>
@@ -101,44 +101,40 @@ function shapeInts(node: NodeProto, shapeOf: (value: string) => readonly number[
 
 /** Operators that only move numbers about. */
 function viewed(node: NodeProto, inputs: readonly (Ints | undefined)[], out: readonly number[]): Item[] | undefined {
-  const x = inputs[0] as Ints;
+  const x = inputs[0]!;
   if (isOp(node, 'Gather')) {
     const index = constants(inputs[1]);
     const size = x.dims[0] ?? 1;
-    return x.dims.length === 1 && index ? index.map((i) => x.items[positive(i, size)] as Item) : undefined;
+    return x.dims.length === 1 && index ? index.map((i) => x.items[positive(i, size)]!) : undefined;
   }
   if (isOp(node, 'Transpose')) {
     const perm = intsAttribute(node, 'perm') ?? x.dims.map((_, i) => x.dims.length - 1 - i);
     const strides = stridesOf(x.dims);
-    return indices(out).map(
-      (at) => x.items[at.reduce((sum, i, d) => sum + i * (strides[perm[d] as number] as number), 0)] as Item,
-    );
+    return indices(out).map((at) => x.items[at.reduce((sum, i, d) => sum + i * strides[perm[d]!]!, 0)]!);
   }
   if (isOp(node, 'Slice') && inputs.length > 1) return sliced(inputs, out);
   if (isOp(node, 'ConstantOfShape')) {
     const fill = tensorAttribute(node, 'value');
-    const number = fill ? (tensorNumbers(fill)[0] as number) : 0;
+    const number = fill ? tensorNumbers(fill)[0]! : 0;
     return indices(out).map(() => ({ number }));
   }
   return undefined;
 }
 
 function sliced(inputs: readonly (Ints | undefined)[], out: readonly number[]): Item[] | undefined {
-  const x = inputs[0] as Ints;
+  const x = inputs[0]!;
   const [starts, ends] = [constants(inputs[1]), constants(inputs[2])];
   const axes = inputs[3] ? constants(inputs[3]) : starts?.map((_, i) => i);
   const steps = inputs[4] ? constants(inputs[4]) : starts?.map(() => 1);
   if (!starts || !ends || !axes || !steps) return undefined;
   const ranges = x.dims.map((size, d) => {
     const at = axes.findIndex((a) => positive(a, x.dims.length) === d);
-    return at < 0
-      ? Array.from({ length: size }, (_, i) => i)
-      : sliceIndices(starts[at] as number, ends[at] as number, steps[at] as number, size);
+    return at < 0 ? Array.from({ length: size }, (_, i) => i) : sliceIndices(starts[at]!, ends[at]!, steps[at]!, size);
   });
   const strides = stridesOf(x.dims);
   return indices(out).map((at) => {
-    const flat = at.reduce((sum, i, d) => sum + (ranges[d]?.[i] ?? 0) * (strides[d] as number), 0);
-    return x.items[flat] as Item;
+    const flat = at.reduce((sum, i, d) => sum + (ranges[d]?.[i] ?? 0) * strides[d]!, 0);
+    return x.items[flat]!;
   });
 }
 
@@ -170,13 +166,13 @@ function computed(node: NodeProto, inputs: readonly (Ints | undefined)[], out: r
 /** Row-major strides of a shape, in elements. */
 export function stridesOf(dims: readonly number[]): number[] {
   const strides = dims.map(() => 1);
-  for (let d = dims.length - 2; d >= 0; d--) strides[d] = (strides[d + 1] as number) * (dims[d + 1] as number);
+  for (let d = dims.length - 2; d >= 0; d--) strides[d] = strides[d + 1]! * dims[d + 1]!;
   return strides;
 }
 
 function indices(dims: readonly number[]): number[][] {
   const strides = stridesOf(dims);
   return Array.from({ length: elementCount(dims) }, (_, flat) =>
-    dims.map((size, d) => Math.floor(flat / (strides[d] as number)) % size),
+    dims.map((size, d) => Math.floor(flat / strides[d]!) % size),
   );
 }

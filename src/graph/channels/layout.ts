@@ -48,7 +48,7 @@ export const split: Rule = {
     const [x, xs] = [flow.dims(0), flow.axes(0)];
     if (!x) return flow.freezeAll('its shapes are not known');
     const at = positive(intAttribute(flow.node, 'axis', 0), x.length);
-    const sizes = splitSizes(flow, x[at] as number);
+    const sizes = splitSizes(flow, x[at]!);
     if (!sizes) return flow.freezeAll('Split by computed sizes');
     let from = 0;
     sizes.forEach((size, output) => {
@@ -61,10 +61,10 @@ export const split: Rule = {
     });
   },
   fix(cut) {
-    const x = cut.node.input[0] as string;
+    const x = cut.node.input[0]!;
     const at = positive(intAttribute(cut.node, 'axis', 0), cut.oldDims(x).length);
     if (!cut.kept(x, at)) return;
-    const sizes = cut.node.output.map((y) => cut.newDims(y)[at] as number);
+    const sizes = cut.node.output.map((y) => cut.newDims(y)[at]!);
     if (cut.opset < 13) return void cut.draft.setAttribute(cut.node, 'split', sizes);
     cut.draft.setAttribute(cut.node, 'num_outputs', undefined);
     cut.vector(1, sizes);
@@ -78,7 +78,7 @@ export const gather: Rule = {
     const [x, xs] = [flow.dims(0), flow.axes(0)];
     if (!x) return flow.freezeAll('its shapes are not known');
     const at = positive(intAttribute(flow.node, 'axis', 0), x.length);
-    const size = x[at] as number;
+    const size = x[at]!;
     const indices = constants(flow.ints(1))?.map((i) => positive(i, size));
     const rank = flow.dims(1)?.length ?? 0;
     const axis = xs[at];
@@ -90,17 +90,17 @@ export const gather: Rule = {
     flow.set(0, [...xs.slice(0, at), ...picked, ...xs.slice(at + 1)]);
   },
   fix(cut) {
-    const [x, y] = [cut.node.input[0] as string, cut.node.output[0] as string];
+    const [x, y] = [cut.node.input[0]!, cut.node.output[0]!];
     const at = positive(intAttribute(cut.node, 'axis', 0), cut.oldDims(x).length);
     const kept = cut.kept(x, at);
     const target = intsOf(cut, 1);
-    const old = constants(target)?.map((i) => positive(i, cut.oldDims(x)[at] as number));
+    const old = constants(target)?.map((i) => positive(i, cut.oldDims(x)[at]!));
     if (!kept || !old || !target) return;
     const place = new Map([...kept].map((from, to) => [from, to]));
     const left = target.dims.length === 0 ? [0] : [...(cut.kept(y, at) ?? range(0, old.length))];
     cut.vector(
       1,
-      left.map((i) => must(place, old[i] as number, 'the place of axis')),
+      left.map((i) => must(place, old[i]!, 'the place of axis')),
       target.dims.length === 0 ? [] : [left.length],
     );
   },
@@ -111,7 +111,7 @@ export const depthToSpace: Rule = {
   flow(flow) {
     const [x, xs, out] = [flow.dims(0), flow.axes(0), flow.outDims(0)];
     if (!x || !out) return flow.freezeAll('its shapes are not known');
-    const [inner, count] = [out[1] as number, (x[1] as number) / (out[1] as number)];
+    const [inner, count] = [out[1]!, x[1]! / out[1]!];
     const crd = stringAttribute(flow.node, 'mode', 'DCR') === 'CRD';
     const axis = xs[1];
     if (axis) axis.forEach((_, i) => flow.tie(axis, crd ? Math.floor(i / count) * count : i % inner, i));
@@ -124,12 +124,12 @@ export const spaceToDepth: Rule = {
   flow(flow) {
     const [x, xs, out] = [flow.dims(0), flow.axes(0), flow.outDims(0)];
     if (!x || !out) return flow.freezeAll('its shapes are not known');
-    const channels = x[1] as number;
+    const channels = x[1]!;
     flow.set(0, [
       xs[0],
       pick(
         xs[1],
-        range(0, out[1] as number).map((i) => i % channels),
+        range(0, out[1]!).map((i) => i % channels),
       ),
       undefined,
       undefined,
@@ -151,7 +151,7 @@ export const resize: Rule = {
     });
     const of = resizeAxes(flow.node, x.length);
     target?.items.forEach((item, i) => {
-      const axis = axes[of[i] as number];
+      const axis = axes[of[i]!];
       if ('size' in item) flow.join(flow.axisOf(item.size), axis);
       else if ('from' in item) {
         flow.freeze(axis, 'shape arithmetic depends on it');
@@ -163,11 +163,11 @@ export const resize: Rule = {
   },
   fix(cut) {
     const target = intsOf(cut, 3);
-    const y = cut.node.output[0] as string;
+    const y = cut.node.output[0]!;
     if (!target) return;
     const of = resizeAxes(cut.node, cut.oldDims(y).length);
     const sizes = target.items.map((item, i) => {
-      const d = of[i] as number;
+      const d = of[i]!;
       return 'number' in item && cut.oldDims(y)[d] !== cut.newDims(y)[d] ? cut.newDims(y)[d] : undefined;
     });
     cut.patch(3, sizes);

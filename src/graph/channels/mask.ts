@@ -26,17 +26,16 @@ export function maskChannels(
     if (!tensor) continue;
     const data = masked.get(member.tensor) ?? tensorData(tensor).slice();
     const dims = dimsOf(tensor);
-    const [stride, size] = [stridesOf(dims)[member.axis] as number, dims[member.axis] as number];
+    const [stride, size] = [stridesOf(dims)[member.axis]!, dims[member.axis]!];
     const zero = (typeof data[0] === 'bigint' ? 0n : 0) as never;
-    for (let i = 0; i < data.length; i++)
-      if (atoms.has(member.atoms[Math.floor(i / stride) % size] as number)) data[i] = zero;
+    for (let i = 0; i < data.length; i++) if (atoms.has(member.atoms[Math.floor(i / stride) % size]!)) data[i] = zero;
     masked.set(member.tensor, data);
   }
   if (masked.size === 0) return model;
   return edit(model, (draft) => {
     for (const node of draft.nodes()) {
       const constant = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
-      if (constant && masked.has(node.output[0] as string)) draft.removeNode(node);
+      if (constant && masked.has(node.output[0]!)) draft.removeNode(node);
     }
     for (const [name, data] of masked) {
       const tensor = stored.get(name);

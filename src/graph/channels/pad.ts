@@ -13,8 +13,8 @@ function padAmounts(
   if (!pads || !axes) return undefined;
   const [before, after] = [range(0, rank).map(() => 0), range(0, rank).map(() => 0)];
   axes.forEach((a, i) => {
-    before[positive(a, rank)] = pads[i] as number;
-    after[positive(a, rank)] = pads[i + axes.length] as number;
+    before[positive(a, rank)] = pads[i]!;
+    after[positive(a, rank)] = pads[i + axes.length]!;
   });
   return { before, after };
 }
@@ -30,7 +30,7 @@ export const pad: Rule = {
     flow.set(
       0,
       xs.map((axis, d): Axis => {
-        const [b, e] = [amounts.before[d] as number, amounts.after[d] as number];
+        const [b, e] = [amounts.before[d]!, amounts.after[d]!];
         if (axis === undefined || (b === 0 && e === 0)) return axis;
         if (!constant) {
           flow.freeze(axis, 'Pad repeats it');
@@ -42,26 +42,26 @@ export const pad: Rule = {
     );
   },
   fix(cut) {
-    const [x, y] = [cut.node.input[0] as string, cut.node.output[0] as string];
+    const [x, y] = [cut.node.input[0]!, cut.node.output[0]!];
     const old = cut.oldDims(x);
     const read = { node: cut.node, ints: (i: number) => intsOf(cut, i) };
     const amounts = padAmounts(read, old.length);
     if (!amounts) return;
     const kept = (value: string, d: number): readonly number[] => [
-      ...(cut.kept(value, d) ?? range(0, cut.oldDims(value)[d] as number)),
+      ...(cut.kept(value, d) ?? range(0, cut.oldDims(value)[d]!)),
     ];
     const within = (value: string, d: number, from: number, to: number): number =>
       kept(value, d).filter((k) => k >= from && k < to).length;
     const now = old.map((size, d) => {
-      const [b, e] = [amounts.before[d] as number, amounts.after[d] as number];
-      const grown = cut.oldDims(y)[d] as number;
+      const [b, e] = [amounts.before[d]!, amounts.after[d]!];
+      const grown = cut.oldDims(y)[d]!;
       return {
         before: b >= 0 ? within(y, d, 0, b) : -within(x, d, 0, -b),
         after: e >= 0 ? within(y, d, grown - e, grown) : -within(x, d, size + e, size),
       };
     });
-    const axes = cut.node.input[3] ? (constants(read.ints(3)) as number[]) : range(0, old.length);
-    const at = axes.map((a) => now[positive(a, old.length)] as (typeof now)[number]);
+    const axes = cut.node.input[3] ? constants(read.ints(3))! : range(0, old.length);
+    const at = axes.map((a) => now[positive(a, old.length)]!);
     if (old.every((_, d) => now[d]?.before === amounts.before[d] && now[d]?.after === amounts.after[d])) return;
     const pads = [...at.map((p) => p.before), ...at.map((p) => p.after)];
     if (intsAttribute(cut.node, 'pads')) cut.draft.setAttribute(cut.node, 'pads', pads);

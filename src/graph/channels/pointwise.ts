@@ -6,7 +6,7 @@ import type { Axis, Flow, Rule } from './flow.ts';
 export function broadcast(flow: Flow, inputs: readonly number[], out: readonly number[]): Axis[] {
   return out.map((size, d) => {
     const places = inputs.flatMap((input) => {
-      const dims = flow.dims(input) as readonly number[];
+      const dims = flow.dims(input)!;
       const axis = d - (out.length - dims.length);
       return axis >= 0 && dims[axis] === size && size > 1 ? [{ input, axis }] : [];
     });
@@ -41,7 +41,7 @@ export const quantization: Rule = {
   flow(flow) {
     const [xs, x, scale] = [flow.axes(0), flow.dims(0), flow.dims(1)];
     if (!x || !scale || scale.length > 1) return flow.freezeAll('block-wise scales');
-    if (scale.length === 1 && (scale[0] as number) > 1) {
+    if (scale.length === 1 && scale[0]! > 1) {
       const axis = positive(intAttribute(flow.node, 'axis', 1), x.length);
       for (const input of [1, 2]) {
         if (!flow.dims(input)) continue;

@@ -14,17 +14,17 @@ function reshaped(flow: Flow): Axis[] | undefined {
   for (const block of blocks(x, out)) {
     const [from, to] = [block.from.filter((d) => x[d] !== 1), block.to.filter((d) => out[d] !== 1)];
     const axes = from.map((d) => flow.axes(0)[d]);
-    if (from.length === 1 && to.length === 1) result[to[0] as number] = axes[0];
+    if (from.length === 1 && to.length === 1) result[to[0]!] = axes[0];
     else if (to.length === 1)
-      result[to[0] as number] = merge(
+      result[to[0]!] = merge(
         flow,
         axes,
-        from.map((d) => x[d] as number),
+        from.map((d) => x[d]!),
       );
     else if (from.length === 1) {
-      const sizes = to.map((d) => out[d] as number);
+      const sizes = to.map((d) => out[d]!);
       const live = split(flow, axes[0], sizes);
-      if (live) result[to[live.at] as number] = live.axis;
+      if (live) result[to[live.at]!] = live.axis;
     } else axes.forEach((axis) => flow.freeze(axis, `${flow.node.op_type} mixes it with other axes`));
   }
   return result;
@@ -38,10 +38,10 @@ function blocks(x: readonly number[], out: readonly number[]): { from: number[];
     let [a, b] = [1, 1];
     do {
       if (i < x.length && (a <= b || j >= out.length)) {
-        a *= x[i] as number;
+        a *= x[i]!;
         block.from.push(i++);
       } else {
-        b *= out[j] as number;
+        b *= out[j]!;
         block.to.push(j++);
       }
     } while (a !== b && (i < x.length || j < out.length));
@@ -55,9 +55,9 @@ function merge(flow: Flow, axes: readonly Axis[], sizes: readonly number[]): Axi
   const live = axes.findIndex((axis) => axis !== undefined);
   if (live < 0) return undefined;
   axes.slice(live + 1).forEach((axis) => flow.freeze(axis, `${flow.node.op_type} merges it with another axis`));
-  const stride = stridesOf(sizes)[live] as number;
+  const stride = stridesOf(sizes)[live]!;
   const total = sizes.reduce((a, b) => a * b, 1);
-  const size = sizes[live] as number;
+  const size = sizes[live]!;
   return Int32Array.from({ length: total }, (_, i) => atomAt(axes[live], Math.floor(i / stride) % size));
 }
 
@@ -65,12 +65,12 @@ function merge(flow: Flow, axes: readonly Axis[], sizes: readonly number[]): Axi
 function split(flow: Flow, axis: Axis, sizes: readonly number[]): { at: number; axis: Axis } | undefined {
   if (axis === undefined) return undefined;
   const at = liveFactor(flow, axis, sizes);
-  const stride = stridesOf(sizes)[at] as number;
-  const size = sizes[at] as number;
+  const stride = stridesOf(sizes)[at]!;
+  const size = sizes[at]!;
   const of = (i: number): number => Math.floor(i / stride) % size;
   const first = Array.from({ length: size }, (_, k) => k * stride);
-  axis.forEach((_, i) => flow.tie(axis, first[of(i)] as number, i));
-  return { at, axis: Int32Array.from(first, (i) => axis[i] as number) };
+  axis.forEach((_, i) => flow.tie(axis, first[of(i)]!, i));
+  return { at, axis: Int32Array.from(first, (i) => axis[i]!) };
 }
 
 /**
@@ -81,14 +81,14 @@ function split(flow: Flow, axis: Axis, sizes: readonly number[]): { at: number; 
 function liveFactor(flow: Flow, axis: Int32Array, sizes: readonly number[]): number {
   const strides = stridesOf(sizes);
   const already = sizes.findIndex((size, at) => {
-    const stride = strides[at] as number;
+    const stride = strides[at]!;
     return axis.every((_, i) => flow.same(axis, (Math.floor(i / stride) % size) * stride, i));
   });
   if (already >= 0) return already;
   const [reader] = flow.readers(0);
   const shuffle = reader && isOp(reader, 'Transpose') && flow.readers(0).length === 1 && sizes.length === 2;
-  const next = shuffle ? flow.readersOf(reader.output[0] as string) : [];
-  if (next.length === 1 && isOp(next[0] as typeof flow.node, 'Reshape')) return sizes.indexOf(Math.max(...sizes));
+  const next = shuffle ? flow.readersOf(reader.output[0]!) : [];
+  if (next.length === 1 && isOp(next[0]!, 'Reshape')) return sizes.indexOf(Math.max(...sizes));
   return sizes.length - 2;
 }
 
@@ -120,8 +120,8 @@ export const reshape: Rule = {
   },
   fix(cut) {
     if (!isOp(cut.node, 'Reshape')) return;
-    const [x, y] = [cut.node.input[0] as string, cut.node.output[0] as string];
-    const target = cut.ints(cut.node.input[1] as string);
+    const [x, y] = [cut.node.input[0]!, cut.node.output[0]!];
+    const target = cut.ints(cut.node.input[1]!);
     if (target)
       cut.patch(
         1,
@@ -132,7 +132,7 @@ export const reshape: Rule = {
 
 /** The number to write for an output axis; undefined where what stands there (0 = copy, -1 = the rest, a size) still holds. */
 function targetSize(cut: Cut, x: string, y: string, item: Item, d: number): number | undefined {
-  const size = cut.newDims(y)[d] as number;
+  const size = cut.newDims(y)[d]!;
   if (!('number' in item) || item.number === -1) return undefined;
   if (item.number === 0) return cut.newDims(x)[d] === size ? undefined : size;
   return cut.oldDims(y)[d] === size ? undefined : size;
@@ -166,8 +166,8 @@ export const expand: Rule = {
     flow.set(0, axes);
   },
   fix(cut) {
-    const y = cut.node.output[0] as string;
-    const target = cut.ints(cut.node.input[1] as string);
+    const y = cut.node.output[0]!;
+    const target = cut.ints(cut.node.input[1]!);
     const [before, after] = [cut.oldDims(y), cut.newDims(y)];
     if (!target) return;
     const shift = after.length - target.items.length;
@@ -191,7 +191,7 @@ export const tile: Rule = {
       0,
       flow.axes(0).map((axis, d): Axis => {
         if (axis === undefined) return undefined;
-        return Int32Array.from({ length: out[d] as number }, (_, i) => axis[i % axis.length] as number);
+        return Int32Array.from({ length: out[d]! }, (_, i) => axis[i % axis.length]!);
       }),
     );
   },

@@ -34,12 +34,12 @@ export const slice: Rule = {
           flow.freeze(axis, step === 1 ? 'Slice by computed bounds' : 'Slice with a step runs over it');
           return undefined;
         }
-        return pick(axis, sliceIndices(starts[at] as number, ends[at] as number, 1, x[d] as number));
+        return pick(axis, sliceIndices(starts[at]!, ends[at]!, 1, x[d]!));
       }),
     );
   },
   fix(cut) {
-    const [x, y] = [cut.node.input[0] as string, cut.node.output[0] as string];
+    const [x, y] = [cut.node.input[0]!, cut.node.output[0]!];
     const old = cut.oldDims(x);
     const { starts, ends, axes, byAttribute } = sliceRanges(
       { node: cut.node, ints: (i) => intsOf(cut, i) },
@@ -49,10 +49,10 @@ export const slice: Rule = {
     const first = axes.map((d, i) => {
       const kept = cut.kept(x, d);
       if (!kept) return undefined;
-      const from = sliceIndices(starts[i] as number, ends[i] as number, 1, old[d] as number)[0] ?? 0;
+      const from = sliceIndices(starts[i]!, ends[i]!, 1, old[d]!)[0] ?? 0;
       return kept.filter((k) => k < from).length;
     });
-    const last = axes.map((d, i) => (first[i] === undefined ? undefined : first[i] + (cut.newDims(y)[d] as number)));
+    const last = axes.map((d, i) => (first[i] === undefined ? undefined : first[i] + cut.newDims(y)[d]!));
     if (byAttribute) {
       cut.draft.setAttribute(
         cut.node,

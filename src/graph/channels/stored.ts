@@ -8,7 +8,7 @@ export function storedTensors(model: Model): Map<string, TensorProto> {
   const stored = initializers(model.graph);
   for (const node of model.graph.node) {
     const tensor = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
-    if (tensor) stored.set(node.output[0] as string, tensor);
+    if (tensor) stored.set(node.output[0]!, tensor);
   }
   return stored;
 }

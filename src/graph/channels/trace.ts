@@ -86,14 +86,14 @@ function freezeSizes(state: State, places: readonly Place[], why: string): void 
 function traceNode(state: State, node: NodeProto): void {
   const constant = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
   if (constant) {
-    const name = node.output[0] as string;
+    const name = node.output[0]!;
     state.dims.set(name, dimsOf(constant));
     label(state, name);
   }
   const known = node.input.map((name) => state.ints.get(name));
   const ints = evaluateInts(node, known, (value) => state.dims.get(value));
   if (ints) {
-    state.ints.set(node.output[0] as string, ints);
+    state.ints.set(node.output[0]!, ints);
     return;
   }
   if (constant) return;
@@ -131,11 +131,11 @@ function flowOf(state: State, node: NodeProto): Flow {
     },
     freeze: (axis, reason) => freeze(state, axis, reason),
     tie(axis, a, b) {
-      if (axis) atoms.join(axis[a] as number, axis[b] as number, why);
+      if (axis) atoms.join(axis[a]!, axis[b]!, why);
     },
     same: (axis, a, b) => {
       const [x, y] = pick(axis, [a, b]) ?? [-1, -1];
-      return x === y || (x !== -1 && y !== -1 && atoms.find(x as number) === atoms.find(y as number));
+      return x === y || (x !== -1 && y !== -1 && atoms.find(x!) === atoms.find(y!));
     },
     readersOf: (value) => state.readers.get(value) ?? [],
     readers: (i) => state.readers.get(node.output[i] ?? '') ?? [],

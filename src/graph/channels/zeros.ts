@@ -79,10 +79,10 @@ function zeroSlices(tensor: TensorProto, labels: Axis, axis: number): Set<number
   const zeros = new Set<number>([...(labels ?? [])].filter((atom) => atom !== fixed));
   if (zeros.size === 0) return zeros;
   const dims = dimsOf(tensor);
-  const [stride, size] = [stridesOf(dims)[axis] as number, dims[axis] as number];
+  const [stride, size] = [stridesOf(dims)[axis]!, dims[axis]!];
   // 0n == 0: int64 tensors hold bigints.
   tensorData(tensor).forEach((v: number | bigint, i: number) => {
-    if (v != 0) zeros.delete((labels as Int32Array)[Math.floor(i / stride) % size] as number);
+    if (v != 0) zeros.delete(labels![Math.floor(i / stride) % size]!);
   });
   return zeros;
 }
@@ -201,10 +201,10 @@ function zeroRows(weight: TensorProto, axes: readonly Axis[], out: number, inner
   const rows = axes[out];
   const zeros = new Set([...(rows ?? [])].filter((atom) => atom !== fixed));
   if (!rows) return zeros;
-  const at = (i: number, d: number): number => Math.floor(i / (strides[d] as number)) % (dims[d] as number);
+  const at = (i: number, d: number): number => Math.floor(i / strides[d]!) % dims[d]!;
   const skipped = Array.from({ length: dims[inner] ?? 1 }, (_, k) => zero.has(axes[inner]?.[k] ?? fixed));
   tensorData(weight).forEach((v: number | bigint, i: number) => {
-    if (v != 0 && !skipped[at(i, inner)]) zeros.delete(rows[at(i, out)] as number);
+    if (v != 0 && !skipped[at(i, inner)]) zeros.delete(rows[at(i, out)]!);
   });
   return zeros;
 }
