@@ -61,57 +61,67 @@ function expectedOf(tensor: Tensor | undefined, name: string, length: number, id
 const shape = (tensor: Tensor): string => `[${tensor.dims.join(', ')}]`;
 const fault = (metric: string, message: string, at?: string): QtoolError => new QtoolError('data', `metric ${metric}: ${message}`, { at }); // prettier-ignore
 
-/** A number for each output, made when first asked for. */
-export function perOutput<T>(state: Map<string, T>, output: string, start: () => T): T {
-  let found = state.get(output);
-  if (found === undefined) state.set(output, (found = start()));
-  return found;
-}
-
-/** Sums of two states, output by output and field by field. */
-export function mergeSums<T extends Record<keyof T, number>>(a: Map<string, T>, b: Map<string, T>): Map<string, T> {
-  const merged = new Map(a);
-  for (const [output, sums] of b) {
-    const other = merged.get(output);
-    const entries = (Object.keys(sums) as (keyof T)[]).map((key) => [key, sums[key] + (other?.[key] ?? 0)]);
-    merged.set(output, Object.fromEntries(entries) as T);
-  }
-  return merged;
-}
-
-/** The field-wise sum over all outputs. */
-export function totalOf<T extends Record<keyof T, number>>(state: Map<string, T>): T | undefined {
-  let sum = new Map<string, T>();
-  for (const sums of state.values()) sum = mergeSums(sum, new Map([['', sums]]));
-  return sum.get('');
-}
-
-/** What a metric that compares outputs is called and counted in, and its value where they are equal. */
-export interface Distance extends Pick<MetricResult, 'name' | 'unit' | 'higherIsBetter'> {
+/** A metric that compares outputs, by sums that are kept for each output. */
+export interface Distance<S> extends Pick<MetricResult, 'name' | 'unit' | 'higherIsBetter'>, Pick<Metric, 'summary'> {
+  /** Its value where the outputs are equal. */
   readonly equal: number;
+  /** The sums of no sample. */
+  start(): S;
+  /** Adds a sample, all but the number of samples. */
+  add(sums: S, pair: Pair): void;
+  /** Two parts together; summed field by field if not given. */
+  joined?(a: S, b: S): S;
+  /** Of the model itself (`own`) or the float model (`float`). */
+  value(sums: S, which: 'own' | 'float'): number;
+  /** Over several outputs, from the value of each; that of all outputs' sums together if not given. */
+  overall?(values: readonly number[]): number;
+}
+
+/** Field by field. */
+export function summed<S extends Record<keyof S, number>>(a: S, b: S): S {
+  const fields = (Object.keys(a) as (keyof S)[]).map((key) => [key, a[key] + b[key]]);
+  return Object.fromEntries(fields) as S;
 }
 
 /** Against expected outputs the float model has a value of its own, which no one knows before it is measured. */
-export function distanceFacts(
-  { name, equal }: Distance,
-  { against }: CompareOptions,
-): Pick<Metric, 'name' | 'needs' | 'perfect'> {
-  return { name, needs: 'reference', perfect: against === 'expected' ? undefined : equal };
-}
-
-/**
- * The result of sums that were kept for each output.
- * @param value of one output's sums, or over all outputs; of the model itself (`own`) or the float model (`float`).
- */
-export function finishPairs<S extends { readonly samples: number }>(
-  state: ReadonlyMap<string, S>,
-  { name, unit, higherIsBetter, equal }: Distance,
-  { against }: CompareOptions,
-  value: (which: 'own' | 'float', sums?: S) => number,
-): MetricResult {
-  const all = [...state];
-  const samples = Math.max(0, ...all.map(([, sums]) => sums.samples));
-  const perOutput = Object.fromEntries(all.map(([output, sums]) => [output, value('own', sums)]));
-  const own = { name, value: value('own'), unit, higherIsBetter, samples, perOutput };
-  return compared(own, against === 'expected' ? value('float') : equal);
+export function distance<S extends Record<keyof S, number> & { samples: number }>(
+  options: CompareOptions,
+  { name, unit, higherIsBetter, summary, equal, joined = summed, ...of }: Distance<S>,
+): Metric<Map<string, S>> {
+  const own = options.against === 'expected';
+  return {
+    name,
+    needs: 'reference',
+    perfect: own ? undefined : equal,
+    summary,
+    start: () => new Map(),
+    add(state, input) {
+      for (const pair of pairs(input, options, name)) {
+        const sums = state.get(pair.output) ?? of.start();
+        state.set(pair.output, sums);
+        sums.samples += 1;
+        of.add(sums, pair);
+      }
+      return state;
+    },
+    merge(a, b) {
+      const merged = new Map(a);
+      for (const [output, sums] of b) {
+        const other = merged.get(output);
+        merged.set(output, other === undefined ? sums : joined(other, sums));
+      }
+      return merged;
+    },
+    finish(state) {
+      const all = [...state.values()];
+      const overall = (which: 'own' | 'float'): number => {
+        if (all.length === 0) return NaN;
+        return of.overall?.(all.map((sums) => of.value(sums, which))) ?? of.value(all.reduce(joined), which);
+      };
+      const samples = Math.max(0, ...all.map((sums) => sums.samples));
+      const perOutput = Object.fromEntries([...state].map(([output, sums]) => [output, of.value(sums, 'own')]));
+      const result = { name, value: overall('own'), unit, higherIsBetter, samples, perOutput };
+      return compared(result, own ? overall('float') : equal);
+    },
+  };
 }

@@ -1,21 +1,5 @@
-import {
-  distanceFacts,
-  finishPairs,
-  mergeSums,
-  pairs,
-  perOutput,
-  totalOf,
-  type CompareOptions,
-  type Distance,
-} from './compare.ts';
+import { distance, type CompareOptions } from './compare.ts';
 import type { Metric } from './metric.ts';
-
-interface Sums {
-  samples: number;
-  own: number;
-  float: number;
-}
-export type CosineState = Map<string, Sums>;
 
 /** Cosine of two vectors, from −1 to 1. Two vectors of zeros are the same (1); one of zeros has no direction (0). */
 function cosineOf(a: ArrayLike<number>, b: ArrayLike<number>): number {
@@ -29,27 +13,19 @@ function cosineOf(a: ArrayLike<number>, b: ArrayLike<number>): number {
   return dot / Math.sqrt(aa * bb);
 }
 
-const distance: Distance = { name: 'cosine', unit: '', higherIsBetter: true, equal: 1 };
-
 /** Cosine similarity of each sample's output (flattened) and the float model's, averaged over samples; over all outputs, their mean. */
-export function cosine(options: CompareOptions = {}): Metric<CosineState> {
-  return {
-    ...distanceFacts(distance, options),
+export function cosine(options: CompareOptions = {}): Metric {
+  return distance(options, {
+    name: 'cosine',
+    unit: '',
+    higherIsBetter: true,
+    equal: 1,
     summary: "mean cosine similarity of the outputs and the float model's",
-    start: () => new Map(),
-    add(state, input) {
-      for (const { output, own, wanted, float } of pairs(input, options, 'cosine')) {
-        const sums = perOutput(state, output, () => ({ samples: 0, own: 0, float: 0 }));
-        sums.samples += 1;
-        sums.own += cosineOf(own, wanted);
-        if (options.against === 'expected') sums.float += cosineOf(float, wanted);
-      }
-      return state;
+    start: () => ({ samples: 0, own: 0, float: 0 }),
+    add(sums, { own, wanted, float }) {
+      sums.own += cosineOf(own, wanted);
+      if (options.against === 'expected') sums.float += cosineOf(float, wanted);
     },
-    merge: mergeSums,
-    finish: (state) =>
-      finishPairs(state, distance, options, (which, sums = totalOf(state)) =>
-        sums ? sums[which] / sums.samples : NaN,
-      ),
-  };
+    value: (sums, which) => sums[which] / sums.samples,
+  });
 }
