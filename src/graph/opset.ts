@@ -15,11 +15,11 @@ import {
   type NodeProto,
   type TensorProto,
 } from './proto.ts';
-import { layerName, opset, reads, subgraphs } from './query.ts';
+import { everyNode, layerName, opset, reads, subgraphs } from './query.ts';
 import { makeTensor, renamed } from './tensor.ts';
 import { breaking } from './opset/adapters.ts';
 import { dimsIn, floatTypeIn, onlyFloat32, rankIn, scopeOf, tensorIn, type Scope, type Site } from './opset/site.ts';
-import { operatorVersions } from './opset/versions.ts';
+import { firstVersions } from './opset/versions.ts';
 
 /** One sentence about one converted node. */
 export interface OpsetNote {
@@ -27,7 +27,7 @@ export interface OpsetNote {
   readonly text: string;
 }
 
-/** The oldest operator set that is converted and the newest one that the table of changes knows. */
+/** The oldest operator set that is converted and the newest one whose changes are known. */
 const oldest = 7;
 const newest = 26;
 
@@ -128,14 +128,17 @@ function convert(node: NodeProto, scope: Scope, work: Work, added: Added): Conve
   return { before, fields: now === node ? undefined : { ...now }, after };
 }
 
-/** The next version after `at` at which the node's operator changed; undefined where it did not until `to`. */
+/** The next version after `at` at which the node's operator has to be rewritten; undefined where it has not until `to`. */
 function nextChange(node: NodeProto, at: number, work: Work): number | undefined {
   if (!isStandard(node.domain)) return undefined;
-  const versions = operatorVersions[node.op_type];
-  if (!versions || (at === work.from && versions[0]! > at))
+  const first = firstVersions.get(node.op_type);
+  if (first === undefined || (at === work.from && first > at))
     throw new QtoolError('model', `${node.op_type} is no operator of opset ${at}`, { at: layerName(node) });
-  return versions.find((v) => v > at && v <= work.to);
+  return changesOf(node).find((version) => version > at && version <= work.to);
 }
+
+/** The versions, rising, at which a node's operator has to be rewritten. */
+const changesOf = (node: NodeProto): number[] => Object.keys(breaking[node.op_type] ?? {}).map(Number);
 
 function siteOf(node: NodeProto, to: number, scope: Scope, work: Work, added: Added): Site {
   return {
@@ -191,9 +194,8 @@ function withFunctions(model: Model, version: number): Model {
 
 function raised(f: FunctionProto, version: number): FunctionProto {
   const from = toNumber(f.opset_import.find((o) => isStandard(o.domain))?.version ?? version);
-  const stuck = everyNode(f.node).find(
-    (node) =>
-      isStandard(node.domain) && Object.keys(breaking[node.op_type] ?? {}).some((v) => +v > from && +v <= version),
+  const stuck = [...everyNode(f)].find(
+    (node) => isStandard(node.domain) && changesOf(node).some((v) => v > from && v <= version),
   );
   if (stuck)
     throw new QtoolError('model', `${stuck.op_type} of the local function "${f.name}" cannot go to opset ${version}`, {
@@ -204,8 +206,4 @@ function raised(f: FunctionProto, version: number): FunctionProto {
     isStandard(o.domain) && from < version ? OperatorSetCodec.create({ domain: o.domain, version: int64(version) }) : o,
   );
   return FunctionCodec.amend(f, { opset_import });
-}
-
-function everyNode(nodes: readonly NodeProto[]): NodeProto[] {
-  return nodes.flatMap((node) => [node, ...subgraphs(node).flatMap((g) => everyNode(g.node))]);
 }

@@ -41,8 +41,8 @@ export function subgraphs(node: NodeProto): GraphProto[] {
   return node.attribute.flatMap((a) => [...(a.g ? [a.g] : []), ...a.graphs]);
 }
 
-/** The nodes of a graph and, behind each, those of its bodies. */
-export function* everyNode(graph: Readonly<GraphProto>): Generator<NodeProto> {
+/** The nodes of a graph or a local function and, behind each, those of its bodies. */
+export function* everyNode(graph: Readonly<Pick<GraphProto, 'node'>>): Generator<NodeProto> {
   for (const node of graph.node) {
     yield node;
     for (const body of subgraphs(node)) yield* everyNode(body);

@@ -1,3 +1,4 @@
+import { each } from '../../util/words.ts';
 import { attribute, floatAttribute, intAttribute, makeAttribute, stringAttribute } from '../attribute.ts';
 import { makeNode } from '../build.ts';
 import { toBigInt, type AttributeProto, type NodeProto } from '../proto.ts';
@@ -162,51 +163,35 @@ const scan9: Adapter = (_, site) => site.refuse('its batch axis and sequence len
 const noKernel: Adapter = (_, site) =>
   site.refuse('onnxruntime 1.30 has no kernel for the newer form', 'stay at opset 21 or below');
 
-const reduce18: Readonly<Record<number, Adapter>> = { 18: toInput('axes') };
-const flattened: Readonly<Record<number, Adapter>> = { 13: softmax13 };
-
 /**
- * The changes that need rewriting: operator → version → adapter. Everything else in operatorVersions is compatible
+ * The changes that need rewriting: operator → version → adapter. Every other change of an operator is compatible
  * upwards, checked change by change against the schemas of onnx 1.23.
  */
 export const breaking: Readonly<Record<string, Readonly<Record<number, Adapter>>>> = {
   BatchNormalization: { 9: batchNorm9, 14: batchNorm14 },
-  Bernoulli: { 22: noKernel },
   Clip: { 11: clip11 },
   DFT: { 20: dft20 },
   Dropout: { 10: dropout10, 12: dropout12 },
-  GlobalLpPool: { 22: noKernel },
   GridSample: { 20: gridSample20 },
   GroupNormalization: { 21: groupNorm21 },
-  Hardmax: flattened,
-  LogSoftmax: flattened,
-  MaxRoiPool: { 22: noKernel },
-  Multinomial: { 22: noKernel },
   OneHot: { 11: oneHot11 },
   Pad: { 11: pad11 },
-  RandomNormal: { 22: noKernel },
-  RandomNormalLike: { 22: noKernel },
-  RandomUniform: { 22: noKernel },
-  RandomUniformLike: { 22: noKernel },
-  ReduceL1: reduce18,
-  ReduceL2: reduce18,
-  ReduceLogSum: reduce18,
-  ReduceLogSumExp: reduce18,
-  ReduceMax: reduce18,
-  ReduceMean: reduce18,
-  ReduceMin: reduce18,
-  ReduceProd: reduce18,
-  ReduceSum: { 13: toInput('axes') },
-  ReduceSumSquare: reduce18,
+  ...each({ 13: toInput('axes') }, 'ReduceSum Squeeze Unsqueeze'),
+  ...each(
+    { 18: toInput('axes') },
+    'ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSumSquare',
+  ),
   Resize: { 11: resize11, 13: resize13 },
   RoiAlign: { 16: roiAlign16, 22: noKernel },
   Scan: { 9: scan9 },
   Scatter: { 11: scatter11 },
   Slice: { 10: slice10 },
-  Softmax: flattened,
+  ...each({ 13: softmax13 }, 'Hardmax LogSoftmax Softmax'),
   Split: { 13: toInput('split'), 18: split18 },
-  Squeeze: { 13: toInput('axes') },
   TopK: { 10: topK10 },
-  Unsqueeze: { 13: toInput('axes') },
   Upsample: { 9: upsample9, 10: upsample10 },
+  ...each(
+    { 22: noKernel },
+    'Bernoulli GlobalLpPool MaxRoiPool Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike',
+  ),
 };

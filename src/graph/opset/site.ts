@@ -1,3 +1,4 @@
+import { words } from '../../util/words.ts';
 import { intAttribute, intsAttribute, tensorAttribute } from '../attribute.ts';
 import { dtypeOf, type DType, type TypedArray } from '../dtype.ts';
 import type { GraphProto, NodeProto, TensorProto, ValueInfoProto } from '../proto.ts';
@@ -70,11 +71,11 @@ export function dimsIn(scope: Scope | undefined, name: string): readonly (number
 }
 
 const sameRank = new Set(
-  'Relu LeakyRelu PRelu Sigmoid Tanh Clip Elu Selu Exp Log Sqrt Abs Neg Identity Dropout Cast BatchNormalization Concat Pad Slice AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool InstanceNormalization LRN Softmax LogSoftmax Softplus HardSigmoid Upsample Resize'.split(
-    ' ',
+  words(
+    'Relu LeakyRelu PRelu Sigmoid Tanh Clip Elu Selu Exp Log Sqrt Abs Neg Identity Dropout Cast BatchNormalization Concat Pad Slice AveragePool MaxPool LpPool GlobalAveragePool GlobalMaxPool InstanceNormalization LRN Softmax LogSoftmax Softplus HardSigmoid Upsample Resize',
   ),
 );
-const broadcasting = new Set('Add Sub Mul Div Pow Max Min Sum Mean Where MatMul'.split(' '));
+const broadcasting = new Set(words('Add Sub Mul Div Pow Max Min Sum Mean Where MatMul'));
 
 /** The rank of a value: declared, or followed back through its producers; `depth` bounds the walk. */
 export function rankIn(scope: Scope | undefined, name: string, depth = 64): number | undefined {
