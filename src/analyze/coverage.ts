@@ -7,6 +7,7 @@ import { typeOf } from '../graph/tensor.ts';
 import { optimizedGraph } from '../runtime/optimized.ts';
 import type { SessionOptions } from '../runtime/session.ts';
 import { QtoolError } from '../util/error.ts';
+import { words } from '../util/words.ts';
 import { floatReason } from './float_reason.ts';
 import { constantValues, layerOf } from './layers.ts';
 
@@ -22,33 +23,15 @@ export interface LayerCoverage {
 }
 
 /** Nodes that are no layers but have an integer kernel: a float one between integer layers costs two conversions. */
-const joins = [
-  'Add',
-  'Mul',
-  'Concat',
-  'AveragePool',
-  'GlobalAveragePool',
-  'MaxPool',
-  'Sigmoid',
-  'Softmax',
-  'LeakyRelu',
-  'Where',
-  'Resize',
-];
+const joins = words('Add Mul Concat AveragePool GlobalAveragePool MaxPool Sigmoid Softmax LeakyRelu Where Resize');
 
 /** Integer kernels of operators that are no layers. */
-const integerJoins = new Set([
-  'QLinearAdd',
-  'QLinearMul',
-  'QLinearConcat',
-  'QLinearAveragePool',
-  'QLinearGlobalAveragePool',
-  'QLinearSigmoid',
-  'QLinearSoftmax',
-  'QLinearLeakyRelu',
-  'QLinearWhere',
-  'NhwcMaxPool',
-]);
+const integerJoins = new Set(
+  words(
+    'QLinearAdd QLinearMul QLinearConcat QLinearAveragePool QLinearGlobalAveragePool QLinearSigmoid QLinearSoftmax ' +
+      'QLinearLeakyRelu QLinearWhere NhwcMaxPool',
+  ),
+);
 
 /**
  * Loads the model, reads back the graph that onnxruntime made of it, and says of every layer whether it really runs in

@@ -1,23 +1,11 @@
 import type { Model } from '../graph/model.ts';
 import { isOp } from '../graph/query.ts';
 import { dimsOf, elementCount, typeOf } from '../graph/tensor.ts';
+import { words } from '../util/words.ts';
 import { countCodes } from './zeros.ts';
 
 /** Types that weights are stored in; an int64 table of indices is no weight. */
-const weightTypes = new Set([
-  'float32',
-  'float16',
-  'bfloat16',
-  'float64',
-  'int8',
-  'uint8',
-  'int16',
-  'uint16',
-  'int4',
-  'uint4',
-  'int2',
-  'uint2',
-]);
+const weightTypes = new Set(words('float32 float16 bfloat16 float64 int8 uint8 int16 uint16 int4 uint4 int2 uint2'));
 
 /**
  * Share of weights that are exactly zero, 0 to 1: over all initializers of rank 2 and more, scales and zero points left out.

@@ -1,4 +1,5 @@
 import { QtoolError } from '../util/error.ts';
+import { words } from '../util/words.ts';
 import type { Model } from './model.ts';
 import { toNumber, type GraphProto } from './proto.ts';
 import { everyNode, layerName, subgraphs } from './query.ts';
@@ -9,12 +10,7 @@ const supported = { opset: [7, 26], ir: 13 } as const;
 /** Operator domains that stock onnxruntime carries kernels for. */
 const knownDomains = new Set([
   '',
-  'ai.onnx',
-  'ai.onnx.ml',
-  'ai.onnx.preview.training',
-  'com.microsoft',
-  'com.microsoft.nchwc',
-  'com.ms.internal.nhwc',
+  ...words('ai.onnx ai.onnx.ml ai.onnx.preview.training com.microsoft com.microsoft.nchwc com.ms.internal.nhwc'),
 ]);
 
 /**

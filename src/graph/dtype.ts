@@ -1,35 +1,3 @@
-/**
- * ONNX element types, as onnx.proto's TensorProto.DataType numbers them. `bits` is the stored width; `array` the JavaScript
- * view of one element (sub-byte types are unpacked to Int8Array / Uint8Array; float16 and bfloat16 stay bit patterns).
- */
-export type DType =
-  | 'float32'
-  | 'uint8'
-  | 'int8'
-  | 'uint16'
-  | 'int16'
-  | 'int32'
-  | 'int64'
-  | 'string'
-  | 'bool'
-  | 'float16'
-  | 'float64'
-  | 'uint32'
-  | 'uint64'
-  | 'complex64'
-  | 'complex128'
-  | 'bfloat16'
-  | 'float8e4m3fn'
-  | 'float8e4m3fnuz'
-  | 'float8e5m2'
-  | 'float8e5m2fnuz'
-  | 'uint4'
-  | 'int4'
-  | 'float4e2m1'
-  | 'float8e8m0'
-  | 'uint2'
-  | 'int2';
-
 export type TypedArray =
   | Float32Array
   | Float64Array
@@ -49,13 +17,16 @@ export type TypedArrayConstructor = {
 };
 
 export interface DTypeFacts {
+  /** What onnx.proto's TensorProto.DataType numbers it. */
   readonly code: number;
+  /** The stored width. */
   readonly bits: number;
+  /** One element in JavaScript: sub-byte types are unpacked to Int8Array / Uint8Array; float16 and bfloat16 stay bit patterns. */
   readonly array: TypedArrayConstructor | undefined;
 }
 
 /** https://github.com/onnx/onnx/blob/main/onnx/onnx.proto (enum DataType); 25 and 26 were read off files. */
-export const dtypes: Readonly<Record<DType, DTypeFacts>> = {
+const table = {
   float32: { code: 1, bits: 32, array: Float32Array },
   uint8: { code: 2, bits: 8, array: Uint8Array },
   int8: { code: 3, bits: 8, array: Int8Array },
@@ -82,7 +53,12 @@ export const dtypes: Readonly<Record<DType, DTypeFacts>> = {
   float8e8m0: { code: 24, bits: 8, array: Uint8Array },
   uint2: { code: 25, bits: 2, array: Uint8Array },
   int2: { code: 26, bits: 2, array: Int8Array },
-};
+} satisfies Record<string, DTypeFacts>;
+
+/** ONNX element types. */
+export type DType = keyof typeof table;
+
+export const dtypes: Readonly<Record<DType, DTypeFacts>> = table;
 
 const byCode = new Map(Object.entries(dtypes).map(([name, facts]) => [facts.code, name as DType]));
 

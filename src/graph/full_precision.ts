@@ -1,3 +1,4 @@
+import { words } from '../util/words.ts';
 import { intAttribute, intsAttribute, stringAttribute, tensorAttribute } from './attribute.ts';
 import { dtypeOf } from './dtype.ts';
 import type { Model } from './model.ts';
@@ -27,16 +28,14 @@ const unknown: Value = { origin: 'other', float: true, table: false, dims: undef
 
 const products = ['MatMul', 'Gemm', 'Einsum', 'Conv'];
 const sums = ['Mul', 'Add', 'Sub', 'Div', 'Sum'];
-const moves =
-  'Identity Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Expand Tile Pad Resize Upsample Dropout Gather DequantizeLinear Cast'.split(
-    ' ',
-  );
+const moves = words(
+  'Identity Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Expand Tile Pad Resize Upsample Dropout Gather DequantizeLinear Cast',
+);
 /** Carried on as what goes in: element by element, or a choice among elements. */
-const pointwise =
-  'Neg Pow Exp Log Sqrt Reciprocal Abs Floor Ceil Round Sign Mod Min Max Clip Mean Concat Where ReduceSum ReduceMean ReduceMax ReduceMin'.split(
-    ' ',
-  );
-const comparisons = 'Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor Not IsNaN IsInf'.split(' ');
+const pointwise = words(
+  'Neg Pow Exp Log Sqrt Reciprocal Abs Floor Ceil Round Sign Mod Min Max Clip Mean Concat Where ReduceSum ReduceMean ReduceMax ReduceMin',
+);
+const comparisons = words('Equal Greater GreaterOrEqual Less LessOrEqual And Or Xor Not IsNaN IsInf');
 /** Whatever goes in, counts and places come out. */
 const counts = ['Shape', 'Size', 'NonZero', 'ArgMax', 'ArgMin', 'NonMaxSuppression'];
 /** Between a product and a Sin or Cos these leave an angle an angle. */

@@ -5,6 +5,7 @@ import { toNumber } from './proto.ts';
 import { layerName, producers } from './query.ts';
 import { parsePattern } from '../util/pattern.ts';
 import { didYouMean } from '../util/suggest.ts';
+import { words } from '../util/words.ts';
 
 /** A node as selectors see it: plain data. */
 export interface LayerFact {
@@ -32,17 +33,9 @@ export interface Resolution {
 }
 
 // What a weight may pass through on its way from the initializer.
-const carriers = new Set([
-  'Identity',
-  'DequantizeLinear',
-  'QuantizeLinear',
-  'Reshape',
-  'Transpose',
-  'Cast',
-  'Squeeze',
-  'Unsqueeze',
-  'Flatten',
-]);
+const carriers = new Set(
+  words('Identity DequantizeLinear QuantizeLinear Reshape Transpose Cast Squeeze Unsqueeze Flatten'),
+);
 // float, uint8, int8, float16, double, bfloat16, 4 and 2 bit: what weights are stored as. An int64 table is no weight.
 const weightTypes = new Set([1, 2, 3, 10, 11, 16, 21, 22, 25, 26]);
 

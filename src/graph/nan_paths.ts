@@ -1,3 +1,4 @@
+import { words } from '../util/words.ts';
 import type { Model } from './model.ts';
 import type { NodeProto } from './proto.ts';
 import { notFinite } from './not_finite.ts';
@@ -7,20 +8,17 @@ const products = ['MatMul', 'Gemm', 'Einsum', 'Conv', 'ConvTranspose'];
 /** NaN for a part of the numbers they may be given, which may be a hair's breadth from those that they are not. */
 const makers = ['Log', 'Sqrt', 'Pow', 'Acos', 'Asin', 'Acosh', 'Atanh'];
 /** NaN in, NaN out; the numbers beside it are only moved, added up or scaled. */
-const carriers =
-  'Identity Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Expand Tile Concat Gather Cast Add Sub Mul Div Neg Abs Exp Sum Mean ReduceSum ReduceMean'.split(
-    ' ',
-  );
+const carriers = words(
+  'Identity Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Expand Tile Concat Gather Cast Add Sub Mul Div Neg Abs Exp Sum Mean ReduceSum ReduceMean',
+);
 /** NaN in, NaN out as well; what they give for infinity is finite. */
-const bounded =
-  'Sigmoid HardSigmoid Tanh Erf Softsign Clip Softmax LogSoftmax LayerNormalization InstanceNormalization GroupNormalization'.split(
-    ' ',
-  );
+const bounded = words(
+  'Sigmoid HardSigmoid Tanh Erf Softsign Clip Softmax LogSoftmax LayerNormalization InstanceNormalization GroupNormalization',
+);
 /** They carry infinity too, of one sign at least. */
-const unbounded =
-  'Relu LeakyRelu PRelu Elu Selu Celu Gelu HardSwish Mish Softplus Sqrt Log Pow Max Min BatchNormalization MaxPool AveragePool GlobalAveragePool GlobalMaxPool Pad Resize DepthToSpace SpaceToDepth ReduceMax ReduceMin GatherND GatherElements'.split(
-    ' ',
-  );
+const unbounded = words(
+  'Relu LeakyRelu PRelu Elu Selu Celu Gelu HardSwish Mish Softplus Sqrt Log Pow Max Min BatchNormalization MaxPool AveragePool GlobalAveragePool GlobalMaxPool Pad Resize DepthToSpace SpaceToDepth ReduceMax ReduceMin GatherND GatherElements',
+);
 
 /**
  * The nodes that NaN or infinity among the stored numbers comes to, with a sentence: integers hold neither, and kernels that round

@@ -1,3 +1,4 @@
+import { each } from '../util/words.ts';
 import { floatAttribute, intAttribute, stringAttribute } from './attribute.ts';
 import type { NodeProto } from './proto.ts';
 import { isOp } from './query.ts';
@@ -290,8 +291,7 @@ const standard: Readonly<Record<string, Op>> = {
   DeformConv: layer(products.DeformConv),
   Einsum: layer(products.Einsum),
   LSTM: layer(products.RNN, { more: [7] }),
-  GRU: layer(products.RNN),
-  RNN: layer(products.RNN),
+  ...each(layer(products.RNN), 'GRU RNN'),
   Attention: layer(products.Attention),
   QLinearConv: integer(products.Conv, 3, { bias: 8, zeroPoint: 5 }),
   ConvInteger: integer(products.Conv, 1, { zeroPoint: 3 }),
@@ -299,19 +299,14 @@ const standard: Readonly<Record<string, Op>> = {
   MatMulInteger: integer(products.MatMul, 1, { zeroPoint: 3 }),
   // A Gather moves what it looks up; with a constant table it is an embedding, a layer (`layerOf`).
   Gather: { ...moves(), product: products.Gather },
-  Relu: clamp,
-  Clip: clamp,
-  Add: own([0, 1]),
-  Mul: own([0, 1]),
+  ...each(clamp, 'Relu Clip'),
+  ...each(own([0, 1]), 'Add Mul'),
   Concat: {
     product: undefined,
     quantization: (node) => ({ kind: 'own', inputs: node.input.map((_, i) => i) }),
     moves: true,
   },
-  GlobalAveragePool: own([0]),
-  AveragePool: own([0]),
-  LeakyRelu: own([0]),
-  Sigmoid: own([0]),
+  ...each(own([0]), 'GlobalAveragePool AveragePool LeakyRelu Sigmoid'),
   MaxPool: moves((node) =>
     node.output.filter((o) => o !== '').length > 1 ? 'a MaxPool that gives indices has no integer kernel' : undefined,
   ),
@@ -326,17 +321,7 @@ const standard: Readonly<Record<string, Op>> = {
       ? 'pads with a value that may not be representable'
       : undefined,
   ),
-  Reshape: moves(),
-  Flatten: moves(),
-  Transpose: moves(),
-  Squeeze: moves(),
-  Unsqueeze: moves(),
-  Slice: moves(),
-  Split: moves(),
-  Identity: moves(),
-  Expand: moves(),
-  DepthToSpace: moves(),
-  SpaceToDepth: moves(),
+  ...each(moves(), 'Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Identity Expand DepthToSpace SpaceToDepth'),
   // The largest code is the code of the largest number. uint8 takes no longer than float32 (seen in 1.30).
   ReduceMax: moves(),
 };
@@ -360,8 +345,7 @@ const contributed: Readonly<Record<string, Op>> = {
   GatherBlockQuantized: integer(products.Gather, 0, { data: 1 }),
   Attention: layer(products.Attention, { weights: [1], bias: 2 }),
   QAttention: layer(products.Attention, { weights: [1], bias: 2, integer: true }),
-  MultiHeadAttention: layer(products.Attention),
-  GroupQueryAttention: layer(products.Attention),
+  ...each(layer(products.Attention), 'MultiHeadAttention GroupQueryAttention'),
 };
 
 /** The row of a node's operator; undefined for operators that nothing here is known of. */

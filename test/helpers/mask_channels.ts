@@ -1,12 +1,12 @@
-import { tensorAttribute } from '../attribute.ts';
-import type { TypedArray } from '../dtype.ts';
-import { edit } from '../edit.ts';
-import type { Model } from '../model.ts';
-import { isOp } from '../query.ts';
-import { dimsOf, makeTensor, tensorData, typeOf } from '../tensor.ts';
-import { stridesOf } from './ints.ts';
-import { storedTensors } from './stored.ts';
-import type { Channels, Member } from './types.ts';
+import { tensorAttribute } from '../../src/graph/attribute.ts';
+import type { TypedArray } from '../../src/graph/dtype.ts';
+import { edit } from '../../src/graph/edit.ts';
+import type { Model } from '../../src/graph/model.ts';
+import { isOp } from '../../src/graph/query.ts';
+import { dimsOf, makeTensor, tensorData, typeOf } from '../../src/graph/tensor.ts';
+import { stridesOf } from '../../src/graph/channels/ints.ts';
+import { storedTensors } from '../../src/graph/channels/stored.ts';
+import type { Channels, Member } from '../../src/graph/channels/types.ts';
 
 /**
  * Zeros the slices of these atoms in the members that `which` picks; by default all that make a channel (filters) or add to it

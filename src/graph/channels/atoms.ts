@@ -10,7 +10,6 @@ export interface Atoms {
   freeze(atom: number, why: string): void;
   /** Why an atom must stay; undefined where it may go. */
   reason(atom: number): string | undefined;
-  size(): number;
 }
 
 /** The label of an index that must stay, for a reason already noted. */
@@ -53,6 +52,5 @@ export function makeAtoms(): Atoms {
     },
     freeze,
     reason: (atom) => reasons.get(find(atom)),
-    size: () => parent.length,
   };
 }

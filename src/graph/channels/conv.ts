@@ -93,7 +93,7 @@ export const convTranspose: Rule = {
   fix: mendGroups,
 };
 
-/** Scale, bias, mean and variance stand one a channel (axis 1). */
+/** Scale and bias, of BatchNormalization mean and variance too, stand one a channel (axis 1). */
 export const batchNorm: Rule = {
   flow(flow) {
     const xs = flow.axes(0);
@@ -118,9 +118,6 @@ export const perChannel: Rule = {
     flow.set(0, [xs[0], xs[1], ...range(0, Math.max(0, rank - 2)).map(() => undefined)]);
   },
 };
-
-/** Normalizes each channel over its positions; scale and bias one a channel. */
-export const instanceNorm: Rule = { flow: (flow) => batchNorm.flow(flow) };
 
 /** The input size of recurrent weights can shrink, their hidden size (gates, state, both directions) is left alone. */
 export const recurrent: Rule = {

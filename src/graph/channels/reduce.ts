@@ -19,11 +19,7 @@ export const reduce: Rule = {
       if (sums.has(node.op_type)) flow.site({ input: 0, axis });
       else flow.freeze(xs[axis], `${node.op_type} over it would change`);
     });
-    const keep = intAttribute(node, 'keepdims', 1);
-    flow.set(
-      0,
-      xs.flatMap((axis, i): Axis[] => (over.has(i) ? (keep ? [undefined] : []) : [axis])),
-    );
+    flow.set(0, without(flow, over));
   },
 };
 
@@ -40,29 +36,24 @@ export const softmax: Rule = {
   },
 };
 
-/** Operators whose result at one index of `axis` depends on the others, and that keep the shape. */
-const along = (otherwise: number, keepsShape = true): Rule => ({
+/** Operators whose result at one index of `axis` depends on the others; `reduces`: `keepdims` says whether that axis stays. */
+const along = (otherwise: number, reduces: boolean): Rule => ({
   flow(flow) {
     const xs = flow.axes(0);
     const axis = positive(intAttribute(flow.node, 'axis', otherwise), xs.length);
     flow.freeze(xs[axis], `${flow.node.op_type} runs over it`);
-    if (keepsShape) flow.set(0, xs);
+    flow.set(0, reduces ? without(flow, new Set([axis])) : xs);
   },
 });
 
-export const lpNormalization = along(-1);
-export const argument: Rule = {
-  flow(flow) {
-    const xs = flow.axes(0);
-    const axis = positive(intAttribute(flow.node, 'axis', 0), xs.length);
-    flow.freeze(xs[axis], `${flow.node.op_type} runs over it`);
-    const keep = intAttribute(flow.node, 'keepdims', 1);
-    flow.set(
-      0,
-      xs.flatMap((labels, d): Axis[] => (d === axis ? (keep ? [undefined] : []) : [labels])),
-    );
-  },
-};
+export const lpNormalization = along(-1, false);
+export const argument = along(0, true);
+
+/** The axes of the first input after reducing over some. */
+function without(flow: Flow, over: ReadonlySet<number>): Axis[] {
+  const keep = intAttribute(flow.node, 'keepdims', 1);
+  return flow.axes(0).flatMap((axis, d): Axis[] => (over.has(d) ? (keep ? [undefined] : []) : [axis]));
+}
 
 /** Mean and variance over the last axes: fewer channels, or more zeros, would be another mean. */
 export const layerNorm: Rule = {

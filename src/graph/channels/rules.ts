@@ -1,5 +1,5 @@
 import { acrossChannels, argument, layerNorm, lpNormalization, reduce, softmax } from './reduce.ts';
-import { batchNorm, conv, convTranspose, instanceNorm, perChannel, recurrent } from './conv.ts';
+import { batchNorm, conv, convTranspose, perChannel, recurrent } from './conv.ts';
 import { gemm, matMul } from './contract.ts';
 import { concat, depthToSpace, gather, resize, spaceToDepth, split, transpose } from './layout.ts';
 import { pad } from './pad.ts';
@@ -7,16 +7,13 @@ import { slice } from './slice.ts';
 import { pointwise, quantization, unary } from './pointwise.ts';
 import { expand, reshape, tile } from './reshape.ts';
 import type { Rule } from './flow.ts';
-
-const each = (rule: Rule, names: string): Record<string, Rule> =>
-  Object.fromEntries(names.split(' ').map((name) => [name, rule]));
+import { each } from '../../util/words.ts';
 
 /** Operators of the standard set that channels are traced through (https://onnx.ai/onnx/operators/). */
 export const rules: Readonly<Record<string, Rule>> = {
   Conv: conv,
   ConvTranspose: convTranspose,
-  BatchNormalization: batchNorm,
-  InstanceNormalization: instanceNorm,
+  ...each(batchNorm, 'BatchNormalization InstanceNormalization'),
   Gemm: gemm,
   MatMul: matMul,
   ...each(recurrent, 'LSTM GRU RNN'),

@@ -9,30 +9,22 @@ import { evaluateInts, sizesIn, storedInts, type Ints, type Place } from './ints
 import { pick, type Axis, type Flow, type Role } from './flow.ts';
 import { rules } from './rules.ts';
 
-/** What tracing every node once, in graph order, finds. */
-export interface Trace {
-  readonly atoms: Atoms;
-  readonly dims: ReadonlyMap<string, readonly number[]>;
-  /** Atoms of every axis of every value and stored tensor. */
-  readonly axes: ReadonlyMap<string, readonly Axis[]>;
-  readonly ints: ReadonlyMap<string, Ints>;
-  readonly roles: readonly { readonly node: NodeProto; readonly place: Place; readonly role: Role }[];
-  readonly sites: readonly { readonly node: NodeProto; readonly operands: readonly Place[] }[];
-  /** Nodes that no rule follows. */
-  readonly unknown: readonly NodeProto[];
-}
-
 interface State {
   readonly atoms: Atoms;
   readonly dims: Map<string, readonly number[]>;
+  /** Atoms of every axis of every value and stored tensor. */
   readonly axes: Map<string, readonly Axis[]>;
   readonly ints: Map<string, Ints>;
-  readonly roles: { node: NodeProto; place: Place; role: Role }[];
-  readonly sites: { node: NodeProto; operands: Place[] }[];
+  readonly roles: { readonly node: NodeProto; readonly place: Place; readonly role: Role }[];
+  readonly sites: { readonly node: NodeProto; readonly operands: readonly Place[] }[];
+  /** Nodes that no rule follows. */
   readonly unknown: NodeProto[];
   readonly readers: ReadonlyMap<string, readonly NodeProto[]>;
   readonly opset: number;
 }
+
+/** What tracing every node once, in graph order, finds. */
+export type Trace = Omit<State, 'readers' | 'opset'>;
 
 /** Labels every axis of every value with atoms, operator by operator. */
 export function traceChannels(model: Model, shapes: Shapes): Trace {

@@ -1,3 +1,4 @@
+import { words } from '../../util/words.ts';
 import { floatAttribute, intAttribute } from '../attribute.ts';
 import type { Model } from '../model.ts';
 import type { NodeProto, TensorProto } from '../proto.ts';
@@ -13,13 +14,13 @@ type Zeros = ReadonlySet<number>;
 
 /** f(0) = 0. */
 const keepZero = new Set(
-  (
+  words(
     'Relu LeakyRelu Elu Selu Celu ThresholdedRelu HardSwish Tanh Softsign Mish Gelu Swish Erf Abs Neg Sqrt Sign Floor Ceil Round ' +
-    'Sin Tan Asin Atan Sinh Asinh Atanh Identity Dropout Cast Shrink PRelu QuantizeLinear ' +
-    'Transpose Reshape Flatten Squeeze Unsqueeze Split Slice Gather Expand Tile DepthToSpace SpaceToDepth Resize Upsample ' +
-    'MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool GridSample ' +
-    'ReduceSum ReduceSumSquare ReduceL1 ReduceL2 ReduceMean ReduceMax ReduceMin'
-  ).split(' '),
+      'Sin Tan Asin Atan Sinh Asinh Atanh Identity Dropout Cast Shrink PRelu QuantizeLinear ' +
+      'Transpose Reshape Flatten Squeeze Unsqueeze Split Slice Gather Expand Tile DepthToSpace SpaceToDepth Resize Upsample ' +
+      'MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool GridSample ' +
+      'ReduceSum ReduceSumSquare ReduceL1 ReduceL2 ReduceMean ReduceMax ReduceMin',
+  ),
 );
 
 /**

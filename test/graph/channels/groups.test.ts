@@ -5,7 +5,7 @@ import {
   removeChannels,
   type Channels,
 } from '../../../src/graph/channels.ts';
-import { maskChannels } from '../../../src/graph/channels/mask.ts';
+import { maskChannels } from '../../helpers/mask_channels.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { initializers } from '../../../src/graph/query.ts';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { channelGroups, leaveOne, removableChannels, removeChannels } from '../../../src/graph/channels.ts';
-import { maskChannels } from '../../../src/graph/channels/mask.ts';
+import { maskChannels } from '../../helpers/mask_channels.ts';
 import { encodeModel, type Model } from '../../../src/graph/model.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
