@@ -1,8 +1,8 @@
-import { intAttribute, tensorAttribute } from '../graph/attribute.ts';
+import { intAttribute } from '../graph/attribute.ts';
 import type { Model } from '../graph/model.ts';
 import type { Product } from '../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../graph/proto.ts';
-import { initializers, isOp, layerName, producers, reads, subgraphs } from '../graph/query.ts';
+import { constantTensor, initializers, isOp, layerName, producers, reads, storedTensors, subgraphs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, elementCount, tensorBytes } from '../graph/tensor.ts';
 import { macsOf } from '../graph/macs.ts';
@@ -80,15 +80,10 @@ export function cost(model: Model, shapes: Shapes): ModelCost {
     layers,
     params: sum([...counted.values()].map((fact) => fact.params)),
     macs: sum(layers.map((layer) => layer.macs ?? 0)),
-    bytes: sum([...graph.initializer, ...constantNodes(model)].map(tensorBytes)),
+    bytes: sum([...graph.initializer, ...graph.node.flatMap((node) => constantTensor(node) ?? [])].map(tensorBytes)),
     zeros: sum(weights.map((fact) => fact.zeros ?? 0)) / Math.max(1, sum(weights.map((fact) => fact.params))),
     notes,
   };
-}
-
-/** Tensors that exporters keep in Constant nodes instead of initializers. */
-function constantNodes(model: Model): TensorProto[] {
-  return model.graph.node.flatMap((node) => (isOp(node, 'Constant') ? (tensorAttribute(node, 'value') ?? []) : []));
 }
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
@@ -101,7 +96,7 @@ interface WeightFacts {
 
 /** Constant value → the initializers it is computed from. */
 export function constantSources(model: Model): (name: string) => TensorProto[] {
-  const tensors = initializers(model.graph);
+  const tensors = storedTensors(model);
   const made = producers(model.graph);
   const known = new Map<string, TensorProto[]>();
   const find = (name: string): TensorProto[] => {
@@ -110,8 +105,7 @@ export function constantSources(model: Model): (name: string) => TensorProto[] {
     const cached = known.get(name);
     if (cached !== undefined) return cached;
     const maker = made.get(name);
-    const value = maker && isOp(maker, 'Constant') ? tensorAttribute(maker, 'value') : undefined;
-    const found = maker === undefined ? [] : value ? [value] : [...new Set([...reads(maker)].flatMap(find))];
+    const found = maker === undefined ? [] : [...new Set([...reads(maker)].flatMap(find))];
     known.set(name, found);
     return found;
   };

@@ -24,17 +24,16 @@ export function checkSample(sample: Sample, inputs: readonly ModelInput[], class
     if (input.dims !== undefined && !fits(tensor.dims, input.dims, joins))
       throw dataError(`the data has the shape ${shape(tensor.dims)}, the model input "${input.name}" wants ${shape(input.dims)}`, sample.id, shapeHint(tensor, input)); // prettier-ignore
   }
-  if (Object.keys(sample.feeds).length > inputs.length) {
-    const names = inputs.map((input) => input.name);
-    const extra = Object.keys(sample.feeds).find((name) => !names.includes(name))!;
-    throw dataError(
-      `the model has no input "${extra}"${didYouMean(extra, names)}; it has ${names.join(', ')}`,
-      sample.id,
-    );
-  }
+  if (Object.keys(sample.feeds).length > inputs.length)
+    for (const name of Object.keys(sample.feeds)) inputNamed(inputs, name, sample.id);
   const wrong =
     classes === undefined ? undefined : sample.target?.label?.find((label) => label >= classes || label < -1);
   if (wrong !== undefined) throw labelError(wrong, classes, sample.id);
+}
+
+/** A column of a table that is not there. */
+export function noColumn(name: string, columns: readonly string[], at: string | undefined): Error {
+  return dataError(`there is no column "${name}"${didYouMean(name, columns)}; there are ${columns.join(', ')}`, at);
 }
 
 export function labelError(label: number, classes: number | undefined, at: string): Error {
@@ -53,13 +52,19 @@ function shapeHint(tensor: Tensor, input: ModelInput): string | undefined {
   return `Set transforms.resize or center_crop to [${height}, ${width}].`;
 }
 
+/** The input of that name. @throws QtoolError `data` with the nearest name where there is none. */
+export function inputNamed(inputs: readonly ModelInput[], name: string, at: string | undefined): ModelInput {
+  const found = inputs.find((input) => input.name === name);
+  if (found) return found;
+  const names = inputs.map((input) => input.name);
+  throw dataError(`the model has no input "${name}"${didYouMean(name, names)}; it has ${names.join(', ')}`, at);
+}
+
 /** The input that a single stream of images or rows feeds. @throws QtoolError `data` where it is not clear which. */
 export function onlyInput(inputs: readonly ModelInput[], name: string | undefined, at: string | undefined): ModelInput {
-  const names = inputs.map((input) => input.name);
-  const found = name === undefined ? inputs[0] : inputs.find((input) => input.name === name);
-  if (found === undefined)
-    throw dataError(name === undefined ? 'the model has no inputs to feed' : `the model has no input "${name}"${didYouMean(name, names)}; it has ${names.join(', ')}`, at); // prettier-ignore
+  const found = name === undefined ? inputs[0] : inputNamed(inputs, name, at);
+  if (found === undefined) throw dataError('the model has no inputs to feed', at);
   if (inputs.length > 1)
-    throw dataError(`the model has ${inputs.length} inputs (${names.join(', ')}), this data feeds one`, at, 'Use kind: npy, parquet or module, which feed several.'); // prettier-ignore
+    throw dataError(`the model has ${inputs.length} inputs (${inputs.map((input) => input.name).join(', ')}), this data feeds one`, at, 'Use kind: npy, parquet or module, which feed several.'); // prettier-ignore
   return found;
 }

@@ -1,10 +1,5 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 
-/** The first bytes of a file, at most `length`. */
-export function readStart(file: string, length: number): Uint8Array {
-  return readPart(file, 0, length);
-}
-
 /** Bytes of a file from a position on; fewer where it ends before. */
 export function readPart(file: string, position: number, length: number): Uint8Array {
   const handle = openSync(file, 'r');

@@ -5,6 +5,7 @@ import type { DataConfig, DataConfigValue, SourceConfig } from './config.ts';
 import { dataError } from './errors.ts';
 import { isImage } from './image.ts';
 import { didYouMean } from '../util/suggest.ts';
+import { each } from '../util/words.ts';
 
 const configs = fileURLToPath(new URL('../../configs/', import.meta.url));
 
@@ -45,6 +46,14 @@ const wrap = (path: string, value: DataConfigValue): DataConfig => ({
   at: () => undefined,
 });
 
+const kinds: Readonly<Record<string, 'npy' | 'manifest' | 'parquet' | 'image-folder' | 'module'>> = {
+  ...each('npy', '.npz .npy'),
+  ...each('manifest', '.csv .tsv .jsonl'),
+  '.parquet': 'parquet',
+  '.tar': 'image-folder',
+  ...each('module', '.js .mjs'),
+};
+
 function guessSource(path: string): SourceConfig | undefined {
   if (statSync(path).isDirectory()) {
     const names = readdirSync(path);
@@ -52,22 +61,8 @@ function guessSource(path: string): SourceConfig | undefined {
     if (names.some((n) => n.endsWith('.parquet'))) return { kind: 'parquet', path };
     return { kind: 'image-folder', path };
   }
-  switch (extname(path)) {
-    case '.npz':
-    case '.npy':
-      return { kind: 'npy', path };
-    case '.csv':
-    case '.tsv':
-    case '.jsonl':
-      return { kind: 'manifest', path };
-    case '.parquet':
-      return { kind: 'parquet', path };
-    case '.tar':
-      return { kind: 'image-folder', path };
-    case '.js':
-    case '.mjs':
-      return { kind: 'module', path };
-  }
+  const kind = kinds[extname(path)];
+  if (kind !== undefined) return { kind, path };
   const name = basename(path);
   if (!/idx\d/.test(name) || isImage(path)) return undefined;
   // MNIST's naming: train-images-idx3-ubyte beside train-labels-idx1-ubyte.

@@ -6,7 +6,7 @@ import { arraySource } from './arrays.ts';
 import { onlyInput } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError, messageOf } from './errors.ts';
-import { readStart } from './files.ts';
+import { readPart } from './files.ts';
 import { fileRows, memoryRows } from './rows.ts';
 import type { IndexedSource, Opening, Rows } from './source.ts';
 
@@ -33,7 +33,7 @@ export function idxRows(file: string): Rows {
   } catch (cause) {
     throw dataError(`does not unpack: ${messageOf(cause)}`, file, undefined, cause);
   }
-  const head = bytes ?? readStart(file, 4 + 4 * 255);
+  const head = bytes ?? readPart(file, 0, 4 + 4 * 255);
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);
   const type = head.length >= 4 && head[0] === 0 && head[1] === 0 ? types[head[2]!] : undefined;
   const rank = head[3] ?? 0;

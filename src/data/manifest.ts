@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
 import { didYouMean } from '../util/suggest.ts';
-import { labelError, onlyInput } from './check.ts';
+import { labelError, noColumn, onlyInput } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError, messageOf } from './errors.ts';
 import { imageSource, type ImageEntry } from './image_source.ts';
@@ -68,7 +68,7 @@ function archiveFor(folder: string, file: unknown): string | undefined {
 
 function column(name: string, columns: readonly string[], at: string): string {
   if (columns.includes(name)) return name;
-  throw dataError(`there is no column "${name}"${didYouMean(name, columns)}; there are ${columns.join(', ')}`, at);
+  throw noColumn(name, columns, at);
 }
 
 function labelOf(

@@ -94,21 +94,14 @@ function tensors(given: Readonly<Record<string, TensorGiven>>, at: string): Feed
   return Object.fromEntries(Object.entries(given).map(([name, tensor]) => [name, tensorOf(name, tensor, at)]));
 }
 
-const typeNames: Readonly<Record<string, DType>> = {
-  Float32Array: 'float32',
-  Float64Array: 'float64',
-  Int8Array: 'int8',
-  Uint8Array: 'uint8',
-  Int16Array: 'int16',
-  Uint16Array: 'uint16',
-  Int32Array: 'int32',
-  Uint32Array: 'uint32',
-  BigInt64Array: 'int64',
-  BigUint64Array: 'uint64',
-};
+/** The first type that such arrays hold: uint16, not float16; undefined for what is no typed array of one. */
+function typeOf(data: TensorGiven['data'] | undefined): DType | undefined {
+  const name = data?.constructor?.name;
+  return (Object.keys(dtypes) as DType[]).find((type) => dtypes[type].array?.name === name && name !== undefined);
+}
 
 function tensorOf(name: string, { type, dims, data }: TensorGiven, at: string): Tensor {
-  const own = Array.isArray(data) ? 'string' : typeNames[data?.constructor?.name ?? ''];
+  const own = Array.isArray(data) ? 'string' : typeOf(data);
   const asked = type ?? own;
   const fits = asked !== undefined && (asked === 'string' ? Array.isArray(data) : dtypes[asked]?.array?.name === data?.constructor?.name); // prettier-ignore
   if (asked === undefined || !fits || !Array.isArray(dims))

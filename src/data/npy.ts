@@ -2,25 +2,19 @@ import { statSync } from 'node:fs';
 import { dtypes, type DType } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { dataError } from './errors.ts';
-import { readPart, readStart } from './files.ts';
+import { readPart } from './files.ts';
 import { fileRows, memoryRows, type RowLayout } from './rows.ts';
 import type { Rows } from './source.ts';
 import { readEntry, zipEntries, type ZipEntry } from './zip.ts';
 
-const types: Readonly<Record<string, DType>> = {
-  f2: 'float16',
-  f4: 'float32',
-  f8: 'float64',
-  u1: 'uint8',
-  u2: 'uint16',
-  u4: 'uint32',
-  u8: 'uint64',
-  i1: 'int8',
-  i2: 'int16',
-  i4: 'int32',
-  i8: 'int64',
-  b1: 'bool',
-};
+/** What NumPy calls kinds of numbers; their bytes follow: `f4`. */
+const kinds: Readonly<Record<string, string>> = { f: 'float', u: 'uint', i: 'int' };
+
+function typeOf(descr: string): DType | undefined {
+  if (descr === 'b1') return 'bool';
+  const name = `${kinds[descr[0]!]}${8 * Number(descr.slice(1))}`;
+  return name in dtypes ? (name as DType) : undefined;
+}
 
 /** What a .npy header says; `offset` is where the elements begin. */
 interface NpyHeader extends Omit<RowLayout, 'name'> {
@@ -44,7 +38,7 @@ function parseNpyHeader(bytes: Uint8Array, name: string): NpyHeader {
   const descr = /'descr'\s*:\s*'([<>|=])([a-zA-Z]\d+)'/.exec(text);
   const fortran = /'fortran_order'\s*:\s*(True|False)/.exec(text);
   const shape = /'shape'\s*:\s*\(([\d\s,L]*)\)/.exec(text);
-  const type = descr === null ? undefined : types[descr[2]!];
+  const type = descr === null ? undefined : typeOf(descr[2]!);
   if (text.length < length || fortran === null || shape === null)
     throw dataError('has a .npy header that cannot be read', name);
   if (type === undefined)
@@ -57,7 +51,7 @@ const headerBytes = 65536;
 
 /** Opens a .npy file; rows are read when asked. @throws QtoolError `data`. */
 export function npyRows(file: string): Rows {
-  const header = parseNpyHeader(readStart(file, headerBytes), file);
+  const header = parseNpyHeader(readPart(file, 0, headerBytes), file);
   checkLength(header, statSync(file).size, file);
   if (header.fortran && header.dims.length > 1) return transposed(header, readPart(file, 0, statSync(file).size), file);
   return fileRows({ ...header, name: file }, file);

@@ -3,7 +3,7 @@ import type { ModelInput } from '../graph/query.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { arraySource, type ArrayInput } from './arrays.ts';
-import { onlyInput } from './check.ts';
+import { inputNamed, onlyInput } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError } from './errors.ts';
 import { fedWhole } from './layout.ts';
@@ -37,7 +37,7 @@ export function openNpy(config: SourceConfigOf<'npy'>, opening: Opening): Indexe
   const arrays: (ArrayInput & { readonly axis?: number | 'none' | undefined })[] = [];
   if (config.inputs) {
     for (const [name, given] of Object.entries(config.inputs)) {
-      const input = known(opening, name);
+      const input = inputNamed(opening.inputs, name, opening.at('inputs', name));
       const { array, transforms, axis } = typeof given === 'string' ? { array: given } : given;
       const rows = open(array, 'inputs', name);
       if (typeof axis === 'number' && axis >= rows.dims.length)
@@ -94,11 +94,4 @@ function sampleAxis(dims: readonly number[], { dims: wanted }: ModelInput, whole
   const [axis] = open;
   if (axis === undefined || (open.length === 1 && dims[axis] === 1)) return 'none';
   return open.length === 1 && (typeof wanted[axis] === 'string' || wanted[axis] === 1) ? axis : 0;
-}
-
-function known({ inputs, at }: Opening, name: string): ModelInput {
-  const found = inputs.find((input) => input.name === name);
-  if (found) return found;
-  const names = inputs.map((input) => input.name);
-  throw dataError(`the model has no input "${name}"${didYouMean(name, names)}; it has ${names.join(', ')}`, at('inputs', name)); // prettier-ignore
 }

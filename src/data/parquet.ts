@@ -3,9 +3,8 @@ import { join } from 'node:path';
 import type { SchemaElement } from 'hyparquet';
 import type { DType, TypedArray } from '../graph/dtype.ts';
 import type { ModelInput } from '../graph/query.ts';
-import { didYouMean } from '../util/suggest.ts';
 import { rowTransform, type RowTransform } from './arrays.ts';
-import { labelError, onlyInput } from './check.ts';
+import { inputNamed, labelError, noColumn, onlyInput } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError, messageOf } from './errors.ts';
 import { fedWhole } from './layout.ts';
@@ -169,9 +168,7 @@ function columnsFor(
   if (config.inputs)
     return Object.entries(config.inputs).map(([name, given]) => {
       const [column, own] = typeof given === 'string' ? [given, {}] : [given.array, given.transforms ?? {}];
-      const input = inputs.find((known) => known.name === name);
-      const names = inputs.map((known) => known.name);
-      if (!input) throw dataError(`the model has no input "${name}"${didYouMean(name, names)}; it has ${names.join(', ')}`, at('inputs', name)); // prettier-ignore
+      const input = inputNamed(inputs, name, at('inputs', name));
       if (!columns.includes(column)) throw noColumn(column, columns, at('inputs', name));
       return { column, input, transforms: { ...transforms, ...own } };
     });
@@ -181,10 +178,6 @@ function columnsFor(
   const column = ['image', 'img', 'pixels', 'bytes'].find((name) => columns.includes(name));
   if (column === undefined) throw dataError(`no column is called like the model input "${input.name}", or image; there are ${columns.join(', ')}`, at('path'), 'Map them: inputs: { <model input>: <column> }.'); // prettier-ignore
   return [{ column, input, transforms }];
-}
-
-function noColumn(name: string, columns: readonly string[], at: string | undefined): Error {
-  return dataError(`there is no column "${name}"${didYouMean(name, columns)}; there are ${columns.join(', ')}`, at);
 }
 
 /** Turns a cell into the tensor of an input: encoded images through the image transforms, numbers through the array ones. */

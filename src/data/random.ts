@@ -3,13 +3,13 @@ import type { ModelInput } from '../graph/query.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { cast } from './cast.ts';
 import type { SourceConfigOf } from './config.ts';
+import { inputNamed } from './check.ts';
 import { dataError } from './errors.ts';
 import { batchAxes, fedWhole } from './layout.ts';
 import { uniform } from './order.ts';
 import type { IndexedSource, Opening } from './source.ts';
 import { fits } from './transforms.ts';
 import type { Tensor } from './types.ts';
-import { didYouMean } from '../util/suggest.ts';
 
 /** Samples of a set when none are asked for. */
 const randomSamples = 128;
@@ -20,10 +20,7 @@ const randomSamples = 128;
  */
 export function openRandom(config: SourceConfigOf<'random'>, { inputs, seed, at }: Opening): IndexedSource {
   const { dims: sizes = {}, values = {} } = config;
-  const names = inputs.map((input) => input.name);
-  const unknown = Object.keys(values).find((name) => !names.includes(name));
-  if (unknown !== undefined)
-    throw dataError(`the model has no input "${unknown}"${didYouMean(unknown, names)}; it has ${names.join(', ')}`, at('values', unknown)); // prettier-ignore
+  for (const name of Object.keys(values)) inputNamed(inputs, name, at('values', name));
   const shapes = inputs.map((input) => ({ input, dims: sampleDims(input, inputs, sizes, at('dims')) }));
   const { low = 0, high = 1 } = config;
   if (high < low) throw dataError(`high ${high} is below low ${low}`, at('high'));

@@ -3,5 +3,5 @@ export { channelGroups } from './channels/groups.ts';
 export { leaveOne } from './channels/keep.ts';
 export { removeChannels } from './channels/cut.ts';
 export { removableChannels } from './channels/zeros.ts';
-export { storedTensors } from './channels/stored.ts';
+export { storedTensors } from './query.ts';
 export type { ChannelGroup, Channels, Member } from './channels/types.ts';

@@ -6,7 +6,7 @@ import { makeFolder } from '../util/folder.ts';
 import { externalTensors, mostAtOnce, withExternalData } from './external.ts';
 import { decodeModel, encodeModel, type Model } from './model.ts';
 import { GraphCodec, ModelCodec, TensorCodec, type TensorProto } from './proto.ts';
-import { tensorBytes } from './tensor.ts';
+import { weightBytes } from './tensor.ts';
 
 /** Above this the writer puts tensor data beside the model: protobuf ends at 2 GiB, and encoding slows down before. */
 const externalAbove = 2 ** 30;
@@ -85,7 +85,7 @@ export function modelHash(model: Model): string {
 }
 
 function inOneFile(model: Model, limit: number): boolean {
-  return model.source !== undefined || model.graph.initializer.reduce((sum, t) => sum + tensorBytes(t), 0) <= limit;
+  return model.source !== undefined || weightBytes(model.graph) <= limit;
 }
 
 interface Blob {

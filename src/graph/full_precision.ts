@@ -4,7 +4,7 @@ import { dtypeOf } from './dtype.ts';
 import type { Model } from './model.ts';
 import { nanPaths } from './nan_paths.ts';
 import type { GraphProto, NodeProto, TensorProto } from './proto.ts';
-import { describeValue, everyNode, isOp, layerName, subgraphs } from './query.ts';
+import { constantTensor, describeValue, everyNode, isOp, layerName, storedTensors, subgraphs } from './query.ts';
 import { dimsOf, elementCount, tensorNumbers } from './tensor.ts';
 
 /**
@@ -118,15 +118,11 @@ const finer = 'coarser numbers would put large positions elsewhere';
 /** Walks a graph in its order and says of each value what it is made of. Values of outer graphs are in `values` already. */
 function trace(graph: Readonly<GraphProto>, values: Map<string, Value>, body: boolean): void {
   for (const input of graph.input) values.set(input.name, body ? unknown : fed(describeValue(input)));
-  const tensors = new Map<string, TensorProto>();
-  for (const tensor of graph.initializer) {
-    tensors.set(tensor.name, tensor);
-    values.set(tensor.name, stored(tensor));
-  }
+  const tensors = storedTensors({ graph });
+  for (const tensor of graph.initializer) values.set(tensor.name, stored(tensor));
   for (const node of graph.node) {
     for (const inner of subgraphs(node)) trace(inner, values, true);
-    const constant = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
-    if (constant && node.output[0]) tensors.set(node.output[0], constant);
+    const constant = constantTensor(node);
     const value = constant ? stored(constant) : resultOf(node, values, tensors);
     node.output.forEach((name, i) => {
       if (name === '') return;

@@ -2,7 +2,7 @@ import type { Model } from './model.ts';
 import { moduleOf } from './module_path.ts';
 import { productOf } from './ops.ts';
 import { toNumber } from './proto.ts';
-import { layerName, producers } from './query.ts';
+import { constantTensor, layerName, producers } from './query.ts';
 import { parsePattern } from '../util/pattern.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { words } from '../util/words.ts';
@@ -46,7 +46,7 @@ export function layerFacts(model: Model): LayerFact[] {
     graph.initializer.filter((t) => t.dims.length >= 2 && weightTypes.has(t.data_type)).map((t) => t.name),
   );
   for (const node of graph.node) {
-    const t = node.op_type === 'Constant' ? node.attribute.find((a) => a.name === 'value')?.t : undefined;
+    const t = constantTensor(node);
     if (t && t.dims.length >= 2 && weightTypes.has(t.data_type) && t.dims.every((d) => toNumber(d) > 0))
       stored.add(node.output[0] ?? '');
   }

@@ -29,6 +29,21 @@ export function consumers(graph: Readonly<GraphProto>): Map<string, NodeProto[]>
   return readers;
 }
 
+/** The tensor of a Constant node; undefined for other nodes and other forms of constants. */
+export function constantTensor(node: NodeProto): TensorProto | undefined {
+  return (isOp(node, 'Constant') && node.attribute.find((a) => a.name === 'value')?.t) || undefined;
+}
+
+/** Initializers and the tensors of Constant nodes, by the name they are read under. */
+export function storedTensors({ graph }: Pick<Model, 'graph'>): Map<string, TensorProto> {
+  const stored = initializers(graph);
+  for (const node of graph.node) {
+    const tensor = constantTensor(node);
+    if (tensor && node.output[0]) stored.set(node.output[0], tensor);
+  }
+  return stored;
+}
+
 /** All values a node needs: its inputs and what its subgraphs (If, Loop, Scan) capture from outside. */
 export function reads(node: NodeProto): Set<string> {
   const names = new Set(node.input.filter((name) => name !== ''));

@@ -30,6 +30,11 @@ export function tensorBytes(tensor: TensorProto): number {
   return storedBytes(typeOf(tensor), elementCount(dimsOf(tensor)));
 }
 
+/** Bytes of all initializers of a graph. */
+export function weightBytes(graph: { readonly initializer: readonly TensorProto[] }): number {
+  return graph.initializer.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+}
+
 /**
  * The elements of a stored tensor as a fresh or shared typed array (treat it as read-only): raw_data or the typed field that
  * onnx.proto gives for the type. 4- and 2-bit types are unpacked to one element a byte, sign-extended; float16 and bfloat16

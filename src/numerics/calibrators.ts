@@ -44,39 +44,48 @@ export function observerOf(
   options: CalibrationOptions = {},
   at?: string,
 ): AnyFold<Values, Statistic> {
-  const read = statisticOptions(kind, options);
   switch (kind) {
     case 'minmax':
       return sealed(minmax(at));
     case 'moving_average_minmax':
-      return sealed(movingAverageMinmax(read, at));
+      return sealed(movingAverageMinmax(options, at));
     case 'average_minmax':
-      return sealed(averageMinmax({ per: read.average_per }, at));
+      return sealed(averageMinmax({ per: options.average_per }, at));
     case 'histogram':
-      return sealed(histogram(read, at));
+      return sealed(histogram(options, at));
   }
 }
 
+const dependsOn: Readonly<Record<StatisticKind, readonly (keyof CalibrationOptions)[]>> = {
+  minmax: [],
+  moving_average_minmax: ['averaging_constant'],
+  average_minmax: ['average_per'],
+  histogram: ['num_bins'],
+};
+
 /** Those of the options that a statistic itself depends on; the others only decide what is made of it. */
 export function statisticOptions(kind: StatisticKind, o: CalibrationOptions): CalibrationOptions {
-  switch (kind) {
-    case 'minmax':
-      return {};
-    case 'moving_average_minmax':
-      return { averaging_constant: o.averaging_constant };
-    case 'average_minmax':
-      return { average_per: o.average_per };
-    case 'histogram':
-      return { num_bins: o.num_bins };
-  }
+  return Object.fromEntries(dependsOn[kind].map((key) => [key, o[key]]));
 }
 
 const ends = ({ min, max }: Statistic): Range => ({ min, max });
 
-function needed(statistic: Statistic): Histogram {
-  if ('counts' in statistic) return statistic;
-  throw new Error('this calibration method reads a histogram');
-}
+/** A method that reads a histogram. */
+const ofHistogram = (
+  name: string,
+  summary: string,
+  options: readonly (keyof CalibrationOptions)[],
+  range: (h: Histogram, format: AffineFormat, options: CalibrationOptions) => Range,
+): Calibrator => ({
+  name,
+  summary,
+  statistics: ['histogram'],
+  options: ['num_bins', ...options],
+  range(statistic, format, o = {}) {
+    if ('counts' in statistic) return range(statistic, format, o);
+    throw new Error('this calibration method reads a histogram');
+  },
+});
 
 /** Every calibration method. `range` costs at most a few milliseconds a tensor, so methods can be compared on one run. */
 export const calibrators: readonly Calibrator[] = [
@@ -101,54 +110,15 @@ export const calibrators: readonly Calibrator[] = [
     options: ['average_per'],
     range: ends,
   },
-  {
-    name: 'percentile',
-    summary: 'cuts a share of the values off the ends',
-    statistics: ['histogram'],
-    options: ['num_bins', 'percentile', 'symmetric'],
-    range: (s, format, o = {}) =>
-      percentileRange(needed(s), { ...o, symmetric: o.symmetric ?? (format.kind === 'int' && format.symmetric) }),
-  },
-  {
-    name: 'entropy',
-    summary: 'least Kullback-Leibler divergence (TensorRT)',
-    statistics: ['histogram'],
-    options: ['num_bins', 'num_quantized_bins'],
-    range: (s, format, o) => entropyRange(needed(s), format, o),
-  },
-  {
-    name: 'mse',
-    summary: 'least mean squared error',
-    statistics: ['histogram'],
-    options: ['num_bins'],
-    range: (s, format) => mseRange(needed(s), format),
-  },
-  {
-    name: 'lp',
-    summary: 'least mean |error|^p',
-    statistics: ['histogram'],
-    options: ['num_bins', 'p'],
-    range: (s, format, o) => lpRange(needed(s), format, o),
-  },
-  {
-    name: 'aciq_gauss',
-    summary: 'analytic clip for a Gaussian (ACIQ)',
-    statistics: ['histogram'],
-    options: ['num_bins'],
-    range: (s, format) => aciqRange(needed(s), format, 'gauss'),
-  },
-  {
-    name: 'aciq_laplace',
-    summary: 'analytic clip for a Laplace distribution (ACIQ)',
-    statistics: ['histogram'],
-    options: ['num_bins'],
-    range: (s, format) => aciqRange(needed(s), format, 'laplace'),
-  },
-  {
-    name: 'n_std',
-    summary: 'mean ± n standard deviations (Distiller: N_STD)',
-    statistics: ['histogram'],
-    options: ['num_bins', 'n_stds'],
-    range: (s, _format, o) => stdRange(needed(s), o),
-  },
+  ofHistogram('percentile', 'cuts a share of the values off the ends', ['percentile', 'symmetric'], (h, format, o) =>
+    percentileRange(h, { ...o, symmetric: o.symmetric ?? (format.kind === 'int' && format.symmetric) }),
+  ),
+  ofHistogram('entropy', 'least Kullback-Leibler divergence (TensorRT)', ['num_quantized_bins'], entropyRange),
+  ofHistogram('mse', 'least mean squared error', [], mseRange),
+  ofHistogram('lp', 'least mean |error|^p', ['p'], lpRange),
+  ofHistogram('aciq_gauss', 'analytic clip for a Gaussian (ACIQ)', [], (h, format) => aciqRange(h, format, 'gauss')),
+  ofHistogram('aciq_laplace', 'analytic clip for a Laplace distribution (ACIQ)', [], (h, format) =>
+    aciqRange(h, format, 'laplace'),
+  ),
+  ofHistogram('n_std', 'mean ± n standard deviations (Distiller: N_STD)', ['n_stds'], (h, _format, o) => stdRange(h, o)),
 ];

@@ -20,13 +20,15 @@ export interface ErrorSums {
 
 /** @throws QtoolError `data` if the lengths differ. */
 export function errorSums(reference: Floats, approximation: Floats): ErrorSums {
-  sameLength(reference, approximation);
+  const { length } = reference;
+  if (approximation.length !== length)
+    throw new QtoolError('data', `${length} values cannot be compared with ${approximation.length}`);
   let signal = 0;
   let noise = 0;
   let dot = 0;
   let power = 0;
   let worst = 0;
-  for (let i = 0; i < reference.length; i++) {
+  for (let i = 0; i < length; i++) {
     const x = reference[i]!;
     const y = approximation[i]!;
     const e = x - y;
@@ -37,7 +39,7 @@ export function errorSums(reference: Floats, approximation: Floats): ErrorSums {
     if (e > worst) worst = e;
     else if (-e > worst) worst = -e;
   }
-  return { count: reference.length, signal, noise, dot, power, worst };
+  return { count: length, signal, noise, dot, power, worst };
 }
 
 /** 10·log10(signal / noise) in dB. No noise at all gives +∞, noise without a signal −∞. */
@@ -50,8 +52,4 @@ export function decibels(signal: number, noise: number): number {
 export function sqnr(reference: Floats, approximation: Floats): number {
   const { signal, noise } = errorSums(reference, approximation);
   return decibels(signal, noise);
-}
-
-function sameLength(a: Floats, b: Floats): void {
-  if (a.length !== b.length) throw new QtoolError('data', `${a.length} values cannot be compared with ${b.length}`);
 }

@@ -1,7 +1,8 @@
 import { QtoolError } from '../util/error.ts';
 import { chooseParams, codeArray, codeRange, type AffineFormat, type Codes } from './affine.ts';
 import type { Granularity, QuantParams } from './format.ts';
-import { batch, flush, inverseFactor, spread } from './obs.ts';
+import { batch, byDiagonal, flush, inverseFactor, permuted, spread } from './obs.ts';
+import { rangeWithZero } from './minmax.ts';
 import { roundingMagic } from './rounding.ts';
 import type { Mask } from './sparsity.ts';
 
@@ -58,7 +59,7 @@ export function gptq(
   }
   const size = options.group ?? cols;
   const groups = Math.ceil(cols / size);
-  const choose = options.choose ?? extremesOf(format, at);
+  const choose = options.choose ?? ((values) => chooseParams(...rangeWithZero(values), format, at));
   const { qmin, qmax } = codeRange(format);
   const codes = codeArray(format, rows * cols);
   const scale = new Float32Array(rows * groups);
@@ -119,31 +120,4 @@ export function gptq(
     scale[row * groups + g] = chosen.scale;
     zeroPoint[row * groups + g] = chosen.zeroPoint;
   }
-}
-
-function extremesOf(format: AffineFormat, at: string | undefined): ChooseParams {
-  return (values) => {
-    let lo = 0;
-    let hi = 0;
-    for (const v of values) {
-      if (v < lo) lo = v;
-      if (v > hi) hi = v;
-    }
-    return chooseParams(lo, hi, format, at);
-  };
-}
-
-/** Column numbers by falling diagonal; equal ones in order. */
-function byDiagonal(h: Float64Array, n: number): Int32Array {
-  const diagonal = (i: number) => h[i * n + i]!;
-  return Int32Array.from({ length: n }, (_, i) => i).sort((a, b) => diagonal(b) - diagonal(a) || a - b);
-}
-
-function permuted(h: Float64Array, n: number, columns: Int32Array): Float64Array {
-  const out = new Float64Array(n * n);
-  for (let i = 0; i < n; i++) {
-    const row = columns[i]! * n;
-    for (let j = 0; j < n; j++) out[i * n + j] = h[row + columns[j]!]!;
-  }
-  return out;
 }

@@ -1,7 +1,7 @@
 import { codeArray, codeRange, type AffineFormat, type Codes } from './affine.ts';
 import { checkFinite } from './finite.ts';
 import type { Granularity } from './format.ts';
-import { gatherGroup, groupSize, layoutOf } from './layout.ts';
+import { forEachRun, gatherGroup, groupSize, layoutOf } from './layout.ts';
 import { minMaxParams, quantize } from './quantize.ts';
 import { roundingMagic } from './rounding.ts';
 
@@ -125,18 +125,13 @@ function codesOf(
   scale: Float32Array,
   zero: Float32Array,
 ): Codes {
-  const { outer, axis, inner, size, strideOuter, strideGroup, strideInner } = layoutOf(dims, granularity);
   const { qmin, qmax } = codeRange(format);
   const codes = codeArray(format, data.length);
-  for (let o = 0, e = 0; o < outer; o++) {
-    for (let a = 0; a < axis; a++) {
-      const base = o * strideOuter + Math.floor(a / size) * strideGroup;
-      for (let i = 0; i < inner; i++, e++) {
-        const p = base + i * strideInner;
-        const q = data[e]! / scale[p]! + zero[p]!;
-        codes[e] = min(qmax, max(qmin, q)) + roundingMagic - roundingMagic;
-      }
+  forEachRun(layoutOf(dims, granularity), (start, count, param, step) => {
+    for (let j = start, p = param; j < start + count; j++, p += step) {
+      const q = data[j]! / scale[p]! + zero[p]!;
+      codes[j] = min(qmax, max(qmin, q)) + roundingMagic - roundingMagic;
     }
-  }
+  });
   return codes;
 }

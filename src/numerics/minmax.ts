@@ -27,6 +27,18 @@ export function minmax(at?: string): Fold<Values, MinMaxState, Range> {
   };
 }
 
+/** The smallest and the largest of some values and 0. */
+export function rangeWithZero(values: Float32Array): readonly [number, number] {
+  let lo = 0;
+  let hi = 0;
+  for (let i = 0; i < values.length; i++) {
+    const v = values[i]!;
+    if (v < lo) lo = v;
+    if (v > hi) hi = v;
+  }
+  return [lo, hi];
+}
+
 /**
  * Widens `state` to hold data[start..end). Only a value outside the range met so far leaves the fast path, which is one test
  * per end and element; NaN fails both tests and is found on the slow path.

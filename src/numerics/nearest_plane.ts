@@ -1,5 +1,5 @@
 import { dampedEnough } from './linalg.ts';
-import { inverseFactor } from './obs.ts';
+import { byDiagonal, inverseFactor, permuted } from './obs.ts';
 
 /** A quadratic form G factored for rounding: columns in the order they are rounded in, and U with G⁻¹ = Uᵀ·U of G so ordered. */
 export interface Lattice {
@@ -15,12 +15,8 @@ export interface Lattice {
  * most others are left to make up for it. The least damping that makes G positive definite is added.
  */
 export function openLattice(gram: Float64Array, size: number, at?: string): Lattice {
-  const order = Int32Array.from({ length: size }, (_, i) => i).sort(
-    (a, b) => gram[b * size + b]! - gram[a * size + a]! || a - b,
-  );
-  const turned = new Float64Array(size * size);
-  for (let i = 0; i < size; i++)
-    for (let j = 0; j < size; j++) turned[i * size + j] = gram[order[i]! * size + order[j]!]!;
+  const order = byDiagonal(gram, size);
+  const turned = permuted(gram, size, order);
   const { damping, made } = dampedEnough((share) => inverseFactor(turned, size, share, at));
   return { size, order, factor: made, damping };
 }

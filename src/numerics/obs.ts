@@ -15,6 +15,22 @@ export function inverseFactor(hessian: Float64Array, n: number, damping = 0.01, 
   return u.reverse();
 }
 
+/** Column numbers by falling diagonal; equal ones in order. */
+export function byDiagonal(h: Float64Array, n: number): Int32Array {
+  const diagonal = (i: number) => h[i * n + i]!;
+  return Int32Array.from({ length: n }, (_, i) => i).sort((a, b) => diagonal(b) - diagonal(a) || a - b);
+}
+
+/** A symmetric matrix with rows and columns in another order. */
+export function permuted(h: Float64Array, n: number, columns: Int32Array): Float64Array {
+  const out = new Float64Array(n * n);
+  for (let i = 0; i < n; i++) {
+    const row = columns[i]! * n;
+    for (let j = 0; j < n; j++) out[i * n + j] = h[row + columns[j]!]!;
+  }
+  return out;
+}
+
 /** Columns whose errors are collected before they are carried to the columns beyond; four rows of them stay in registers' reach. */
 export const batch = 32;
 

@@ -1,5 +1,5 @@
 import { decibels } from './error.ts';
-import { normalDensity, normalTail } from './special.ts';
+import { narrowed, normalDensity, normalTail } from './special.ts';
 
 const { SQRT2, exp, sqrt } = Math;
 
@@ -61,24 +61,11 @@ function uniformError(step: number, half: number): number {
 export function optimalStep(model: Model, bits: number): number {
   if (model === 'uniform') return (2 * sqrt(3)) / 2 ** bits;
   // The error falls, then rises with the step: golden section between no clipping to speak of and clipping at σ/2.
-  const golden = (sqrt(5) - 1) / 2;
-  let lo = 1 / 2 ** bits;
-  let hi = 50 / 2 ** bits;
-  let a = hi - golden * (hi - lo);
-  let b = lo + golden * (hi - lo);
-  let ea = quantizerError(model, a, bits);
-  let eb = quantizerError(model, b, bits);
-  while (hi - lo > 1e-8 * hi) {
-    if (ea < eb) {
-      [hi, b, eb] = [b, a, ea];
-      a = hi - golden * (hi - lo);
-      ea = quantizerError(model, a, bits);
-    } else {
-      [lo, a, ea] = [a, b, eb];
-      b = lo + golden * (hi - lo);
-      eb = quantizerError(model, b, bits);
-    }
-  }
+  const [lo, hi] = narrowed(
+    (step) => quantizerError(model, step, bits),
+    [1 / 2 ** bits, 50 / 2 ** bits],
+    (from, to) => to - from > 1e-8 * to,
+  );
   return (lo + hi) / 2;
 }
 

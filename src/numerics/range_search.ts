@@ -2,15 +2,15 @@ import type { AffineFormat } from './affine.ts';
 import type { Histogram } from './histogram.ts';
 import { largest, within } from './histogram_parts.ts';
 import type { Range } from './range.ts';
+import { narrowed } from './special.ts';
 
-const { abs, max, min, sqrt } = Math;
+const { abs, max, min } = Math;
 
 /** Cost of a clip range. May give any value above `bound` as soon as it knows that the cost is above. */
 export type RangeCost = (lo: number, hi: number, bound: number) => number;
 
 const ratio = 0.94;
 const gridSize = 64; // down to 0.94^63 = 2 % of the largest value
-const golden = (sqrt(5) - 1) / 2;
 
 /**
  * The clip range of least cost. Symmetric formats and values of one sign have one end to search: a geometric grid from the
@@ -48,44 +48,20 @@ function searchEnd(
 ): number {
   let best = from;
   let smallest = cost(from, Infinity);
+  const visit = (x: number, value: number): void => {
+    if (value < smallest) [smallest, best] = [value, x];
+  };
   for (let i = 1, x = from; i < points; i++) {
     x *= ratio;
-    const c = cost(x, smallest);
-    if (c < smallest) {
-      smallest = c;
-      best = x;
-    }
+    visit(x, cost(x, smallest));
   }
-  let lo = best * ratio;
-  let hi = min(top, best / ratio);
-  let a = hi - golden * (hi - lo);
-  let b = lo + golden * (hi - lo);
-  let ca = cost(a, Infinity);
-  let cb = cost(b, Infinity);
   // Each step narrows the bracket by 0.62: 18 leave 2·10⁻⁵ of it, far below a bin.
-  for (let i = 0; i < steps; i++) {
-    if (ca < smallest) {
-      smallest = ca;
-      best = a;
-    }
-    if (cb < smallest) {
-      smallest = cb;
-      best = b;
-    }
-    if (ca < cb) {
-      hi = b;
-      b = a;
-      cb = ca;
-      a = hi - golden * (hi - lo);
-      ca = cost(a, Infinity);
-    } else {
-      lo = a;
-      a = b;
-      ca = cb;
-      b = lo + golden * (hi - lo);
-      cb = cost(b, Infinity);
-    }
-  }
+  narrowed(
+    (x) => cost(x, Infinity),
+    [best * ratio, min(top, best / ratio)],
+    (_lo, _hi, step) => step < steps,
+    visit,
+  );
   return best;
 }
 

@@ -1,6 +1,6 @@
 import { QtoolError } from '../util/error.ts';
 import { batch, flush, inverseFactor, spread } from './obs.ts';
-import { levelMask, nmMask, type Mask } from './sparsity.ts';
+import { levelMask, nmMask, rowLevelMask, type Mask } from './sparsity.ts';
 
 const { min } = Math;
 
@@ -82,15 +82,12 @@ export function sparsegpt(
         scores[r * width + j - first] = (w[r * cols + j]! / u[j * cols + j]!) ** 2;
       }
     }
-    let chosen: Mask;
-    if (pattern !== undefined) chosen = nmMask(scores, [rows, width], 1, pattern.n, pattern.m);
-    else if (scope === 'layer') chosen = levelMask(scores, share!, at);
-    else {
-      chosen = new Uint8Array(scores.length);
-      for (let r = 0; r < rows; r++) {
-        chosen.set(levelMask(scores.subarray(r * width, (r + 1) * width), share!, at), r * width);
-      }
-    }
+    const chosen =
+      pattern !== undefined
+        ? nmMask(scores, [rows, width], 1, pattern.n, pattern.m)
+        : scope === 'layer'
+          ? levelMask(scores, share!, at)
+          : rowLevelMask(scores, [rows, width], share!, at);
     for (let r = 0; r < rows; r++) mask.set(chosen.subarray(r * width, (r + 1) * width), r * cols + first);
   }
 }

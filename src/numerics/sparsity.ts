@@ -33,6 +33,19 @@ export function globalLevelMasks(parts: readonly Float32Array[], share: number, 
   });
 }
 
+/** `levelMask` of every row of a [rows, cols] matrix by itself. */
+export function rowLevelMask(
+  data: Float32Array,
+  [rows, cols]: readonly [number, number],
+  share: number,
+  at?: string,
+): Mask {
+  const mask = new Uint8Array(data.length);
+  for (let r = 0; r < rows; r++)
+    mask.set(levelMask(data.subarray(r * cols, (r + 1) * cols), share, at), r * cols);
+  return mask;
+}
+
 /** Zeroes |x| ≤ threshold (Distiller's MagnitudeParameterPruner and SensitivityPruner keep only what is above). */
 export function magnitudeMask(data: Float32Array, threshold: number): Mask {
   const mask = new Uint8Array(data.length);

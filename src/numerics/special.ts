@@ -39,6 +39,38 @@ export function normalTail(x: number): number {
   return erfc(x / Math.SQRT2) / 2;
 }
 
+const golden = (sqrt(5) - 1) / 2;
+
+/**
+ * Golden-section search for the least of a function: narrows lo … hi as long as `goesOn` says, by one value a step. `visit` sees the
+ * values.
+ */
+export function narrowed(
+  f: (x: number) => number,
+  [low, high]: readonly [number, number],
+  goesOn: (lo: number, hi: number, step: number) => boolean,
+  visit?: (x: number, value: number) => void,
+): readonly [number, number] {
+  let [lo, hi] = [low, high];
+  let a = hi - golden * (hi - lo);
+  let b = lo + golden * (hi - lo);
+  let [fa, fb] = [f(a), f(b)];
+  for (let step = 0; goesOn(lo, hi, step); step++) {
+    visit?.(a, fa);
+    visit?.(b, fb);
+    if (fa < fb) {
+      [hi, b, fb] = [b, a, fa];
+      a = hi - golden * (hi - lo);
+      fa = f(a);
+    } else {
+      [lo, a, fa] = [a, b, fb];
+      b = lo + golden * (hi - lo);
+      fb = f(b);
+    }
+  }
+  return [lo, hi];
+}
+
 /** The root of an increasing function between lo and hi, by bisection to the last bit. */
 export function rootOf(f: (x: number) => number, lo: number, hi: number): number {
   for (;;) {

@@ -1,15 +1,12 @@
-import type { Mask } from './sparsity.ts';
+import { standardDeviation, type Mask } from './sparsity.ts';
 
-const { abs, sqrt } = Math;
+const { abs } = Math;
 
 /** Mean and standard deviation (n − 1) of the magnitudes of a tensor: what dynamic network surgery measures thresholds in. */
 export function magnitudeStatistics(data: Float32Array): { readonly mean: number; readonly deviation: number } {
-  let sum = 0;
-  for (const w of data) sum += abs(w);
-  const mean = sum / Math.max(1, data.length);
-  let squares = 0;
-  for (const w of data) squares += (abs(w) - mean) ** 2;
-  return { mean, deviation: data.length < 2 ? 0 : sqrt(squares / (data.length - 1)) };
+  const sizes = data.map(abs);
+  const mean = sizes.reduce((sum, size) => sum + size, 0) / Math.max(1, sizes.length);
+  return { mean, deviation: standardDeviation(sizes) };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { levelMask, nmMask, type Mask } from './sparsity.ts';
+import { nmMask, rowLevelMask, type Mask } from './sparsity.ts';
 
 /**
  * Wanda's score |W[i, j]|·‖X[:, j]‖₂ (M. Sun et al., A simple and effective pruning approach, arXiv 2306.11695).
@@ -20,8 +20,5 @@ export function wandaMask(
 ): Mask {
   const scores = wandaScores(weights, cols, norms);
   if ('n' in keep) return nmMask(scores, [rows, cols], 1, keep.n, keep.m);
-  const mask = new Uint8Array(weights.length);
-  for (let r = 0; r < rows; r++)
-    mask.set(levelMask(scores.subarray(r * cols, (r + 1) * cols), keep.share, at), r * cols);
-  return mask;
+  return rowLevelMask(scores, [rows, cols], keep.share, at);
 }

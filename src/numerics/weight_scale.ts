@@ -3,6 +3,7 @@ import { chooseParams, codeRange, type AffineFormat } from './affine.ts';
 import { checkFinite } from './finite.ts';
 import type { Granularity, QuantParams } from './format.ts';
 import { gatherGroup, groupSize, layoutOf } from './layout.ts';
+import { rangeWithZero } from './minmax.ts';
 import { roundingMagic } from './rounding.ts';
 
 const { abs, fround, max, min, pow, sqrt } = Math;
@@ -61,13 +62,7 @@ export function bestParams(
   importance?: Float32Array,
   at?: string,
 ): Params {
-  let lo = 0;
-  let hi = 0;
-  for (let i = 0; i < values.length; i++) {
-    const v = values[i]!;
-    if (v < lo) lo = v;
-    if (v > hi) hi = v;
-  }
+  const [lo, hi] = rangeWithZero(values);
   let best = chooseParams(lo, hi, format, at);
   let smallest = groupError(values, best, format, p, importance, Infinity);
   if (smallest === 0) return best;

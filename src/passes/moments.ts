@@ -2,6 +2,7 @@ import type { Feeds, Tensor } from '../data/types.ts';
 import { intAttribute } from '../graph/attribute.ts';
 import type { Model } from '../graph/model.ts';
 import { isOp, layerName } from '../graph/query.ts';
+import { elementCount } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { given } from '../util/must.ts';
 import { momentGraph, outputDims, type MomentGraph } from './moments_graph.ts';
@@ -112,7 +113,7 @@ export function openMoments(layer: Linear, o: MomentOptions): OpenMoments {
     const first = (rows: number): Feeds =>
       Object.fromEntries(
         [...rooms].map(([name, { dims, data }]) => {
-          const inner = dims.slice(1).reduce((a, b) => a * b, 1);
+          const inner = elementCount(dims.slice(1));
           return [name, { type: 'float32', dims: [rows, ...dims.slice(1)], data: data.subarray(0, rows * inner) }];
         }),
       );

@@ -4,7 +4,7 @@ import { dtypes } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import { NodeCodec, type NodeProto, type TensorProto } from '../graph/proto.ts';
 import { isOp } from '../graph/query.ts';
-import { makeTensor } from '../graph/tensor.ts';
+import { elementCount, makeTensor } from '../graph/tensor.ts';
 import { convColumns, convGeometry, type Thinning } from './im2col.ts';
 import type { MomentOptions } from './moments_sums.ts';
 import { linearSizes, type Linear } from './rows.ts';
@@ -118,15 +118,14 @@ export function momentGraph(layer: Linear, o: MomentOptions, tensors: ReadonlyMa
     nodes,
     initializers,
   });
-  const count = (sizes: readonly number[]): number => sizes.reduce((a, b) => a * b, 1);
   return {
     model,
-    columns: conv ? count(out.map((n, d) => Math.ceil(n / (every[d] ?? 1)))) : count(shape.slice(1, -1)),
-    positions: conv ? count(out) : count(shape.slice(1, -1)),
+    columns: conv ? elementCount(out.map((n, d) => Math.ceil(n / (every[d] ?? 1)))) : elementCount(shape.slice(1, -1)),
+    positions: conv ? elementCount(out) : elementCount(shape.slice(1, -1)),
     thin,
     grid(part): Feeds {
       if (!thin) return {};
-      let cell = part % count(every);
+      let cell = part % elementCount(every);
       const offset = every.map((n) => {
         const at = cell % n;
         cell = (cell - at) / n;

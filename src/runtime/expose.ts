@@ -58,8 +58,3 @@ function produces(body: Readonly<GraphProto>, name: string): boolean {
     body.node.some((node) => node.output.includes(name) || subgraphs(node).some((inner) => produces(inner, name)))
   );
 }
-
-/** Every value of the main graph that a node produces, in graph order. */
-export function computedValues(model: Model): string[] {
-  return [...producers(model.graph).keys()];
-}

@@ -6,8 +6,8 @@ import type { Feeds, Tensor } from '../data/types.ts';
 import { dtypes, type DType } from '../graph/dtype.ts';
 import { encodeModel, type Model } from '../graph/model.ts';
 import { writeModel } from '../graph/file.ts';
-import { modelInputs } from '../graph/query.ts';
-import { tensorBytes } from '../graph/tensor.ts';
+import { modelInputs, type ModelInput } from '../graph/query.ts';
+import { weightBytes } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { explainLoad, explainRun } from './explain.ts';
 
@@ -30,12 +30,8 @@ export interface SessionOptions {
   readonly config?: Readonly<Record<string, string>>;
 }
 
-/** An input or output: a number is a fixed dimension, a string a free one (empty where the file names none); undefined where the model declares no shape. */
-export interface ValueFacts {
-  readonly name: string;
-  readonly type: DType;
-  readonly dims: readonly (number | string)[] | undefined;
-}
+/** An input or output; a free dimension that the file names nothing is empty. */
+type ValueFacts = ModelInput;
 
 /** A model loaded in onnxruntime. `close()` frees its memory; it may be called twice. */
 export interface Session {
@@ -180,7 +176,7 @@ async function load(
   };
   try {
     if (typeof model === 'string') session = await create(ort, model, options, at);
-    else if (weightBytes(model) <= (asked.fileAbove ?? inMemoryLimit))
+    else if (weightBytes(model.graph) <= (asked.fileAbove ?? inMemoryLimit))
       session = await create(ort, encodeModel(model), options, at);
     else {
       folder = await mkdtemp(join(tmpdir(), 'qtool-model-'));
@@ -218,10 +214,6 @@ function places(ort: typeof Ort, wanted: readonly string[], into: Feeds): Record
     places[name] = tensor === undefined || tensor.type === 'string' ? null : toOrt(ort, tensor);
   }
   return places;
-}
-
-function weightBytes(model: Model): number {
-  return model.graph.initializer.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
 }
 
 function valueFacts(facts: Ort.InferenceSession.ValueMetadata & { readonly isTensor: true }): ValueFacts {

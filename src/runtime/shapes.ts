@@ -4,11 +4,11 @@ import { dtypeOf, type DType } from '../graph/dtype.ts';
 import { edit } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
 import { ValueInfoCodec } from '../graph/proto.ts';
-import { initializers } from '../graph/query.ts';
+import { initializers, producers } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, typeOf } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
-import { computedValues, expose } from './expose.ts';
+import { expose } from './expose.ts';
 import { withSession } from './session.ts';
 
 /**
@@ -18,12 +18,12 @@ import { withSession } from './session.ts';
  * no entry.
  */
 export async function inferShapes(model: Model, batch: Batch): Promise<Shapes> {
-  const shapes = new Map<string, { type: DType; dims: readonly number[] }>();
+  const shapes: Found = new Map();
   for (const [name, tensor] of initializers(model.graph))
     shapes.set(name, { type: typeOf(tensor), dims: dimsOf(tensor) });
   for (const [name, tensor] of Object.entries(batch.feeds)) shapes.set(name, { type: tensor.type, dims: tensor.dims });
 
-  const computed = computedValues(model);
+  const computed = [...producers(model.graph).keys()];
   // One session is quicker than two, but holds all values of the batch at once.
   const quick = batch.size === 1 ? await shapesOf(model, computed, batch) : undefined;
   const results = quick ?? (await shapesByType(model, computed, batch));

@@ -6,7 +6,7 @@ import type { Model } from '../graph/model.ts';
 import { ValueInfoCodec, type ValueInfoProto } from '../graph/proto.ts';
 import { initializers, isOp, opset, producers } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
-import { elementCount, makeTensor, tensorBytes, tensorNumbers } from '../graph/tensor.ts';
+import { elementCount, makeTensor, tensorNumbers, weightBytes } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { expose } from './expose.ts';
 import { optimizedGraph } from './optimized.ts';
@@ -54,7 +54,7 @@ export async function openTap(
   const plain = expose(model, values);
   const floors = new Set(values.filter((value) => neverNegative(model, value)));
   const anyOrder = points.some((point) => point.reading !== 'tensor') && (options.optimization ?? 'all') === 'all';
-  if (anyOrder && hasConvolution(model) && weightBytes(model) <= optimizedLimit) {
+  if (anyOrder && hasConvolution(model) && weightBytes(model.graph) <= optimizedLimit) {
     const optimized = await optimizedGraph(plain, options, true);
     const tapped = withTaps(optimized, points, shapes, floors, blockedSources(optimized));
     try {
@@ -180,9 +180,6 @@ function neverNegative(model: Model, value: string): boolean {
 }
 
 const hasConvolution = (model: Model): boolean => model.graph.node.some((node) => isOp(node, 'Conv'));
-
-const weightBytes = (model: Model): number =>
-  model.graph.initializer.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
 
 function tapOf(session: Session, { outputs, guard }: Tapped, points: readonly TapPoint[]): Tap {
   const run = reusing(session);

@@ -1,11 +1,9 @@
-import { tensorAttribute } from '../../src/graph/attribute.ts';
 import type { TypedArray } from '../../src/graph/dtype.ts';
 import { edit } from '../../src/graph/edit.ts';
 import type { Model } from '../../src/graph/model.ts';
-import { isOp } from '../../src/graph/query.ts';
+import { constantTensor, storedTensors } from '../../src/graph/query.ts';
 import { dimsOf, makeTensor, tensorData, typeOf } from '../../src/graph/tensor.ts';
 import { stridesOf } from '../../src/graph/channels/ints.ts';
-import { storedTensors } from '../../src/graph/channels/stored.ts';
 import type { Channels, Member } from '../../src/graph/channels/types.ts';
 
 /**
@@ -33,10 +31,7 @@ export function maskChannels(
   }
   if (masked.size === 0) return model;
   return edit(model, (draft) => {
-    for (const node of draft.nodes()) {
-      const constant = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
-      if (constant && masked.has(node.output[0]!)) draft.removeNode(node);
-    }
+    for (const node of draft.nodes()) if (constantTensor(node) && masked.has(node.output[0]!)) draft.removeNode(node);
     for (const [name, data] of masked) {
       const tensor = stored.get(name);
       if (tensor) draft.replace(name, makeTensor(name, typeOf(tensor), dimsOf(tensor), data));

@@ -1,11 +1,10 @@
 import { QtoolError } from '../../util/error.ts';
-import { tensorAttribute } from '../attribute.ts';
 import { makeNode } from '../build.ts';
 import { dtypes, type TypedArray } from '../dtype.ts';
 import { edit, removeUnread, type Draft } from '../edit.ts';
 import type { Model } from '../model.ts';
 import type { NodeProto, TensorProto } from '../proto.ts';
-import { isOp, layerName, opset } from '../query.ts';
+import { constantTensor, isOp, layerName, opset } from '../query.ts';
 import { dimsOf, makeTensor, tensorData, typeOf } from '../tensor.ts';
 import type { Axis, Cut } from './flow.ts';
 import { constants, stridesOf } from './ints.ts';
@@ -30,7 +29,7 @@ export function removeChannels(model: Model, channels: Channels, atoms: Readonly
     for (const tensor of model.graph.initializer)
       if (changed.has(tensor.name)) draft.replace(tensor.name, sliced(tensor, tensor.name, kept));
     for (const node of model.graph.node) {
-      const constant = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
+      const constant = constantTensor(node);
       const name = node.output[0]!;
       if (constant && changed.has(name)) {
         draft.removeNode(node);

@@ -1,6 +1,6 @@
 import type { Draft } from '../edit.ts';
 import type { NodeProto } from '../proto.ts';
-import type { Ints, Place } from './ints.ts';
+import type { Ints, Item, Place } from './ints.ts';
 
 /** The atom of every index along one axis of a value; -1 for an index that must stay, undefined where all must. */
 export type Axis = Int32Array | undefined;
@@ -70,6 +70,18 @@ export interface Rule {
   readonly fix?: (cut: Cut) => void;
   /** Inputs that the rule reads as shapes or indices: sizes of cut axes may stand in them. */
   readonly vectors?: readonly number[];
+}
+
+/**
+ * Binds an axis to the number of a shape that speaks of it: where that is the size of an axis, the two are one; made of sizes in another
+ * way, it holds them all.
+ */
+export function bindSize(flow: Flow, item: Item, axis: Axis): void {
+  if ('size' in item) flow.join(flow.axisOf(item.size), axis);
+  else if ('from' in item) {
+    flow.freeze(axis, 'shape arithmetic depends on it');
+    item.from.forEach((place) => flow.freeze(flow.axisOf(place), 'shape arithmetic depends on it'));
+  }
 }
 
 /** The atom at an index. */

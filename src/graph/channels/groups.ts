@@ -1,11 +1,10 @@
 import type { Model } from '../model.ts';
 import type { NodeProto, TensorProto } from '../proto.ts';
-import { isOp, layerName, producers } from '../query.ts';
+import { isOp, layerName, producers, storedTensors } from '../query.ts';
 import type { Shapes } from '../shapes.ts';
 import { dimsOf } from '../tensor.ts';
 import { fixed } from './atoms.ts';
 import type { Axis, Role } from './flow.ts';
-import { storedTensors } from './stored.ts';
 import { traceChannels, type Trace } from './trace.ts';
 import type { ChannelGroup, Channels, Member } from './types.ts';
 

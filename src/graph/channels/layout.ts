@@ -1,7 +1,7 @@
 import { must } from '../../util/must.ts';
 import { intAttribute, intsAttribute, stringAttribute } from '../attribute.ts';
 import { constants, positive } from './ints.ts';
-import { intsOf, pick, range, type Axis, type Flow, type Rule } from './flow.ts';
+import { bindSize, intsOf, pick, range, type Axis, type Flow, type Rule } from './flow.ts';
 
 export const transpose: Rule = {
   flow(flow) {
@@ -150,14 +150,7 @@ export const resize: Rule = {
       return undefined;
     });
     const of = resizeAxes(flow.node, x.length);
-    target?.items.forEach((item, i) => {
-      const axis = axes[of[i]!];
-      if ('size' in item) flow.join(flow.axisOf(item.size), axis);
-      else if ('from' in item) {
-        flow.freeze(axis, 'shape arithmetic depends on it');
-        item.from.forEach((place) => flow.freeze(flow.axisOf(place), 'shape arithmetic depends on it'));
-      }
-    });
+    target?.items.forEach((item, i) => bindSize(flow, item, axes[of[i]!]));
     if (flow.node.input[3] && !target) axes.forEach((axis) => flow.freeze(axis, 'Resize to computed sizes'));
     flow.set(0, axes);
   },

@@ -1,6 +1,7 @@
 import { isOp } from '../query.ts';
+import { elementCount } from '../tensor.ts';
 import { constants, stridesOf, type Item } from './ints.ts';
-import { atomAt, type Axis, type Cut, type Flow, type Rule } from './flow.ts';
+import { atomAt, bindSize, type Axis, type Cut, type Flow, type Rule } from './flow.ts';
 
 /**
  * Reshape keeps the row-major order, so input and output axes fall into blocks of equal product. A block of one axis each is
@@ -56,9 +57,8 @@ function merge(flow: Flow, axes: readonly Axis[], sizes: readonly number[]): Axi
   if (live < 0) return undefined;
   axes.slice(live + 1).forEach((axis) => flow.freeze(axis, `${flow.node.op_type} merges it with another axis`));
   const stride = stridesOf(sizes)[live]!;
-  const total = sizes.reduce((a, b) => a * b, 1);
   const size = sizes[live]!;
-  return Int32Array.from({ length: total }, (_, i) => atomAt(axes[live], Math.floor(i / stride) % size));
+  return Int32Array.from({ length: elementCount(sizes) }, (_, i) => atomAt(axes[live], Math.floor(i / stride) % size));
 }
 
 /** One axis becomes several: all its indices that share an index along the live axis go together. */
@@ -92,7 +92,6 @@ function liveFactor(flow: Flow, axis: Int32Array, sizes: readonly number[]): num
   return sizes.length - 2;
 }
 
-/** Sizes that stand in the target shape stay those of their axis; a number made of sizes in another way holds them all. */
 function bindTarget(flow: Flow, axes: readonly Axis[]): void {
   const target = flow.ints(1);
   if (!target) {
@@ -100,13 +99,7 @@ function bindTarget(flow: Flow, axes: readonly Axis[]): void {
     axes.forEach((axis) => flow.freeze(axis, 'its shape is computed in a way that is not followed'));
     return;
   }
-  target.items.forEach((item, d) => {
-    if ('size' in item) flow.join(flow.axisOf(item.size), axes[d]);
-    else if ('from' in item) {
-      flow.freeze(axes[d], 'shape arithmetic depends on it');
-      item.from.forEach((place) => flow.freeze(flow.axisOf(place), 'shape arithmetic depends on it'));
-    }
-  });
+  target.items.forEach((item, d) => bindSize(flow, item, axes[d]));
 }
 
 /** Reshape by a vector; Flatten, Squeeze and Unsqueeze differ in how they say the shape only. */
@@ -151,17 +144,9 @@ export const expand: Rule = {
       const mine = own >= 0 && x[own] === size && size > 1 ? flow.axes(0)[own] : undefined;
       const kept = own >= 0 && x[own] === size;
       if (!item || size === 1) return mine;
-      if ('size' in item) {
-        const named = flow.axisOf(item.size);
-        if (kept) flow.join(named, mine);
-        return named;
-      }
-      if ('from' in item) {
-        flow.freeze(mine, 'shape arithmetic depends on it');
-        item.from.forEach((place) => flow.freeze(flow.axisOf(place), 'shape arithmetic depends on it'));
-        return undefined;
-      }
-      return kept ? mine : flow.fresh(size);
+      if ('number' in item) return kept ? mine : flow.fresh(size);
+      if (kept || 'from' in item) bindSize(flow, item, mine);
+      return 'size' in item ? flow.axisOf(item.size) : undefined;
     });
     flow.set(0, axes);
   },

@@ -1,7 +1,6 @@
-import { tensorAttribute } from '../attribute.ts';
 import type { Model } from '../model.ts';
 import type { NodeProto } from '../proto.ts';
-import { consumers, initializers, isOp, layerName, modelInputs, opset, reads } from '../query.ts';
+import { constantTensor, consumers, initializers, isOp, layerName, modelInputs, opset, reads } from '../query.ts';
 import type { Shapes } from '../shapes.ts';
 import { dimsOf } from '../tensor.ts';
 import { makeAtoms, type Atoms } from './atoms.ts';
@@ -76,7 +75,7 @@ function freezeSizes(state: State, places: readonly Place[], why: string): void 
 }
 
 function traceNode(state: State, node: NodeProto): void {
-  const constant = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
+  const constant = constantTensor(node);
   if (constant) {
     const name = node.output[0]!;
     state.dims.set(name, dimsOf(constant));

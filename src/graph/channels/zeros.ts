@@ -2,12 +2,11 @@ import { words } from '../../util/words.ts';
 import { floatAttribute, intAttribute } from '../attribute.ts';
 import type { Model } from '../model.ts';
 import type { NodeProto, TensorProto } from '../proto.ts';
-import { isOp } from '../query.ts';
+import { isOp, storedTensors } from '../query.ts';
 import { dimsOf, tensorData, tensorNumbers } from '../tensor.ts';
 import { fixed } from './atoms.ts';
 import type { Axis } from './flow.ts';
 import { stridesOf } from './ints.ts';
-import { storedTensors } from './stored.ts';
 import type { Channels } from './types.ts';
 
 type Zeros = ReadonlySet<number>;

@@ -1,8 +1,8 @@
 import { words } from '../../util/words.ts';
-import { intAttribute, intsAttribute, tensorAttribute } from '../attribute.ts';
+import { intAttribute, intsAttribute } from '../attribute.ts';
 import { dtypeOf, type DType, type TypedArray } from '../dtype.ts';
 import type { GraphProto, NodeProto, TensorProto, ValueInfoProto } from '../proto.ts';
-import { describeValue, initializers, isOp, producers, subgraphs } from '../query.ts';
+import { describeValue, isOp, producers, storedTensors, subgraphs } from '../query.ts';
 import { dimsOf } from '../tensor.ts';
 
 /** What an adapter may know of and add around the node it rewrites. */
@@ -47,12 +47,8 @@ export interface Scope {
 
 /** `overridable`: initializers listed as inputs may be given other values by the caller, so they are no constants. */
 export function scopeOf(graph: Readonly<GraphProto>, outer: Scope | undefined, overridable: boolean): Scope {
-  const tensors = initializers(graph);
+  const tensors = storedTensors({ graph });
   if (overridable) for (const input of graph.input) tensors.delete(input.name);
-  for (const node of graph.node) {
-    const value = isOp(node, 'Constant') ? tensorAttribute(node, 'value') : undefined;
-    if (value && node.output[0]) tensors.set(node.output[0], value);
-  }
   const values = [...graph.value_info, ...graph.output, ...graph.input];
   const declared = new Map(values.filter((v) => v.type?.tensor_type).map((v) => [v.name, v]));
   return { graph, outer, tensors, declared, made: producers(graph) };
