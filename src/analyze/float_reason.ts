@@ -1,4 +1,5 @@
-import { dtypeOf, type DType } from '../graph/dtype.ts';
+import { intAttribute } from '../graph/attribute.ts';
+import { dtypeOf, dtypes, type DType } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import { productOf } from '../graph/ops.ts';
 import type { NodeProto } from '../graph/proto.ts';
@@ -74,8 +75,7 @@ function neighbourhood(model: Model) {
       if (tensor !== undefined) return typeOf(tensor);
     }
     const maker = made.get(node.input[0] ?? '');
-    const to = maker?.attribute.find((a) => a.name === 'to')?.i;
-    return maker !== undefined && isOp(maker, 'Cast') && to !== undefined ? dtypeOf(Number(to.low)) : 'uint8';
+    return maker !== undefined && isOp(maker, 'Cast') ? dtypeOf(intAttribute(maker, 'to', dtypes.uint8.code)) : 'uint8';
   };
 
   /** What becomes of the output: the Relu or Clip it goes through, and its QuantizeLinear. */

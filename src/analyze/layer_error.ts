@@ -4,9 +4,9 @@ import type { Model } from '../graph/model.ts';
 import { consumers, isOp, layerName, producers } from '../graph/query.ts';
 import { decibels, errorSums } from '../numerics/error.ts';
 import { isFloat, numbersOf } from '../metrics/select.ts';
-import { ahead, checkCancelled, realRows } from '../runtime/capture.ts';
+import { piecesOf, realRows } from '../runtime/capture.ts';
 import { exposable, expose } from '../runtime/expose.ts';
-import { planFor, pieces, rowsFor } from '../runtime/plan.ts';
+import { planFor } from '../runtime/plan.ts';
 import { withSession, type SessionOptions } from '../runtime/session.ts';
 import { given } from '../util/must.ts';
 import { constantValues, layerOf } from './layers.ts';
@@ -78,52 +78,37 @@ export async function layerErrors(
   options: LayerErrorOptions = {},
 ): Promise<LayerError[]> {
   if (pairs.length === 0) return [];
-  exposable(
-    quantized,
-    pairs.map((pair) => pair.quantized),
-  );
-  const plan = await planFor(
-    float,
-    batches,
-    exposable(
-      float,
-      pairs.map((pair) => pair.float),
-    ),
-    options.memoryLimit,
-  );
+  const all = (which: 'float' | 'quantized'): string[] => pairs.map((pair) => pair[which]);
+  exposable(quantized, all('quantized'));
+  const plan = await planFor(float, batches, exposable(float, all('float')), options.memoryLimit);
   const sums = pairs.map(() => ({ signal: 0, noise: 0, worst: 0 }));
   const apart = new Set<ValuePair>();
   let samples = 0;
   for (const [pass, group] of plan.passes.entries()) {
     const members = [...pairs.entries()].filter(([, pair]) => group.includes(pair.float));
-    const [wantedNames, otherNames] = [
-      members.map(([, pair]) => pair.float),
-      members.map(([, pair]) => pair.quantized),
-    ];
-    await withSession(expose(float, wantedNames), options, (reference) =>
-      withSession(expose(quantized, otherNames), options, async (candidate) => {
-        for await (const batch of ahead(batches()))
-          for (const piece of pieces(batch, rowsFor(batch, plan))) {
-            checkCancelled(options.signal);
-            const [wanted, got] = [await reference.run(piece.feeds), await candidate.run(piece.feeds)];
-            for (const [i, pair] of members) {
-              const x = given(wanted[pair.float], pair.float);
-              const y = given(got[pair.quantized], pair.quantized);
-              if (x.dims.join() !== y.dims.join() || !isFloat(x) || !isFloat(y)) {
-                apart.add(pair);
-                continue;
-              }
-              const values = numbersOf(realRows(x, piece));
-              options.observe?.(pair, values);
-              const { signal, noise, worst } = errorSums(values, numbersOf(realRows(y, piece)));
-              const sum = sums[i]!;
-              sum.signal += signal;
-              sum.noise += noise;
-              sum.worst = Math.max(sum.worst, worst);
+    const names = (which: 'float' | 'quantized'): string[] => members.map(([, pair]) => pair[which]);
+    await withSession(expose(float, names('float')), options, (reference) =>
+      withSession(expose(quantized, names('quantized')), options, async (candidate) => {
+        for await (const piece of piecesOf(batches(), plan, options.signal)) {
+          const [wanted, got] = [await reference.run(piece.feeds), await candidate.run(piece.feeds)];
+          for (const [i, pair] of members) {
+            const x = given(wanted[pair.float], pair.float);
+            const y = given(got[pair.quantized], pair.quantized);
+            if (x.dims.join() !== y.dims.join() || !isFloat(x) || !isFloat(y)) {
+              apart.add(pair);
+              continue;
             }
-            samples += piece.count;
-            options.progress?.(samples, pass);
+            const values = numbersOf(realRows(x, piece));
+            options.observe?.(pair, values);
+            const { signal, noise, worst } = errorSums(values, numbersOf(realRows(y, piece)));
+            const sum = sums[i]!;
+            sum.signal += signal;
+            sum.noise += noise;
+            sum.worst = Math.max(sum.worst, worst);
           }
+          samples += piece.count;
+          options.progress?.(samples, pass);
+        }
       }),
     );
   }

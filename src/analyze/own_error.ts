@@ -8,9 +8,9 @@ import { initializers, isOp, layerName, modelInputs, producers, subgraphs } from
 import { dimsOf, tensorData, typeOf } from '../graph/tensor.ts';
 import { decibels, errorSums } from '../numerics/error.ts';
 import { isFloat, numbersOf } from '../metrics/select.ts';
-import { ahead, checkCancelled, realRows } from '../runtime/capture.ts';
+import { piecesOf, realRows } from '../runtime/capture.ts';
 import { expose } from '../runtime/expose.ts';
-import { pieces, planFor, rowsFor } from '../runtime/plan.ts';
+import { planFor } from '../runtime/plan.ts';
 import { withSession } from '../runtime/session.ts';
 import { given } from '../util/must.ts';
 import type { LayerErrorOptions } from './layer_error.ts';
@@ -92,25 +92,23 @@ export async function ownErrors(
     const computed = wanted.filter((name) => !fed.has(name));
     await withSession(expose(quantized, computed), options, (candidate) =>
       withSession(model, options, async (reference) => {
-        for await (const batch of ahead(batches()))
-          for (const piece of pieces(batch, rowsFor(batch, plan))) {
-            checkCancelled(options.signal);
-            const got: Feeds = { ...piece.feeds, ...(await candidate.run(piece.feeds)) };
-            const extra = Object.fromEntries(
-              group.flatMap((site) =>
-                given(names.get(site), site.layer).feeds.map(({ name, from }) => [name, given(got[from], from)]),
-              ),
-            );
-            const made = await reference.run({ ...piece.feeds, ...extra });
-            for (const site of group) {
-              const { exact, rounded } = given(names.get(site), site.layer);
-              const rows = (tensor: Tensor | undefined): Tensor => realRows(given(tensor, site.layer), piece);
-              const [y, same, off, now] = [made[site.output], made[exact], made[rounded], got[site.quantized]].map(
-                rows,
-              ) as [Tensor, Tensor, Tensor, Tensor];
-              add(results, site, y, same, off, now);
-            }
+        for await (const piece of piecesOf(batches(), plan, options.signal)) {
+          const got: Feeds = { ...piece.feeds, ...(await candidate.run(piece.feeds)) };
+          const extra = Object.fromEntries(
+            group.flatMap((site) =>
+              given(names.get(site), site.layer).feeds.map(({ name, from }) => [name, given(got[from], from)]),
+            ),
+          );
+          const made = await reference.run({ ...piece.feeds, ...extra });
+          for (const site of group) {
+            const { exact, rounded } = given(names.get(site), site.layer);
+            const rows = (tensor: Tensor | undefined): Tensor => realRows(given(tensor, site.layer), piece);
+            const [y, same, off, now] = [made[site.output], made[exact], made[rounded], got[site.quantized]].map(
+              rows,
+            ) as [Tensor, Tensor, Tensor, Tensor];
+            add(results, site, y, same, off, now);
           }
+        }
       }),
     );
   }
@@ -249,27 +247,20 @@ function withFragments(
         });
         return copied(draft, site.node, own, site.output);
       };
-      const exact = copy(({ before, moves }) => moves.reduce((value, move) => moved(draft, move, value), feed(before)));
+      const before = ({ before, moves }: Source): string =>
+        moves.reduce((value, move) => moved(draft, move, value), feed(before));
+      const exact = copy(before);
       const rounded = site.inputs.some(({ after }) => after !== undefined)
-        ? copy((source) =>
-            source.after === undefined
-              ? source.moves.reduce((value, move) => moved(draft, move, value), feed(source.before))
-              : feed(source.after),
-          )
+        ? copy((source) => (source.after === undefined ? before(source) : feed(source.after)))
         : exact;
       const froms = captured(site);
       names.set(site, { exact, rounded, feeds: froms.map((from) => ({ from, name: feed(from) })) });
     }
-    draft.setOutputs(
-      [
-        ...new Set(
-          sites.flatMap((site) => {
-            const { exact, rounded } = given(names.get(site), site.layer);
-            return [site.output, exact, rounded];
-          }),
-        ),
-      ].map((name) => makeValue(name, 'float32')),
-    );
+    const outputs = sites.flatMap((site) => {
+      const { exact, rounded } = given(names.get(site), site.layer);
+      return [site.output, exact, rounded];
+    });
+    draft.setOutputs([...new Set(outputs)].map((name) => makeValue(name, 'float32')));
   });
   return { model, names };
 }

@@ -1,11 +1,9 @@
+import { roundHalfEven } from '../numerics/rounding.ts';
 import type { Pixels } from './pixels.ts';
 import { resizeHalfPixel, resizePillow, type PillowMode } from './resize.ts';
 
 /** The grey of the ground, of 255. */
 const ground = 114;
-
-// Python's round(): halves go to the even number.
-export const roundEven = (x: number): number => (x % 1 === 0.5 ? 2 * Math.round(x / 2) : Math.round(x));
 
 /** Resizes an image, the Pillow way or by half pixels. Only 8-bit values go the Pillow way: undefined for others. */
 export function resized(
@@ -29,13 +27,13 @@ export function letterbox(
   mode: PillowMode | 'half_pixel',
 ): Pixels | undefined {
   const ratio = Math.min(height / image.height, width / image.width);
-  const inner = resized(image, roundEven(image.width * ratio), roundEven(image.height * ratio), mode);
+  const inner = resized(image, roundHalfEven(image.width * ratio), roundHalfEven(image.height * ratio), mode);
   if (inner === undefined || (inner.width === width && inner.height === height)) return inner;
   const { channels } = image;
   const make = inner.data.constructor as Float32ArrayConstructor;
   const data = new make(width * height * channels).fill(ground);
-  const left = roundEven((width - inner.width) / 2 - 0.1);
-  const top = roundEven((height - inner.height) / 2 - 0.1);
+  const left = roundHalfEven((width - inner.width) / 2 - 0.1);
+  const top = roundHalfEven((height - inner.height) / 2 - 0.1);
   const row = inner.width * channels;
   for (let y = 0; y < inner.height; y++)
     data.set(inner.data.subarray(y * row, (y + 1) * row), ((top + y) * width + left) * channels);

@@ -2,9 +2,10 @@ import * as z from 'zod';
 import type { DType } from '../graph/dtype.ts';
 import { dtypes } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
+import { roundHalfEven } from '../numerics/rounding.ts';
 import { cast } from './cast.ts';
 import { dataError } from './errors.ts';
-import { letterbox, resized, roundEven } from './letterbox.ts';
+import { letterbox, resized } from './letterbox.ts';
 import { toGrey, type PixelData, type Pixels } from './pixels.ts';
 import type { Tensor } from './types.ts';
 
@@ -171,7 +172,7 @@ function cropBox(
   const [height, width] = sides(crop);
   if (height > image.height || width > image.width)
     throw dataError(`an image of ${image.width}x${image.height} is smaller than center_crop ${width}x${height}`, name, 'Add `resize` (it comes before the crop), or crop less.'); // prettier-ignore
-  const round = rounding === 'floor' ? Math.floor : roundEven;
+  const round = rounding === 'floor' ? Math.floor : roundHalfEven;
   return [round((image.width - width) / 2), round((image.height - height) / 2), width, height];
 }
 

@@ -58,8 +58,6 @@ export interface Draft {
   setOutputs(values: readonly ValueInfoProto[]): void;
   /** Adds a graph input. */
   addInput(value: ValueInfoProto): void;
-  /** Replaces a graph input's type or shape; same name. */
-  setInput(value: ValueInfoProto): void;
   /** Drops the shape notes (value_info), all or of the named values: needed when shapes change. */
   forgetShapes(names?: ReadonlySet<string>): void;
 }
@@ -200,9 +198,6 @@ function draftOf(model: Model, state: State): Draft {
     addOutput: (value) => void state.outputs.push(value),
     addInput: (value) => void state.inputs.push(value),
     setOutputs: (values) => void (state.outputs = [...values]),
-    setInput(value) {
-      state.inputs = state.inputs.map((input) => (input.name === value.name ? value : input));
-    },
     forgetShapes(names) {
       state.valueInfo = names ? state.valueInfo.filter((v) => !names.has(v.name)) : [];
     },

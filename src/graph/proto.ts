@@ -14,21 +14,18 @@ export interface AttributeProto {
   name: string;
   doc_string?: string;
   type: number;
-  ref_attr_name?: string;
   f: number;
   i: Long;
   s: Uint8Array;
   t?: TensorProto | null;
   g?: GraphProto | null;
   sparse_tensor?: SparseTensorProto | null;
-  tp?: object | null;
   floats: number[];
   ints: Long[];
   strings: Uint8Array[];
   tensors: TensorProto[];
   graphs: GraphProto[];
   sparse_tensors: SparseTensorProto[];
-  type_protos: object[];
 }
 
 export interface NodeProto {
@@ -74,17 +71,12 @@ export interface SparseTensorProto {
 export interface Dimension {
   dim_value?: Long;
   dim_param?: string;
-  denotation?: string;
 }
 export interface TensorShape {
   dim: Dimension[];
 }
 export interface TypeProto {
   tensor_type?: { elem_type: number; shape?: TensorShape | null } | null;
-  sequence_type?: object | null;
-  map_type?: object | null;
-  optional_type?: object | null;
-  sparse_tensor_type?: object | null;
 }
 export interface ValueInfoProto {
   name: string;
@@ -117,7 +109,6 @@ export interface FunctionProto {
   input: string[];
   output: string[];
   attribute: string[];
-  attribute_proto: AttributeProto[];
   node: NodeProto[];
   opset_import: OperatorSetId[];
 }

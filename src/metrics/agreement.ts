@@ -1,5 +1,5 @@
 import type { Metric } from './metric.ts';
-import { argmax, selectScores, startOf, type ScoreOptions } from './select.ts';
+import { argmax, bothScores, startOf, type ScoreOptions } from './select.ts';
 import { addShare, finishShare, mergeShare, startShare, type ShareState } from './share.ts';
 
 /**
@@ -13,15 +13,9 @@ export function agreement(options: ScoreOptions = {}): Metric<ShareState> {
     perfect: 100,
     summary: "share of samples whose highest score is of the float model's class",
     start: startShare,
-    add(state, { batch, outputs, reference }) {
-      const own = selectScores(outputs, batch.size, undefined, options, 'agreement');
-      const float = selectScores(
-        reference,
-        batch.size,
-        own.positions,
-        { output: own.name, axis: options.axis },
-        'agreement',
-      );
+    add(state, input) {
+      const { batch } = input;
+      const { own, float } = bothScores(input, undefined, options, 'agreement');
       for (let sample = 0; sample < batch.count; sample++) {
         const label = batch.targets[sample]?.label;
         const padding = label?.length === own.positions ? label : undefined;

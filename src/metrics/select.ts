@@ -4,6 +4,7 @@ import { elementCount } from '../graph/tensor.ts';
 import { fromFloat16 } from '../numerics/float16.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { QtoolError } from '../util/error.ts';
+import type { MetricInput } from './metric.ts';
 
 /**
  * Scores of classes at positions: element (sample, position, class) is data[sample · step + position · classes · inner + …]. Where
@@ -93,6 +94,18 @@ export function selectScores(
   throw new QtoolError('data', `metric ${metric}: no output has ${wanted}; there is ${shapes}`, {
     hint: 'Name the output and its class axis: metric: { name: …, output: …, axis: … }.',
   });
+}
+
+/** What `selectScores` finds in the model's outputs, and the same output of the float model. */
+export function bothScores(
+  { batch, outputs, reference }: MetricInput,
+  positions: number | undefined,
+  options: ScoreOptions,
+  metric: string,
+): { readonly own: Scores; readonly float: Scores } {
+  const own = selectScores(outputs, batch.size, positions, options, metric);
+  const same = { output: own.name, axis: options.axis };
+  return { own, float: selectScores(reference, batch.size, positions ?? own.positions, same, metric) };
 }
 
 /** Index of the first element of one position's scores. */

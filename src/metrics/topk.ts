@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Metric, MetricInput } from './metric.ts';
-import { argmax, rankOf, selectScores, startOf, type ScoreOptions, type Scores } from './select.ts';
+import { argmax, bothScores, rankOf, startOf, type ScoreOptions, type Scores } from './select.ts';
 import { addShare, finishShare, mergeShare, startShare, type ShareState } from './share.ts';
 
 export const scoreOptions = z.strictObject({
@@ -49,19 +49,15 @@ function hit(scores: Scores, start: number, label: number, k: number): boolean {
 }
 
 function* labelled(
-  { batch, outputs, reference }: MetricInput,
+  input: MetricInput,
   options: ScoreOptions,
   name: string,
 ): Generator<{ label: Int32Array; sample: number; own: Scores; float: Scores }> {
-  let own: Scores | undefined;
-  let float: Scores | undefined;
-  for (let sample = 0; sample < batch.count; sample++) {
-    const label = batch.targets[sample]?.label;
+  let scores: ReturnType<typeof bothScores> | undefined;
+  for (const [sample, target] of input.batch.targets.slice(0, input.batch.count).entries()) {
+    const label = target?.label;
     if (label === undefined) continue;
-    if (own === undefined || float === undefined || own.positions !== label.length) {
-      own = selectScores(outputs, batch.size, label.length, options, name);
-      float = selectScores(reference, batch.size, label.length, { output: own.name, axis: options.axis }, name);
-    }
-    yield { label, sample, own, float };
+    if (scores?.own.positions !== label.length) scores = bothScores(input, label.length, options, name);
+    yield { label, sample, ...scores };
   }
 }

@@ -13,9 +13,6 @@ export interface ChannelStats {
   readonly max: Float64Array;
   readonly sum: Float64Array;
   readonly sumSquares: Float64Array;
-  readonly sumAbs: Float64Array;
-  /** Values that are exactly 0: over `count` it is the APoZ of H. Hu et al. (arXiv 1607.03250). */
-  readonly zeros: Float64Array;
 }
 
 interface State {
@@ -23,8 +20,8 @@ interface State {
 }
 
 /**
- * Statistics of each channel of a tensor in one pass: ranges for equalization and SmoothQuant, means for bias correction and
- * activation ranking, root sums of squares for Wanda, shares of zeros for APoZ. `axis` may be negative, counting from the end.
+ * Statistics of each channel of a tensor in one pass: ranges and sums of squares for equalization and SmoothQuant, means for bias
+ * correction. `axis` may be negative, counting from the end.
  *
  * @throws QtoolError `graph` if the axis does not exist or the number of channels changes; `data` if a value is NaN or infinite.
  */
@@ -41,7 +38,7 @@ export function channelStats(
       const layout = layoutOf(dims, { per: 'channel', axis: axis < 0 ? axis + dims.length : axis });
       const stats = (state.stats ??= empty(layout.params));
       same(stats.channels, layout.params, at);
-      const { min, max, sum, sumSquares, sumAbs, zeros } = stats;
+      const { min, max, sum, sumSquares } = stats;
       forEachRun(layout, (start, count, param, step) => {
         if (step === 1) {
           for (let j = 0, p = param; j < count; j++, p++) {
@@ -50,8 +47,6 @@ export function channelStats(
             if (v > max[p]!) max[p] = v;
             sum[p]! += v;
             sumSquares[p]! += v * v;
-            sumAbs[p]! += Math.abs(v);
-            if (v === 0) zeros[p]! += 1;
           }
           return;
         }
@@ -59,23 +54,17 @@ export function channelStats(
         let hi = max[param]!;
         let s = 0;
         let squares = 0;
-        let absolute = 0;
-        let none = 0;
         for (let i = start; i < start + count; i++) {
           const v = data[i]!;
           if (v < lo) lo = v;
           if (v > hi) hi = v;
           s += v;
           squares += v * v;
-          absolute += v < 0 ? -v : v;
-          if (v === 0) none++;
         }
         min[param] = lo;
         max[param] = hi;
         sum[param]! += s;
         sumSquares[param]! += squares;
-        sumAbs[param]! += absolute;
-        zeros[param]! += none;
       });
       // Squares of float32 do not overflow a double, so a sum that is not finite comes from a value that is not.
       if (!sumSquares.every(Number.isFinite)) throwNotFinite(data, at);
@@ -89,9 +78,8 @@ export function channelStats(
       for (let c = 0; c < x.channels; c++) {
         x.min[c] = Math.min(x.min[c]!, y.min[c]!);
         x.max[c] = Math.max(x.max[c]!, y.max[c]!);
-        for (const key of ['sum', 'sumSquares', 'sumAbs', 'zeros'] as const) {
-          x[key][c]! += y[key][c]!;
-        }
+        x.sum[c]! += y.sum[c]!;
+        x.sumSquares[c]! += y.sumSquares[c]!;
       }
       x.count += y.count;
       return a;
@@ -113,8 +101,6 @@ function empty(channels: number): NonNullable<State['stats']> {
     max: zeros().fill(-Infinity),
     sum: zeros(),
     sumSquares: zeros(),
-    sumAbs: zeros(),
-    zeros: zeros(),
   };
 }
 

@@ -7,11 +7,12 @@ import { roundingMagic } from './rounding.ts';
 
 const { abs, max, min, pow, sign } = Math;
 
+/** By how much beta grows a round, in the reference. */
+const growth = 1.01;
+
 export interface HqqOptions {
   /** Norm of the error: below 1, so that few large errors are let be for many small ones. */
   readonly lp_norm?: number | undefined;
-  readonly beta?: number | undefined;
-  readonly kappa?: number | undefined;
   readonly iters?: number | undefined;
   /**
    * `integer` keeps zero points that DequantizeLinear can hold and fits the scale instead as well; `float` is the paper's, for
@@ -31,7 +32,7 @@ export interface HqqResult {
 /**
  * Half-quadratic quantization (H. Badri, A. Shaji, 2023; mobiusml/hqq): minimizes Σ|W − Q⁻¹(Q(W))|^p without data by splitting off
  * the outliers E of the error and alternating between a shrinkage for E and a closed form for the zero point,
- * zero = mean(codes − (W − E)/scale), with a penalty that grows by kappa; it stops when the error does not fall. Each group
+ * zero = mean(codes − (W − E)/scale), with a penalty that grows (`growth`, the paper's kappa); it stops when the error does not fall. Each group
  * keeps its best state, beginning with the extremes, so the p-norm is never worse than plain rounding.
  *
  * With `integer` zero points the mean is rounded, and the scale is refitted by least squares on W − E, which the paper leaves
@@ -69,7 +70,7 @@ function solveGroup(
   firstScale: number,
   firstZero: number,
   format: AffineFormat,
-  { lp_norm: p = 0.7, beta: firstBeta = 10, kappa = 1.01, iters = 20, zero_point: kind = 'integer' }: HqqOptions,
+  { lp_norm: p = 0.7, iters = 20, zero_point: kind = 'integer' }: HqqOptions,
 ): { readonly scale: number; readonly zero: number } {
   const { qmin, qmax } = codeRange(format);
   const fixedZero = format.kind === 'pow2' || format.symmetric;
@@ -79,7 +80,7 @@ function solveGroup(
   let zero = firstZero;
   let best = { scale, zero };
   let smallest = Infinity;
-  let beta = firstBeta;
+  let beta = 10;
   for (let k = 0; k <= iters; k++) {
     let error = 0;
     for (let i = 0; i < n; i++) {
@@ -111,7 +112,7 @@ function solveGroup(
       if (!fixedZero) zero = min(qmax, max(qmin, sum / n + roundingMagic - roundingMagic));
       if (format.kind !== 'pow2' && square > 0 && cross > 0) scale = Math.fround(cross / square);
     } else if (!fixedZero) zero = Math.fround(sum / n);
-    beta *= kappa;
+    beta *= growth;
   }
   return best;
 }

@@ -1,4 +1,3 @@
-import { QtoolError } from '../util/error.ts';
 import { chooseParams, codeRange, type AffineFormat } from './affine.ts';
 import { checkFinite } from './finite.ts';
 import type { Granularity, QuantParams } from './format.ts';
@@ -6,43 +5,30 @@ import { gatherGroup, groupSize, layoutOf } from './layout.ts';
 import { rangeWithZero } from './minmax.ts';
 import { roundingMagic } from './rounding.ts';
 
-const { abs, fround, max, min, pow, sqrt } = Math;
-
-export interface ScaleSearchOptions {
-  /** Exponent of the error that is minimized; 2 is the squared error. */
-  readonly p?: number | undefined;
-  /** Weight of each element's error, in the tensor's shape (such as the mean square of the input it meets). */
-  readonly importance?: Float32Array | undefined;
-  readonly at?: string | undefined;
-}
+const { fround, max, min, sqrt } = Math;
 
 /**
- * Scales and zero points that minimize each channel's or group's Σ importance·|w − Q(w)|^p. The range is shrunk from the
- * extremes down to a tenth: a grid first, then golden section; formats with a free zero point shrink both ends together, then
- * each end alone. Never worse than the extremes themselves.
+ * Scales and zero points that minimize each channel's or group's Σ (w − Q(w))². The range is shrunk from the extremes down to a
+ * tenth: a grid first, then golden section; formats with a free zero point shrink both ends together, then each end alone. Never
+ * worse than the extremes themselves.
  *
- * @throws QtoolError `data` if an element is NaN or infinite; `graph` if `importance` has another size.
+ * @throws QtoolError `data` if an element is NaN or infinite.
  */
 export function searchParams(
   data: Float32Array,
   dims: readonly number[],
   format: AffineFormat,
   granularity: Granularity,
-  { p = 2, importance, at }: ScaleSearchOptions = {},
+  at?: string,
 ): QuantParams {
   checkFinite(data, at);
-  if (importance !== undefined && importance.length !== data.length) {
-    throw new QtoolError('graph', `${importance.length} importances cannot weigh ${data.length} weights`, { at });
-  }
   const layout = layoutOf(dims, granularity);
   const scale = new Float32Array(layout.params);
   const zeroPoint = new Int32Array(layout.params);
   const values = new Float32Array(groupSize(layout));
-  const factors = importance === undefined ? undefined : new Float32Array(values.length);
   for (let g = 0; g < layout.params; g++) {
     const count = gatherGroup(data, layout, g, values);
-    if (factors !== undefined && importance !== undefined) gatherGroup(importance, layout, g, factors);
-    const best = bestParams(values.subarray(0, count), format, p, factors?.subarray(0, count), at);
+    const best = bestParams(values.subarray(0, count), format, at);
     scale[g] = best.scale;
     zeroPoint[g] = best.zeroPoint;
   }
@@ -55,20 +41,14 @@ interface Params {
 }
 
 /** The same for the values of one group, as GPTQ's `choose` wants it: `(values) => bestParams(values, format)`. */
-export function bestParams(
-  values: Float32Array,
-  format: AffineFormat,
-  p = 2,
-  importance?: Float32Array,
-  at?: string,
-): Params {
+export function bestParams(values: Float32Array, format: AffineFormat, at?: string): Params {
   const [lo, hi] = rangeWithZero(values);
   let best = chooseParams(lo, hi, format, at);
-  let smallest = groupError(values, best, format, p, importance, Infinity);
+  let smallest = groupError(values, best, format, Infinity);
   if (smallest === 0) return best;
   const attempt = (a: number, b: number): number => {
     const params = chooseParams(a, b, format, at);
-    const e = groupError(values, params, format, p, importance, smallest);
+    const e = groupError(values, params, format, smallest);
     if (e < smallest) {
       smallest = e;
       best = params;
@@ -112,15 +92,8 @@ function shrink(cost: (x: number) => number, from: number, to: number, points: n
   return best;
 }
 
-/** Σ importance·|v − Q(v)|^p; gives up with a partial sum once that is above `bound`. */
-function groupError(
-  values: Float32Array,
-  { scale, zeroPoint }: Params,
-  format: AffineFormat,
-  p: number,
-  importance: Float32Array | undefined,
-  bound: number,
-): number {
+/** Σ (v − Q(v))²; gives up with a partial sum once that is above `bound`. */
+function groupError(values: Float32Array, { scale, zeroPoint }: Params, format: AffineFormat, bound: number): number {
   const { qmin, qmax } = codeRange(format);
   const lo = qmin - zeroPoint;
   const hi = qmax - zeroPoint;
@@ -132,8 +105,7 @@ function groupError(
       if (q < lo) q = lo;
       else if (q > hi) q = hi;
       const e = v - (q + roundingMagic - roundingMagic) * scale;
-      const cost = p === 2 ? e * e : pow(abs(e), p);
-      sum += importance === undefined ? cost : cost * importance[i]!;
+      sum += e * e;
     }
   }
   return sum;

@@ -3,7 +3,7 @@ import type { Model } from '../graph/model.ts';
 import { QtoolError } from '../util/error.ts';
 import { given } from '../util/must.ts';
 import { constantsAmong, exposable, expose } from './expose.ts';
-import { sliceRows } from './plan.ts';
+import { pieces, rowsFor, sliceRows, type CollectPlan } from './plan.ts';
 import { openSession, type Session, type SessionOptions } from './session.ts';
 
 export interface CaptureOptions extends SessionOptions {
@@ -64,6 +64,19 @@ export async function* ahead<T>(source: AsyncIterable<T>): AsyncGenerator<T> {
   } finally {
     await items.return?.();
   }
+}
+
+/** Batches in the pieces that a run may take of them by a plan, read ahead. @throws QtoolError `cancelled` once the signal has fired. */
+export async function* piecesOf(
+  batches: AsyncIterable<Batch>,
+  plan: CollectPlan,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Batch> {
+  for await (const batch of ahead(batches))
+    for (const piece of pieces(batch, rowsFor(batch, plan))) {
+      checkCancelled(signal);
+      yield piece;
+    }
 }
 
 /** @throws QtoolError `cancelled` once the signal has fired. */

@@ -3,11 +3,10 @@ import type { Model } from '../graph/model.ts';
 import { opset } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import type { AnyFold } from '../numerics/fold.ts';
-import { must } from '../util/must.ts';
-import { ahead, checkCancelled, realRows } from './capture.ts';
-import { given } from '../util/must.ts';
+import { given, must } from '../util/must.ts';
+import { piecesOf, realRows } from './capture.ts';
 import { constantsAmong, exposable, expose } from './expose.ts';
-import { evenParts, pieces, planFor, rowsFor, wholeBytes, type CollectPlan, type ValueShape } from './plan.ts';
+import { evenParts, planFor, wholeBytes, type CollectPlan, type ValueShape } from './plan.ts';
 import { withSession, type SessionOptions } from './session.ts';
 import { openTap, plainStep, stepFor, type Reading, type Tap, type TapPoint } from './tap.ts';
 
@@ -71,18 +70,16 @@ export async function collect<R>(
     const taps = group.flatMap((value) => tapsOf(value, must(plan.shapes, value, 'the shape of'), plan.probeSamples));
     const open = taps.length > 0 ? await openTap(model, taps, plan.shapes, options) : undefined;
     try {
-      for await (const batch of ahead(batches()))
-        for (const piece of pieces(batch, rowsFor(batch, plan))) {
-          checkCancelled(options.signal);
-          const { tensors, finite } = open ? await runTap(open, taps, piece, plan) : { tensors: [], finite: true };
-          if (!finite) await lookAtAll(model, taps, wanted, piece, options);
-          for (const [i, { value, folds }] of taps.entries()) feed(value, folds, tensors[i]!, piece);
-          if (pass === 0)
-            for (const { value, folds } of inputs)
-              feed(value, folds, given(constants.get(value) ?? piece.feeds[value], value), piece);
-          samples += piece.count;
-          options.progress?.(samples, pass);
-        }
+      for await (const piece of piecesOf(batches(), plan, options.signal)) {
+        const { tensors, finite } = open ? await runTap(open, taps, piece, plan) : { tensors: [], finite: true };
+        if (!finite) await lookAtAll(model, taps, wanted, piece, options);
+        for (const [i, { value, folds }] of taps.entries()) feed(value, folds, tensors[i]!, piece);
+        if (pass === 0)
+          for (const { value, folds } of inputs)
+            feed(value, folds, given(constants.get(value) ?? piece.feeds[value], value), piece);
+        samples += piece.count;
+        options.progress?.(samples, pass);
+      }
     } finally {
       await open?.close();
     }

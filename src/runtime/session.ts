@@ -17,11 +17,6 @@ export interface SessionOptions {
   readonly threads?: number;
   /** Default `all`, what a user of the model gets. */
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all';
-  /**
-   * What DequantizeLinear → MatMul computes in once fused to MatMulNBits: 0 = float, 4 (onnxruntime's default) = activations
-   * rounded to int8 on the way, which adds a relative error of 5e-3 that the file does not ask for.
-   */
-  readonly matMulNBitsAccuracy?: 0 | 1 | 2 | 3 | 4;
   /** Writes the graph that onnxruntime made of the model to this file. */
   readonly optimizedModelPath?: string;
   /** Models with more bytes of weights are loaded from a temporary file; default 1 GiB. */
@@ -36,10 +31,8 @@ type ValueFacts = ModelInput;
 /** A model loaded in onnxruntime. `close()` frees its memory; it may be called twice. */
 export interface Session {
   readonly inputs: readonly ValueFacts[];
-  /** Tensor outputs only; sequences, maps and optionals are in `opaque`. */
+  /** Tensor outputs only: sequences, maps and optionals are computed but cannot be read from JavaScript. */
   readonly outputs: readonly ValueFacts[];
-  /** Outputs that are no tensors: they are computed but cannot be read from JavaScript. */
-  readonly opaque: readonly string[];
   /**
    * Runs once. `outputs` names those wanted (default: all tensor outputs). With `into`, results of an earlier run of the same
    * shapes, the results are written over those: nothing is left for the garbage collector.
@@ -78,7 +71,6 @@ export async function openSession(model: Model | string, options: SessionOptions
   return {
     inputs,
     outputs,
-    opaque: session.outputMetadata.filter((facts) => !facts.isTensor).map((facts) => facts.name),
     async run(feeds, wanted = everything, into = undefined) {
       checkFeeds(inputs, feeds);
       if (wanted.length === 0) return {};
@@ -134,7 +126,7 @@ export async function onnxruntimeVersion(): Promise<string> {
 }
 
 function sessionOptions(options: SessionOptions): Ort.InferenceSession.SessionOptions {
-  const { threads, optimization, matMulNBitsAccuracy, optimizedModelPath, config } = options;
+  const { threads, optimization, optimizedModelPath, config } = options;
   return {
     executionProviders: ['cpu'],
     graphOptimizationLevel: optimization ?? 'all',
@@ -145,9 +137,6 @@ function sessionOptions(options: SessionOptions): Ort.InferenceSession.SessionOp
     extra: {
       'session.intra_op.allow_spinning': '0',
       'session.inter_op.allow_spinning': '0',
-      ...(matMulNBitsAccuracy === undefined
-        ? {}
-        : { 'session.qdq_matmulnbits_accuracy_level': String(matMulNBitsAccuracy) }),
       ...config,
     },
   };

@@ -109,16 +109,11 @@ function isSure(done: readonly Pair[]): boolean {
 /** Medians of the readings, median and quartiles of the pairs' ratios float / candidate. */
 export function pairedRatios(done: readonly Pair[]): Omit<Latency, 'batch'> {
   const ratios = done.map(([candidate, float]) => float / candidate);
+  const median = (values: readonly number[]): number => quantile(values, 0.5);
   return {
-    milliseconds: quantile(
-      done.map(([candidate]) => candidate),
-      0.5,
-    ),
-    floatMilliseconds: quantile(
-      done.map(([, float]) => float),
-      0.5,
-    ),
-    ratio: quantile(ratios, 0.5),
+    milliseconds: median(done.map(([candidate]) => candidate)),
+    floatMilliseconds: median(done.map(([, float]) => float)),
+    ratio: median(ratios),
     ratioLow: quantile(ratios, 0.25),
     ratioHigh: quantile(ratios, 0.75),
     rounds: done.length,

@@ -75,47 +75,33 @@ describe('searched scales', () => {
     expect(of(searchParams(data, dims, format, granularity))).toBeGreaterThan(searched - 0.3);
   });
 
-  it('no scale of a dense grid is much better, at any exponent', () => {
+  it('no scale of a dense grid is much better', () => {
     for (const data of [gauss.subarray(0, 1152), laplace.subarray(0, 64)]) {
-      for (const p of [1, 2, 3]) {
-        for (const format of [s4, u4]) {
-          const error = (scale: number, zeroPoint: number) =>
-            lpError(
-              data,
-              fakeQuantize(data, [data.length], {
-                format,
-                granularity: { per: 'tensor' },
-                scale: Float32Array.of(scale),
-                zeroPoint: Int32Array.of(zeroPoint),
-              }),
-              p,
-            );
-          const found = bestParams(data, format, p);
-          const smallest = error(found.scale, found.zeroPoint);
-          for (let scale = found.scale * 0.5; scale < found.scale * 2; scale *= 1.02) {
-            for (
-              let z = found.zeroPoint - (format === s4 ? 0 : 2);
-              z <= found.zeroPoint + (format === s4 ? 0 : 2);
-              z++
-            ) {
-              // The error of few weights is a jagged function of the scale: 4 % is what a finer grid may still find.
-              expect(smallest).toBeLessThan(error(scale, z) * 1.04);
-            }
+      for (const format of [s4, u4]) {
+        const error = (scale: number, zeroPoint: number) =>
+          lpError(
+            data,
+            fakeQuantize(data, [data.length], {
+              format,
+              granularity: { per: 'tensor' },
+              scale: Float32Array.of(scale),
+              zeroPoint: Int32Array.of(zeroPoint),
+            }),
+            2,
+          );
+        const found = bestParams(data, format);
+        const smallest = error(found.scale, found.zeroPoint);
+        for (let scale = found.scale * 0.5; scale < found.scale * 2; scale *= 1.02) {
+          for (let z = found.zeroPoint - (format === s4 ? 0 : 2); z <= found.zeroPoint + (format === s4 ? 0 : 2); z++) {
+            // The error of few weights is a jagged function of the scale: 4 % is what a finer grid may still find.
+            expect(smallest).toBeLessThan(error(scale, z) * 1.04);
           }
         }
       }
     }
   });
 
-  it('weighs errors', () => {
-    const data = Float32Array.of(1, 0.11, 0.13, -0.12, 0.1);
-    const importance = Float32Array.of(0, 1, 1, 1, 1);
-    const params = searchParams(data, [5], s4, { per: 'tensor' }, { importance });
-    expect(params.scale[0]).toBeLessThan(0.05);
-    expect(searchParams(data, [5], s4, { per: 'tensor' }).scale[0]).toBeGreaterThan(0.1);
-    expect(() => searchParams(data, [5], s4, { per: 'tensor' }, { importance: new Float32Array(2) })).toThrow(
-      '2 importances',
-    );
+  it('takes scale 1 for zeros', () => {
     expect([...searchParams(new Float32Array(4), [4], s4, { per: 'tensor' }).scale]).toEqual([1]);
   });
 });

@@ -121,8 +121,9 @@ describe('openSession', () => {
     const exact = Array.from({ length: columns }, (_, c) =>
       input.reduce((sum, v, r) => sum + v * 0.125 * (codes[r * columns + c] as number), 0),
     );
-    const worst = async (matMulNBitsAccuracy: 0 | undefined): Promise<number> => {
-      const options = matMulNBitsAccuracy === undefined ? {} : { matMulNBitsAccuracy };
+    const worst = async (level: 0 | undefined): Promise<number> => {
+      const options =
+        level === undefined ? {} : { config: { 'session.qdq_matmulnbits_accuracy_level': String(level) } };
       const { y } = await withSession(model, options, (session) => session.run({ x: float([1, rows], input) }));
       return Math.max(...Array.from(y?.data as Float32Array, (v, i) => Math.abs(v - (exact[i] as number))));
     };

@@ -1,6 +1,6 @@
 import { attribute, intAttribute } from '../attribute.ts';
 import { toNumber } from '../proto.ts';
-import { pick, range, type Axis, type Cut, type Flow, type Rule } from './flow.ts';
+import { pick, range, spread, type Axis, type Cut, type Flow, type Rule } from './flow.ts';
 
 /** Channel i of every one of `groups` equal parts goes together: a grouped convolution keeps its parts equal. */
 function tieParts(flow: Flow, axis: Axis, groups: number): void {
@@ -38,10 +38,7 @@ export const conv: Rule = {
     let out = ws[0];
     if (groups > 1 && groups === channels) {
       const multiple = outs / groups;
-      const carried = pick(
-        xs[1],
-        range(0, outs).map((i) => Math.floor(i / multiple)),
-      );
+      const carried = spread(xs[1], outs, (i) => Math.floor(i / multiple));
       flow.join(carried, ws[0]);
       out = carried;
       flow.member(1, 0, 'through');
@@ -71,18 +68,12 @@ export const convTranspose: Rule = {
     flow.join(xs[1], ws[0]);
     let out = ws[1];
     if (groups > 1 && groups === channels) {
-      out = pick(
-        xs[1],
-        range(0, outs * groups).map((i) => Math.floor(i / outs)),
-      );
+      out = spread(xs[1], outs * groups, (i) => Math.floor(i / outs));
       flow.member(1, 0, 'through');
     } else {
       if (groups > 1) {
         tieParts(flow, xs[1], groups);
-        out = pick(
-          ws[1],
-          range(0, outs * groups).map((i) => i % outs),
-        );
+        out = spread(ws[1], outs * groups, (i) => i % outs);
       }
       flow.site({ input: 0, axis: 1 }, { input: 1, axis: 0 });
       flow.member(1, 1, 'out');

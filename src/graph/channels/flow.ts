@@ -94,6 +94,11 @@ export function pick(axis: Axis, indices: readonly number[]): Axis {
   return axis === undefined ? undefined : Int32Array.from(indices, (i) => axis[i]!);
 }
 
+/** An axis of so many indices, each of which is that one of another. */
+export function spread(axis: Axis, count: number, from: (index: number) => number): Axis {
+  return pick(axis, range(0, count).map(from));
+}
+
 /** The integers from `from` up to, not including, `to`. */
 export function range(from: number, to: number): number[] {
   return Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i);

@@ -1,16 +1,14 @@
 import { must } from '../../util/must.ts';
 import { intAttribute, intsAttribute, stringAttribute } from '../attribute.ts';
 import { constants, positive } from './ints.ts';
-import { bindSize, intsOf, pick, range, type Axis, type Flow, type Rule } from './flow.ts';
+import { bindSize, intsOf, pick, range, spread, type Axis, type Flow, type Rule } from './flow.ts';
 
 export const transpose: Rule = {
   flow(flow) {
     const xs = flow.axes(0);
     const perm = intsAttribute(flow.node, 'perm') ?? xs.map((_, d) => xs.length - 1 - d);
-    flow.set(
-      0,
-      perm.map((d) => xs[d]),
-    );
+    const axes = perm.map((d) => xs[d]);
+    flow.set(0, axes);
   },
 };
 
@@ -54,10 +52,8 @@ export const split: Rule = {
     sizes.forEach((size, output) => {
       const part = pick(xs[at], range(from, from + size));
       from += size;
-      flow.set(
-        output,
-        xs.map((axis, d) => (d === at ? part : axis)),
-      );
+      const parts = xs.map((axis, d) => (d === at ? part : axis));
+      flow.set(output, parts);
     });
   },
   fix(cut) {
@@ -115,8 +111,7 @@ export const depthToSpace: Rule = {
     const crd = stringAttribute(flow.node, 'mode', 'DCR') === 'CRD';
     const axis = xs[1];
     if (axis) axis.forEach((_, i) => flow.tie(axis, crd ? Math.floor(i / count) * count : i % inner, i));
-    const first = range(0, inner).map((c) => (crd ? c * count : c));
-    flow.set(0, [xs[0], pick(axis, first), undefined, undefined]);
+    flow.set(0, [xs[0], spread(axis, inner, (c) => (crd ? c * count : c)), undefined, undefined]);
   },
 };
 
@@ -125,15 +120,7 @@ export const spaceToDepth: Rule = {
     const [x, xs, out] = [flow.dims(0), flow.axes(0), flow.outDims(0)];
     if (!x || !out) return flow.freezeAll('its shapes are not known');
     const channels = x[1]!;
-    flow.set(0, [
-      xs[0],
-      pick(
-        xs[1],
-        range(0, out[1]!).map((i) => i % channels),
-      ),
-      undefined,
-      undefined,
-    ]);
+    flow.set(0, [xs[0], spread(xs[1], out[1]!, (i) => i % channels), undefined, undefined]);
   },
 };
 

@@ -54,16 +54,9 @@ export const slice: Rule = {
     });
     const last = axes.map((d, i) => (first[i] === undefined ? undefined : first[i] + cut.newDims(y)[d]!));
     if (byAttribute) {
-      cut.draft.setAttribute(
-        cut.node,
-        'starts',
-        starts.map((v, i) => first[i] ?? v),
-      );
-      cut.draft.setAttribute(
-        cut.node,
-        'ends',
-        ends.map((v, i) => last[i] ?? Math.min(v, 2 ** 31 - 1)),
-      );
+      const [from, to] = [starts.map((v, i) => first[i] ?? v), ends.map((v, i) => last[i] ?? Math.min(v, 2 ** 31 - 1))];
+      cut.draft.setAttribute(cut.node, 'starts', from);
+      cut.draft.setAttribute(cut.node, 'ends', to);
     } else {
       cut.patch(1, first);
       cut.patch(2, last);

@@ -2,6 +2,7 @@ import { words } from '../../util/words.ts';
 import { floatAttribute, intAttribute } from '../attribute.ts';
 import type { Model } from '../model.ts';
 import type { NodeProto, TensorProto } from '../proto.ts';
+import { productOf } from '../ops.ts';
 import { isOp, storedTensors } from '../query.ts';
 import { dimsOf, tensorData, tensorNumbers } from '../tensor.ts';
 import { fixed } from './atoms.ts';
@@ -154,14 +155,6 @@ function zeroOutputs(
   }
 }
 
-/** Which axis of the weight makes channels and which is summed over. */
-function weightAxes(node: NodeProto, rank: number): { out: number; inner: number } {
-  if (node.op_type === 'Conv') return { out: 0, inner: 1 };
-  if (node.op_type === 'ConvTranspose') return { out: 1, inner: 0 };
-  if (node.op_type === 'Gemm') return intAttribute(node, 'transB', 0) ? { out: 0, inner: 1 } : { out: 1, inner: 0 };
-  return { out: rank - 1, inner: Math.max(0, rank - 2) };
-}
-
 /**
  * A made channel is zero where its weights are zero for every input channel that is not, and so is its bias; a carried one
  * (depthwise, rows of a product) where it was zero before.
@@ -176,7 +169,9 @@ function contracted(
   const [x = '', w = '', bias] = node.input;
   const weight = stored.get(w);
   const axes = channels.axes.get(w) ?? [];
-  const { out, inner } = weightAxes(node, axes.length);
+  // Which axis of the weight makes channels and which is summed over; a vector has one.
+  const places = productOf(node)?.axes(node, 1, axes.length);
+  const [out, inner] = [places?.out.at(-1) ?? axes.length - 1, places?.in[0] ?? 0];
   const groups = isOp(node, 'Conv', 'ConvTranspose') ? intAttribute(node, 'group', 1) : 1;
   const depthwise = groups > 1 && groups === channels.dims.get(x)?.[1];
   const made = weight ? zeroRows(weight, axes, out, inner, facts.of(x)) : facts.of(w);

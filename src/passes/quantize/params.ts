@@ -134,7 +134,7 @@ export function affineParams(
 ): QuantParams {
   const granularity: Granularity = axis === undefined ? { per: 'tensor' } : { per: 'channel', axis };
   return scales === 'mse'
-    ? searchParams(data, dims, format, granularity, { at })
+    ? searchParams(data, dims, format, granularity, at)
     : minMaxParams(data, dims, format, granularity, at);
 }
 

@@ -61,7 +61,7 @@ export function weightCodes(weight: Weight, o: MethodOptions): WeightCodes {
   const params =
     method === 'rtn'
       ? minMaxParams(data, dims, format, granularity, at)
-      : searchParams(data, dims, format, granularity, { at });
+      : searchParams(data, dims, format, granularity, at);
   return { codes: quantize(data, dims, params), params };
 }
 
@@ -91,7 +91,7 @@ function gptqRows(
         group: granularity.per === 'group' ? granularity.size : undefined,
         damping,
         order,
-        choose: (values) => bestParams(values, format, 2, undefined, at),
+        choose: (values) => bestParams(values, format, at),
         at,
       },
     ),
