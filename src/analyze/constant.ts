@@ -1,9 +1,8 @@
 import { makeModel, makeValue } from '../graph/build.ts';
 import type { Model } from '../graph/model.ts';
-import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, producers, reads } from '../graph/query.ts';
 import { floatData, typeOf } from '../graph/tensor.ts';
-import { toNumber } from '../graph/proto.ts';
+import { toNumber, type NodeProto, type TensorProto } from '../graph/proto.ts';
 import { withSession } from '../runtime/session.ts';
 
 /** Reads constants of one model as float32 values, one at a time. */

@@ -2,7 +2,16 @@ import { intAttribute } from '../graph/attribute.ts';
 import type { Model } from '../graph/model.ts';
 import type { Product } from '../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../graph/proto.ts';
-import { constantTensor, initializers, isOp, layerName, producers, reads, storedTensors, subgraphs } from '../graph/query.ts';
+import {
+  constantTensor,
+  initializers,
+  isOp,
+  layerName,
+  producers,
+  reads,
+  storedTensors,
+  subgraphs,
+} from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, elementCount, tensorBytes } from '../graph/tensor.ts';
 import { macsOf } from '../graph/macs.ts';
@@ -69,11 +78,7 @@ export function cost(model: Model, shapes: Shapes): ModelCost {
     };
     const note = typeof macs === 'string' ? macs : undefined;
     if (note !== undefined) notes.push(`${layer.layer}: ${note}`);
-    layers.push({
-      ...layer,
-      macs: typeof macs === 'number' ? macs : undefined,
-      ...(note === undefined ? {} : { note }),
-    });
+    layers.push({ ...layer, macs: typeof macs === 'number' ? macs : undefined, ...(note !== undefined && { note }) });
   }
   const weights = [...counted.values()].filter((fact) => fact.rank >= 2 && fact.zeros !== undefined);
   return {

@@ -54,22 +54,16 @@ function slowReasons(latency: readonly Latency[], layers: readonly Covered[], mo
   const packed = integer.filter(({ why }) => why.includes('MatMulNBits'));
   const short = latency.filter((one) => one.floatMilliseconds < mostlyOverhead);
   const all = integer.length + float.length;
-  return [
-    ...(float.length > 0 ? [`${float.length} of ${all} layers run in float (${whysOf(float)})`] : []),
-    ...(convolutions.length > 0
-      ? [
-          `${convolutions.length} of ${all} layers are depthwise or grouped convolutions, whose integer kernel takes longer than the float one: they are bound by memory`,
-        ]
-      : []),
-    ...(packed.length > 0
-      ? [
-          `${packed.length} of ${all} layers run as MatMulNBits, which unpacks its weights at every run: that pays where reading them is what takes the time`,
-        ]
-      : []),
-    ...(short.length > 0
-      ? [`the float model takes ${short[0]?.floatMilliseconds.toPrecision(2)} ms a run, most of it spent on any call`]
-      : []),
+  const reasons = [
+    float.length > 0 && `${float.length} of ${all} layers run in float (${whysOf(float)})`,
+    convolutions.length > 0 &&
+      `${convolutions.length} of ${all} layers are depthwise or grouped convolutions, whose integer kernel takes longer than the float one: they are bound by memory`,
+    packed.length > 0 &&
+      `${packed.length} of ${all} layers run as MatMulNBits, which unpacks its weights at every run: that pays where reading them is what takes the time`,
+    short[0] !== undefined &&
+      `the float model takes ${short[0].floatMilliseconds.toPrecision(2)} ms a run, most of it spent on any call`,
   ];
+  return reasons.filter((reason) => reason !== false);
 }
 
 /** The two most frequent reasons with how many layers they are of, and how many layers have others. */

@@ -30,15 +30,14 @@ export async function* batches(
     openBatch(first, rows, places[made++ % 2] ?? new Map<string, TypedArray>());
   let held: OpenBatch | undefined;
   for await (const sample of dataset.samples(limit, reuse)) {
-    if (isWhole(sample)) {
-      if (held) yield held.finish(fixedBatch);
-      held = undefined;
-      yield open(sample, 1).finish(undefined);
-      continue;
-    }
-    if (held && signature(sample) !== held.signature) {
+    const whole = isWhole(sample);
+    if (held && (whole || signature(sample) !== held.signature)) {
       yield held.finish(fixedBatch);
       held = undefined;
+    }
+    if (whole) {
+      yield open(sample, 1).finish(undefined);
+      continue;
     }
     if (held) held.add(sample);
     else held = open(sample, size);

@@ -13,15 +13,12 @@ const transforms = transformsSchema.describe('Overrides the transforms of the fi
 const common = { samples: samples.optional(), shuffle: shuffle.optional() };
 const image = { input: input.optional(), transforms: transforms.optional() };
 const path = z.string().min(1);
+const names = z.array(z.string().min(1)).min(1);
 
 const imageFolder = z.strictObject({
   kind: z.literal('image-folder'),
   path: path.describe('A folder with one sub-folder a class; their order by name is the label. A .tar of one will do.'),
-  classes: z
-    .array(z.string().min(1))
-    .min(1)
-    .describe('Names of the sub-folders in label order, where it is not theirs.')
-    .optional(),
+  classes: names.describe('Names of the sub-folders in label order, where it is not theirs.').optional(),
   ...image,
   ...common,
 });
@@ -34,7 +31,7 @@ const manifest = z.strictObject({
     .optional(),
   file_column: z.string().describe('Default: file.').optional(),
   label_column: z.string().describe('Default: label, where there is one.').optional(),
-  classes: z.array(z.string().min(1)).min(1).describe('Class names in label order, where labels are names.').optional(),
+  classes: names.describe('Class names in label order, where labels are names.').optional(),
   ...image,
   ...common,
 });

@@ -145,12 +145,8 @@ async function readGroup({ file, start, rows }: Group, columns: string[]): Promi
       utf8: false,
     });
   } catch (cause) {
-    throw dataError(
-      `cannot be read: ${messageOf(cause)}`,
-      `${file}, rows ${start} to ${start + rows - 1}`,
-      undefined,
-      cause,
-    );
+    const at = `${file}, rows ${start} to ${start + rows - 1}`;
+    throw dataError(`cannot be read: ${messageOf(cause)}`, at, undefined, cause);
   }
 }
 

@@ -1,6 +1,5 @@
 import * as z from 'zod';
-import type { DType } from '../graph/dtype.ts';
-import { dtypes } from '../graph/dtype.ts';
+import { dtypes, type DType } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { roundHalfEven } from '../numerics/rounding.ts';
 import { cast } from './cast.ts';
@@ -186,12 +185,8 @@ export function pixelsOf(data: PixelData, dims: readonly number[], stored: Trans
   const lies = stored ?? guess();
   if (lies === undefined || lies.length !== dims.length)
     throw dataError(`an array of shape [${dims.join(', ')}] a sample is not an image ${lies ?? 'for certain'}`, name, 'Set transforms.stored to HWC, CHW or HW, or leave the image transforms out.'); // prettier-ignore
-  const [height, width, channels] =
-    lies === 'HW'
-      ? [dims[0]!, dims[1]!, 1]
-      : lies === 'HWC'
-        ? [dims[0]!, dims[1]!, dims[2]!]
-        : [dims[1]!, dims[2]!, dims[0]!];
+  const along = (axis: string): number => dims[lies.indexOf(axis)] ?? 1;
+  const [height, width, channels] = [along('H'), along('W'), along('C')];
   if (lies !== 'CHW' || channels === 1) return { width, height, channels, data };
   const out = data.slice();
   const plane = width * height;

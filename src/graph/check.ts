@@ -18,60 +18,55 @@ const knownDomains = new Set([
  * @throws QtoolError('model') naming the version or the first node of an unknown operator domain.
  */
 export function checkModel(model: Model): void {
-  const at = model.path;
+  const refuse = (message: string, hint: string): never => {
+    throw new QtoolError('model', message, { at: model.path, hint });
+  };
   const ir = toNumber(model.proto.ir_version);
   if (ir > supported.ir)
-    throw new QtoolError('model', `IR version ${ir} is newer than onnxruntime 1.30 reads (${supported.ir})`, {
-      at,
-      hint: 'export with an older onnx package',
-    });
+    refuse(
+      `IR version ${ir} is newer than onnxruntime 1.30 reads (${supported.ir})`,
+      'export with an older onnx package',
+    );
   const entry = model.proto.opset_import.find((o) => o.domain === '' || o.domain === 'ai.onnx');
   const version = entry ? toNumber(entry.version) : 0;
   const [low, high] = supported.opset;
   if (entry && (version < low || version > high))
-    throw new QtoolError('model', `opset ${version} is outside what qtool handles (${low} to ${high})`, {
-      at,
-      hint: `export with opset ${version < low ? 13 : high}`,
-    });
+    refuse(
+      `opset ${version} is outside what qtool handles (${low} to ${high})`,
+      `export with opset ${version < low ? 13 : high}`,
+    );
   const own = new Set(model.proto.functions.map((f) => `${f.domain}:${f.name}`));
   for (const node of everyNode(model.graph))
     if (!knownDomains.has(node.domain) && !own.has(`${node.domain}:${node.op_type}`))
-      throw new QtoolError(
-        'model',
+      refuse(
         `node "${layerName(node)}" is ${node.domain}::${node.op_type}, of an operator domain that stock onnxruntime does not know`,
-        {
-          at,
-          hint: 'export without custom operators, or with them as local functions',
-        },
+        'export without custom operators, or with them as local functions',
       );
-  for (const graph of [model.graph, ...[...everyNode(model.graph)].flatMap(subgraphs)]) checkInitializers(graph, at);
+  for (const graph of [model.graph, ...[...everyNode(model.graph)].flatMap(subgraphs)])
+    checkInitializers(graph, refuse);
 }
 
 /**
  * Of two initializers of one name onnxruntime 1.30 takes the last where they are below 128 bytes, else the first. Sparse ones are not read
  * here. onnxruntime-node hands values over as properties of plain objects, where one name is taken.
  */
-function checkInitializers(graph: Readonly<GraphProto>, at: string | undefined): void {
+function checkInitializers(graph: Readonly<GraphProto>, refuse: (message: string, hint: string) => never): void {
   const [sparse] = graph.sparse_initializer;
   if (sparse)
-    throw new QtoolError(
-      'model',
+    refuse(
       `the initializer "${sparse.values?.name ?? ''}" is a sparse tensor, which qtool does not read`,
-      { at, hint: 'store it dense' },
+      'store it dense',
     );
   const values = [...graph.input.map(({ name }) => name), ...graph.node.flatMap(({ output }) => output)];
   if (values.includes('__proto__'))
-    throw new QtoolError('model', 'a value is called "__proto__", which onnxruntime for Node.js cannot hand over', {
-      at,
-      hint: 'give it another name',
-    });
+    refuse('a value is called "__proto__", which onnxruntime for Node.js cannot hand over', 'give it another name');
   const seen = new Set<string>();
   for (const { name } of graph.initializer) {
     if (seen.has(name))
-      throw new QtoolError('model', `two initializers are called "${name}": which of them counts is not defined`, {
-        at,
-        hint: 'give each a name of its own, or remove the one that is not meant',
-      });
+      refuse(
+        `two initializers are called "${name}": which of them counts is not defined`,
+        'give each a name of its own, or remove the one that is not meant',
+      );
     seen.add(name);
   }
 }

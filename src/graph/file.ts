@@ -26,14 +26,10 @@ export async function readModel(path: string): Promise<Model> {
       hint: 'give the .onnx file in it',
     });
   if (info.size >= 2 ** 31)
-    throw new QtoolError(
-      'model',
-      `the file is ${(info.size / 2 ** 30).toFixed(1)} GiB, over protobuf's limit of 2 GiB`,
-      {
-        at: path,
-        hint: 'export it with external data',
-      },
-    );
+    throw new QtoolError('model', `the file is ${gib(info.size)} GiB, over protobuf's limit of 2 GiB`, {
+      at: path,
+      hint: 'export it with external data',
+    });
   const model = decodeModel(await readFile(path), path);
   const outside = externalTensors(model);
   return outside.length > 0 ? withExternalData(model, outside, path) : model;
@@ -83,6 +79,8 @@ export function modelHash(model: Model): string {
   for (const { raw } of blobs) for (const piece of pieces(raw)) hash.update(piece);
   return hash.digest('hex');
 }
+
+const gib = (bytes: number): string => (bytes / 2 ** 30).toFixed(1);
 
 function inOneFile(model: Model, limit: number): boolean {
   return model.source !== undefined || weightBytes(model.graph) <= limit;

@@ -72,9 +72,8 @@ export function layers(model: Model): {
       if (!tensor || tensor.dims.length < 2) return [];
       const bias = tensors.get(node.input[product.bias ?? -1] ?? '');
       const weight = weightOf(node, product, input, tensor);
-      return [
-        { node, name: layerName(node), product, input, weight, bias, readers: must(readers, tensor.name, 'readers') },
-      ];
+      const all = must(readers, tensor.name, 'readers');
+      return [{ node, name: layerName(node), product, input, weight, bias, readers: all }];
     });
     found.push(...own);
     const main = node.input[product.weights[0] ?? -1] ?? '';
@@ -165,12 +164,8 @@ export function innerLayers(model: Model): InnerLayer[] {
       // Functions may not call themselves; the depth only guards against files that break the rule.
       if (called && depth < 16) {
         const given = new Set(called.input.filter((_, i) => known.has(node.input[i] ?? '')));
-        walk(
-          called.node,
-          withConstants(called.node, given),
-          `${path}${node.op_type} "${layerName(node)}" / `,
-          depth + 1,
-        );
+        const way = `${path}${node.op_type} "${layerName(node)}" / `;
+        walk(called.node, withConstants(called.node, given), way, depth + 1);
       }
       for (const attribute of node.attribute)
         for (const body of [...(attribute.g ? [attribute.g] : []), ...attribute.graphs]) {

@@ -163,67 +163,59 @@ const usual = {
   noKernel: undefined,
 } as const;
 
-const products = {
+const product = (as: Plain, more: Omit<Product, keyof typeof usual | 'as'> & Partial<Product>): Product => ({
+  ...usual,
+  as,
+  ...more,
+});
+
+const products: Readonly<Record<Plain, Product>> = {
   // W [M, C/group, kernel…]: every output element sums over C/group · kernel.
-  Conv: {
-    ...usual,
-    as: 'Conv',
+  Conv: product('Conv', {
     weights: [1],
     bias: 2,
     axes: convAxes,
     macs: () => [[{ of: 'out' }, { of: 'weight', from: 1 }]],
     dynamic: 'ConvInteger is slower than float in onnxruntime (0.77 times at best): use static quantization',
-  },
+  }),
   // W [C, M/group, kernel…]: every input element is spread over M/group · kernel.
-  ConvTranspose: {
-    ...usual,
-    as: 'ConvTranspose',
+  ConvTranspose: product('ConvTranspose', {
     weights: [1],
     bias: 2,
     axes: convTransposeAxes,
     macs: () => [[{ of: 'data' }, { of: 'weight', from: 1 }]],
     dynamic: 'ConvInteger is slower than float in onnxruntime (0.77 times at best): use static quantization',
     noKernel: 'onnxruntime has no integer kernel for ConvTranspose',
-  },
-  DeformConv: {
-    ...usual,
-    as: 'DeformConv',
+  }),
+  DeformConv: product('DeformConv', {
     weights: [1],
     bias: 3,
     axes: convAxes,
     macs: () => [[{ of: 'out' }, { of: 'weight', from: 1 }]],
     dynamic: 'onnxruntime has no dynamic integer kernel for DeformConv among standard operators',
     noKernel: 'onnxruntime has no integer kernel for DeformConv',
-  },
-  Gemm: {
-    ...usual,
-    as: 'Gemm',
+  }),
+  Gemm: product('Gemm', {
     weights: [1, 0],
     bias: 2,
     axes: gemmAxes,
     macs: (node) => [[{ of: 'out' }, { of: 'data', at: intAttribute(node, 'transA', 0) === 1 ? 0 : 1 }]],
     quirk: gemmQuirk,
-  },
-  MatMul: {
-    ...usual,
-    as: 'MatMul',
+  }),
+  MatMul: product('MatMul', {
     weights: [1, 0],
     axes: matMulAxes,
     macs: () => [[{ of: 'out' }, { of: 'data', at: -1 }]],
-  },
-  Einsum: {
-    ...usual,
-    as: 'Einsum',
+  }),
+  Einsum: product('Einsum', {
     weights: [1, 0],
     axes: noAxes,
     macs: einsumMacs,
     dynamic: 'onnxruntime has no dynamic integer kernel for Einsum among standard operators',
     noKernel: 'onnxruntime has no integer kernel for Einsum',
-  },
+  }),
   // Once for every step of every sequence.
-  RNN: {
-    ...usual,
-    as: 'RNN',
+  RNN: product('RNN', {
     weights: [1, 2],
     bias: 3,
     axes: recurrentAxes,
@@ -233,26 +225,22 @@ const products = {
     ],
     dynamic: 'onnxruntime has no dynamic integer kernel for recurrent layers among standard operators',
     noKernel: 'onnxruntime fuses no quantized weights into LSTM, GRU or RNN',
-  },
-  Gather: {
-    ...usual,
-    as: 'Gather',
+  }),
+  Gather: product('Gather', {
     data: 1,
     weights: [0],
     axes: tableAxes,
     macs: () => [],
     dynamic: 'looks rows up and multiplies nothing',
-  },
-  Attention: {
-    ...usual,
-    as: 'Attention',
+  }),
+  Attention: product('Attention', {
     weights: [],
     axes: noAxes,
     macs: () => 'its MACs are unknown: Attention is not counted',
     dynamic: 'onnxruntime has no dynamic integer kernel for Attention among standard operators',
     noKernel: 'onnxruntime fuses no QDQ into attention',
-  },
-} as const satisfies Record<Plain, Product>;
+  }),
+};
 
 const none: Op['quantization'] = (node) => `onnxruntime has no integer kernel for ${node.op_type} that QDQ fuses to`;
 const layer = (product: Product, more: Partial<Product> = {}, role: Op['quantization'] = none): Op => ({

@@ -12,7 +12,6 @@ export interface Long {
 
 export interface AttributeProto {
   name: string;
-  doc_string?: string;
   type: number;
   f: number;
   i: Long;
@@ -49,7 +48,6 @@ export interface TensorProto {
   name: string;
   dims: Long[];
   data_type: number;
-  doc_string?: string;
   raw_data: Uint8Array;
   float_data: number[];
   int32_data: number[];
@@ -81,7 +79,6 @@ export interface TypeProto {
 export interface ValueInfoProto {
   name: string;
   type?: TypeProto | null;
-  doc_string?: string;
   metadata_props: StringEntry[];
 }
 
@@ -90,7 +87,6 @@ export interface GraphProto {
   node: NodeProto[];
   initializer: TensorProto[];
   sparse_initializer: SparseTensorProto[];
-  doc_string?: string;
   input: ValueInfoProto[];
   output: ValueInfoProto[];
   value_info: ValueInfoProto[];
@@ -120,7 +116,6 @@ export interface ModelProto {
   producer_version: string;
   domain: string;
   model_version: Long;
-  doc_string: string;
   graph?: GraphProto | null;
   metadata_props: StringEntry[];
   functions: FunctionProto[];

@@ -1,5 +1,4 @@
-import type { GraphProto, NodeProto, TensorProto, ValueInfoProto } from './proto.ts';
-import { toNumber } from './proto.ts';
+import { toNumber, type GraphProto, type NodeProto, type TensorProto, type ValueInfoProto } from './proto.ts';
 import { dtypeOf, type DType } from './dtype.ts';
 import type { Model } from './model.ts';
 

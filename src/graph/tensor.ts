@@ -48,16 +48,10 @@ export function tensorData(tensor: TensorProto): TypedArray {
   if (!array) throw new QtoolError('model', `tensor of type ${type} has no numeric data`, { at: tensor.name });
   const data =
     bits < 8 ? unpack(lowBytes(tensor, type), count, bits, array === Int8Array) : wholeElements(tensor, type);
-  if (data.length !== count)
-    throw new QtoolError(
-      'model',
-      `tensor holds ${data.length} elements, its shape [${dimsOf(tensor).join(', ')}] says ${count}`,
-      {
-        at: tensor.name,
-        hint: 'the file is damaged, or its external data is missing',
-      },
-    );
-  return data;
+  if (data.length === count) return data;
+  const message = `tensor holds ${data.length} elements, its shape [${dimsOf(tensor).join(', ')}] says ${count}`;
+  const hint = 'the file is damaged, or its external data is missing';
+  throw new QtoolError('model', message, { at: tensor.name, hint });
 }
 
 /** The elements as numbers; int64 beyond 2^53 loses its low bits. */

@@ -6,16 +6,18 @@ interface Largest {
   readonly byOutput: Map<string, number>;
 }
 
+const name = 'largest difference';
+
 /** Largest absolute difference of an element of the outputs and the float model's, in the outputs' own unit; NaN where one of the two is none. */
 export function largestDifference(): Metric<Largest> {
   return {
-    name: 'largest difference',
+    name,
     needs: 'reference',
     perfect: 0,
     summary: "largest absolute difference of the outputs from the float model's",
     start: () => ({ samples: 0, byOutput: new Map() }),
     add(state, input) {
-      for (const { output, own, wanted } of pairs(input, {}, 'largest difference')) {
+      for (const { output, own, wanted } of pairs(input, {}, name)) {
         let worst = state.byOutput.get(output) ?? 0;
         // Infinity in both is no difference; Math.max keeps NaN.
         for (let i = 0; i < own.length; i++)
@@ -25,22 +27,14 @@ export function largestDifference(): Metric<Largest> {
       state.samples += input.batch.count;
       return state;
     },
-    merge: (a, b) => ({
-      samples: a.samples + b.samples,
-      byOutput: new Map(
-        [...a.byOutput.keys(), ...b.byOutput.keys()].map((name) => [
-          name,
-          Math.max(a.byOutput.get(name) ?? 0, b.byOutput.get(name) ?? 0),
-        ]),
-      ),
-    }),
-    finish: ({ samples, byOutput }) =>
-      compared(
-        {
-          ...{ name: 'largest difference', value: Math.max(0, ...byOutput.values()), unit: '', higherIsBetter: false },
-          ...{ samples, perOutput: Object.fromEntries(byOutput) },
-        },
-        0,
-      ),
+    merge(a, b) {
+      const byOutput = new Map(a.byOutput);
+      for (const [name, worst] of b.byOutput) byOutput.set(name, Math.max(byOutput.get(name) ?? 0, worst));
+      return { samples: a.samples + b.samples, byOutput };
+    },
+    finish({ samples, byOutput }) {
+      const [value, perOutput] = [Math.max(0, ...byOutput.values()), Object.fromEntries(byOutput)];
+      return compared({ name, value, unit: '', higherIsBetter: false, samples, perOutput }, 0);
+    },
   };
 }

@@ -33,8 +33,8 @@ export function roundWidths(
   /** Noise removed (up) or added (down) for a unit of cost. */
   const rate = (i: number, by: 1 | -1): number =>
     Math.abs(change('noise', i, by)) / Math.max(Math.abs(change('cost', i, by)), Number.MIN_VALUE);
-  const best = (list: readonly number[], better: (a: number, b: number) => boolean, by: 1 | -1): number | undefined =>
-    list.reduce<number | undefined>((b, i) => (b === undefined || better(rate(i, by), rate(b, by)) ? i : b), undefined);
+  const best = (list: readonly number[], score: (i: number) => number): number | undefined =>
+    list.reduce<number | undefined>((b, i) => (b === undefined || score(i) > score(b) ? i : b), undefined);
   const move = (i: number, by: 1 | -1): void => {
     chosen[i]! += by;
   };
@@ -42,33 +42,27 @@ export function roundWidths(
     const limit = constraint.budget * (1 + 1e-12);
     // Rounding down keeps what the real solution kept, unless a rule had forced widths up.
     for (let over = total('cost') > limit; over; over = total('cost') > limit) {
-      const i = best(movable(-1), (a, b) => a < b, -1);
+      const i = best(movable(-1), (k) => -rate(k, -1));
       if (i === undefined) break;
       move(i, -1);
     }
     for (;;) {
       const left = limit - total('cost');
-      const i = best(
-        movable(1).filter((k) => change('cost', k, 1) <= left && change('noise', k, 1) < 0),
-        (a, b) => a > b,
-        1,
-      );
+      const fitting = movable(1).filter((k) => change('cost', k, 1) <= left && change('noise', k, 1) < 0);
+      const i = best(fitting, (k) => rate(k, 1));
       if (i === undefined) return chosen;
       move(i, 1);
     }
   }
   while (total('noise') > constraint.noise) {
-    const i = best(movable(1), (a, b) => a > b, 1);
+    const i = best(movable(1), (k) => rate(k, 1));
     if (i === undefined) return chosen;
     move(i, 1);
   }
   for (;;) {
     const spare = constraint.noise - total('noise');
     const list = movable(-1).filter((k) => change('noise', k, -1) <= spare);
-    const i = list.reduce<number | undefined>(
-      (b, k) => (b === undefined || change('cost', k, -1) < change('cost', b, -1) ? k : b),
-      undefined,
-    );
+    const i = best(list, (k) => -change('cost', k, -1));
     if (i === undefined) return chosen;
     move(i, -1);
   }

@@ -27,13 +27,8 @@ export function percentileRange(
     return within({ min: -t, max: t }, h);
   }
   const cut = ((100 - percentile) / 200) * h.count;
-  return within(
-    {
-      min: (h.first + quantile(h.counts, cut)) * h.width,
-      max: (h.first + quantile(h.counts, h.count - cut)) * h.width,
-    },
-    h,
-  );
+  const value = (rank: number): number => (h.first + quantile(h.counts, rank)) * h.width;
+  return within({ min: value(cut), max: value(h.count - cut) }, h);
 }
 
 /** The position, in bins from the left, below which `rank` values lie. */

@@ -1,6 +1,5 @@
 import { QtoolError } from '../util/error.ts';
-import { codeArray, codeRange, type AffineFormat, type Codes } from './affine.ts';
-import { paramsOfRanges } from './affine.ts';
+import { codeArray, codeRange, paramsOfRanges, type AffineFormat, type Codes } from './affine.ts';
 import { checkFinite } from './finite.ts';
 import type { Granularity, QuantParams } from './format.ts';
 import { forEachRun, layoutOf, type Layout } from './layout.ts';

@@ -26,14 +26,7 @@ export function searchRange(h: Histogram, format: AffineFormat, cost: RangeCost,
     const t = searchEnd(top, (x, bound) => cost(h.min >= 0 ? 0 : -x, h.max <= 0 ? 0 : x, bound));
     return within({ min: -t, max: t }, h);
   }
-  if (h.min >= 0)
-    return {
-      min: h.min,
-      max: max(
-        h.min,
-        searchEnd(h.max, (x, bound) => cost(0, x, bound)),
-      ),
-    };
+  if (h.min >= 0) return within({ min: h.min, max: searchEnd(h.max, (x, bound) => cost(0, x, bound)) }, h);
   if (h.max <= 0) return { min: min(h.max, -searchEnd(-h.min, (x, bound) => cost(-x, 0, bound))), max: h.max };
   return searchBoth(h, cost, start);
 }

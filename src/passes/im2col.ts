@@ -24,14 +24,8 @@ export function convColumns(
   const nodes: NodeProto[] = [
     makeNode('Pad', [name, constant(`${name}_pads`, [0, 0, ...begin, 0, 0, ...end])], [`${name}_padded`]),
   ];
-  const axes = constant(
-    `${name}_axes`,
-    kernel.map((_, i) => i + 2),
-  );
-  const steps = constant(
-    `${name}_steps`,
-    strides.map((s, d) => s * (thin?.every[d] ?? 1)),
-  );
+  const [spatial, jumps] = [kernel.map((_, i) => i + 2), strides.map((s, d) => s * (thin?.every[d] ?? 1))];
+  const [axes, steps] = [constant(`${name}_axes`, spatial), constant(`${name}_steps`, jumps)];
   const taps = kernel.reduce<number[][]>(
     (all, k) => all.flatMap((tap) => [...Array(k).keys()].map((i) => [...tap, i])),
     [[]],
@@ -42,22 +36,16 @@ export function convColumns(
     const part = `${name}_tap${t}`;
     const start = constant(`${part}_from`, from);
     if (thin) nodes.push(makeNode('Add', [start, thin.shift], [`${part}_shifted`]));
-    nodes.push(
-      makeNode(
-        'Slice',
-        [`${name}_padded`, thin ? `${part}_shifted` : start, constant(`${part}_to`, to), axes, steps],
-        [`${part}_cut`],
-      ),
-    );
+    const bounds = [thin ? `${part}_shifted` : start, constant(`${part}_to`, to), axes, steps];
+    nodes.push(makeNode('Slice', [`${name}_padded`, ...bounds], [`${part}_cut`]));
     nodes.push(makeNode('Unsqueeze', [`${part}_cut`, constant(`${part}_axis`, [2])], [part]));
     return part;
   });
   nodes.push(makeNode('Concat', parts, [`${name}_taps`], { axis: 2 }));
   const positions = [...Array(rank).keys()].map((i) => i + 3);
   nodes.push(makeNode('Transpose', [`${name}_taps`], [`${name}_order`], { perm: [1, 2, 0, ...positions] }));
-  nodes.push(
-    makeNode('Reshape', [`${name}_order`, constant(`${name}_shape`, [groups, size, -1])], [`${name}_columns`]),
-  );
+  const flat = constant(`${name}_shape`, [groups, size, -1]);
+  nodes.push(makeNode('Reshape', [`${name}_order`, flat], [`${name}_columns`]));
   return nodes;
 }
 

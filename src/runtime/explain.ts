@@ -84,25 +84,25 @@ const readings: readonly Reading[] = [
   { pattern: /Node \(([^)]*)\)[^]*?(\[\w+\] .*)/, explain: ([, node, what]) => ({ message: what ?? '', at: node }) },
 ];
 
+/** What was thrown says. */
+export const textOf = (error: unknown): string =>
+  error instanceof Object && 'message' in error ? String(error.message) : String(error);
+
 /** Turns what onnxruntime threw while loading into one line. `at` names the model where onnxruntime names no node. */
 export function explainLoad(error: unknown, at?: string): QtoolError {
-  const text = error instanceof Object && 'message' in error ? String(error.message) : String(error);
+  const text = textOf(error);
   for (const { pattern, explain } of readings) {
     const match = pattern.exec(text);
     if (match === null) continue;
     const { message, hint, at: node } = explain(match);
-    return new QtoolError('runtime', message, {
-      at: node === undefined || node === '' ? at : node,
-      hint,
-      cause: error,
-    });
+    return new QtoolError('runtime', message, { at: node || at, hint, cause: error });
   }
   return new QtoolError('runtime', `onnxruntime refuses the model: ${oneLine(text)}`, { at, cause: error });
 }
 
 /** Turns what onnxruntime threw while running into one line. */
 export function explainRun(error: unknown, at?: string): QtoolError {
-  const text = error instanceof Object && 'message' in error ? String(error.message) : String(error);
+  const text = textOf(error);
   const node = /Name:'([^']*)'/.exec(text)?.[1];
   const what = oneLine(text.replace(/^.*Status Message:\s*/s, ''));
   return new QtoolError('runtime', `onnxruntime failed while running: ${what}`, {

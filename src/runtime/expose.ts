@@ -39,9 +39,7 @@ export function exposable(model: Model, values: readonly string[]): string[] {
   return [...new Set(values)].filter((name) => {
     if (fed.has(name) || constants.has(name)) return false;
     if (produced.has(name)) return true;
-    throw new QtoolError('graph', `cannot collect "${name}": ${absence(model, name)}`, {
-      at: name,
-    });
+    throw new QtoolError('graph', `cannot collect "${name}": ${absence(model, name)}`, { at: name });
   });
 }
 

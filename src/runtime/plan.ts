@@ -52,12 +52,8 @@ export async function planFor(
   const first = await firstBatch(batches);
   const free = fixedBatch(modelInputs(model)) === undefined && divisible(first);
   const [probe = first] = free ? pieces(first, 1) : [];
-  const shapes: Shapes =
-    values.length === 0
-      ? new Map<string, ValueShape>()
-      : shapesFit(known, probe)
-        ? known
-        : await inferShapes(model, probe);
+  const inferred = async (): Promise<Shapes> => (shapesFit(known, probe) ? known : inferShapes(model, probe));
+  const shapes: Shapes = values.length === 0 ? new Map() : await inferred();
   const sizes = values.map((value): readonly [string, number] => {
     const shape = shapes.get(value);
     return [value, shape === undefined ? 0 : bytesOf(shape, value, probe.size) / probe.size];

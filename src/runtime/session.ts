@@ -55,9 +55,8 @@ export async function openSession(model: Model | string, options: SessionOptions
   const at = typeof model === 'string' ? model : model.path;
   const loaded = await load(ort, model, options, at);
   const { session, dispose } = loaded;
-  const shapeless = new Set<string>();
-  if (typeof model !== 'string')
-    for (const { name, dims } of modelInputs(model)) if (dims === undefined) shapeless.add(name);
+  const declared = typeof model === 'string' ? [] : modelInputs(model);
+  const shapeless = new Set(declared.filter(({ dims }) => dims === undefined).map(({ name }) => name));
   const inputs = session.inputMetadata.map((facts): ValueFacts => {
     // onnxruntime gives the empty shape of a scalar for a shape that is not declared.
     if (facts.isTensor)
@@ -187,9 +186,7 @@ async function create(
   at: string | undefined,
 ): Promise<Ort.InferenceSession> {
   try {
-    return typeof source === 'string'
-      ? await ort.InferenceSession.create(source, options)
-      : await ort.InferenceSession.create(source, options);
+    return await ort.InferenceSession.create(source as string, options);
   } catch (error) {
     throw explainLoad(error, at);
   }
@@ -235,11 +232,9 @@ function checkFeeds(inputs: readonly ValueFacts[], feeds: Feeds): void {
           dims.every((dim, i) => typeof dim === 'string' || dim === tensor.dims[i]);
     if (tensor.type === type && fits) continue;
     const wants = `${type}${dims === undefined ? ', of a shape that the model does not declare but no scalar' : `[${dims.map((dim) => (dim === '' ? '?' : dim)).join(', ')}]`}`;
-    throw new QtoolError(
-      'data',
-      `input "${name}" wants ${wants}, the data is ${tensor.type}[${tensor.dims.join(', ')}]`,
-      { at: name, hint: 'change the transforms or the element type in the data config' },
-    );
+    const hint = 'change the transforms or the element type in the data config';
+    const is = `${tensor.type}[${tensor.dims.join(', ')}]`;
+    throw new QtoolError('data', `input "${name}" wants ${wants}, the data is ${is}`, { at: name, hint });
   }
 }
 

@@ -8,6 +8,7 @@ import { initializers, producers } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, typeOf } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
+import { textOf } from './explain.ts';
 import { expose } from './expose.ts';
 import { withSession } from './session.ts';
 
@@ -79,7 +80,7 @@ async function typesOf(model: Model, values: readonly string[]): Promise<Map<str
       return new Map(session.outputs.map((facts) => [facts.name, facts.type]));
     });
   } catch (error) {
-    const code = /Unsupported data type: (\d+)/.exec(causeOf(error))?.[1];
+    const code = /Unsupported data type: (\d+)/.exec(textOf(error instanceof QtoolError ? error.cause : error))?.[1];
     if (code === undefined) throw error;
     const [only] = values;
     if (values.length === 1 && only !== undefined) {
@@ -90,11 +91,6 @@ async function typesOf(model: Model, values: readonly string[]): Promise<Map<str
     const left = await typesOf(model, values.slice(0, middle));
     return new Map([...left, ...(await typesOf(model, values.slice(middle)))]);
   }
-}
-
-function causeOf(error: unknown): string {
-  const cause = error instanceof QtoolError ? error.cause : error;
-  return cause instanceof Object && 'message' in cause ? String(cause.message) : '';
 }
 
 /** The model with the shapes of these values as outputs, and on request the values themselves. */

@@ -144,11 +144,8 @@ function repeated(tensor: Tensor, rows: number): Tensor {
   const dims = [rows, ...tensor.dims.slice(1)];
   if (!ArrayBuffer.isView(tensor.data)) {
     const texts = tensor.data;
-    return {
-      type: tensor.type,
-      dims,
-      data: Array.from({ length: rows * width }, (_, i) => texts[i % texts.length] ?? ''),
-    };
+    const data = Array.from({ length: rows * width }, (_, i) => texts[i % texts.length] ?? '');
+    return { type: tensor.type, dims, data };
   }
   const from = tensor.data as Float32Array;
   const data = new (from.constructor as TypedArrayConstructor)(rows * width) as Float32Array;

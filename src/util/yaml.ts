@@ -1,10 +1,8 @@
 import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument, visit } from 'yaml';
 import type { Document, Node } from 'yaml';
 import type * as z from 'zod';
-import { QtoolError } from './error.ts';
-import type { ErrorCode } from './error.ts';
-import { schemaProblems, valueAt } from './problems.ts';
-import type { Path, Problem } from './problems.ts';
+import { QtoolError, type ErrorCode } from './error.ts';
+import { schemaProblems, valueAt, type Path, type Problem } from './problems.ts';
 
 export type { Path, Problem } from './problems.ts';
 

@@ -141,14 +141,7 @@ export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOpti
     sources.push({ ...source, gain: decibels(gain, 1), shrinkage, atOutput });
   }
   const compositions: Composition[] = [];
-  const pairs = [4, 5, 6, 7, 8].flatMap((bits): [number, number][] =>
-    bits === 8
-      ? [[8, 8]]
-      : [
-          [bits, 8],
-          [bits, bits],
-        ],
-  );
+  const pairs = [4, 5, 6, 7, 8].flatMap((bits) => [...new Set([8, bits])].map((acts) => [bits, acts] as const));
   for (const [i, [weights, acts]] of pairs.entries()) {
     ctx.progress(0.7 + (0.3 * i) / pairs.length, `quantized to ${weights} and ${acts} bits`);
     compositions.push(
@@ -242,14 +235,8 @@ async function breakers(
   for (const [i, source] of loudest.slice(0, suspects)) {
     ctx.signal.throwIfAborted();
     const sum = expected[i] ?? 0;
-    const real =
-      whole -
-      (await quick.noise(
-        injected(
-          float,
-          all.filter((_, k) => k !== i),
-        ),
-      ));
+    const others = all.filter((_, k) => k !== i);
+    const real = whole - (await quick.noise(injected(float, others)));
     const share = (noise: number): string => `${((100 * noise) / whole).toFixed(0)} %`;
     const text = `adds ${share(real)} of the output's noise where the sum has ${share(sum)}`;
     const layer = layers[i];

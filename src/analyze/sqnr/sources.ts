@@ -81,11 +81,8 @@ function dampen(
   share: number,
 ): void {
   const [restored = ''] = restore.output;
-  const [whole, error, part] = ['whole', 'error', 'part'].map((name) => draft.freshName(`${value}_${name}`)) as [
-    string,
-    string,
-    string,
-  ];
+  const fresh = (what: string): string => draft.freshName(`${value}_${what}`);
+  const [whole, error, part] = [fresh('whole'), fresh('error'), fresh('part')];
   const factor = draft.add(`${value}_share`, makeTensor('share', 'float32', [], Float32Array.of(share)));
   draft.update(restore, { output: [whole] });
   draft.addNode(makeNode('Sub', [whole, source], [error]));

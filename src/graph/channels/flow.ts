@@ -96,7 +96,7 @@ export function pick(axis: Axis, indices: readonly number[]): Axis {
 
 /** An axis of so many indices, each of which is that one of another. */
 export function spread(axis: Axis, count: number, from: (index: number) => number): Axis {
-  return pick(axis, range(0, count).map(from));
+  return axis && Int32Array.from({ length: count }, (_, i) => axis[from(i)]!);
 }
 
 /** The integers from `from` up to, not including, `to`. */

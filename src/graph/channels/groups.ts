@@ -115,13 +115,9 @@ function frozenLayers(
       atom === fixed ? ['it must stay'] : (trace.atoms.reason(atom) ?? []),
     );
     const total = labels?.length ?? 0;
-    if (total === 0) frozen.push({ layer: layerName(node), text: 'cannot be cut: it has one channel' });
-    else if (reasons.length === total) frozen.push({ layer: layerName(node), text: `cannot be cut: ${reasons[0]}` });
-    else if (reasons.length > 0)
-      frozen.push({
-        layer: layerName(node),
-        text: `${reasons.length} of ${total} channels cannot be cut: ${reasons[0]}`,
-      });
+    if (total > 0 && reasons.length === 0) continue;
+    const some = reasons.length < total ? `${reasons.length} of ${total} channels ` : '';
+    frozen.push({ layer: layerName(node), text: `${some}cannot be cut: ${reasons[0] ?? 'it has one channel'}` });
   }
   for (const node of trace.unknown) {
     const weighted = node.input.some((name) => dimsOf(stored.get(name) ?? empty).length > 1);

@@ -27,19 +27,17 @@ export const pad: Rule = {
     const amounts = x && padAmounts(flow, x.length);
     if (!amounts) return flow.freezeAll('Pad by computed amounts');
     const constant = stringAttribute(flow.node, 'mode', 'constant') === 'constant';
-    flow.set(
-      0,
-      xs.map((axis, d): Axis => {
-        const [b, e] = [amounts.before[d]!, amounts.after[d]!];
-        if (axis === undefined || (b === 0 && e === 0)) return axis;
-        if (!constant) {
-          flow.freeze(axis, 'Pad repeats it');
-          return undefined;
-        }
-        const own = axis.subarray(Math.max(0, -b), axis.length - Math.max(0, -e));
-        return Int32Array.from([...flow.fresh(Math.max(0, b)), ...own, ...flow.fresh(Math.max(0, e))]);
-      }),
-    );
+    const axes = xs.map((axis, d): Axis => {
+      const [b, e] = [amounts.before[d]!, amounts.after[d]!];
+      if (axis === undefined || (b === 0 && e === 0)) return axis;
+      if (!constant) {
+        flow.freeze(axis, 'Pad repeats it');
+        return undefined;
+      }
+      const own = axis.subarray(Math.max(0, -b), axis.length - Math.max(0, -e));
+      return Int32Array.from([...flow.fresh(Math.max(0, b)), ...own, ...flow.fresh(Math.max(0, e))]);
+    });
+    flow.set(0, axes);
   },
   fix(cut) {
     const [x, y] = [cut.node.input[0]!, cut.node.output[0]!];

@@ -1,7 +1,7 @@
 import { isOp } from '../query.ts';
 import { elementCount } from '../tensor.ts';
 import { constants, stridesOf, type Item } from './ints.ts';
-import { atomAt, bindSize, type Axis, type Cut, type Flow, type Rule } from './flow.ts';
+import { atomAt, bindSize, spread, type Axis, type Cut, type Flow, type Rule } from './flow.ts';
 
 /**
  * Reshape keeps the row-major order, so input and output axes fall into blocks of equal product. A block of one axis each is
@@ -16,20 +16,16 @@ function reshaped(flow: Flow): Axis[] | undefined {
     const [from, to] = [block.from.filter((d) => x[d] !== 1), block.to.filter((d) => out[d] !== 1)];
     const axes = from.map((d) => flow.axes(0)[d]);
     if (from.length === 1 && to.length === 1) result[to[0]!] = axes[0];
-    else if (to.length === 1)
-      result[to[0]!] = merge(
-        flow,
-        axes,
-        from.map((d) => x[d]!),
-      );
+    else if (to.length === 1) result[to[0]!] = merge(flow, axes, pickFrom(x, from));
     else if (from.length === 1) {
-      const sizes = to.map((d) => out[d]!);
-      const live = split(flow, axes[0], sizes);
+      const live = split(flow, axes[0], pickFrom(out, to));
       if (live) result[to[live.at]!] = live.axis;
     } else axes.forEach((axis) => flow.freeze(axis, `${flow.node.op_type} mixes it with other axes`));
   }
   return result;
 }
+
+const pickFrom = (dims: readonly number[], at: readonly number[]): number[] => at.map((d) => dims[d]!);
 
 function blocks(x: readonly number[], out: readonly number[]): { from: number[]; to: number[] }[] {
   const result: { from: number[]; to: number[] }[] = [];
@@ -115,11 +111,8 @@ export const reshape: Rule = {
     if (!isOp(cut.node, 'Reshape')) return;
     const [x, y] = [cut.node.input[0]!, cut.node.output[0]!];
     const target = cut.ints(cut.node.input[1]!);
-    if (target)
-      cut.patch(
-        1,
-        target.items.map((item, d) => targetSize(cut, x, y, item, d)),
-      );
+    const sizes = target?.items.map((item, d) => targetSize(cut, x, y, item, d));
+    if (sizes) cut.patch(1, sizes);
   },
 };
 
@@ -156,12 +149,10 @@ export const expand: Rule = {
     const [before, after] = [cut.oldDims(y), cut.newDims(y)];
     if (!target) return;
     const shift = after.length - target.items.length;
-    cut.patch(
-      1,
-      target.items.map((item, d) =>
-        'number' in item && item.number > 1 && before[d + shift] !== after[d + shift] ? after[d + shift] : undefined,
-      ),
+    const sizes = target.items.map((item, d) =>
+      'number' in item && item.number > 1 && before[d + shift] !== after[d + shift] ? after[d + shift] : undefined,
     );
+    cut.patch(1, sizes);
   },
 };
 
@@ -172,12 +163,7 @@ export const tile: Rule = {
     const repeats = constants(flow.ints(1));
     const out = flow.outDims(0);
     if (!repeats || !out) return flow.freezeAll('Tile by computed repeats');
-    flow.set(
-      0,
-      flow.axes(0).map((axis, d): Axis => {
-        if (axis === undefined) return undefined;
-        return Int32Array.from({ length: out[d]! }, (_, i) => axis[i % axis.length]!);
-      }),
-    );
+    const axes = flow.axes(0).map((axis, d) => spread(axis, out[d]!, (i) => i % axis!.length));
+    flow.set(0, axes);
   },
 };

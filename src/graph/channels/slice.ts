@@ -24,19 +24,17 @@ export const slice: Rule = {
     if (!x) return flow.freezeAll('its shapes are not known');
     const { starts, ends, axes, steps } = sliceRanges(flow, x.length);
     if (!axes) return flow.freezeAll('Slice of computed axes');
-    flow.set(
-      0,
-      xs.map((axis, d): Axis => {
-        const at = axes.indexOf(d);
-        if (at < 0 || axis === undefined) return axis;
-        const step = steps?.[at];
-        if (!starts || !ends || step !== 1) {
-          flow.freeze(axis, step === 1 ? 'Slice by computed bounds' : 'Slice with a step runs over it');
-          return undefined;
-        }
-        return pick(axis, sliceIndices(starts[at]!, ends[at]!, 1, x[d]!));
-      }),
-    );
+    const sliced = xs.map((axis, d): Axis => {
+      const at = axes.indexOf(d);
+      if (at < 0 || axis === undefined) return axis;
+      const step = steps?.[at];
+      if (!starts || !ends || step !== 1) {
+        flow.freeze(axis, step === 1 ? 'Slice by computed bounds' : 'Slice with a step runs over it');
+        return undefined;
+      }
+      return pick(axis, sliceIndices(starts[at]!, ends[at]!, 1, x[d]!));
+    });
+    flow.set(0, sliced);
   },
   fix(cut) {
     const [x, y] = [cut.node.input[0]!, cut.node.output[0]!];

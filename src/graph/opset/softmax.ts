@@ -17,11 +17,8 @@ export const softmax13: Adapter = (node, site) => {
   const behind = site.dims(x)?.slice((axis < 0 ? axis + (rank ?? 0) : axis) + 1);
   if (behind?.every((dim) => dim === 1)) return { fields: { attribute: along(axis) } };
   const base = node.output[0] ?? '';
-  const [flat, result, shape] = ['flat', 'rows', 'shape'].map((what) => site.fresh(`${base}_${what}`)) as [
-    string,
-    string,
-    string,
-  ];
+  const fresh = (what: string): string => site.fresh(`${base}_${what}`);
+  const [flat, result, shape] = [fresh('flat'), fresh('rows'), fresh('shape')];
   return {
     before: [makeNode('Flatten', [x], [flat], { axis }), makeNode('Shape', [x], [shape])],
     fields: { input: [flat], output: [result], attribute: along(-1) },
