@@ -78,12 +78,10 @@ export function arraySource(
   if (labelRows) sameLength(first, labelRows);
   const labels = labelRows && readLabels(labelRows);
   const wrong = labels?.values.findIndex((label) => label < -1 || (classes !== undefined && label >= classes)) ?? -1;
-  if (labels && wrong >= 0)
-    throw labelError(
-      labels.values[wrong]!,
-      classes,
-      `${labelRows.name}, sample ${Math.floor(wrong / labels.positions)}`,
-    );
+  if (labels && wrong >= 0) {
+    const at = `${labelRows.name}, sample ${Math.floor(wrong / labels.positions)}`;
+    throw labelError(labels.values[wrong]!, classes, at);
+  }
   const steps = arrays.map((array) => ({
     name: array.input.name,
     rows: array.rows,

@@ -36,6 +36,11 @@ export function noColumn(name: string, columns: readonly string[], at: string | 
   return dataError(`there is no column "${name}"${didYouMean(name, columns)}; there are ${columns.join(', ')}`, at);
 }
 
+/** A class by a name that the config's `classes` do not have. */
+export function unknownClass(what: string, name: string, classes: readonly string[], at: string | undefined): Error {
+  return dataError(`the ${what} "${name}" is not in \`classes\`${didYouMean(name, classes)}`, at);
+}
+
 export function labelError(label: number, classes: number | undefined, at: string): Error {
   const range = classes === undefined ? 'labels start at 0' : `the model has the classes 0 to ${classes - 1}`;
   return dataError(`label ${label} is out of range: ${range}`, at, 'A label of -1 is not counted.');

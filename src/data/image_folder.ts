@@ -1,11 +1,10 @@
 import { isImage, imageTypes } from './image.ts';
-import { onlyInput } from './check.ts';
+import { onlyInput, unknownClass } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError } from './errors.ts';
 import { imageSource, type ImageEntry } from './image_source.ts';
 import type { IndexedSource, Opening } from './source.ts';
 import { byCodePoint, openTree } from './tree.ts';
-import { didYouMean } from '../util/suggest.ts';
 
 /**
  * Images in class sub-folders: the label is the place of the sub-folder in alphabetical order (as torchvision's ImageFolder), or
@@ -30,11 +29,7 @@ export function openImageFolder(config: SourceConfigOf<'image-folder'>, opening:
   const found = labelled ? [...new Set(images.map(classOf))].sort(byCodePoint) : [];
   const classes = labelled ? (config.classes ?? found) : [];
   const unknown = found.find((name) => !classes.includes(name));
-  if (unknown !== undefined)
-    throw dataError(
-      `the folder "${unknown}" is not in \`classes\`${didYouMean(unknown, classes)}`,
-      opening.at('classes'),
-    );
+  if (unknown !== undefined) throw unknownClass('folder', unknown, classes, opening.at('classes'));
   if (opening.classes !== undefined && classes.length > opening.classes)
     throw dataError(`has ${classes.length} class folders, the model tells ${opening.classes} classes apart`, path);
   const label = new Map(classes.map((name, i) => [name, i]));

@@ -1,7 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, extname, join } from 'node:path';
-import { didYouMean } from '../util/suggest.ts';
-import { labelError, noColumn, onlyInput } from './check.ts';
+import { labelError, noColumn, onlyInput, unknownClass } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError, messageOf } from './errors.ts';
 import { imageSource, type ImageEntry } from './image_source.ts';
@@ -80,7 +79,7 @@ function labelOf(
   if (Array.isArray(value)) return value.map((one) => labelOf(one, names, classes, at) as number);
   const text = typeof value === 'number' || typeof value === 'string' ? String(value).trim() : '';
   const label = names ? names.indexOf(text) : /^-?\d+$/.test(text) ? Number(text) : NaN;
-  if (names && label < 0) throw dataError(`the label "${text}" is not in \`classes\`${didYouMean(text, names)}`, at);
+  if (names && label < 0) throw unknownClass('label', text, names, at);
   if (Number.isNaN(label)) throw dataError(text === '' ? 'has no label' : `the label "${text}" is not a class index`, at, 'Name the classes in label order: `classes: [...]`.'); // prettier-ignore
   if (label < -1 || (classes !== undefined && label >= classes)) throw labelError(label, classes, at);
   return label;

@@ -27,8 +27,3 @@ export function shuffled(count: number, seed: number): Uint32Array {
   }
   return order;
 }
-
-/** How many of `count` samples become calibration data when one set is split: a fifth, at most 512. */
-export function calibrationShare(count: number): number {
-  return Math.min(512, Math.floor(count / 5));
-}

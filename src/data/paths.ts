@@ -26,12 +26,9 @@ export function findPath(path: string, root: string, folder: string, at: string 
     if (home === undefined) throw dataError(`the npm package "${name}" is not installed`, at ?? path, `npm install ${name}`); // prettier-ignore
     return existing(join(home, ...parts), path, at);
   }
-  const beside = resolve(folder, path);
-  return existing(
-    !isAbsolute(path) && existsSync(beside) && !existsSync(resolve(root, path)) ? beside : resolve(root, path),
-    path,
-    at,
-  );
+  const [beside, below] = [resolve(folder, path), resolve(root, path)];
+  const full = !isAbsolute(path) && existsSync(beside) && !existsSync(below) ? beside : below;
+  return existing(full, path, at);
 }
 
 function existing(full: string, path: string, at: string | undefined): string {

@@ -1,8 +1,9 @@
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { endianness } from 'node:os';
 import { dtypes, type DType, type TypedArray } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
 import { dataError } from './errors.ts';
+import { fill } from './files.ts';
 import type { RowReader, Rows } from './source.ts';
 
 /** How the elements of an array lie in a file or buffer. */
@@ -21,12 +22,8 @@ export function fileRows(layout: RowLayout, file: string): Rows {
     const handle = openSync(file, 'r');
     return {
       read(target, position) {
-        let done = 0;
-        while (done < target.length) {
-          const got = readSync(handle, target, done, target.length - done, layout.offset + position + done);
-          if (got === 0) throw dataError('the file ends before its last sample', layout.name);
-          done += got;
-        }
+        if (fill(handle, target, layout.offset + position) < target.length)
+          throw dataError('the file ends before its last sample', layout.name);
       },
       close: () => closeSync(handle),
     };

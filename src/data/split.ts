@@ -1,7 +1,7 @@
 import type { SourceConfig } from './config.ts';
 import { indexedDataset, noDataset, streamDataset, type Wanted } from './dataset.ts';
 import { dataError } from './errors.ts';
-import { calibrationShare, inOrder, shuffled } from './order.ts';
+import { inOrder, shuffled } from './order.ts';
 import type { IndexedSource, Source, StreamSource } from './source.ts';
 import type { Dataset, RunData } from './types.ts';
 
@@ -43,10 +43,9 @@ export function wholeSet(source: Source, config: SourceConfig, options: SplitOpt
  */
 export function splitSet(source: Source, config: SourceConfig, share: number | undefined, options: SplitOptions): Sets {
   const total = least(source.length, config.samples);
-  const count = Math.max(
-    1,
-    share === undefined ? calibrationShare(total) : share < 1 ? Math.floor(total * share) : share,
-  );
+  const asked =
+    share === undefined ? Math.min(512, Math.floor(total / 5)) : share < 1 ? Math.floor(total * share) : share;
+  const count = Math.max(1, asked);
   if (count >= total) {
     const message = `${total} sample${total === 1 ? '' : 's'} cannot be split into ${count} for calibration and some for validation`;
     throw dataError(message, source.source, 'Give more samples, or calibration and validation sets of their own.');

@@ -203,9 +203,8 @@ function classifier(selector: string, candidates: readonly LayerFact[]): Match[]
     ({ opType, weights }) => weights.length > 0 && (opType === 'Gemm' || opType === 'MatMul'),
   );
   const [layer] = dense;
-  return classifierWords.has(word) && layer !== undefined && dense.length === 1
-    ? [{ layer, weights: layer.weights }]
-    : [];
+  if (!classifierWords.has(word) || layer === undefined || dense.length > 1) return [];
+  return [{ layer, weights: layer.weights }];
 }
 
 function translated(selector: string, found: readonly Match[]): string[] {

@@ -1,3 +1,4 @@
+import { pack } from '../numerics/pack.ts';
 import { QtoolError } from '../util/error.ts';
 import { dtypeOf, dtypes, type DType, type TypedArray } from './dtype.ts';
 import { TensorCodec, int64, toBigInt, toNumber, type TensorProto } from './proto.ts';
@@ -119,23 +120,10 @@ function unpack(bytes: Uint8Array, count: number, bits: number, signed: boolean)
   const perByte = 8 / bits;
   const mask = (1 << bits) - 1;
   const sign = 1 << (bits - 1);
-  const result = signed
-    ? new Int8Array(Math.min(count, bytes.length * perByte))
-    : new Uint8Array(Math.min(count, bytes.length * perByte));
+  const result = new (signed ? Int8Array : Uint8Array)(Math.min(count, bytes.length * perByte));
   for (let i = 0; i < result.length; i++) {
     const code = (bytes[(i / perByte) | 0]! >> ((i % perByte) * bits)) & mask;
     result[i] = signed ? (code ^ sign) - sign : code;
   }
   return result;
-}
-
-function pack(data: ArrayLike<number>, bits: number): Uint8Array {
-  const perByte = 8 / bits;
-  const mask = (1 << bits) - 1;
-  const bytes = new Uint8Array(Math.ceil(data.length / perByte));
-  for (let i = 0; i < data.length; i++) {
-    const at = (i / perByte) | 0;
-    bytes[at]! |= (data[i]! & mask) << ((i % perByte) * bits);
-  }
-  return bytes;
 }

@@ -77,12 +77,8 @@ export function userMetric(metric: UserMetric, fallback: string, path: string): 
       float: metric.add(float, { ...input, outputs: input.reference }),
     }),
     merge(a, b) {
-      if (metric.merge)
-        return {
-          samples: a.samples + b.samples,
-          own: metric.merge(a.own, b.own),
-          float: metric.merge(a.float, b.float),
-        };
+      const samples = a.samples + b.samples;
+      if (metric.merge) return { samples, own: metric.merge(a.own, b.own), float: metric.merge(a.float, b.float) };
       throw new QtoolError('data', `metric ${name} cannot merge its parts`, { at: path, hint: 'Give it a function merge(a, b).' }); // prettier-ignore
     },
     finish({ samples, own, float }) {

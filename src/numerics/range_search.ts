@@ -4,7 +4,7 @@ import { largest, within } from './histogram_parts.ts';
 import type { Range } from './range.ts';
 import { narrowed } from './special.ts';
 
-const { abs, max, min } = Math;
+const { abs, min } = Math;
 
 /** Cost of a clip range. May give any value above `bound` as soon as it knows that the cost is above. */
 export type RangeCost = (lo: number, hi: number, bound: number) => number;

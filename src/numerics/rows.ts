@@ -37,11 +37,8 @@ export function rowView(
     const { size, step, order } = axisOf(split.axis);
     const within = size / split.groups;
     rowAxes.unshift({ size: split.groups, step: within * step, order: order - 1 });
-    columnAxes.splice(
-      columnAxes.findIndex((axis) => axis.order === order),
-      1,
-      { size: within, step, order },
-    );
+    const at = columnAxes.findIndex((axis) => axis.order === order);
+    columnAxes.splice(at, 1, { size: within, step, order });
   }
   const rowStart = offsets(rowAxes);
   const columnStep = offsets(columnAxes);

@@ -137,10 +137,8 @@ export function* pieces(batch: Batch, rows: number): Generator<Batch> {
   // Padding is there for models of fixed batch only, and those are not cut.
   for (let from = 0; from < batch.count; from += rows) {
     const to = Math.min(from + rows, batch.count);
-    const feeds: Record<string, Tensor> = {};
-    for (const [name, tensor] of Object.entries(batch.feeds)) feeds[name] = sliceRows(tensor, batch.size, from, to);
     const [ids, targets] = [batch.ids.slice(from, to), batch.targets.slice(from, to)];
-    yield { ids, feeds, targets, count: to - from, size: to - from };
+    yield { ids, feeds: feedsOf(batch, from, to), targets, count: to - from, size: to - from };
   }
 }
 
@@ -149,11 +147,12 @@ export function* evenParts(batch: Batch, rows: number): Generator<Feeds> {
   const parts = Math.max(1, Math.floor(batch.size / rows));
   for (let i = 0; i < parts; i++) {
     const [from, to] = [i, i + 1].map((k) => Math.floor((k * batch.size) / parts)) as [number, number];
-    yield Object.fromEntries(
-      Object.entries(batch.feeds).map(([name, tensor]) => [name, sliceRows(tensor, batch.size, from, to)]),
-    );
+    yield feedsOf(batch, from, to);
   }
 }
+
+const feedsOf = ({ feeds, size }: Batch, from: number, to: number): Feeds =>
+  Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, sliceRows(tensor, size, from, to)]));
 
 /** Samples `from` to `to` of a tensor that holds `size` samples along axis 0, a whole number of rows each. */
 export function sliceRows(tensor: Tensor, size: number, from: number, to: number): Tensor {

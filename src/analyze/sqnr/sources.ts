@@ -129,15 +129,11 @@ export async function activationSources(
   options: { readonly samples: number; readonly method: string },
 ): Promise<{ readonly source: Source; readonly params: readonly QuantParams[] }[]> {
   const roots = [...new Set([...region.values.values()].map((value) => value.root))];
-  const calibrator = given(
-    calibrators.find((c) => c.name === options.method),
-    `the calibrator ${options.method}`,
-  );
+  const asked = calibrators.find((c) => c.name === options.method);
+  const calibrator = given(asked, `the calibrator ${options.method}`);
+  const [kind = 'histogram'] = calibrator.statistics;
   const wanted = new Map(
-    roots.map((value) => [
-      value,
-      [sealed(histogram({}, value)), observerOf(calibrator.statistics[0] ?? 'histogram', {}, value)],
-    ]),
+    roots.map((value) => [value, [sealed(histogram({}, value)), observerOf(kind, {}, value)]] as const),
   );
   const found = await ctx.collect<unknown>(float, wanted, options.samples);
   return roots.map((value) => {

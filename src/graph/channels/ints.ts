@@ -74,9 +74,8 @@ export function evaluateInts(
   const followed = viewed(node, inputs, out) ?? computed(node, inputs, out);
   if (followed) return { dims: out, items: followed };
   const from = inputs.flatMap((ints) => ints?.items.flatMap(sizesIn) ?? []);
-  return from.length === 0
-    ? undefined
-    : { dims: out, items: Array.from({ length: elementCount(out) }, () => ({ from })) };
+  if (from.length === 0) return undefined;
+  return { dims: out, items: Array.from({ length: elementCount(out) }, () => ({ from })) };
 }
 
 function constantInts(node: NodeProto): Ints | undefined {

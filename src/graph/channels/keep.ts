@@ -7,16 +7,11 @@ import type { Channels } from './types.ts';
 export function leaveOne(channels: Channels, wanted: Iterable<number>): Set<number> {
   const rank = new Map([...wanted].map((atom, i) => [atom, i]));
   const going = new Set(rank.keys());
-  for (const axis of distinctAxes(channels)) {
+  // A network repeats the same labels along value after value: each is looked at once.
+  const labelled = [...channels.axes.values()].flatMap((axes) => axes.filter((axis) => axis !== undefined));
+  for (const axis of new Map(labelled.map((axis) => [axis.join(), axis])).values()) {
     if (!axis.every((atom) => going.has(atom))) continue;
     going.delete(axis.reduce((best, atom) => ((rank.get(atom) ?? 0) > (rank.get(best) ?? 0) ? atom : best)));
   }
   return going;
-}
-
-/** Every labelled axis once; a network repeats the same labels along value after value. */
-function distinctAxes(channels: Channels): Int32Array[] {
-  const seen = new Map<string, Int32Array>();
-  for (const axes of channels.axes.values()) for (const axis of axes) if (axis) seen.set(axis.join(), axis);
-  return [...seen.values()];
 }

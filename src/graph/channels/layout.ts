@@ -94,11 +94,8 @@ export const gather: Rule = {
     if (!kept || !old || !target) return;
     const place = new Map([...kept].map((from, to) => [from, to]));
     const left = target.dims.length === 0 ? [0] : [...(cut.kept(y, at) ?? range(0, old.length))];
-    cut.vector(
-      1,
-      left.map((i) => must(place, old[i]!, 'the place of axis')),
-      target.dims.length === 0 ? [] : [left.length],
-    );
+    const places = left.map((i) => must(place, old[i]!, 'the place of axis'));
+    cut.vector(1, places, target.dims.length === 0 ? [] : [left.length]);
   },
 };
 

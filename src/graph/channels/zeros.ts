@@ -113,12 +113,10 @@ function zeroOutputs(
     case 'Gemm':
     case 'MatMul':
       return (y) => contracted(node, facts, channels, stored, carried(y));
-    case 'BatchNormalization':
-      return (y) =>
-        where(
-          y,
-          (a) => facts.of(input(2)).has(a) && (facts.of(input(1)).has(a) || (x.has(a) && facts.of(input(3)).has(a))),
-        );
+    case 'BatchNormalization': {
+      const [scale, bias, mean] = [1, 2, 3].map((i) => facts.of(input(i))) as [Zeros, Zeros, Zeros];
+      return (y) => where(y, (a) => bias.has(a) && (scale.has(a) || (x.has(a) && mean.has(a))));
+    }
     case 'Clip': {
       const low = node.input[1] ? number(1) : floatAttribute(node, 'min', -Infinity);
       const high = node.input[2] ? number(2) : floatAttribute(node, 'max', Infinity);

@@ -4,13 +4,18 @@ import { makeNode } from '../build.ts';
 import { toBigInt, type AttributeProto, type NodeProto } from '../proto.ts';
 import { tensorNumbers, typeOf } from '../tensor.ts';
 import { resize11, resize13, upsample10, upsample9 } from './resize.ts';
-import type { Adapter, Site } from './site.ts';
+import type { Adapter, Rewrite, Site } from './site.ts';
 import { softmax13 } from './softmax.ts';
 
 /** The node's attributes without some. */
 function without(node: NodeProto, ...names: readonly string[]): AttributeProto[] {
   return node.attribute.filter((a) => !names.includes(a.name));
 }
+
+/** The node with one attribute more. */
+const adding = (node: NodeProto, name: string, value: number | string): Rewrite => ({
+  fields: { attribute: [...node.attribute, makeAttribute(name, value)] },
+});
 
 /** The constant that an attribute of integers becomes, exactly: INT64_MAX says "to the end". Undefined where it is absent. */
 function ints(node: NodeProto, site: Site, what: string): string | undefined {
@@ -72,13 +77,9 @@ const pad11: Adapter = (node, site) => {
 };
 
 const slice10: Adapter = (node, site) => {
-  const input = ['starts', 'ends', 'axes'].map((what) => ints(node, site, what) ?? '');
-  return {
-    fields: {
-      input: trimmed([node.input[0] ?? '', ...input]),
-      attribute: without(node, 'starts', 'ends', 'axes'),
-    },
-  };
+  const names = ['starts', 'ends', 'axes'];
+  const input = trimmed([node.input[0] ?? '', ...names.map((name) => ints(node, site, name) ?? '')]);
+  return { fields: { input, attribute: without(node, ...names) } };
 };
 
 const topK10: Adapter = (node, site) => {
@@ -87,10 +88,7 @@ const topK10: Adapter = (node, site) => {
 };
 
 /** From 18 on a Split without lengths must say into how many. */
-const split18: Adapter = (node) =>
-  node.input[1]
-    ? undefined
-    : { fields: { attribute: [...node.attribute, makeAttribute('num_outputs', node.output.length)] } };
+const split18: Adapter = (node) => (node.input[1] ? undefined : adding(node, 'num_outputs', node.output.length));
 
 const batchNorm9: Adapter = (node, site) => {
   if (!attribute(node, 'spatial')) return undefined;
@@ -114,11 +112,7 @@ const dropout12: Adapter = (node, site) => {
   return fields || attribute(node, 'ratio') ? { fields: { ...fields, attribute: without(node, 'ratio') } } : undefined;
 };
 
-const roiAlign16: Adapter = (node) => ({
-  fields: {
-    attribute: [...node.attribute, makeAttribute('coordinate_transformation_mode', 'output_half_pixel')],
-  },
-});
+const roiAlign16: Adapter = (node) => adding(node, 'coordinate_transformation_mode', 'output_half_pixel');
 
 const gridSample20: Adapter = (node) => {
   const mode = stringAttribute(node, 'mode', 'bilinear');

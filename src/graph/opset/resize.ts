@@ -58,9 +58,6 @@ export const resize13: Adapter = (node, site) => {
   if (stringAttribute(node, 'mode', 'nearest') !== 'nearest' || !now)
     return site.refuse(`coordinates "tf_half_pixel_for_nn" with nearest_mode "${nearest}" are gone`);
   const others = node.attribute.filter((a) => !['coordinate_transformation_mode', 'nearest_mode'].includes(a.name));
-  const attributes = [
-    makeAttribute('coordinate_transformation_mode', 'half_pixel'),
-    makeAttribute('nearest_mode', now),
-  ];
-  return { fields: { input, attribute: [...others, ...attributes] } };
+  const mode = makeAttribute('coordinate_transformation_mode', 'half_pixel');
+  return { fields: { input, attribute: [...others, mode, makeAttribute('nearest_mode', now)] } };
 };
