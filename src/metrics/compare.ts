@@ -70,7 +70,7 @@ export interface Distance<S> extends Pick<MetricResult, 'name' | 'unit' | 'highe
   /** Adds a sample, all but the number of samples. */
   add(sums: S, pair: Pair): void;
   /** Two parts together; summed field by field if not given. */
-  joined?(a: S, b: S): S;
+  readonly joined?: (a: S, b: S) => S;
   /** Of the model itself (`own`) or the float model (`float`). */
   value(sums: S, which: 'own' | 'float'): number;
   /** Over several outputs, from the value of each; that of all outputs' sums together if not given. */

@@ -120,5 +120,7 @@ export const calibrators: readonly Calibrator[] = [
   ofHistogram('aciq_laplace', 'analytic clip for a Laplace distribution (ACIQ)', [], (h, format) =>
     aciqRange(h, format, 'laplace'),
   ),
-  ofHistogram('n_std', 'mean ± n standard deviations (Distiller: N_STD)', ['n_stds'], (h, _format, o) => stdRange(h, o)),
+  ofHistogram('n_std', 'mean ± n standard deviations (Distiller: N_STD)', ['n_stds'], (h, _format, o) =>
+    stdRange(h, o),
+  ),
 ];

@@ -41,8 +41,7 @@ export function rowLevelMask(
   at?: string,
 ): Mask {
   const mask = new Uint8Array(data.length);
-  for (let r = 0; r < rows; r++)
-    mask.set(levelMask(data.subarray(r * cols, (r + 1) * cols), share, at), r * cols);
+  for (let r = 0; r < rows; r++) mask.set(levelMask(data.subarray(r * cols, (r + 1) * cols), share, at), r * cols);
   return mask;
 }
 
