@@ -1,5 +1,5 @@
 import type { Pass } from '../../pass.ts';
-import { seeded } from './random.ts';
+import { randomScores } from './random.ts';
 import { rankedPasses } from './ranked.ts';
 
 /**
@@ -11,10 +11,7 @@ export const bernoulli: readonly Pass[] = rankedPasses({
   classes: ['BernoulliFilterPruner'],
   summary: 'zero each filter with a given probability',
   source: 'Distiller BernoulliFilterPruner',
-  rank: async ({ count, layer }, { seed }) => {
-    const next = seeded(seed + layer.index);
-    return Array.from({ length: count }, next);
-  },
+  rank: randomScores,
   choose: (scores, sparsity) => {
     const gone = new Set(Array.from(scores, (_, i) => i).filter((i) => (scores[i] as number) < sparsity));
     if (gone.size === scores.length && sparsity < 1) gone.delete(scores.length - 1);

@@ -4,11 +4,11 @@ import type { Model } from '../../../graph/model.ts';
 import { assignNames, layerFacts } from '../../../graph/names.ts';
 import { cubicRamp, rampProgress } from '../../../numerics/agp.ts';
 import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
-import { scaled, spanText, weightSelectors } from '../masks.ts';
-import { allocate, allocateUniform, type Candidate } from './allocate.ts';
+import { scaled, share, spanText, weightSelectors } from '../masks.ts';
+import { allocate, allocateUniform, cutTo, type Candidate } from './allocate.ts';
 import { candidatesOf, cohorts } from './candidates.ts';
-import { budget, budgetOf, budgetText, firstCost, scaledBudget, type Budget, type Unit } from './budget.ts';
-import { costOf } from './cost.ts';
+import { budget, budgetOf, budgetText, firstCost, scaledBudget, type Budget } from './budget.ts';
+import { costOf, cutText } from './cost.ts';
 import { reconstruct } from './reconstruct.ts';
 import { channelScores } from './scores.ts';
 import { refitSites } from './sites.ts';
@@ -16,7 +16,7 @@ import { refitSites } from './sites.ts';
 const fields = z.strictObject({
   budget: budget.optional(),
   levels: z
-    .record(z.string(), z.number().min(0).max(1))
+    .record(z.string(), share)
     .optional()
     .meta({ description: 'instead of a budget: layer name or pattern → share of its channels to cut' }),
   weights: z
@@ -84,11 +84,9 @@ async function apply(model: Model, o: ChannelPrunerOptions, ctx: PassContext): P
   const removed = leaveOne(channels, order);
   const cut = removeChannels(model, channels, removed);
   const readers = refitSites(model, channels).filter((site) => site.columns.some((atom) => removed.has(atom)));
+  const layers = new Set(readers.map((site) => site.layer));
   const { model: result, notes: refitted } = o.reconstruct
-    ? await reconstruct(ctx, { before: model, channels, removed, after: cut }, new Set(readers.map((s) => s.layer)), {
-        ...o,
-        shortcuts: true,
-      })
+    ? await reconstruct(ctx, { before: model, channels, removed, after: cut }, layers, o)
     : { model: cut, notes: [] };
   return {
     model: result,
@@ -96,7 +94,7 @@ async function apply(model: Model, o: ChannelPrunerOptions, ctx: PassContext): P
     skipped: [...channels.frozen.map(({ layer, text }) => ({ layer, text })), ...chosen.skipped, ...skipped],
     notes: [
       ...chosen.notes,
-      ...(['macs', 'parameters', 'bytes'] as const).map((u) => costNote(model, channels, removed, u)),
+      ...(['macs', 'parameters', 'bytes'] as const).map((u) => cutText(model, channels, removed, u)),
     ],
   };
 }
@@ -125,14 +123,13 @@ function byLevels(
   levels: ReadonlyMap<string, number>,
   multiple: number,
 ): Set<number> {
-  const share = new Map(
+  const gone = new Map(
     groups.flatMap(({ atoms, layers }) => atoms.map((atom) => [atom, levels.get(layers[0] ?? '') ?? 0])),
   );
   return new Set(
     candidates.flatMap(({ order, guarded }) => {
-      const left = order.length * (1 - (share.get(order[0] as number) ?? 0));
-      const keep = Math.max(1, Math.ceil(Number(left.toFixed(6)) / multiple) * multiple);
-      return order.filter((atom) => !guarded.has(atom)).slice(0, Math.max(0, order.length - keep));
+      const left = order.length * (1 - (gone.get(order[0] as number) ?? 0));
+      return cutTo({ order, guarded }, Number(left.toFixed(6)), multiple);
     }),
   );
 }
@@ -206,12 +203,4 @@ function cutNotes(
       { layer: layers[0] as string, text: `${atoms.length} → ${atoms.length - gone} channels${together}${lost}` },
     ];
   });
-}
-
-function costNote(model: Model, channels: Channels, removed: ReadonlySet<number>, unit: Unit): string {
-  const cost = costOf(model, channels, unit);
-  const before = cost.total();
-  cost.remove(removed);
-  const name = unit === 'macs' ? 'MACs' : unit;
-  return `${name}: ${before} → ${cost.total()} (${((100 * cost.total()) / before).toFixed(1)} %)`;
 }

@@ -10,6 +10,20 @@ import { dimsOf, typeOf } from '../../../graph/tensor.ts';
 /** What a budget may be counted in: multiply-accumulates of one sample, stored weights, or their bytes. */
 export type Unit = 'macs' | 'parameters' | 'bytes';
 
+export const unitName = (unit: Unit): string => (unit === 'macs' ? 'MACs' : unit);
+
+/** `MACs: 200 → 100 (50.0 %)`. */
+export const costText = (unit: Unit, before: number, now: number): string =>
+  `${unitName(unit)}: ${before} → ${now} (${((100 * now) / before).toFixed(1)} %)`;
+
+/** The same of a model from which channels are removed. */
+export function cutText(model: Model, channels: Channels, removed: ReadonlySet<number>, unit: Unit): string {
+  const cost = costOf(model, channels, unit);
+  const before = cost.total();
+  cost.remove(removed);
+  return costText(unit, before, cost.total());
+}
+
 /** factor × the number of indices that stay along each axis. */
 interface Term {
   readonly factor: number;

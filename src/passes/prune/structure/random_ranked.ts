@@ -1,5 +1,5 @@
 import type { Pass } from '../../pass.ts';
-import { seeded } from './random.ts';
+import { randomScores } from './random.ts';
 import { rankedPasses } from './ranked.ts';
 
 /** Zeros structures at random: the baseline that a ranking has to beat. */
@@ -8,8 +8,5 @@ export const randomRanked: readonly Pass[] = rankedPasses({
   classes: ['RandomRankedFilterPruner'],
   summary: 'zero filters at random, the baseline of every ranking',
   source: 'Distiller RandomRankedFilterPruner',
-  rank: async ({ count, layer }, { seed }) => {
-    const next = seeded(seed + layer.index);
-    return Array.from({ length: count }, next);
-  },
+  rank: randomScores,
 });

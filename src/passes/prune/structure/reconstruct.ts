@@ -15,15 +15,13 @@ import { refitSites, type Site } from './sites.ts';
 export interface ReconstructOptions {
   readonly samples: number;
   readonly ridge: number;
-  /** Also make up, in a layer that is added to a shortcut, for what the shortcut lost. */
-  readonly shortcuts: boolean;
 }
 
 /**
  * Refits layers of a pruned model, front to back, so that each reproduces the unpruned model's output on calibration data from
  * the inputs that the pruned layers before it give (He et al. 2017, arXiv 1707.06168; Luo et al. 2017, ThiNet): ridge
- * regression of the weights that are left, and of the bias. `layers`: which ones, by name. `removed`: the atoms of `channels`
- * (of `before`) that were cut.
+ * regression of the weights that are left, and of the bias. A layer that is added to a shortcut also makes up for what that lost.
+ * `layers`: which ones, by name. `removed`: the atoms of `channels` (of `before`) that were cut.
  */
 export async function reconstruct(
   ctx: PassContext,
@@ -46,7 +44,7 @@ export async function reconstruct(
   let model = after;
   for (const [i, site] of sites.entries()) {
     ctx.progress(0.5 + (0.5 * i) / sites.length, `refitting ${site.layer}`);
-    const target = targetOf(site, channels, removed, options.shortcuts);
+    const target = targetOf(site, channels, removed, true);
     const result = await refitLayer(ctx, { before, model, site, target, take: [] }, options);
     model = result.model;
     notes.push({ layer: site.layer, text: refitText(result.error) });
@@ -82,7 +80,7 @@ export async function refitLayer(
     readonly target: Target;
     readonly take: readonly (readonly number[])[];
   },
-  options: { readonly samples: number; readonly ridge: number },
+  options: ReconstructOptions,
 ): Promise<{ readonly model: Model; readonly error: number }> {
   const moments = await collect(ctx, before, model, site, target, options.samples);
   const { weights, bias, error } = solve(model, site, moments, options.ridge, take);

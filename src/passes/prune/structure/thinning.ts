@@ -11,8 +11,8 @@ import {
 import type { Model } from '../../../graph/model.ts';
 import { dimsOf, tensorNumbers } from '../../../graph/tensor.ts';
 import { sliceNorms } from '../../../numerics/sparsity.ts';
-import { anyPass, type Note, type Pass, type PassContext, type PassResult } from '../../pass.ts';
-import { costOf } from './cost.ts';
+import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
+import { cutText } from './cost.ts';
 
 /** Distiller needs these to rebuild its network; qtool reads the graph, so they may stand there and say nothing. */
 const options = z.strictObject({
@@ -20,26 +20,24 @@ const options = z.strictObject({
   arch: z.string().nullish(),
   dataset: z.string().nullish(),
 });
-type Options = z.infer<typeof options>;
 
 /**
  * Cuts for real what pruners zeroed in weights of some roles, as far as the model's function provably stays the same: a channel
  * goes where, wherever it is summed over, it is zero or the weights that read it are.
  */
 export function remover(
-  names: { readonly name: string; readonly distiller: string; readonly summary: string },
+  { name, distiller, summary }: { readonly name: string; readonly distiller: string; readonly summary: string },
   roles: readonly Member['role'][],
 ): Pass {
-  const pass: Pass<Options> = {
-    name: names.name,
+  return {
+    name,
     section: 'extensions',
-    classes: [names.distiller],
-    summary: names.summary,
-    source: `Distiller ${names.distiller} (thinning)`,
+    classes: [distiller],
+    summary,
+    source: `Distiller ${distiller} (thinning)`,
     options,
     apply: (model, _options, ctx) => remove(model, roles, ctx),
   };
-  return anyPass(pass);
 }
 
 async function remove(model: Model, roles: readonly Member['role'][], ctx: PassContext): Promise<PassResult> {
@@ -65,12 +63,7 @@ async function remove(model: Model, roles: readonly Member['role'][], ctx: PassC
         text: `${bound} channels with zero weights stay: a bias, a norm or another layer${others.length > 0 ? ` (one of ${others.join(', ')})` : ''} makes them something else than zero`,
       });
   }
-  const notes = (['macs', 'parameters'] as const).map((unit) => {
-    const cost = costOf(model, channels, unit);
-    const before = cost.total();
-    cost.remove(removed);
-    return `${unit === 'macs' ? 'MACs' : unit}: ${before} → ${cost.total()} (${((100 * cost.total()) / before).toFixed(1)} %)`;
-  });
+  const notes = (['macs', 'parameters'] as const).map((unit) => cutText(model, channels, removed, unit));
   return { model: removeChannels(model, channels, removed), changed, skipped, notes };
 }
 
