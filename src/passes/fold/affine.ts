@@ -5,7 +5,8 @@ import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { isOp, layerName, producers } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { dimsOf, typeOf } from '../../graph/tensor.ts';
-import type { Note, Pass } from '../pass.ts';
+import type { Pass } from '../pass.ts';
+import { foldEach } from './each.ts';
 import { isNormalization, normalization, replaceNormalization } from './normalization.ts';
 import { hasMatMul, isLinear, linearLayer, replaceLinear, scaledWeight } from './linear.ts';
 import { constantTensors, perChannel, readOnce } from './tensors.ts';
@@ -23,8 +24,6 @@ export const foldAffine: Pass<Record<string, never>> = {
   source: 'own',
   options: z.strictObject({}),
   async apply(model, _options, ctx) {
-    const changed: Note[] = [];
-    const skipped: Note[] = [];
     const constants = constantTensors(model);
     const nodes = model.graph.node.filter(
       (node) => isOp(node, 'Add', 'Sub', 'Mul', 'Div') && node.input.some((name) => constants.has(name)),
@@ -32,19 +31,14 @@ export const foldAffine: Pass<Record<string, never>> = {
     // Only behind these the number of axes is not plain from the graph.
     const unclear = hasMatMul(model) || model.graph.node.some(isNormalization);
     const shapes: Shapes = nodes.length > 0 && unclear ? await ctx.shapes(model) : new Map();
-    let now = model;
-    for (const node of nodes) {
+    return foldEach(model, nodes, (now, node) => {
       const found = candidate(now, node);
-      if (!found) continue;
+      if (!found) return undefined;
       const result = fold(now, node, found, shapes);
-      if (typeof result === 'string') skipped.push({ layer: layerName(node), text: result });
-      else {
-        now = result;
-        const role = isOp(node, 'Add', 'Sub') ? 'the bias of' : 'a factor in';
-        changed.push({ layer: layerName(node), text: `became ${role} "${layerName(found.layer)}"` });
-      }
-    }
-    return { model: now, changed, skipped };
+      if (typeof result === 'string') return result;
+      const role = isOp(node, 'Add', 'Sub') ? 'the bias of' : 'a factor in';
+      return { model: result, text: `became ${role} "${layerName(found.layer)}"` };
+    });
   },
 };
 
