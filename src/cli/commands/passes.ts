@@ -6,7 +6,7 @@ import { gap, table } from '../../report/table.ts';
 import { exampleSchedule } from '../../schedule/example.ts';
 import { QtoolError } from '../../util/error.ts';
 import { didYouMean } from '../../util/suggest.ts';
-import type { Call } from '../call.ts';
+import type { Call, CommonOptions } from '../call.ts';
 import { exit } from '../errors.ts';
 
 interface OptionFact {
@@ -18,7 +18,7 @@ interface OptionFact {
 }
 
 /** `qtool passes [class]`: what a schedule may name; with a class or pass name, everything about that one. */
-export async function listPasses(name: string | undefined, call: Call): Promise<number> {
+export async function listPasses(name: string | undefined, _: CommonOptions, call: Call): Promise<number> {
   const shown =
     name === undefined ? passes : passes.filter((pass) => pass.name === name || pass.classes.includes(name));
   if (name !== undefined && shown.length === 0) {

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { namedSchedules, scheduleFolder, scheduleText } from '../../api/schedule.ts';
 import { hanging } from '../../report/format.ts';
-import type { Call } from '../call.ts';
+import type { Call, CommonOptions } from '../call.ts';
 import { exit } from '../errors.ts';
 
 /** What the comment at the head of a shipped schedule says. */
@@ -16,7 +16,7 @@ export interface ScheduleFacts {
 }
 
 /** `qtool schedules`: the schedules that come with qtool and what each is for. */
-export async function listSchedules(call: Call): Promise<number> {
+export async function listSchedules(_: CommonOptions, call: Call): Promise<number> {
   const names = (await namedSchedules()).sort();
   const schedules = await Promise.all(
     names.map(async (name) => scheduleFacts(name, join(scheduleFolder, `${name}.yaml`))),
