@@ -3,7 +3,7 @@ import { escapeHtml as e } from '../escape.ts';
 import { bytes, grouped, number, percent } from '../format.ts';
 import { layerTarget, toneOf } from './charts.ts';
 import { bodyCell, cellOf, definitions, figure, headCell, type Cell, type Column } from './parts.ts';
-import { line, picture, px, rect, text } from './svg.ts';
+import { key, line, picture, px, rect, text } from './svg.ts';
 
 /** Pages of more layers draw histograms of those only whose output is farthest from float: the file stays small. */
 const mostDrawn = 400;
@@ -123,10 +123,8 @@ function weightPicture(spread: WeightSpread): string {
   const lost = rescaled ? ', of another scale by equalization' : clippedText(clipped);
   const held = range ? `; stored ${digits(range[0])} to ${digits(range[1])}${lost}` : '';
   const keys = [
-    { html: `<li>${picture('float', 14, 14, rect(1, 3, 12, 10, 'was'), 'key')}`, name: 'float' },
-    ...(quantized
-      ? [{ html: `<li>${picture('stored', 14, 14, line(1, 7, 13, 7, 'is'), 'key')}`, name: 'stored' }]
-      : []),
+    key('float', rect(1, 3, 12, 10, 'was')),
+    ...(quantized ? [key('stored', line(1, 7, 13, 7, 'is'))] : []),
   ];
   return figure(`weights ${digits(low)} to ${digits(high)}${held} (heights: logarithm of the count)`, picture('histogram of the weights', width, height, body), keys); // prettier-ignore
 }
