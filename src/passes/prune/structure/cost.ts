@@ -1,5 +1,4 @@
-import type { Channels } from '../../../graph/channels.ts';
-import { storedTensors } from '../../../graph/channels.ts';
+import { storedTensors, type Channels } from '../../../graph/channels.ts';
 import { dtypes } from '../../../graph/dtype.ts';
 import { factorAxes, factorValue } from '../../../graph/macs.ts';
 import type { Model } from '../../../graph/model.ts';

@@ -68,17 +68,8 @@ async function apply(model: Model, o: Options, sparsity: number, ctx: PassContex
       });
       continue;
     }
-    const { model: next, error } = await refitLayer(
-      ctx,
-      {
-        before,
-        model: result,
-        site: layer,
-        target: targetOf(layer, channels, new Set(), false),
-        take: columnsOf(site, layer, gone),
-      },
-      o,
-    );
+    const [target, take] = [targetOf(layer, channels, new Set(), false), columnsOf(site, layer, gone)];
+    const { model: next, error } = await refitLayer(ctx, { before, model: result, site: layer, target, take }, o);
     result = next;
     changed.push({ layer: site.layer.node, text: refitText(error) });
   }

@@ -1,5 +1,4 @@
-import type { Channels, Member } from '../../../graph/channels.ts';
-import { storedTensors } from '../../../graph/channels.ts';
+import { storedTensors, type Channels, type Member } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
 import { consumers } from '../../../graph/query.ts';
 import { dimsOf, tensorNumbers } from '../../../graph/tensor.ts';
