@@ -1,14 +1,8 @@
 import type { LayerCost } from '../analyze/cost.ts';
+import type { ModelInput } from '../graph/query.ts';
 import { bullets, bytes, grouped, hanging, percent, plural, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
 import { right, table, widthOf } from './table.ts';
-
-/** A graph input or output: a text is a free axis. */
-export interface PortFacts {
-  readonly name: string;
-  readonly type: string;
-  readonly dims: readonly (number | string)[] | undefined;
-}
 
 /** What `qtool inspect` found out: plain data, printed as text or JSON. */
 export interface InspectReport {
@@ -19,8 +13,8 @@ export interface InspectReport {
   readonly producer: string;
   /** Operator domain → version; '' is ONNX's own. */
   readonly opsets: Readonly<Record<string, number>>;
-  readonly inputs: readonly PortFacts[];
-  readonly outputs: readonly PortFacts[];
+  readonly inputs: readonly ModelInput[];
+  readonly outputs: readonly ModelInput[];
   readonly params: number;
   /** Multiply-accumulates for one sample. */
   readonly macs: number;
@@ -54,7 +48,7 @@ function head(report: InspectReport, width: number): string {
   ].join('\n');
 }
 
-const portText = ({ name, type, dims }: PortFacts): string =>
+const portText = ({ name, type, dims }: ModelInput): string =>
   `${name}: ${type} ${dims === undefined ? 'of any shape' : `[${dims.join(', ')}]`}`;
 
 function layerRows(layers: readonly LayerCost[], paint: Paint, width: number): string {

@@ -29,10 +29,8 @@ interface InitOptions extends PreprocessingOptions {
 
 /** `qtool init`: looks at a model and its data, and writes a data config and a schedule that run as they are. */
 export async function init(path: string, options: InitOptions, call: Call): Promise<number> {
-  const [dataFile, scheduleFile] = ['data.yaml', 'schedule.yaml'].map((name) => join(options.output, name)) as [
-    string,
-    string,
-  ];
+  const dataFile = join(options.output, 'data.yaml');
+  const scheduleFile = join(options.output, 'schedule.yaml');
   if (options.force !== true) for (const file of [dataFile, scheduleFile]) await mustBeFree(file);
   const model = await openModel(path);
   const choice = options.schedule === undefined ? scheduleFor(model) : { name: options.schedule, why: 'as asked' };

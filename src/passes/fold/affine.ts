@@ -1,12 +1,10 @@
-import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { isOp, layerName, producers } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { dimsOf, typeOf } from '../../graph/tensor.ts';
-import type { Pass } from '../pass.ts';
-import { foldEach } from './each.ts';
+import { foldEach, foldPass } from './each.ts';
 import { isNormalization, normalization, replaceNormalization } from './normalization.ts';
 import { hasMatMul, isLinear, linearLayer, replaceLinear, scaledWeight } from './linear.ts';
 import { constantTensors, perChannel, readOnce } from './tensors.ts';
@@ -16,13 +14,10 @@ import { constantTensors, perChannel, readOnce } from './tensors.ts';
  * BatchNormalization, goes into the layer: y = (W·x + b)·m + c = (m·W)·x + (m·b + c). A MatMul of two axes becomes a Gemm by
  * it. Integer kernels take the bias with the layer and need no Add of their own.
  */
-export const foldAffine: Pass<Record<string, never>> = {
+export const foldAffine = foldPass({
   name: 'fold/affine',
-  section: 'extensions',
   classes: ['FoldAffine'],
   summary: 'makes an added or multiplied constant part of the layer before it',
-  source: 'own',
-  options: z.strictObject({}),
   async apply(model, _options, ctx) {
     const constants = constantTensors(model);
     const nodes = model.graph.node.filter(
@@ -40,7 +35,7 @@ export const foldAffine: Pass<Record<string, never>> = {
       return { model: result, text: `became ${role} "${layerName(found.layer)}"` };
     });
   },
-};
+});
 
 interface Candidate {
   readonly layer: NodeProto;

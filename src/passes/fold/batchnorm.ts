@@ -1,4 +1,3 @@
-import * as z from 'zod';
 import { intsAttribute, stringAttribute } from '../../graph/attribute.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
@@ -6,8 +5,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, producers } from '../../graph/query.ts';
 import { typeOf } from '../../graph/tensor.ts';
 import type { Shapes } from '../../graph/shapes.ts';
-import type { Pass } from '../pass.ts';
-import { foldEach, type Folded } from './each.ts';
+import { foldEach, foldPass, type Folded } from './each.ts';
 import { hasMatMul, isLinear, linearLayer, replaceLinear, response, scaledWeight, type LinearLayer } from './linear.ts';
 import { isNormalization, normalization } from './normalization.ts';
 import { constantTensors, perChannel, readOnce } from './tensors.ts';
@@ -17,13 +15,11 @@ import { constantTensors, perChannel, readOnce } from './tensors.ts';
  * the layer before it (W·a, bias·a + b) or, where that cannot be, into the layers after it (W·a by input channel, bias + W·b).
  * Computed in float64, rounded once.
  */
-export const foldBatchNorm: Pass<Record<string, never>> = {
+export const foldBatchNorm = foldPass({
   name: 'fold/batchnorm',
-  section: 'extensions',
   classes: ['FoldBatchNorm'],
   summary: 'folds BatchNormalization into the weights of the layer before or after it',
   source: 'Jacob et al. 2018, arXiv:1712.05877, section 3.2',
-  options: z.strictObject({}),
   async apply(model, _options, ctx) {
     const nodes = model.graph.node.filter(isNormalization);
     // Only of a MatMul the number of axes is not plain from the graph.
@@ -34,7 +30,7 @@ export const foldBatchNorm: Pass<Record<string, never>> = {
       return fold(now, node, shapes);
     });
   },
-};
+});
 
 /** y = scale·x + shift, one entry a channel. */
 interface Affine {

@@ -1,7 +1,15 @@
+import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { layerName } from '../../graph/query.ts';
-import type { Note, PassResult } from '../pass.ts';
+import type { Note, Pass, PassResult } from '../pass.ts';
+
+/** A pass of this folder: it takes no options. */
+export type FoldPass = Pass<Record<string, never>>;
+
+export const foldPass = (
+  facts: Pick<FoldPass, 'name' | 'classes' | 'summary' | 'apply'> & { readonly source?: string },
+): FoldPass => ({ section: 'extensions', source: 'own', options: z.strictObject({}), ...facts });
 
 /** The model without a node, and what the report says of it; or why the node stays. */
 export type Folded = { readonly model: Model; readonly text: string } | string;

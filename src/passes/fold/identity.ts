@@ -1,12 +1,11 @@
-import * as z from 'zod';
 import { edit, removeUnread } from '../../graph/edit.ts';
 import { intsAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { captured, consumers, isOp, layerName, producers, subgraphs } from '../../graph/query.ts';
 import { must } from '../../util/must.ts';
-import type { Note, Pass } from '../pass.ts';
-import { foldEach } from './each.ts';
+import type { Note } from '../pass.ts';
+import { foldEach, foldPass } from './each.ts';
 import { doesNothing, mayDoNothing } from './no_effect.ts';
 import { staticShapes } from './static_shapes.ts';
 
@@ -15,13 +14,10 @@ import { staticShapes } from './static_shapes.ts';
  * Pad of nothing, a Slice of everything …, joins Transposes that follow each other, and writes a Sum of two as Add. Names of
  * model outputs are kept.
  */
-export const foldIdentity: Pass<Record<string, never>> = {
+export const foldIdentity = foldPass({
   name: 'fold/identity',
-  section: 'extensions',
   classes: ['FoldIdentity'],
   summary: 'removes nodes without effect and joins Transposes',
-  source: 'own',
-  options: z.strictObject({}),
   async apply(model, _options, ctx) {
     const changed: Note[] = [];
     const joined = joinTransposes(sumsAsAdds(model, changed), changed);
@@ -39,7 +35,7 @@ export const foldIdentity: Pass<Record<string, never>> = {
     });
     return { ...result, changed: [...changed, ...result.changed] };
   },
-};
+});
 
 /** Takes out the node that makes `y` of its first input, or says what is in the way. */
 function bypass(model: Model, y: string): Model | string {

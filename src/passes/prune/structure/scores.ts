@@ -1,5 +1,6 @@
 import { storedTensors, type Channels, type Member } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
+import type { TensorProto } from '../../../graph/proto.ts';
 import { consumers } from '../../../graph/query.ts';
 import { dimsOf, tensorNumbers } from '../../../graph/tensor.ts';
 import { sliceNorms } from '../../../numerics/sparsity.ts';
@@ -33,15 +34,8 @@ export async function channelScores(
   const stored = storedTensors(model);
   for (const member of makers) {
     const tensor = stored.get(member.tensor);
-    const norms =
-      values?.get(member) ??
-      (tensor &&
-        sliceNorms(
-          Float32Array.from(tensorNumbers(tensor)),
-          dimsOf(tensor),
-          member.axis,
-          criterion === 'l1' ? 'l1' : 'l2',
-        ));
+    const norm = criterion === 'l1' ? 'l1' : 'l2';
+    const norms = values?.get(member) ?? (tensor && normsAlong(tensor, member.axis, norm));
     if (!norms) continue;
     const mean = norms.reduce((a, b) => a + Math.abs(b), 0) / norms.length || 1;
     member.atoms.forEach((atom, i) => {
@@ -51,6 +45,10 @@ export async function channelScores(
   }
   return scores;
 }
+
+/** The norm of each slice of a stored tensor along an axis. */
+export const normsAlong = (tensor: TensorProto, axis: number, norm: 'l1' | 'l2'): Float64Array =>
+  sliceNorms(Float32Array.from(tensorNumbers(tensor)), dimsOf(tensor), axis, norm);
 
 /** Per channel of each maker: mean of the activation, or the share of it that is not zero (APoZ, Hu et al. 2016, turned round). */
 async function activations(

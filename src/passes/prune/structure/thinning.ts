@@ -9,10 +9,9 @@ import {
   type Member,
 } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
-import { dimsOf, tensorNumbers } from '../../../graph/tensor.ts';
-import { sliceNorms } from '../../../numerics/sparsity.ts';
 import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
 import { cutText } from './cost.ts';
+import { normsAlong } from './scores.ts';
 
 /** Distiller needs these to rebuild its network; qtool reads the graph, so they may stand there and say nothing. */
 const options = z.strictObject({
@@ -43,8 +42,8 @@ export function remover(
 async function remove(model: Model, roles: readonly Member['role'][], ctx: PassContext): Promise<PassResult> {
   const channels = channelGroups(model, await ctx.shapes(model));
   const provable = removableChannels(model, channels);
-  const zero = zeroCounts(model, channels, roles);
-  const wanted = [...zero.keys()].filter((atom) => provable.has(atom));
+  const zero = zeroAtoms(model, channels, roles);
+  const wanted = [...zero].filter((atom) => provable.has(atom));
   const removed = leaveOne(channels, wanted);
   const skipped: Note[] = channels.frozen.map(({ layer, text }) => ({ layer, text }));
   const changed: Note[] = [];
@@ -68,17 +67,16 @@ async function remove(model: Model, roles: readonly Member['role'][], ctx: PassC
 }
 
 /** Atoms with a slice of zeros in some weight of one of these roles. */
-function zeroCounts(model: Model, channels: Channels, roles: readonly Member['role'][]): Map<number, number> {
+function zeroAtoms(model: Model, channels: Channels, roles: readonly Member['role'][]): Set<number> {
   const stored = storedTensors(model);
-  const counts = new Map<number, number>();
+  const zero = new Set<number>();
   for (const member of channels.members) {
     const tensor = stored.get(member.tensor);
     if (!tensor || !roles.includes(member.role)) continue;
-    const norms = sliceNorms(Float32Array.from(tensorNumbers(tensor)), dimsOf(tensor), member.axis, 'l1');
+    const norms = normsAlong(tensor, member.axis, 'l1');
     // Of an axis that repeats an atom (Flatten) all its slices must be zero.
     const alive = new Set([...member.atoms].filter((_, i) => norms[i] !== 0));
-    for (const atom of new Set(member.atoms))
-      if (atom >= 0 && !alive.has(atom)) counts.set(atom, (counts.get(atom) ?? 0) + 1);
+    for (const atom of member.atoms) if (atom >= 0 && !alive.has(atom)) zero.add(atom);
   }
-  return counts;
+  return zero;
 }
