@@ -1,4 +1,3 @@
-import type { Pass } from '../../pass.ts';
 import { randomScores } from './random.ts';
 import { rankedPasses } from './ranked.ts';
 
@@ -6,7 +5,7 @@ import { rankedPasses } from './ranked.ts';
  * Zeros each structure with probability `desired_sparsity`. Distiller draws anew at every mini-batch while training; without
  * training there is one draw. One structure at least stays.
  */
-export const bernoulli: readonly Pass[] = rankedPasses({
+export const bernoulli = rankedPasses({
   name: 'prune/structure/bernoulli',
   classes: ['BernoulliFilterPruner'],
   summary: 'zero each filter with a given probability',

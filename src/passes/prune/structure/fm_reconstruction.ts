@@ -4,7 +4,7 @@ import type { Model } from '../../../graph/model.ts';
 import { initializers } from '../../../graph/query.ts';
 import { dimsOf } from '../../../graph/tensor.ts';
 import { sliceNorms } from '../../../numerics/sparsity.ts';
-import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
+import type { Note, PassContext, PassResult } from '../../pass.ts';
 import { noisy, rounding, twoForms } from './ranked.ts';
 import { refitLayer, refitText, targetOf } from './reconstruct.ts';
 import { refitSites, type Site } from './sites.ts';
@@ -34,7 +34,7 @@ const shape = {
 type Options = z.infer<z.ZodObject<typeof shape>>;
 
 /** Zeroes input channels of layers, front to back, each refitted on what the layers before it give by then. */
-export const fmReconstruction: readonly Pass[] = twoForms<Options>(
+export const fmReconstruction = twoForms<Options>(
   {
     name: 'prune/structure/fm_reconstruction',
     classes: ['FMReconstructionChannelPruner'],
