@@ -87,13 +87,8 @@ function slice(node: NodeProto, dims: readonly number[]): readonly number[] {
 }
 
 function int64Tensor(name: string, value: number | readonly number[]): TensorProto {
-  const values = typeof value === 'number' ? [value] : value;
-  return makeTensor(
-    name,
-    'int64',
-    typeof value === 'number' ? [] : [values.length],
-    BigInt64Array.from(values, BigInt),
-  );
+  const [values, dims] = typeof value === 'number' ? [[value], []] : [value, [value.length]];
+  return makeTensor(name, 'int64', dims, BigInt64Array.from(values, BigInt));
 }
 
 /** Bytes up to which a constant may grow. */

@@ -14,10 +14,8 @@ const options = z
     path: ['final_sparsity'],
   });
 
-export type AgpOptions = z.infer<typeof options>;
-
 /** Level pruning whose share grows with the epochs of its policy, fast at first, and reaches the final one at the last of them. */
-export const agpPruner: Pass<AgpOptions> = {
+export const agpPruner: Pass<z.infer<typeof options>> = {
   name: 'prune/agp',
   section: 'pruners',
   classes: ['AutomatedGradualPruner'],

@@ -5,10 +5,8 @@ import { perWeight, pruneEach, recordStrength, share, weightSelectors } from './
 
 const options = z.strictObject({ levels: perWeight(share, 'share of its weights to zero') });
 
-export type LevelOptions = z.infer<typeof options>;
-
 /** Zeros the given share of each weight tensor, the elements of smallest magnitude first; exactly round(share · n) of them. */
-export const levelPruner: Pass<LevelOptions> = {
+export const levelPruner: Pass<z.infer<typeof options>> = {
   name: 'prune/level',
   section: 'pruners',
   classes: ['SparsityLevelParameterPruner'],

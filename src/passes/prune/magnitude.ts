@@ -7,10 +7,8 @@ const options = z.strictObject({
   thresholds: perWeight(z.number().min(0), 'largest magnitude that becomes zero'),
 });
 
-export type MagnitudeOptions = z.infer<typeof options>;
-
 /** Zeros every weight whose magnitude is not above a threshold given by hand. */
-export const magnitudePruner: Pass<MagnitudeOptions> = {
+export const magnitudePruner: Pass<z.infer<typeof options>> = {
   name: 'prune/magnitude',
   section: 'pruners',
   classes: ['MagnitudeParameterPruner'],

@@ -11,13 +11,11 @@ const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
 });
 
-type BiasOptions = z.infer<typeof options>;
-
 /**
  * Bias correction: quantized weights and inputs shift the mean of a layer's outputs; the bias takes the shift back. `empirical`
  * goes front to back, so that each layer is corrected for the inputs that the corrected layers before it give.
  */
-export const biasCorrection: Pass<BiasOptions> = {
+export const biasCorrection: Pass<z.infer<typeof options>> = {
   name: 'recover/bias_correction',
   section: 'extensions',
   classes: ['BiasCorrection'],

@@ -20,14 +20,12 @@ const options = z.strictObject({
   bias: z.boolean().default(true).meta({ description: 'put the mean error that is left into the bias' }),
 });
 
-type GptqPassOptions = z.infer<typeof options>;
-
 /**
  * GPTQ on layers that a quantizer has rounded to nearest, Conv as well as Gemm and MatMul, at the scales they have: each weight's
  * rounding error is made up for by the weights not yet rounded. Front to back, each layer against the float layer's output, given
  * the input that it really has.
  */
-export const gptqRounding: Pass<GptqPassOptions> = {
+export const gptqRounding: Pass<z.infer<typeof options>> = {
   name: 'recover/gptq',
   section: 'extensions',
   classes: ['GptqRounding'],

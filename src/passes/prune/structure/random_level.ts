@@ -13,10 +13,8 @@ const options = z.strictObject({
   kwargs: z.null().optional(),
   seed: z.int().min(0).default(0),
 });
-type Options = z.infer<typeof options>;
-
 /** Zeros the weakest structures (L1) of each weight, their share drawn at random from a range for each. */
-export const randomLevel: Pass<Options> = {
+export const randomLevel: Pass<z.infer<typeof options>> = {
   name: 'prune/structure/random_level',
   section: 'pruners',
   classes: ['RandomLevelStructureParameterPruner'],
