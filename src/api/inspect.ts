@@ -62,11 +62,15 @@ function freeAxes(model: Model): string[] {
   return [...new Set(free)].filter((axis) => !batch.has(axis));
 }
 
+/** The free axes beyond the batch with what they are taken as: for random data. */
+export const guessedDims = (model: Model): Record<string, number> =>
+  Object.fromEntries(freeAxes(model).map((axis) => [axis, guessedAxis]));
+
 /** A sample of the data, or a made-up one where none is given. */
 export async function oneSample(model: Model, options: Omit<InspectOptions, 'model'>): Promise<Batch> {
   const inputs = modelInputs(model);
-  const dims = Object.fromEntries(freeAxes(model).map((axis) => [axis, guessedAxis]));
-  const made = (): DataConfig => parseDataConfig(JSON.stringify({ data: { kind: 'random', dims } }), 'random');
+  const made = (): DataConfig =>
+    parseDataConfig(JSON.stringify({ data: { kind: 'random', dims: guessedDims(model) } }), 'random');
   const source = options.data === undefined ? made() : configOf(options.data);
   const data = await openData(source, inputs, {
     ...{ root: options.dataRoot, part: 'validation', modules: modulesOf(options), ...preprocessing(options) },

@@ -19,11 +19,5 @@ export async function paintFor(on: boolean): Promise<Paint> {
   if (!on) return plain;
   const { Chalk } = await import('chalk');
   const { bold, dim, red, green, yellow } = new Chalk({ level: 1 });
-  return {
-    bold: (text) => bold(text),
-    dim: (text) => dim(text),
-    red: (text) => red(text),
-    green: (text) => green(text),
-    yellow: (text) => yellow(text),
-  };
+  return { bold, dim, red, green, yellow };
 }

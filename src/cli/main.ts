@@ -26,7 +26,8 @@ export async function main(argv: readonly string[], world: Io = processIo()): Pr
   } catch (error) {
     // Commander has printed its own message already; help and version come this way too, with code 0.
     if (error instanceof CommanderError) {
-      if (error.exitCode !== 0 && argv.includes('--json')) io.stdout(jsonText(usageObject(error)));
+      if (error.exitCode !== 0 && argv.includes('--json'))
+        io.stdout(jsonText({ error: { code: 'usage', message: error.message.replace(/^error: /, '') } }));
       return error.exitCode === 0 ? exit.ok : exit.user;
     }
     if (argv.includes('--json')) io.stdout(jsonText(errorObject(error)));
@@ -34,10 +35,6 @@ export async function main(argv: readonly string[], world: Io = processIo()): Pr
     io.stderr(errorText(error, paint));
     return exitCodeOf(error);
   }
-}
-
-function usageObject(error: CommanderError): object {
-  return { error: { code: 'usage', message: error.message.replace(/^error: /, '') } };
 }
 
 /** Read from the arguments themselves: an error may come before or outside of any command's options. */

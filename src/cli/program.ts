@@ -1,23 +1,10 @@
 import type { Command } from 'commander';
 import { callOf, type CommonOptions } from './call.ts';
 import { QtoolCommand, withExamples } from './command.ts';
-import type { AnalyzeCommandOptions } from './commands/analyze.ts';
-import type { BenchCommandOptions } from './commands/bench.ts';
-import type { CompareCommandOptions } from './commands/compare.ts';
-import type { EvalOptions } from './commands/eval.ts';
-import type { CheckOptions } from './commands/check.ts';
-import type { InspectOptions } from './commands/inspect.ts';
-import type { InitOptions } from './commands/init.ts';
-import type { QuantizeOptions } from './commands/quantize.ts';
-import type { ReportOptions } from './commands/report.ts';
-import type { SensitivityCommandOptions } from './commands/sensitivity.ts';
 import type { Io } from './io.ts';
 import { examples } from './examples.ts';
-import { declareLookups, type Action } from './lookups.ts';
-import { numberOption, withCommon, withData, withPreprocessing } from './options.ts';
-
-/** What a command is called with after its own arguments: its options and the common ones. */
-type Given<O> = O & CommonOptions;
+import { declareLookups, type Declare, type Runs } from './lookups.ts';
+import { numberOption, wholeNumber, withCommon, withData, withPreprocessing } from './options.ts';
 
 /**
  * Declares every command. Their code is imported when they are called, never before: `qtool --help` answers at once.
@@ -49,168 +36,132 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
       '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool, 130 interrupted.',
     );
 
-  const action: Action = (work, options) => callOf(io, options).then(work).then(finish);
+  const declare: Declare = (usage, summary, description) =>
+    program.command(usage).summary(summary).description(description);
+  const runs: Runs = (command, load) => {
+    // Commander gives the arguments, the options and the command itself.
+    command.action(async (...given: unknown[]) => {
+      const args = given.slice(0, -1);
+      const call = await callOf(io, args.at(-1) as CommonOptions);
+      const run = await load();
+      finish(await run(...([...args, call] as never[])));
+    });
+  };
 
-  const quantize = withData(
-    program
-      .command('quantize <model>')
-      .summary('compress a model by a schedule and measure every stage')
-      .description(
-        'Compress a model by a schedule, measure it after every stage, and write model and report to a folder.',
-      )
-      .requiredOption('--schedule <file or name>', 'a YAML file, or the name of one under schedules/')
-      .requiredOption(
-        '-o, --output <dir>',
-        'folder for model.onnx, report.json, report.html, schedule.yaml, qtool.log',
-      ),
-    true,
-  );
-  withCommon(quantize)
+  const quantize = declare(
+    'quantize <model>',
+    'compress a model by a schedule and measure every stage',
+    'Compress a model by a schedule, measure it after every stage, and write model and report to a folder.',
+  )
+    .requiredOption('--schedule <file or name>', 'a YAML file, or the name of one under schedules/')
+    .requiredOption('-o, --output <dir>', 'folder for model.onnx, report.json, report.html, schedule.yaml, qtool.log');
+  withCommon(withData(quantize))
     .option('--target <file or name>', 'hold options within what it can do: a name under configs/targets/, or auto')
     .option('--force', 'replace what an earlier run left in the output folder')
     .option('--dry-run', 'check everything and print the plan, run nothing')
     .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
     .option('--no-latency', 'measure no latency')
     .option('--no-cache', 'collect calibration statistics anew, and keep none in the output folder')
-    .addOption(numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'))
-    .action((model: string, options: Given<QuantizeOptions>) =>
-      action(async (call) => (await import('./commands/quantize.ts')).quantize(model, options, call), options),
-    );
+    .addOption(numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'));
+  runs(quantize, async () => (await import('./commands/quantize.ts')).quantize);
 
-  const evaluate = withData(
-    program
-      .command('eval <model>')
-      .summary('measure a model on data, also against a float model')
-      .description(
-        'Measure accuracy, size and speed of a model, and its distance from a float model where one is given.',
-      )
-      .option('--reference <float.onnx>', 'the float model to compare with')
-      .option('--no-latency', 'measure no latency'),
-    true,
-  );
-  withCommon(evaluate).action((model: string, options: Given<EvalOptions>) =>
-    action(async (call) => (await import('./commands/eval.ts')).evaluate(model, options, call), options),
-  );
+  const evaluate = declare(
+    'eval <model>',
+    'measure a model on data, also against a float model',
+    'Measure accuracy, size and speed of a model, and its distance from a float model where one is given.',
+  )
+    .option('--reference <float.onnx>', 'the float model to compare with')
+    .option('--no-latency', 'measure no latency');
+  runs(withCommon(withData(evaluate)), async () => (await import('./commands/eval.ts')).evaluate);
 
-  const comparison = withData(
-    program
-      .command('compare <first> <second>')
-      .summary('compare two forms of one model: outputs, layers, size and speed')
-      .description(
-        'Run two forms of one model on the same samples: how far the outputs of the second are from those of the first, the first layer where they part, the error of every layer, size and speed.',
-      )
-      .option('--no-latency', 'measure no latency'),
-    true,
-  );
-  withCommon(comparison).action((first: string, second: string, options: Given<CompareCommandOptions>) =>
-    action(async (call) => (await import('./commands/compare.ts')).compare(first, second, options, call), options),
-  );
+  const comparison = declare(
+    'compare <first> <second>',
+    'compare two forms of one model: outputs, layers, size and speed',
+    'Run two forms of one model on the same samples: how far the outputs of the second are from those of the first, the first layer where they part, the error of every layer, size and speed.',
+  ).option('--no-latency', 'measure no latency');
+  runs(withCommon(withData(comparison)), async () => (await import('./commands/compare.ts')).compare);
 
-  const benchmark = program
-    .command('bench <model...>')
-    .summary('measure load time, memory, latency and throughput, of several models in turn')
-    .description(
-      'Measure how long models take to load and to run and what memory they need; several of the same inputs run in turn.',
-    )
+  const benchmark = declare(
+    'bench <model...>',
+    'measure load time, memory, latency and throughput, of several models in turn',
+    'Measure how long models take to load and to run and what memory they need; several of the same inputs run in turn.',
+  )
     .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
     .option('--data-root <folder>', 'where relative paths in the data config start')
     .option('--batch <sizes>', 'batch sizes to run at', '1,32')
-    .addOption(numberOption('--threads <n>', 'threads within one operator (default: 1)', 1))
-    .addOption(numberOption('--seconds <n>', 'for each model and batch size (default: 2; 0: five runs)', 0));
-  withCommon(withPreprocessing(benchmark)).action((models: string[], options: Given<BenchCommandOptions>) =>
-    action(async (call) => (await import('./commands/bench.ts')).benchCommand(models, options, call), options),
-  );
+    .option('--threads <n>', 'threads within one operator (default: 1)', wholeNumber(1))
+    .option('--seconds <n>', 'for each model and batch size (default: 2; 0: five runs)', wholeNumber(0));
+  runs(withCommon(withPreprocessing(benchmark)), async () => (await import('./commands/bench.ts')).benchCommand);
 
-  const analysis = withData(
-    program
-      .command('analyze <model>')
-      .summary('show what quantization noise does in a model, and propose widths')
-      .description(
-        'Show the SQNR of every weight and activation at 2 to 8 and 16 bits, what of the noise reaches the output, and whether it adds up there; propose a width for each layer.',
-      )
-      .addOption(numberOption('--bits <n>', 'mean bits a weight of the proposed widths (default: 4)', 2, 'Analysis:'))
-      .option('--minmax', 'weight scales from the extremes instead of the least squared error'),
-    true,
+  const analysis = declare(
+    'analyze <model>',
+    'show what quantization noise does in a model, and propose widths',
+    'Show the SQNR of every weight and activation at 2 to 8 and 16 bits, what of the noise reaches the output, and whether it adds up there; propose a width for each layer.',
+  )
+    .addOption(numberOption('--bits <n>', 'mean bits a weight of the proposed widths (default: 4)', 2, 'Analysis:'))
+    .option('--minmax', 'weight scales from the extremes instead of the least squared error');
+  withCommon(withData(analysis)).addOption(
+    numberOption('--samples <n>', 'calibration samples (default: 128)', 1, 'Data:'),
   );
-  withCommon(analysis)
-    .addOption(numberOption('--samples <n>', 'calibration samples (default: 128)', 1, 'Data:'))
-    .action((model: string, options: Given<AnalyzeCommandOptions>) =>
-      action(async (call) => (await import('./commands/analyze.ts')).analyze(model, options, call), options),
-    );
+  runs(analysis, async () => (await import('./commands/analyze.ts')).analyze);
 
-  const inspect = program
-    .command('inspect <model>')
-    .summary('show inputs, outputs, layers, shapes, parameters, MACs, bytes and zeros')
-    .description('Show what is in a model. Shapes come from one run in onnxruntime on one sample.')
+  const inspect = declare(
+    'inspect <model>',
+    'show inputs, outputs, layers, shapes, parameters, MACs, bytes and zeros',
+    'Show what is in a model. Shapes come from one run in onnxruntime on one sample.',
+  )
     .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
     .option('--data-root <folder>', 'where relative paths in the data config start')
     .option('--allow-modules', 'run a module that gives the sample');
-  withCommon(withPreprocessing(inspect)).action((model: string, options: Given<InspectOptions>) =>
-    action(async (call) => (await import('./commands/inspect.ts')).inspect(model, options, call), options),
-  );
+  runs(withCommon(withPreprocessing(inspect)), async () => (await import('./commands/inspect.ts')).inspect);
 
-  const init = program
-    .command('init <model>')
-    .summary('look at a model and its data, and write a data config and a schedule that run')
-    .description(
-      'Look at a model and its data, and write data.yaml and schedule.yaml, which run as they are: the preprocessing that the model is best with, and the shipped schedule that fits its layers.',
-    )
+  const init = declare(
+    'init <model>',
+    'look at a model and its data, and write a data config and a schedule that run',
+    'Look at a model and its data, and write data.yaml and schedule.yaml, which run as they are: the preprocessing that the model is best with, and the shipped schedule that fits its layers.',
+  )
     .option('--data <folder or file>', 'the data; without it random input, to try things out')
     .option('--schedule <name>', 'begin from this schedule instead of one that fits the model')
     .option('-o, --output <dir>', 'folder for the two files', '.')
     .option('--force', 'write over files that are there');
-  withCommon(withPreprocessing(init)).action((model: string, options: Given<InitOptions>) =>
-    action(async (call) => (await import('./commands/init.ts')).init(model, options, call), options),
-  );
+  runs(withCommon(withPreprocessing(init)), async () => (await import('./commands/init.ts')).init);
 
-  const check = program
-    .command('check <schedule>')
-    .summary('check a schedule, also against a model, and print its plan')
-    .description('Check a schedule without running it and print its plan. With a model its selectors are checked too.')
+  const check = declare(
+    'check <schedule>',
+    'check a schedule, also against a model, and print its plan',
+    'Check a schedule without running it and print its plan. With a model its selectors are checked too.',
+  )
     .option('--model <model.onnx>', 'the model the schedule is for')
     .option('--target <file or name>', 'hold options within what it can do: a name under configs/targets/, or auto');
-  withCommon(check).action((schedule: string, options: Given<CheckOptions>) =>
-    action(async (call) => (await import('./commands/check.ts')).check(schedule, options, call), options),
-  );
+  runs(withCommon(check), async () => (await import('./commands/check.ts')).check);
 
-  const sensitivity = withData(
-    program
-      .command('sensitivity <model>')
-      .summary('measure how much each layer bears, and find the levels that meet a budget')
-      .description(
-        'Prune each layer alone to several sparsities and measure the model. With a budget: the levels that meet it at the least drop, and the schedule to paste.',
-      )
-      .option('--class <pruner>', 'a class that takes levels, such as ChannelPruner', 'SparsityLevelParameterPruner')
-      .option('--levels <shares>', 'sparsities to try', '0.2,0.4,0.5,0.6,0.7,0.8,0.9')
-      .option('--layers <selectors>', 'layers to try, separated by commas', '*')
-      .option('--metric <name>', 'what is measured (default: the first metric of the data)')
-      .option('--budget <unit=share>', 'what may stay: parameters, macs, bytes or latency, such as macs=0.7')
-      .option('-o, --output <dir>', 'folder for sensitivity.json, sensitivity.csv and schedule.yaml')
-      .option('--force', 'write into a folder that is not empty'),
-    true,
+  const sensitivity = declare(
+    'sensitivity <model>',
+    'measure how much each layer bears, and find the levels that meet a budget',
+    'Prune each layer alone to several sparsities and measure the model. With a budget: the levels that meet it at the least drop, and the schedule to paste.',
+  )
+    .option('--class <pruner>', 'a class that takes levels, such as ChannelPruner', 'SparsityLevelParameterPruner')
+    .option('--levels <shares>', 'sparsities to try', '0.2,0.4,0.5,0.6,0.7,0.8,0.9')
+    .option('--layers <selectors>', 'layers to try, separated by commas', '*')
+    .option('--metric <name>', 'what is measured (default: the first metric of the data)')
+    .option('--budget <unit=share>', 'what may stay: parameters, macs, bytes or latency, such as macs=0.7')
+    .option('-o, --output <dir>', 'folder for sensitivity.json, sensitivity.csv and schedule.yaml')
+    .option('--force', 'write into a folder that is not empty');
+  withCommon(withData(sensitivity)).addOption(
+    numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'),
   );
-  withCommon(sensitivity)
-    .addOption(numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'))
-    .action((model: string, options: Given<SensitivityCommandOptions>) =>
-      action(
-        async (call) => (await import('./commands/sensitivity.ts')).sensitivityCommand(model, options, call),
-        options,
-      ),
-    );
+  runs(sensitivity, async () => (await import('./commands/sensitivity.ts')).sensitivityCommand);
 
-  const report = program
-    .command('report <run...>')
-    .summary("make a run's report.html again, or compare several runs on one page")
-    .description(
-      'Make report.html again from the report.json in the folder of a run; with several folders, one page that compares them.',
-    )
+  const report = declare(
+    'report <run...>',
+    "make a run's report.html again, or compare several runs on one page",
+    'Make report.html again from the report.json in the folder of a run; with several folders, one page that compares them.',
+  )
     .option('-o, --output <file>', 'the page to write (default: report.html of the run, or compare.html)')
     .option('--force', 'write over a file that is no page of qtool');
-  withCommon(report).action((folders: string[], options: Given<ReportOptions>) =>
-    action(async (call) => (await import('./commands/report.ts')).reportCommand(folders, options, call), options),
-  );
+  runs(withCommon(report), async () => (await import('./commands/report.ts')).reportCommand);
 
-  declareLookups(program, action, finish);
+  declareLookups(program, declare, runs, finish);
   for (const command of program.commands) withExamples(command, ...(examples[command.name()] ?? []));
   return program;
 }

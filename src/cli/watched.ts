@@ -1,6 +1,8 @@
 import type { Watch } from '../api/given.ts';
+import type { Paint } from '../report/paint.ts';
 import { recipeTable } from '../report/recipes.ts';
 import type { Call } from './call.ts';
+import { exit } from './errors.ts';
 import { interruptible } from './interrupt.ts';
 import { progressFor } from './progress.ts';
 
@@ -21,4 +23,15 @@ export async function watched<T>(call: Call, work: (watch: Watched) => Promise<T
       },
     }),
   ).finally(() => progress.close());
+}
+
+/** The same for a call whose report is all that the command gives. */
+export async function answered<R>(
+  call: Call,
+  work: (watch: Watched) => Promise<R>,
+  text: (report: R, paint: Paint, width: number) => string,
+): Promise<number> {
+  const report = await watched(call, work);
+  call.answer(report, () => text(report, call.paint, call.width));
+  return exit.ok;
 }

@@ -1,7 +1,7 @@
 import type { AnalysedSource, SqnrAnalysis } from '../analyze/sqnr/analyze.ts';
 import { grouped, hanging, percent, plural, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
-import { table } from './table.ts';
+import { right, table } from './table.ts';
 
 /** What `qtool analyze` found, with the plan it proposes. */
 export interface AnalysisReport extends SqnrAnalysis {
@@ -94,7 +94,6 @@ function section(
       `${bar(share, barWidth)} ${percent(share, 0)}`,
     ];
   });
-  const right = (name: string) => ({ title: name, align: 'right' as const });
   const columns = [
     { title: title },
     right('elements'),
@@ -129,13 +128,8 @@ function compositions({ compositions: list }: AnalysisReport, paint: Paint, widt
       dB(c.chain),
     ];
   });
-  const columns = [
-    { title: 'weights × activations' },
-    ...['predicted', 'measured', 'difference', 'first order', 'chain (all gains 1)'].map((title) => ({
-      title,
-      align: 'right' as const,
-    })),
-  ];
+  const titles = ['predicted', 'measured', 'difference', 'first order', 'chain (all gains 1)'];
+  const columns = [{ title: 'weights × activations' }, ...titles.map(right)];
   const why = list
     .filter((c) => c.broken.length > 0)
     .map((c) =>

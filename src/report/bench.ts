@@ -1,7 +1,7 @@
 import type { BenchFigures } from '../runtime/bench.ts';
 import { bytes, grouped, hanging, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
-import { table, type Column } from './table.ts';
+import { right, table } from './table.ts';
 
 /** What `qtool bench` found out. */
 export interface BenchReport {
@@ -12,7 +12,6 @@ export interface BenchReport {
   readonly models: readonly BenchFigures[];
 }
 
-const right = (title: string): Column => ({ title, align: 'right' });
 const ms = (time: number): string => `${time >= 999.5 ? Math.round(time) : time.toPrecision(3)} ms`;
 
 /** A table of what each model costs before it runs, and one for its runs: the speed is beside the first model's. */

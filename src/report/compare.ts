@@ -1,18 +1,17 @@
 import type { MetricResult } from '../metrics/metric.ts';
 import type { CompareReport } from '../run/compare.ts';
-import { latencyTable, metricTable, notesText } from './eval.ts';
-import { bytes, hanging, number, percent, plural, pointsOf, shorten } from './format.ts';
+import { latencyTable, metricTable } from './eval.ts';
+import { bullets, bytes, datasetText, hanging, number, percent, pointsOf, shorten } from './format.ts';
 import { layerTable } from './layer_table.ts';
 import type { Paint } from './paint.ts';
 
 /** What `qtool compare` prints: the answer in one line, where the models part, then the tables. */
 export function compareText(report: CompareReport, paint: Paint, width: number): string {
   const { model, reference, data, where, layers, notes } = report;
-  const source = data.kind === 'random' ? 'random input' : data.source;
   const head = [
     hanging('first   ', `${reference.path}: ${bytes(reference.bytes)}`, width),
     hanging('second  ', `${model.path}: ${bytes(model.bytes)}`, width),
-    hanging('data    ', `${source}: ${plural(data.samples, 'sample')}${data.labelled ? '' : ', no labels'}`, width),
+    hanging('data    ', datasetText(data), width),
   ];
   const parts = [
     head.map((line) => paint.dim(line)).join('\n'),
@@ -22,7 +21,7 @@ export function compareText(report: CompareReport, paint: Paint, width: number):
     metricTable(report, paint),
     latencyTable(report.measurement.latency, true, paint),
     layers.length > 0 ? layerTable(layers, paint, width) : '',
-    notesText(notes, paint, width),
+    bullets('notes', notes, paint, width),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
 }

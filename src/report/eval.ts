@@ -2,9 +2,20 @@ import type { DatasetInfo } from '../data/types.ts';
 import type { Latency } from '../runtime/time.ts';
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Measurement } from '../run/report.ts';
-import { bytes, dropText, grouped, hanging, number, percent, plural, titleOf, withInterval } from './format.ts';
+import {
+  bullets,
+  bytes,
+  datasetText,
+  dropText,
+  grouped,
+  hanging,
+  number,
+  percent,
+  titleOf,
+  withInterval,
+} from './format.ts';
 import type { Paint } from './paint.ts';
-import { table, type Column } from './table.ts';
+import { right, table } from './table.ts';
 
 /** A metric of a model without a reference: against itself it drops by nothing. */
 export type Alone = Omit<MetricResult, 'reference' | 'drop' | 'dropInterval'>;
@@ -22,22 +33,19 @@ export interface EvalReport {
 export function evalText(report: EvalReport, paint: Paint, width: number): string {
   const { model, reference, data, measurement } = report;
   const of = reference ? `, ${percent(model.bytes / reference.bytes)} of the reference` : '';
-  const source = data.kind === 'random' ? 'random input' : data.source;
   const head = [
     hanging('model      ', `${model.path}: ${bytes(model.bytes)}${of}, ${percent(measurement.zeros)} zeros`, width),
     ...(reference ? [hanging('reference  ', `${reference.path}: ${bytes(reference.bytes)}`, width)] : []),
-    hanging('data       ', `${source}: ${plural(data.samples, 'sample')}${data.labelled ? '' : ', no labels'}`, width),
+    hanging('data       ', datasetText(data), width),
   ];
   const parts = [
     head.map((line) => paint.dim(line)).join('\n'),
     metricTable(report, paint),
     latencyTable(measurement.latency, reference !== undefined, paint),
-    notesText(report.notes, paint, width),
+    bullets('notes', report.notes, paint, width),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
 }
-
-const right = (title: string): Column => ({ title, align: 'right' });
 
 export function metricTable(
   { measurement, reference }: Pick<EvalReport, 'measurement' | 'reference'>,
@@ -86,9 +94,4 @@ export function latencyTable(latency: readonly Latency[], compared: boolean, pai
     ...(compared ? [right('reference'), right('speed'), right('middle half')] : []),
   ];
   return table(columns, rows, paint);
-}
-
-export function notesText(notes: readonly string[], paint: Paint, width: number): string {
-  if (notes.length === 0) return '';
-  return [paint.bold('notes'), ...notes.map((note) => hanging('  - ', note, width))].join('\n');
 }

@@ -1,4 +1,6 @@
+import type { DatasetInfo } from '../data/types.ts';
 import type { MetricResult } from '../metrics/metric.ts';
+import type { Paint } from './paint.ts';
 
 /** Numbers and texts as people read them; the same words in the terminal and in the HTML. */
 
@@ -102,6 +104,17 @@ export function hanging(prefix: string, text: string, width: number): string {
   return wrap(text, width - prefix.length)
     .map((line, i) => (i === 0 ? prefix : indent) + line)
     .join('\n');
+}
+
+/** A title with texts below it; nothing where there are none. */
+export function bullets(title: string, texts: readonly string[], paint: Paint, width: number): string {
+  if (texts.length === 0) return '';
+  return [paint.bold(title), ...texts.map((text) => hanging('  - ', text, width))].join('\n');
+}
+
+/** `data/digits: 512 samples, no labels`. */
+export function datasetText({ kind, source, samples, labelled }: DatasetInfo): string {
+  return `${kind === 'random' ? 'random input' : source}: ${plural(samples, 'sample')}${labelled ? '' : ', no labels'}`;
 }
 
 /** Line breaks as `\\n`: a name that holds some stays in its line. */

@@ -1,13 +1,13 @@
 import type { RunReport } from '../run/report.ts';
 import { escapeHtml as e } from './escape.ts';
-import { bytes, dropText, duration, grouped, number, plural, titleOf, withInterval } from './format.ts';
+import { bytes, datasetText, duration, grouped, number } from './format.ts';
 import { bitsChart, bytesTreemap, errorChart, frontierChart, runSeries, sensitivityChart, stageBytesChart, stageMetricChart } from './page/charts.ts'; // prettier-ignore
 import { diagnosis, headline } from './page/headline.ts';
 import { layersTable } from './page/layers.ts';
 import { page } from './page/page.ts';
 import { block, charts, definitions, list, section, textTable } from './page/parts.ts';
 import { stageDetail, stageTable } from './page/stages.ts';
-import { remarks, shownMetrics } from './summary.ts';
+import { metricCells, remarks, shownMetrics } from './summary.ts';
 
 /**
  * The report as one HTML file that needs nothing else and asks for nothing: charts are drawn here, and the script in it only sorts,
@@ -69,22 +69,13 @@ function metricRows(report: RunReport): string {
     const outputs = Object.entries(metric.perOutput ?? {}).map(
       ([name, value]) => `${name} ${number(value, metric.unit)}`,
     );
-    return [
-      titleOf(metric),
-      number(metric.reference, metric.unit),
-      withInterval(metric.value, metric.interval, metric.unit),
-      dropText(metric),
-      grouped(metric.samples),
-      outputs.join(', '),
-    ];
+    return [...metricCells(metric), outputs.join(', ')];
   });
   return rows.length === 0 ? '' : textTable(['metric', 'float', 'result', 'drop', 'samples', 'per output'], rows);
 }
 
 function origin(report: RunReport): string {
   const { model, data, tool, schedule, command, result, started, seconds } = report;
-  const dataset = (info: RunReport['data']['validation']) =>
-    `${info.kind === 'random' ? 'random input' : info.source}: ${plural(info.samples, 'sample')}${info.labelled ? '' : ', no labels'}`;
   const text = schedule.includes('\n');
   const facts = definitions([
     [
@@ -95,8 +86,8 @@ function origin(report: RunReport): string {
     ...(result.path === undefined ? [] : [['result', result.path] as const]),
     ...(result.sha256 === undefined ? [] : [['its sha256', result.sha256] as const]),
     ...(text ? [] : [['schedule', schedule] as const]),
-    ['calibration', dataset(data.calibration)],
-    ['validation', dataset(data.validation)],
+    ['calibration', datasetText(data.calibration)],
+    ['validation', datasetText(data.validation)],
     [
       'measured on',
       `onnxruntime ${tool.onnxruntime}, Node ${tool.node.replace(/^v/, '')}, ${tool.platform}, ${tool.cpu}`,

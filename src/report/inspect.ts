@@ -1,14 +1,8 @@
 import type { LayerCost } from '../analyze/cost.ts';
-import { bytes, grouped, hanging, percent, plural, shorten } from './format.ts';
+import type { ModelInput } from '../graph/query.ts';
+import { bullets, bytes, grouped, hanging, percent, plural, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
-import { gap, table, type Column } from './table.ts';
-
-/** A graph input or output: a text is a free axis. */
-export interface PortFacts {
-  readonly name: string;
-  readonly type: string;
-  readonly dims: readonly (number | string)[] | undefined;
-}
+import { right, table, widthOf } from './table.ts';
 
 /** What `qtool inspect` found out: plain data, printed as text or JSON. */
 export interface InspectReport {
@@ -19,8 +13,8 @@ export interface InspectReport {
   readonly producer: string;
   /** Operator domain → version; '' is ONNX's own. */
   readonly opsets: Readonly<Record<string, number>>;
-  readonly inputs: readonly PortFacts[];
-  readonly outputs: readonly PortFacts[];
+  readonly inputs: readonly ModelInput[];
+  readonly outputs: readonly ModelInput[];
   readonly params: number;
   /** Multiply-accumulates for one sample. */
   readonly macs: number;
@@ -33,9 +27,12 @@ export interface InspectReport {
 }
 
 export function inspectText(report: InspectReport, paint: Paint, width: number): string {
-  const parts = [head(report, width), layerRows(report.layers, paint, width), totals(report, paint, width)];
-  if (report.notes.length > 0)
-    parts.push([paint.bold('notes'), ...report.notes.map((note) => hanging('  - ', note, width))].join('\n'));
+  const parts = [
+    head(report, width),
+    layerRows(report.layers, paint, width),
+    totals(report, paint, width),
+    bullets('notes', report.notes, paint, width),
+  ];
   return parts.filter((part) => part !== '').join('\n\n');
 }
 
@@ -51,7 +48,7 @@ function head(report: InspectReport, width: number): string {
   ].join('\n');
 }
 
-const portText = ({ name, type, dims }: PortFacts): string =>
+const portText = ({ name, type, dims }: ModelInput): string =>
   `${name}: ${type} ${dims === undefined ? 'of any shape' : `[${dims.join(', ')}]`}`;
 
 function layerRows(layers: readonly LayerCost[], paint: Paint, width: number): string {
@@ -65,9 +62,7 @@ function layerRows(layers: readonly LayerCost[], paint: Paint, width: number): s
     layer.zeros === undefined ? '' : percent(layer.zeros),
   ]);
   const titles = ['op', 'output', 'params', 'MACs', 'bytes', 'zeros'];
-  const used = titles.map((title, i) => gap + Math.max(title.length, ...cells.map((row) => row[i]?.length ?? 0)));
-  const room = Math.max(16, width - used.reduce((a, b) => a + b, 0));
-  const right = (title: string): Column => ({ title, align: 'right' });
+  const room = Math.max(16, width - widthOf(titles, cells));
   const columns = [{ title: 'layer' }, { title: 'op' }, { title: 'output' }, ...titles.slice(2).map(right)];
   return table(
     columns,

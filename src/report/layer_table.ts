@@ -1,7 +1,7 @@
 import type { LayerReport } from '../run/report.ts';
 import { hanging, number, shorten, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
-import { gap, table } from './table.ts';
+import { gap, table, widthOf } from './table.ts';
 
 /** Least room for a layer's name and for the reason beside it. */
 const least = { name: 16, why: 24 };
@@ -19,8 +19,7 @@ export function layerTable(layers: readonly LayerReport[], paint: Paint, width: 
   ]);
   // SQNR counts all that earlier layers did; own is the layer's alone.
   const titles = ['op', 'weights', 'activations', 'SQNR dB', ...(owns ? ['own dB'] : []), 'kernel'];
-  const used = titles.map((title, i) => Math.max(title.length, ...cells.map((row) => row[i]?.length ?? 0)) + gap);
-  const free = width - used.reduce((a, b) => a + b, 0) - gap;
+  const free = width - widthOf(titles, cells) - gap;
   // Where there is no room beside the row, reasons stand below the table, so that no row breaks.
   const below = free < least.name + least.why;
   const explained = !below && layers.some((layer) => layer.why !== '');

@@ -1,20 +1,20 @@
 import type { Schedule, Stage } from '../schedule/types.ts';
-import { hanging, wrap } from './format.ts';
+import { bullets, hanging, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
 import { gateText } from './summary.ts';
-import { table, visibleWidth, gap } from './table.ts';
+import { table, widthOf } from './table.ts';
 
 /** What a schedule will do, before anything runs: one row a stage, what waits for training, and remarks. */
 export function planText(schedule: Schedule, paint: Paint, width: number): string {
   const head = paint.dim(hanging('schedule  ', schedule.file, width));
-  const parts = [head, stagesTable(schedule.stages, paint, width)];
-  if (schedule.waiting.length > 0) {
-    const lines = schedule.waiting.map(({ name, at, reason }) => hanging('  - ', `${name}: ${reason} (${at})`, width));
-    parts.push([paint.bold('not run'), ...lines].join('\n'));
-  }
-  if (schedule.notes.length > 0)
-    parts.push([paint.bold('notes'), ...schedule.notes.map((note) => hanging('  - ', note, width))].join('\n'));
-  return parts.join('\n\n');
+  const waiting = schedule.waiting.map(({ name, at, reason }) => `${name}: ${reason} (${at})`);
+  const parts = [
+    head,
+    stagesTable(schedule.stages, paint, width),
+    bullets('not run', waiting, paint, width),
+    bullets('notes', schedule.notes, paint, width),
+  ];
+  return parts.filter((part) => part !== '').join('\n\n');
 }
 
 /** More stages than this are shown by the first and the last of them. */
@@ -37,10 +37,7 @@ function stagesTable(stages: readonly Stage[], paint: Paint, width: number): str
     optionsText(stage.options),
   ]);
   const titles = ['#', 'epoch', 'instance', 'pass', 'gate', 'options'];
-  const used = titles
-    .slice(0, -1)
-    .reduce((sum, title, i) => sum + gap + Math.max(title.length, ...rows.map((row) => visibleWidth(row[i] ?? ''))), 0);
-  const room = Math.max(30, width - used);
+  const room = Math.max(30, width - widthOf(titles, rows, titles.length - 1));
   const wrapped = rows.map((row) => [...row.slice(0, -1), wrap(row.at(-1) ?? '', room).join('\n')]);
   const columns = titles.map((title, i) => ({ title, align: i < 2 ? ('right' as const) : ('left' as const) }));
   return table(columns, wrapped, paint);

@@ -1,9 +1,7 @@
 import type { RecipeTrial } from '../run/recipe_trial.ts';
 import { grouped, withInterval } from './format.ts';
 import type { Paint } from './paint.ts';
-import { table, type Column } from './table.ts';
-
-const right = (title: string): Column => ({ title, align: 'right' });
+import { right, table } from './table.ts';
 
 /** With the other columns in 80. */
 const longest = 36;

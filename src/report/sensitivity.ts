@@ -1,7 +1,7 @@
 import type { LayerCurve, SensitivityReport, SensitivitySolution } from '../run/sensitivity.ts';
-import { bytes, hanging, number, percent, plural } from './format.ts';
+import { bullets, bytes, hanging, number, percent, plural } from './format.ts';
 import type { Paint } from './paint.ts';
-import { table } from './table.ts';
+import { right, table } from './table.ts';
 
 /** The drop of the metric for every layer and sparsity, and the levels that meet the target, with the YAML to paste. */
 export function sensitivityText(report: SensitivityReport, paint: Paint, width: number): string {
@@ -14,17 +14,12 @@ export function sensitivityText(report: SensitivityReport, paint: Paint, width: 
   ];
   const levels = [...new Set(curves.flatMap(({ points }) => points.map((p) => p.sparsity)))].sort((a, b) => a - b);
   const rows = curves.map((curve) => [curve.layer, ...levels.map((level) => cell(curve, level, metric.unit))]);
-  const columns = [
-    { title: 'layer' },
-    ...levels.map((level) => ({ title: percent(level, 0), align: 'right' as const })),
-  ];
+  const columns = [{ title: 'layer' }, ...levels.map((level) => right(percent(level, 0)))];
   const parts = [
     head.map((line) => paint.dim(line)).join('\n'),
     table(columns, rows, paint),
     solution ? solutionText(report, solution, width) : '',
-    report.notes.length === 0
-      ? ''
-      : [paint.bold('notes'), ...report.notes.map((note) => hanging('  - ', note, width))].join('\n'),
+    bullets('notes', report.notes, paint, width),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
 }

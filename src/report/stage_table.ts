@@ -3,13 +3,12 @@ import type { Measurement, RunReport, StageReport, Verdict } from '../run/report
 import { bytes, dropText, number, percent, titleOf, withInterval, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
 import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf } from './summary.ts';
-import { gap, table, visibleWidth, type Column } from './table.ts';
+import { right, table, widthOf, type Column } from './table.ts';
 
 /** One row a stage, the float model first. The pass column takes what room the numbers leave and wraps. */
 export function stageTable(report: RunReport, paint: Paint, width: number): string {
   const metrics = shownMetrics(report);
   const batches = batchesOf(report);
-  const right = (title: string): Column => ({ title, align: 'right' });
   const columns: Column[] = [
     right('#'),
     { title: 'pass' },
@@ -74,11 +73,8 @@ export function paintVerdict(verdict: Verdict, paint: Paint): string {
 
 /** Wraps one column so that the table fits the width; numbers are never cut. */
 function wrapColumn(columns: readonly Column[], rows: readonly string[][], wrapped: number, width: number): string[][] {
-  const widths = columns.map((column, i) =>
-    Math.max(column.title.length, ...rows.map((row) => visibleWidth(row[i] ?? ''))),
-  );
-  const others = widths.reduce((sum, one, i) => (i === wrapped ? sum : sum + one + gap), 0);
-  const room = Math.max(16, width - others);
+  const titles = columns.map(({ title }) => title);
+  const room = Math.max(16, width - widthOf(titles, rows, wrapped));
   return rows.map((row) => row.map((cell, i) => (i === wrapped ? wrap(cell, room).join('\n') : cell)));
 }
 

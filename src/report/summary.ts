@@ -2,7 +2,7 @@ import type { MetricResult } from '../metrics/metric.ts';
 import type { Note } from '../passes/pass.ts';
 import type { Attempt, Measurement, RunReport, StageReport } from '../run/report.ts';
 import type { Gate, Limit } from '../schedule/types.ts';
-import { bytes, dropText, number, percent, pointsOf, withInterval } from './format.ts';
+import { bytes, dropText, grouped, number, percent, pointsOf, titleOf, withInterval } from './format.ts';
 
 /** What the terminal and the HTML both show of a report, picked out once. */
 
@@ -16,6 +16,13 @@ export function shownMetrics(report: RunReport): readonly MetricResult[] {
 
 export function metricNamed(measurement: Measurement | undefined, name: string): MetricResult | undefined {
   return measurement?.metrics.find((metric) => metric.name === name);
+}
+
+/** A metric of the result beside the float model's: its title, float, result, drop, samples. */
+export function metricCells(metric: MetricResult): string[] {
+  const { reference, value, interval, unit, samples } = metric;
+  const result = withInterval(value, interval, unit);
+  return [titleOf(metric), number(reference, unit), result, dropText(metric), grouped(samples)];
 }
 
 /** The batch sizes that were timed, in order. */
@@ -100,16 +107,8 @@ export function remarks(report: RunReport): readonly string[] {
       return [`${stage.index} ${key}`];
     }),
   );
-  return [
-    ...new Set([
-      ...notes,
-      ...calibration.notes,
-      ...validation.notes,
-      ...report.notes,
-      ...stages,
-      ...zerosRemark(report),
-    ]),
-  ];
+  const all = [notes, calibration.notes, validation.notes, report.notes, stages, zerosRemark(report)];
+  return [...new Set(all.flat())];
 }
 
 /** What the zeros of pruned weights are good for, and what not. */

@@ -6,6 +6,8 @@ export interface Column {
   readonly align?: 'left' | 'right';
 }
 
+export const right = (title: string): Column => ({ title, align: 'right' });
+
 const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '' };
 const bottom = { bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '' };
 const sides = { left: '', 'left-mid': '', right: '', 'right-mid': '', mid: '', 'mid-mid': '', middle: '  ' };
@@ -28,6 +30,12 @@ export function table(columns: readonly Column[], rows: readonly (readonly strin
 
 /** The gap between two columns, for those who plan widths. */
 export const gap = 2;
+
+/** The width of columns with the gaps beside them, column `but` left out: what is left of the line is its room. */
+export function widthOf(titles: readonly string[], rows: readonly (readonly string[])[], but?: number): number {
+  const widths = titles.map((title, i) => Math.max(title.length, ...rows.map((row) => visibleWidth(row[i] ?? ''))));
+  return widths.reduce((sum, one, i) => (i === but ? sum : sum + one + gap), 0);
+}
 
 const colours = /\u001b\[[0-9;]*m/g;
 

@@ -1,23 +1,11 @@
 import { dirname, join } from 'node:path';
 import type { LayerReport, RunReport, StageReport } from '../run/report.ts';
-import {
-  bytes,
-  dropText,
-  duration,
-  grouped,
-  hanging,
-  number,
-  percent,
-  plural,
-  shorten,
-  titleOf,
-  withInterval,
-} from './format.ts';
+import { bullets, bytes, datasetText, duration, grouped, hanging, percent, plural, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
 import { layerTable } from './layer_table.ts';
 import { paintVerdict, stageTable } from './stage_table.ts';
-import { byReason, gateText, metricNamed, remarks, triedText } from './summary.ts';
-import { table } from './table.ts';
+import { byReason, gateText, metricCells, metricNamed, remarks, triedText } from './summary.ts';
+import { right, table } from './table.ts';
 
 export interface TextOptions {
   readonly paint: Paint;
@@ -40,7 +28,7 @@ export function textReport(report: RunReport, { paint, width }: TextOptions): st
     metrics(report, paint),
     layers(report.layers, paint, width),
     skipped(report, paint, width),
-    notes(remarks(report), paint, width),
+    bullets('notes', remarks(report), paint, width),
     diagnosisText(report, paint, width),
     resultLine(report, paint),
   ];
@@ -66,11 +54,6 @@ function heading(report: RunReport, paint: Paint, width: number): string {
     ),
   ];
   return lines.map((line) => paint.dim(line)).join('\n');
-}
-
-function datasetText(info: RunReport['data']['validation']): string {
-  const what = info.kind === 'random' ? 'random input' : info.source;
-  return `${what}: ${plural(info.samples, 'sample')}${info.labelled ? '' : ', no labels'}`;
 }
 
 /** Stages that did not simply pass: why, and what was tried. */
@@ -105,15 +88,8 @@ function attemptLines(report: RunReport, stage: StageReport, paint: Paint): stri
 function metrics(report: RunReport, paint: Paint): string {
   const final = report.result.measurement.metrics;
   if (final.length < 2) return '';
-  const rows = final.map((metric) => [
-    titleOf(metric),
-    number(metric.reference, metric.unit),
-    withInterval(metric.value, metric.interval, metric.unit),
-    dropText(metric),
-    grouped(metric.samples),
-  ]);
-  const columns = ['float', 'result', 'drop', 'samples'].map((title) => ({ title, align: 'right' as const }));
-  return table([{ title: 'metric' }, ...columns], rows, paint);
+  const columns = [{ title: 'metric' }, ...['float', 'result', 'drop', 'samples'].map(right)];
+  return table(columns, final.map(metricCells), paint);
 }
 
 function layers(all: readonly LayerReport[], paint: Paint, width: number): string {
@@ -130,22 +106,15 @@ function skipped(report: RunReport, paint: Paint, width: number): string {
   const blocks = report.stages
     .filter((stage) => stage.skipped.length > 0)
     .map((stage) => {
-      const title = paint.bold(
-        `left alone by ${stage.index} ${stage.instance} (${plural(stage.skipped.length, 'layer')})`,
-      );
+      const title = `left alone by ${stage.index} ${stage.instance} (${plural(stage.skipped.length, 'layer')})`;
       const lines = byReason(stage.skipped).map(({ reason, layers }) => {
         const names = layers.slice(0, maxNames).map((name) => shorten(name, 48));
         const more = layers.length > maxNames ? ` and ${grouped(layers.length - maxNames)} more` : '';
-        return hanging('  - ', `${reason}: ${names.join(', ')}${more}`, width);
+        return `${reason}: ${names.join(', ')}${more}`;
       });
-      return [title, ...lines].join('\n');
+      return bullets(title, lines, paint, width);
     });
   return blocks.join('\n\n');
-}
-
-function notes(all: readonly string[], paint: Paint, width: number): string {
-  if (all.length === 0) return '';
-  return [paint.bold('notes'), ...all.map((note) => hanging('  - ', note, width))].join('\n');
 }
 
 /** Where the error enters, why, and the lines to paste. */

@@ -1,9 +1,7 @@
 import { mapByOrder } from '../graph/name_order.ts';
-import { resolveNames, suggestSelector } from '../graph/names.ts';
-import type { LayerFact } from '../graph/names.ts';
+import { resolveNames, suggestSelector, type LayerFact } from '../graph/names.ts';
 import { parsePattern } from '../util/pattern.ts';
-import { yamlError } from '../util/yaml.ts';
-import type { Problem } from '../util/yaml.ts';
+import { yamlError, type Problem } from '../util/yaml.ts';
 import { isRecord } from './instances.ts';
 import type { ParsedSchedule, Schedule, Selector, SelectorGroup } from './types.ts';
 

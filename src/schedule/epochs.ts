@@ -10,6 +10,9 @@ export interface When {
   readonly frequency: number;
 }
 
+/** The one epoch `start`. */
+export const once = (start: number): When => ({ epochs: [start], start, end: start + 1, frequency: 1 });
+
 /** More steps than this are a slip of the keyboard. */
 export const maxSteps = 10_000;
 

@@ -3,9 +3,8 @@ import type { Pass } from '../passes/pass.ts';
 import { schemaProblems } from '../util/problems.ts';
 import { didYouMean } from '../util/suggest.ts';
 import type { Path, Problem, YamlDoc } from '../util/yaml.ts';
-import { distillerClasses, trainingClasses } from './distiller.ts';
-import { isRunning, policyKeys, sections } from './language.ts';
-import type { AnySection } from './language.ts';
+import { missingClasses, trainingClasses } from './distiller.ts';
+import { isRunning, sections, type AnySection } from './language.ts';
 
 /** What a class's options are checked by: a pass, or a class that waits for training. */
 type Reader = Pick<Pass, 'options' | 'otherForm'>;
@@ -117,7 +116,7 @@ export function readOptions(
 
 function misplaced(name: string, section: AnySection, home: AnySection | undefined, known: readonly string[]): string {
   if (home !== undefined) return `${name} is a class of ${home}, not of ${section}`;
-  if (distillerClasses.includes(name)) return `${name} is a class of Distiller that this version does not have`;
+  if (missingClasses.includes(name)) return `${name} is a class of Distiller that this version does not have`;
   const near = didYouMean(name, known);
   return `unknown class "${name}"${near || (known.length > 0 ? `; known: ${known.join(', ')}` : '')}`;
 }
@@ -150,7 +149,3 @@ function checkOptions(
   problems.push(...found.map((problem) => ({ ...problem, path: place(problem.path) })));
   return undefined;
 }
-
-/** What to write to use an instance. */
-export const policyFor = (instance: Instance): string =>
-  `- ${policyKeys[instance.section]}: { instance_name: ${instance.name} }`;

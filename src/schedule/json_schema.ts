@@ -1,8 +1,7 @@
 import * as z from 'zod';
 import type { Pass } from '../passes/pass.ts';
 import { trainingClasses } from './distiller.ts';
-import { gateOrNone, isRunning, namesSchema, policyKeys, policySchema, sections } from './language.ts';
-import type { AnySection } from './language.ts';
+import { gateOrNone, isRunning, namesSchema, policyKeys, policySchema, sections, type AnySection } from './language.ts';
 
 type Json = { readonly [key: string]: unknown };
 

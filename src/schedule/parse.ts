@@ -6,22 +6,21 @@ import { must } from '../util/must.ts';
 import { parsePattern } from '../util/pattern.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { valueAt } from '../util/problems.ts';
-import { inspectYaml, readYaml, yamlError } from '../util/yaml.ts';
-import type { Problem, YamlDoc } from '../util/yaml.ts';
-import { maxSteps } from './epochs.ts';
-import { isRecord, policyFor, readInstances } from './instances.ts';
-import type { Instance } from './instances.ts';
-import { gateOrNone, isRunning, limitProblem, namesSchema, toGate, toLimit, topKeys } from './language.ts';
-import { readPolicies } from './policies.ts';
-import type { Application } from './policies.ts';
+import { inspectYaml, readYaml, yamlError, type Problem, type YamlDoc } from '../util/yaml.ts';
+import { maxSteps, once } from './epochs.ts';
+import { isRecord, readInstances, type Instance } from './instances.ts';
+import { gateOrNone, isRunning, limitProblem, namesSchema, policyKeys, toGate, toLimit, topKeys } from './language.ts';
+import { readPolicies, type Application } from './policies.ts';
 import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
 
 /** What a schedule is checked against before any model is there. */
 export interface ScheduleContext {
   readonly passes: readonly Pass[];
   /** The metrics that a gate may name; not checked where left out. */
-  readonly metrics?: readonly Pick<Metric, 'name' | 'perfect'>[] | undefined;
+  readonly metrics?: Measured | undefined;
 }
+
+type Measured = readonly Pick<Metric, 'name' | 'perfect'>[];
 
 /** Longer files take seconds to parse alone; those written by hand have a tenth of it. */
 const maxLength = 250_000;
@@ -44,6 +43,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
     throw new QtoolError('schedule', 'a schedule is a mapping: version, pruners, quantizers, ..., policies', {
       at: doc.at([]),
     });
+  const { metrics } = context;
   const problems: Problem[] = [...checkTop(doc.value)];
   const take = <T>(result: { value: T } | { problems: readonly Problem[] }): T | undefined => {
     if ('value' in result) return result.value;
@@ -69,13 +69,12 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   const groups = groupSelectors(all, problems);
   const steps = stepsOf(all);
   problems.push(...afterTheLast(steps));
-  problems.push(...checkMetrics(doc, all, context.metrics));
+  if (metrics) problems.push(...checkMetrics(doc, all, metrics));
   if (problems.length === 0 && instances.length === 0)
     problems.push({ path: [], message: 'the schedule does nothing: it has no instances and no policies' });
   if (problems.length > 0) throw yamlError(doc, problems);
 
   const judged = toStages(doc, steps, gate === undefined ? undefined : toGate(gate));
-  const { metrics } = context;
   const stages = metrics === undefined ? judged : judged.map((stage) => onMeasured(stage, metrics));
   for (const [i, { gate: now }] of stages.entries()) {
     const asked = judged[i]?.gate?.metric;
@@ -105,11 +104,8 @@ function checkTop(value: Record<string, unknown>): Problem[] {
 }
 
 function unused(instance: Instance): Problem {
-  return {
-    path: instance.path,
-    message: `no policy uses it; add "${policyFor(instance)}" and its epochs, or remove it`,
-    on: 'key',
-  };
+  const use = `- ${policyKeys[instance.section]}: { instance_name: ${instance.name} }`;
+  return { path: instance.path, message: `no policy uses it; add "${use}" and its epochs, or remove it`, on: 'key' };
 }
 
 function waitingOf(doc: YamlDoc, instance: Instance, used: boolean): Waiting {
@@ -125,16 +121,8 @@ function lateQuantizers(before: readonly Application[], late: readonly Instance[
   const first = before.reduce((most, { when }) => Math.max(most, when.end), 0);
   return late.map((instance, i) => {
     const start = first + i;
-    const when = { epochs: [start], start, end: start + 1, frequency: 1 };
-    return {
-      instance,
-      when,
-      gate: undefined,
-      fallback: undefined,
-      options: instance.options,
-      args: {},
-      path: instance.path,
-    };
+    const { options, path } = instance;
+    return { instance, when: once(start), gate: undefined, fallback: undefined, options, args: {}, path };
   });
 }
 
@@ -167,12 +155,7 @@ function patternProblem(pattern: string): string | undefined {
   }
 }
 
-function checkMetrics(
-  doc: YamlDoc,
-  applications: readonly Application[],
-  metrics: ScheduleContext['metrics'],
-): Problem[] {
-  if (metrics === undefined) return [];
+function checkMetrics(doc: YamlDoc, applications: readonly Application[], metrics: Measured): Problem[] {
   const names = metrics.map(({ name }) => name);
   const paths = [
     ['gate'],
@@ -208,7 +191,7 @@ function checkMetrics(
 }
 
 /** A stage with the gate that this data lets be judged. */
-function onMeasured(stage: Stage, metrics: NonNullable<ScheduleContext['metrics']>): Stage {
+function onMeasured(stage: Stage, metrics: Measured): Stage {
   const { gate } = stage;
   if (!gate?.unlabelled || metrics.some(({ name }) => name === gate.metric)) return stage;
   return { ...stage, gate: { ...gate.unlabelled, onFail: gate.onFail } };

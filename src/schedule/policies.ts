@@ -1,13 +1,18 @@
 import { schemaProblems } from '../util/problems.ts';
 import { didYouMean } from '../util/suggest.ts';
-import { inspectYaml } from '../util/yaml.ts';
-import type { Path, Problem, YamlDoc } from '../util/yaml.ts';
-import { expandEpochs } from './epochs.ts';
-import type { When } from './epochs.ts';
-import { isRecord, readOptions } from './instances.ts';
-import type { Instance } from './instances.ts';
-import { policyKeys, policySchema, sections, toFallback, toGate, trainingPolicyArgs } from './language.ts';
-import type { AnySection, Policy } from './language.ts';
+import { inspectYaml, type Path, type Problem, type YamlDoc } from '../util/yaml.ts';
+import { expandEpochs, once, type When } from './epochs.ts';
+import { isRecord, readOptions, type Instance } from './instances.ts';
+import {
+  policyKeys,
+  policySchema,
+  sections,
+  toFallback,
+  toGate,
+  trainingPolicyArgs,
+  type AnySection,
+  type Policy,
+} from './language.ts';
 import type { Fallback, Gate, Waiting } from './types.ts';
 
 /** One policy, read: which instance, when, with which options. */
@@ -25,16 +30,21 @@ export interface Application {
 }
 
 export interface Policies {
-  readonly applications: readonly Application[];
-  readonly waiting: readonly Waiting[];
+  readonly applications: Application[];
+  readonly waiting: Waiting[];
   readonly notes: string[];
+}
+
+/** What a policy is read with, and where what is found goes. */
+interface Reading extends Policies {
+  readonly doc: YamlDoc;
+  readonly instances: readonly Instance[];
+  readonly problems: Problem[];
 }
 
 /** Reads `policies:`. What is wrong is added to `problems`. */
 export function readPolicies(doc: YamlDoc, instances: readonly Instance[], problems: Problem[]): Policies {
-  const applications: Application[] = [];
-  const waiting: Waiting[] = [];
-  const notes: string[] = [];
+  const reading: Reading = { doc, instances, problems, applications: [], waiting: [], notes: [] };
   const policies = (doc.value as Record<string, unknown>)['policies'] ?? [];
   if (!Array.isArray(policies)) problems.push({ path: ['policies'], message: 'expected a list of policies' });
   else
@@ -42,12 +52,10 @@ export function readPolicies(doc: YamlDoc, instances: readonly Instance[], probl
       const result = inspectYaml(doc, policySchema, ['policies', i]);
       if (!('value' in result)) problems.push(...result.problems);
       const policy = 'value' in result ? result.value : loosely(policies[i]);
-      const target = findInstance(policy, i, instances, problems);
-      if (target === undefined) continue;
-      const application = apply(doc, policy, i, target, problems, waiting, notes);
-      applications.push(application);
+      const target = findInstance(policy, i, reading);
+      if (target !== undefined) reading.applications.push(apply(policy, i, target, reading));
     }
-  return { applications, waiting, notes };
+  return reading;
 }
 
 // A policy with a mistake in it still uses its instance: no second complaint that nobody does.
@@ -62,12 +70,12 @@ function loosely(policy: unknown): Policy {
   return { ...Object.fromEntries(usable), epochs: [0] };
 }
 
-function findInstance(
-  policy: Policy,
-  index: number,
-  instances: readonly Instance[],
-  problems: Problem[],
-): { instance: Instance; section: AnySection } | undefined {
+interface Named {
+  readonly instance: Instance;
+  readonly section: AnySection;
+}
+
+function findInstance(policy: Policy, index: number, { instances, problems }: Reading): Named | undefined {
   const path = ['policies', index];
   const named = sections.filter((section) => policy[policyKeys[section]] !== undefined);
   const [section, ...more] = named;
@@ -96,20 +104,13 @@ function findInstance(
   return undefined;
 }
 
-function apply(
-  doc: YamlDoc,
-  policy: Policy,
-  index: number,
-  { instance, section }: { instance: Instance; section: AnySection },
-  problems: Problem[],
-  waiting: Waiting[],
-  notes: string[],
-): Application {
+function apply(policy: Policy, index: number, { instance, section }: Named, reading: Reading): Application {
+  const { doc, problems, notes } = reading;
   const here = ['policies', index] as const;
   const path = [...here, policyKeys[section]];
   const expanded = expandEpochs(policy);
   if ('problems' in expanded) problems.push(...expanded.problems.map((p) => ({ ...p, path: [...here, ...p.path] })));
-  let when = 'when' in expanded ? expanded.when : { epochs: [0], start: 0, end: 1, frequency: 1 };
+  let when = 'when' in expanded ? expanded.when : once(0);
   if (
     section === 'quantizers' &&
     instance.pass !== undefined &&
@@ -120,7 +121,7 @@ function apply(
     notes.push(
       `${doc.at(path, 'key')}: post-training quantization happens once: ${instance.name} runs at epoch ${when.start}`,
     );
-    when = { epochs: [when.start], start: when.start, end: when.start + 1, frequency: 1 };
+    when = once(when.start);
   }
   if (policy.gate !== undefined && instance.pass === undefined && instance.waits !== undefined)
     problems.push({
@@ -130,7 +131,7 @@ function apply(
     });
   const gate = policy.gate === undefined ? undefined : (toGate(policy.gate) ?? 'none');
   const args = policy[policyKeys[section]]?.args ?? {};
-  const own = checkArgs(doc, instance, args, [...path, 'args'], problems, waiting);
+  const own = checkArgs(instance, args, [...path, 'args'], reading);
   const asked = section === 'quantizers' ? policy.quantizer?.fallback : undefined;
   if (asked !== undefined && instance.pass !== undefined && isRecord(own.options) && !('overrides' in own.options))
     problems.push({
@@ -144,13 +145,11 @@ function apply(
 
 /** Splits a policy's arguments into options of the class and Distiller's, which wait for training. */
 function checkArgs(
-  doc: YamlDoc,
   instance: Instance,
-  given: Readonly<Record<string, unknown>>,
+  given: Application['args'],
   path: Path,
-  problems: Problem[],
-  waiting: Waiting[],
-): { options: unknown; args: Readonly<Record<string, unknown>> } {
+  { doc, problems, waiting }: Reading,
+): Pick<Application, 'options' | 'args'> {
   const args: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(given)) {
     const schema = trainingPolicyArgs[instance.section]?.[key];

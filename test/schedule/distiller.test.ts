@@ -3,7 +3,7 @@ import { modulePath } from '../../src/graph/module_path.ts';
 import { resolveNames, type LayerFact } from '../../src/graph/names.ts';
 import { passes } from '../../src/passes/index.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
-import { distillerClasses, trainingClasses } from '../../src/schedule/distiller.ts';
+import { missingClasses, trainingClasses } from '../../src/schedule/distiller.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import type { Schedule } from '../../src/schedule/types.ts';
 
@@ -165,6 +165,8 @@ describe('a schedule in the language of Distiller', () => {
 });
 
 describe("Distiller's classes", () => {
+  const running = passes.flatMap((pass) => pass.classes);
+
   // The classes of its 88 example schedules, most used first.
   it.each([
     'AutomatedGradualPruner', 'StepLR', 'ExponentialLR', 'FilterRemover', 'L1RankedStructureParameterPruner_AGP',
@@ -174,12 +176,18 @@ describe("Distiller's classes", () => {
     'QuantAwareTrainRangeLinearQuantizer', 'L1Regularizer', 'GroupVarianceRegularizer', 'BernoulliFilterPruner',
     'BernoulliFilterPruner_AGP',
   ])('%s is known', (name) => {
-    expect(Object.hasOwn(trainingClasses, name) || distillerClasses.includes(name)).toBe(true);
+    expect(Object.hasOwn(trainingClasses, name) || running.includes(name)).toBe(true);
   }); // prettier-ignore
 
-  it('all run that need no training', () => {
-    const running = passes.flatMap((pass) => pass.classes);
-    // Thresholds of structures; none of its example schedules uses it.
-    expect(distillerClasses.filter((name) => !running.includes(name))).toEqual(['StructureParameterPruner']);
+  // Its other pruners and extensions, besides one that none of its example schedules uses.
+  it.each([
+    'SparsityLevelParameterPruner', 'MagnitudeParameterPruner', 'L2RankedStructureParameterPruner',
+    'L2RankedStructureParameterPruner_AGP', 'ActivationAPoZRankedFilterPruner', 'ActivationMeanRankedFilterPruner',
+    'ActivationMeanRankedFilterPruner_AGP', 'RandomRankedFilterPruner', 'RandomRankedFilterPruner_AGP',
+    'FMReconstructionChannelPruner', 'FMReconstructionChannelPruner_AGP',
+  ])('%s runs', (name) => expect(running).toContain(name)); // prettier-ignore
+
+  it('that qtool has not are none of its own', () => {
+    expect(missingClasses.filter((name) => running.includes(name))).toEqual([]);
   });
 });

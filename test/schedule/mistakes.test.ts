@@ -32,8 +32,8 @@ describe('a mistake', () => {
     ],
     [
       'a class that is not there yet',
-      `pruners:\n  p: { class: SplicingPruner }\n`,
-      's.yaml:2:15 pruners.p.class: SplicingPruner is a class of Distiller that this version does not have',
+      `pruners:\n  p: { class: StructureParameterPruner }\n`,
+      's.yaml:2:15 pruners.p.class: StructureParameterPruner is a class of Distiller that this version does not have',
     ],
     [
       'no class',

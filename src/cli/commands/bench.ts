@@ -1,17 +1,15 @@
 import { checkInputs } from '../../run/compare.ts';
-import { benchText } from '../../report/bench.ts';
+import { benchText, type BenchReport } from '../../report/bench.ts';
 import { bench } from '../../runtime/bench.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
 import type { Call } from '../call.ts';
 import type { PreprocessingOptions } from '../../api/data.ts';
-import { exit } from '../errors.ts';
-import { interruptible } from '../interrupt.ts';
 import { openModel } from '../../api/given.ts';
-import { progressFor } from '../progress.ts';
 import { oneSample } from '../../api/inspect.ts';
+import { answered, type Watched } from '../watched.ts';
 
-export interface BenchCommandOptions extends PreprocessingOptions {
+interface BenchCommandOptions extends PreprocessingOptions {
   readonly data?: string;
   readonly dataRoot?: string;
   readonly threads?: number;
@@ -32,16 +30,16 @@ export async function benchCommand(
   for (const other of others) checkInputs(model, other);
   const { feeds } = await oneSample(model, options);
   const threads = options.threads ?? 1;
-  const progress = await progressFor(call.io, call.quiet);
-  const figures = await interruptible(call.io, (signal) =>
-    bench(models, feeds, {
+  const measured = async ({ signal, onProgress }: Watched): Promise<BenchReport> => ({
+    format: 1,
+    threads,
+    data: options.data,
+    models: await bench(models, feeds, {
       ...{ batches, threads, seconds: options.seconds ?? 2, signal },
-      progress: (done, text) => progress.show({ kind: 'progress', done, text }),
+      progress: (done, text) => onProgress({ kind: 'progress', done, text }),
     }),
-  ).finally(() => progress.close());
-  const report = { format: 1, threads, data: options.data, models: figures } as const;
-  call.answer(report, () => benchText(report, call.paint, call.width));
-  return exit.ok;
+  });
+  return answered(call, measured, benchText);
 }
 
 function batchesOf(text: string): number[] {

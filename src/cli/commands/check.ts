@@ -6,7 +6,7 @@ import { planObject, planText } from '../../report/plan.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 
-export interface CheckOptions {
+interface CheckOptions {
   readonly model?: string;
   readonly target?: string;
 }

@@ -3,11 +3,11 @@ import { join, relative, resolve } from 'node:path';
 import { stringify } from 'yaml';
 import { preprocessing, type PreprocessingOptions } from '../../api/data.ts';
 import { openModel } from '../../api/given.ts';
+import { guessedDims } from '../../api/inspect.ts';
 import { checkedSchedule, scheduleText } from '../../api/schedule.ts';
 import { openData } from '../../data/open.ts';
 import type { DataConfigValue } from '../../data/config.ts';
 import { guessConfig } from '../../data/guess.ts';
-import { batchAxes } from '../../data/layout.ts';
 import { intAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
 import { isOp, modelInputs } from '../../graph/query.ts';
@@ -20,7 +20,7 @@ import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
 
-export interface InitOptions extends PreprocessingOptions {
+interface InitOptions extends PreprocessingOptions {
   readonly data?: string;
   readonly schedule?: string;
   readonly output: string;
@@ -29,10 +29,8 @@ export interface InitOptions extends PreprocessingOptions {
 
 /** `qtool init`: looks at a model and its data, and writes a data config and a schedule that run as they are. */
 export async function init(path: string, options: InitOptions, call: Call): Promise<number> {
-  const [dataFile, scheduleFile] = ['data.yaml', 'schedule.yaml'].map((name) => join(options.output, name)) as [
-    string,
-    string,
-  ];
+  const dataFile = join(options.output, 'data.yaml');
+  const scheduleFile = join(options.output, 'schedule.yaml');
   if (options.force !== true) for (const file of [dataFile, scheduleFile]) await mustBeFree(file);
   const model = await openModel(path);
   const choice = options.schedule === undefined ? scheduleFor(model) : { name: options.schedule, why: 'as asked' };
@@ -69,16 +67,11 @@ function scheduleFor({ graph }: Model): { readonly name: string; readonly why: s
   return { name: 'int8', why: 'which is enough for most nets of plain convolutions' };
 }
 
-/** What a free axis other than the batch is taken as in random data. */
-const guessedAxis = 16;
-
 /** The config that was tried: it opens, and its images have the preprocessing that the model is best with. */
 async function dataConfig(model: Model, options: InitOptions, call: Call): Promise<DataConfigValue> {
   const inputs = modelInputs(model);
   if (options.data === undefined || options.data === 'random') {
-    const batch = batchAxes(inputs);
-    const free = inputs.flatMap(({ dims = [] }) => dims.slice(1)).filter((dim) => typeof dim === 'string');
-    const dims = Object.fromEntries(free.filter((axis) => !batch.has(axis)).map((axis) => [axis, guessedAxis]));
+    const dims = guessedDims(model);
     return { version: 1, data: { kind: 'random', ...(Object.keys(dims).length > 0 ? { dims } : {}) } };
   }
   if (/\.ya?ml$/.test(options.data))

@@ -1,14 +1,10 @@
-import { inspect as inspected, type InspectOptions as Options } from '../../api/inspect.ts';
+import { inspect as inspected, type InspectOptions } from '../../api/inspect.ts';
 import { inspectText } from '../../report/inspect.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 
-export interface InspectOptions extends Omit<Options, 'model'> {
-  readonly data?: string;
-}
-
 /** `qtool inspect`: what is in a model. */
-export async function inspect(model: string, options: InspectOptions, call: Call): Promise<number> {
+export async function inspect(model: string, options: Omit<InspectOptions, 'model'>, call: Call): Promise<number> {
   const report = await inspected({ ...options, model });
   call.answer(report, () => inspectText(report, call.paint, call.width));
   return exit.ok;

@@ -6,19 +6,11 @@ import { gap, table } from '../../report/table.ts';
 import { exampleSchedule } from '../../schedule/example.ts';
 import { QtoolError } from '../../util/error.ts';
 import { didYouMean } from '../../util/suggest.ts';
-import type { Call } from '../call.ts';
+import type { Call, CommonOptions } from '../call.ts';
 import { exit } from '../errors.ts';
 
-interface OptionFact {
-  readonly name: string;
-  readonly type: string;
-  readonly required: boolean;
-  readonly default: unknown;
-  readonly description: string;
-}
-
 /** `qtool passes [class]`: what a schedule may name; with a class or pass name, everything about that one. */
-export async function listPasses(name: string | undefined, call: Call): Promise<number> {
+export async function listPasses(name: string | undefined, _: CommonOptions, call: Call): Promise<number> {
   const shown =
     name === undefined ? passes : passes.filter((pass) => pass.name === name || pass.classes.includes(name));
   if (name !== undefined && shown.length === 0) {
@@ -87,7 +79,7 @@ function passObject(pass: Pass): object {
 type JsonSchema = z.core.JSONSchema.BaseSchema;
 
 /** The options as the pass's schema has them. */
-function optionsOf(pass: Pass): OptionFact[] {
+function optionsOf(pass: Pass) {
   const schema = z.toJSONSchema(pass.options, { io: 'input', unrepresentable: 'any' });
   const required = new Set(schema.required ?? []);
   return Object.entries(schema.properties ?? {}).map(([name, value]) => {

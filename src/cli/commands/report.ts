@@ -9,7 +9,7 @@ import { QtoolError } from '../../util/error.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 
-export interface ReportOptions {
+interface ReportOptions {
   readonly output?: string;
   readonly force?: boolean;
 }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { namedSchedules, scheduleFolder, scheduleText } from '../../api/schedule.ts';
 import { hanging } from '../../report/format.ts';
-import type { Call } from '../call.ts';
+import type { Call, CommonOptions } from '../call.ts';
 import { exit } from '../errors.ts';
 
 /** What the comment at the head of a shipped schedule says. */
@@ -16,11 +16,13 @@ export interface ScheduleFacts {
 }
 
 /** `qtool schedules`: the schedules that come with qtool and what each is for. */
-export async function listSchedules(call: Call): Promise<number> {
+export async function listSchedules(_: CommonOptions, call: Call): Promise<number> {
   const names = (await namedSchedules()).sort();
-  const schedules = await Promise.all(
-    names.map(async (name) => scheduleFacts(name, join(scheduleFolder, `${name}.yaml`))),
-  );
+  const schedules: ScheduleFacts[] = [];
+  for (const name of names) {
+    const path = join(scheduleFolder, `${name}.yaml`);
+    schedules.push({ name, path, ...headOf((await scheduleText(path)).text) });
+  }
   call.answer({ format: 1, schedules }, () => {
     const { paint, width } = call;
     const room = Math.max(...names.map((name) => name.length));
@@ -38,10 +40,6 @@ export async function listSchedules(call: Call): Promise<number> {
   return exit.ok;
 }
 
-async function scheduleFacts(name: string, path: string): Promise<ScheduleFacts> {
-  return { name, path, ...headOf((await scheduleText(path)).text) };
-}
-
 /** The sentence before, and the paragraphs `# Purpose …`, `# Source …` behind it, whose further lines are indented. */
 export function headOf(text: string): Omit<ScheduleFacts, 'name' | 'path'> {
   const lines = text.split('\n');
@@ -55,11 +53,6 @@ export function headOf(text: string): Omit<ScheduleFacts, 'name' | 'path'> {
     current.push((rest ?? line).trim());
   }
   const of = (key: string): string => (found.get(key) ?? []).join(' ').trim();
-  const [purpose, source, command, measured] = ['Purpose', 'Source', 'Command', 'Measured'].map(of) as [
-    string,
-    string,
-    string,
-    string,
-  ];
-  return { title: title.join(' ').trim(), purpose, source, command, measured };
+  const [purpose, source] = [of('Purpose'), of('Source')];
+  return { title: title.join(' ').trim(), purpose, source, command: of('Command'), measured: of('Measured') };
 }

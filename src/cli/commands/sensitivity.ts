@@ -1,6 +1,6 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { batchSizeOf } from '../../api/data.ts';
+import { batchSizeOf, openModelData, type DataOptions } from '../../api/data.ts';
 import { describeValue } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import { passes } from '../../passes/index.ts';
@@ -13,13 +13,11 @@ import { makeFolder } from '../../util/folder.ts';
 import { jsonText } from '../../util/json.ts';
 import { didYouMean } from '../../util/suggest.ts';
 import type { Call } from '../call.ts';
-import { openModelData, type DataOptions } from '../data_options.ts';
 import { exit } from '../errors.ts';
-import { interruptible } from '../interrupt.ts';
 import { openModel } from '../../api/given.ts';
-import { progressFor } from '../progress.ts';
+import { watched } from '../watched.ts';
 
-export interface SensitivityCommandOptions extends DataOptions {
+interface SensitivityCommandOptions extends DataOptions {
   readonly data: string;
   readonly class: string;
   readonly levels: string;
@@ -41,15 +39,14 @@ export async function sensitivityCommand(
   const target = options.budget === undefined ? undefined : targetOf(options.budget, pass);
   if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
   const model = await openModel(path);
-  const data = await openModelData(model, options, call);
+  const data = await watched(call, (watch) => openModelData(model, options.data, { ...options, ...watch }));
   const all = await openMetrics(data, model.graph.output.map(describeValue));
   const metric = options.metric === undefined ? all[0] : all.find(({ name }) => name === options.metric);
   if (!metric)
     throw new QtoolError('usage', `the metric "${options.metric}" is not measured on this data`, {
       hint: `measured are: ${all.map(({ name }) => name).join(', ')}`,
     });
-  const progress = await progressFor(call.io, call.quiet);
-  const report = await interruptible(call.io, (signal) =>
+  const report = await watched(call, ({ signal, onProgress }) =>
     sensitivity({
       model,
       data,
@@ -62,9 +59,9 @@ export async function sensitivityCommand(
       batchSize: batchSizeOf(options, data),
       threads: options.threads,
       signal,
-      log: (event) => progress.show(event),
+      log: onProgress,
     }),
-  ).finally(() => progress.close());
+  );
   if (options.output !== undefined) {
     await makeFolder(options.output);
     await writeFile(join(options.output, 'sensitivity.json'), jsonText(report));

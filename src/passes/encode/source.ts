@@ -52,21 +52,10 @@ export function symbolsOf(data: TypedArray): Symbols {
   return data instanceof Float32Array ? new Int32Array(data.buffer, data.byteOffset, data.length) : (data as Symbols);
 }
 
+const arrays = { int8: Int8Array, uint8: Uint8Array, int16: Int16Array, uint16: Uint16Array, int32: Int32Array };
+
 export function valuesOf(type: Storable, symbols: Iterable<number>): TypedArray {
-  switch (type) {
-    case 'int8':
-      return Int8Array.from(symbols);
-    case 'uint8':
-      return Uint8Array.from(symbols);
-    case 'int16':
-      return Int16Array.from(symbols);
-    case 'uint16':
-      return Uint16Array.from(symbols);
-    case 'int32':
-      return Int32Array.from(symbols);
-    case 'float32':
-      return new Float32Array(Int32Array.from(symbols).buffer);
-  }
+  return type === 'float32' ? new Float32Array(Int32Array.from(symbols).buffer) : arrays[type].from(symbols);
 }
 
 function countSymbols(symbols: Symbols): ReadonlyMap<number, number> | undefined {

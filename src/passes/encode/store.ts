@@ -15,8 +15,8 @@ export interface Store {
   /** What decoders share, written by the first that needs it. */
   once(key: string, write: (store: Store) => string): string;
   node(op: string, inputs: readonly string[], attributes?: Attributes, output?: string): string;
-  /** Cuts a vector into consecutive pieces, one for each size; those without a name get one. Returns their names. */
-  split(vector: string, sizes: readonly number[], outputs?: readonly (string | undefined)[]): string[];
+  /** Cuts a vector into consecutive pieces, one for each size. Returns their names. */
+  split(vector: string, sizes: readonly number[]): string[];
 }
 
 /** Nodes and tensors, and the bytes they take in the file. */
@@ -70,8 +70,8 @@ export function record(write: (store: Store) => unknown, names: Names): Written 
       add(into, namelessNode(op, inputs, [output], attributes));
       return output;
     },
-    split(vector, sizes, outputs = sizes.map(() => undefined)) {
-      const pieces = outputs.map((name) => name ?? names.fresh());
+    split(vector, sizes) {
+      const pieces = sizes.map(() => names.fresh());
       const lengths = store.shared('int64', [sizes.length], BigInt64Array.from(sizes, BigInt));
       add(into, namelessNode('Split', [vector, lengths], pieces));
       return pieces;
@@ -112,7 +112,8 @@ function entryBytes(content: number): number {
   return bytes;
 }
 
-function keyOf(type: DType, dims: readonly number[], data: TypedArray): string {
+/** Equal for constants of the same type, shape and elements, bit for bit. */
+export function keyOf(type: DType, dims: readonly number[], data: TypedArray): string {
   const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   const content = bytes.length > 64 ? createHash('sha256').update(bytes).digest('base64') : bytes.join();
   return `${type} ${dims.join()} ${content}`;

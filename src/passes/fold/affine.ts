@@ -1,11 +1,10 @@
-import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { isOp, layerName, producers } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { dimsOf, typeOf } from '../../graph/tensor.ts';
-import type { Note, Pass } from '../pass.ts';
+import { foldEach, foldPass } from './each.ts';
 import { isNormalization, normalization, replaceNormalization } from './normalization.ts';
 import { hasMatMul, isLinear, linearLayer, replaceLinear, scaledWeight } from './linear.ts';
 import { constantTensors, perChannel, readOnce } from './tensors.ts';
@@ -15,16 +14,11 @@ import { constantTensors, perChannel, readOnce } from './tensors.ts';
  * BatchNormalization, goes into the layer: y = (W·x + b)·m + c = (m·W)·x + (m·b + c). A MatMul of two axes becomes a Gemm by
  * it. Integer kernels take the bias with the layer and need no Add of their own.
  */
-export const foldAffine: Pass<Record<string, never>> = {
+export const foldAffine = foldPass({
   name: 'fold/affine',
-  section: 'extensions',
   classes: ['FoldAffine'],
   summary: 'makes an added or multiplied constant part of the layer before it',
-  source: 'own',
-  options: z.strictObject({}),
   async apply(model, _options, ctx) {
-    const changed: Note[] = [];
-    const skipped: Note[] = [];
     const constants = constantTensors(model);
     const nodes = model.graph.node.filter(
       (node) => isOp(node, 'Add', 'Sub', 'Mul', 'Div') && node.input.some((name) => constants.has(name)),
@@ -32,21 +26,16 @@ export const foldAffine: Pass<Record<string, never>> = {
     // Only behind these the number of axes is not plain from the graph.
     const unclear = hasMatMul(model) || model.graph.node.some(isNormalization);
     const shapes: Shapes = nodes.length > 0 && unclear ? await ctx.shapes(model) : new Map();
-    let now = model;
-    for (const node of nodes) {
+    return foldEach(model, nodes, (now, node) => {
       const found = candidate(now, node);
-      if (!found) continue;
+      if (!found) return undefined;
       const result = fold(now, node, found, shapes);
-      if (typeof result === 'string') skipped.push({ layer: layerName(node), text: result });
-      else {
-        now = result;
-        const role = isOp(node, 'Add', 'Sub') ? 'the bias of' : 'a factor in';
-        changed.push({ layer: layerName(node), text: `became ${role} "${layerName(found.layer)}"` });
-      }
-    }
-    return { model: now, changed, skipped };
+      if (typeof result === 'string') return result;
+      const role = isOp(node, 'Add', 'Sub') ? 'the bias of' : 'a factor in';
+      return { model: result, text: `became ${role} "${layerName(found.layer)}"` };
+    });
   },
-};
+});
 
 interface Candidate {
   readonly layer: NodeProto;

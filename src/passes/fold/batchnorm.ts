@@ -1,4 +1,3 @@
-import * as z from 'zod';
 import { intsAttribute, stringAttribute } from '../../graph/attribute.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
@@ -6,7 +5,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, producers } from '../../graph/query.ts';
 import { typeOf } from '../../graph/tensor.ts';
 import type { Shapes } from '../../graph/shapes.ts';
-import type { Note, Pass } from '../pass.ts';
+import { foldEach, foldPass, type Folded } from './each.ts';
 import { hasMatMul, isLinear, linearLayer, replaceLinear, response, scaledWeight, type LinearLayer } from './linear.ts';
 import { isNormalization, normalization } from './normalization.ts';
 import { constantTensors, perChannel, readOnce } from './tensors.ts';
@@ -16,38 +15,22 @@ import { constantTensors, perChannel, readOnce } from './tensors.ts';
  * the layer before it (W·a, bias·a + b) or, where that cannot be, into the layers after it (W·a by input channel, bias + W·b).
  * Computed in float64, rounded once.
  */
-export const foldBatchNorm: Pass<Record<string, never>> = {
+export const foldBatchNorm = foldPass({
   name: 'fold/batchnorm',
-  section: 'extensions',
   classes: ['FoldBatchNorm'],
   summary: 'folds BatchNormalization into the weights of the layer before or after it',
   source: 'Jacob et al. 2018, arXiv:1712.05877, section 3.2',
-  options: z.strictObject({}),
   async apply(model, _options, ctx) {
-    const changed: Note[] = [];
-    const skipped: Note[] = [];
     const nodes = model.graph.node.filter(isNormalization);
     // Only of a MatMul the number of axes is not plain from the graph.
     const shapes: Shapes = nodes.length > 0 && hasMatMul(model) ? await ctx.shapes(model) : new Map();
-    let now = model;
-    nodes.forEach((node, i) => {
-      const layer = layerName(node);
-      const result = fold(now, node, shapes);
-      if (typeof result === 'string') skipped.push({ layer, text: result });
-      else {
-        now = result.model;
-        changed.push({ layer, text: result.text });
-      }
-      ctx.progress((i + 1) / nodes.length, layer);
+    let done = 0;
+    return foldEach(model, nodes, (now, node) => {
+      ctx.progress(++done / nodes.length, layerName(node));
+      return fold(now, node, shapes);
     });
-    return { model: now, changed, skipped };
   },
-};
-
-interface Folded {
-  readonly model: Model;
-  readonly text: string;
-}
+});
 
 /** y = scale·x + shift, one entry a channel. */
 interface Affine {
@@ -56,7 +39,7 @@ interface Affine {
 }
 
 /** Folds one BatchNormalization, or says why it stays. */
-function fold(model: Model, bn: NodeProto, shapes: Shapes): Folded | string {
+function fold(model: Model, bn: NodeProto, shapes: Shapes): Folded {
   const affine = affineOf(model, bn);
   if (typeof affine === 'string') return affine;
   const before = intoProducer(model, bn, affine, shapes);
@@ -74,7 +57,7 @@ function affineOf(model: Model, node: NodeProto): Affine | string {
   return finite ? { scale, shift } : 'its variance makes a factor that is not finite';
 }
 
-function intoProducer(model: Model, bn: NodeProto, { scale, shift }: Affine, shapes: Shapes): Folded | string {
+function intoProducer(model: Model, bn: NodeProto, { scale, shift }: Affine, shapes: Shapes): Folded {
   const [x = ''] = bn.input;
   const from = producers(model.graph).get(x);
   if (!from) return `its input "${x}" comes from no layer`;
@@ -112,7 +95,7 @@ function matMulBefore(model: Model, add: NodeProto): { node: NodeProto; bias: Fl
   return undefined;
 }
 
-function intoReaders(model: Model, bn: NodeProto, { scale, shift }: Affine, shapes: Shapes): Folded | string {
+function intoReaders(model: Model, bn: NodeProto, { scale, shift }: Affine, shapes: Shapes): Folded {
   const [y = ''] = bn.output;
   if (model.graph.output.some((o) => o.name === y)) return 'its result is an output of the model';
   const readers = consumers(model.graph).get(y) ?? [];

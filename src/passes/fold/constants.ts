@@ -1,4 +1,3 @@
-import * as z from 'zod';
 import type { Tensor } from '../../data/types.ts';
 import { intAttribute } from '../../graph/attribute.ts';
 import { edit, removeUnread } from '../../graph/edit.ts';
@@ -6,7 +5,8 @@ import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, subgraphs } from '../../graph/query.ts';
 import { dimsOf, elementCount, makeTensor, tensorBytes } from '../../graph/tensor.ts';
-import type { Note, Pass, PassContext } from '../pass.ts';
+import type { Note, PassContext } from '../pass.ts';
+import { foldPass } from './each.ts';
 import { constantTensor } from './constant_nodes.ts';
 import { computeResults, constantResults, type ConstantResult } from './constant_results.ts';
 import { staticShapes } from './static_shapes.ts';
@@ -16,20 +16,17 @@ import { staticShapes } from './static_shapes.ts';
  * input changes become constants, and a subgraph of constants becomes its result (computed by onnxruntime). A result that
  * would take more room than what it is made of is left alone: that is how packed weights are stored.
  */
-export const foldConstants: Pass<Record<string, never>> = {
+export const foldConstants = foldPass({
   name: 'fold/constants',
-  section: 'extensions',
   classes: ['FoldConstants'],
   summary: 'computes constant parts of the graph once and stores them',
-  source: 'own',
-  options: z.strictObject({}),
   async apply(model, _options, ctx) {
     const notes: Notes = { changed: [], skipped: [] };
     const plain = asInitializers(model, notes);
     const shaped = await withShapes(plain, ctx, notes);
     return { model: await withResults(shaped, ctx, notes), ...notes };
   },
-};
+});
 
 interface Notes {
   readonly changed: Note[];
@@ -90,13 +87,8 @@ function slice(node: NodeProto, dims: readonly number[]): readonly number[] {
 }
 
 function int64Tensor(name: string, value: number | readonly number[]): TensorProto {
-  const values = typeof value === 'number' ? [value] : value;
-  return makeTensor(
-    name,
-    'int64',
-    typeof value === 'number' ? [] : [values.length],
-    BigInt64Array.from(values, BigInt),
-  );
+  const [values, dims] = typeof value === 'number' ? [[value], []] : [value, [value.length]];
+  return makeTensor(name, 'int64', dims, BigInt64Array.from(values, BigInt));
 }
 
 /** Bytes up to which a constant may grow. */

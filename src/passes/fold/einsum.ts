@@ -1,4 +1,3 @@
-import * as z from 'zod';
 import { stringAttribute } from '../../graph/attribute.ts';
 import { makeNode } from '../../graph/build.ts';
 import { edit } from '../../graph/edit.ts';
@@ -7,22 +6,20 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { initializers, isOp, layerName } from '../../graph/query.ts';
 import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { rowView, toRows } from '../../numerics/rows.ts';
-import type { Note, Pass } from '../pass.ts';
+import type { Note } from '../pass.ts';
+import { foldPass } from './each.ts';
 
 /**
  * An Einsum of a value with a constant matrix that is a linear layer becomes the MatMul that it is
  * (https://onnx.ai/onnx/operators/onnx__Einsum.html): `btd,de->bte`, `...d,ed->...e`, with several axes where they stand together, as
  * in projections to heads and back (`btd,dhk->bthk`, `bthk,hkd->btd`). onnxruntime computes it the same way.
  */
-export const foldEinsum: Pass<Record<string, never>> = {
+export const foldEinsum = foldPass({
   name: 'fold/einsum',
-  section: 'extensions',
   classes: ['FoldEinsum'],
   summary: 'turns Einsum with a constant matrix into MatMul',
-  source: 'own',
-  options: z.strictObject({}),
   apply: (model) => Promise.resolve(apply(model)),
-};
+});
 
 function apply(model: Model): { model: Model; changed: Note[]; skipped: Note[] } {
   const tensors = initializers(model.graph);

@@ -1,4 +1,3 @@
-import * as z from 'zod';
 import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
 import { makeNode } from '../../graph/build.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
@@ -6,7 +5,8 @@ import type { Model } from '../../graph/model.ts';
 import { layers, type Layer } from '../../graph/layer.ts';
 import { isOp } from '../../graph/query.ts';
 import { elementCount, dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
-import type { Note, Pass } from '../pass.ts';
+import type { Note } from '../pass.ts';
+import { foldPass } from './each.ts';
 import { ownedBy } from './tensors.ts';
 
 /**
@@ -14,15 +14,12 @@ import { ownedBy } from './tensors.ts';
  * (https://onnx.ai/onnx/operators/onnx__Gemm.html): α goes into constant weights, β into a constant C, transA becomes a Transpose, a
  * C that differs from row to row an Add behind the product. Each number is rounded once more at most.
  */
-export const foldGemm: Pass<Record<string, never>> = {
+export const foldGemm = foldPass({
   name: 'fold/gemm',
-  section: 'extensions',
   classes: ['FoldGemm'],
   summary: "puts Gemm's alpha and beta into constants, and what no kernel takes beside it",
-  source: 'own',
-  options: z.strictObject({}),
   apply: (model) => Promise.resolve(apply(model)),
-};
+});
 
 function apply(model: Model): { model: Model; changed: Note[]; skipped: Note[] } {
   const changed: Note[] = [];

@@ -1,11 +1,11 @@
-import * as z from 'zod';
 import { edit, removeUnread } from '../../graph/edit.ts';
 import { intsAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { captured, consumers, isOp, layerName, producers, subgraphs } from '../../graph/query.ts';
 import { must } from '../../util/must.ts';
-import type { Note, Pass } from '../pass.ts';
+import type { Note } from '../pass.ts';
+import { foldEach, foldPass } from './each.ts';
 import { doesNothing, mayDoNothing } from './no_effect.ts';
 import { staticShapes } from './static_shapes.ts';
 
@@ -14,36 +14,28 @@ import { staticShapes } from './static_shapes.ts';
  * Pad of nothing, a Slice of everything …, joins Transposes that follow each other, and writes a Sum of two as Add. Names of
  * model outputs are kept.
  */
-export const foldIdentity: Pass<Record<string, never>> = {
+export const foldIdentity = foldPass({
   name: 'fold/identity',
-  section: 'extensions',
   classes: ['FoldIdentity'],
   summary: 'removes nodes without effect and joins Transposes',
-  source: 'own',
-  options: z.strictObject({}),
   async apply(model, _options, ctx) {
     const changed: Note[] = [];
-    const skipped: Note[] = [];
     const joined = joinTransposes(sumsAsAdds(model, changed), changed);
     const candidates = joined.graph.node.filter(mayDoNothing);
-    if (candidates.length === 0) return { model: joined, changed, skipped };
+    if (candidates.length === 0) return { model: joined, changed, skipped: [] };
     const shapes = await staticShapes(model, ctx);
-    let now = joined;
-    for (const node of candidates) {
-      const layer = layerName(node);
+    const result = foldEach(joined, candidates, (now, node) => {
       // A fold before may have renamed this node's input, whose shape is that of the name it had.
       const why = doesNothing(node, joined, shapes);
-      if (why === undefined) continue;
+      if (why === undefined) return undefined;
       const next = bypass(now, node.output[0] as string);
-      if (typeof next === 'string') skipped.push({ layer, text: `${why}, but ${next}` });
-      else {
-        now = next;
-        changed.push({ layer, text: `${node.op_type} removed: ${why}` });
-      }
-    }
-    return { model: now, changed, skipped };
+      return typeof next === 'string'
+        ? `${why}, but ${next}`
+        : { model: next, text: `${node.op_type} removed: ${why}` };
+    });
+    return { ...result, changed: [...changed, ...result.changed] };
   },
-};
+});
 
 /** Takes out the node that makes `y` of its first input, or says what is in the way. */
 function bypass(model: Model, y: string): Model | string {

@@ -1,15 +1,16 @@
 import type { Model } from '../../graph/model.ts';
-import type { Note, Pass, PassContext } from '../pass.ts';
+import type { Note, PassContext } from '../pass.ts';
 import { foldAffine } from './affine.ts';
 import { foldBatchNorm } from './batchnorm.ts';
 import { foldConstants } from './constants.ts';
+import type { FoldPass } from './each.ts';
 import { foldEinsum } from './einsum.ts';
 import { foldGemm } from './gemm.ts';
 import { withWidened } from './half.ts';
 import { foldIdentity } from './identity.ts';
 
 /** The passes of this folder, which change how a model is written and not what it computes, in the order to run them. */
-export const foldPasses: readonly Pass<Record<string, never>>[] = [
+export const foldPasses: readonly FoldPass[] = [
   foldConstants, // first: the others look for constants among the initializers
   foldGemm,
   foldEinsum, // before what reads layers: these make more of them

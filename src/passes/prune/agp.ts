@@ -1,10 +1,8 @@
 import * as z from 'zod';
-import { cubicRamp, rampProgress } from '../../numerics/agp.ts';
 import { levelMask } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { pruneEach, weightNames, weightSelectors } from './masks.ts';
+import { pruneEach, rampedSparsity, share, weightNames, weightSelectors } from './masks.ts';
 
-const share = z.number().min(0).max(1);
 const options = z
   .strictObject({
     initial_sparsity: share.meta({ description: 'share of zeros at the first epoch of the policy' }),
@@ -16,10 +14,8 @@ const options = z
     path: ['final_sparsity'],
   });
 
-export type AgpOptions = z.infer<typeof options>;
-
 /** Level pruning whose share grows with the epochs of its policy, fast at first, and reaches the final one at the last of them. */
-export const agpPruner: Pass<AgpOptions> = {
+export const agpPruner: Pass<z.infer<typeof options>> = {
   name: 'prune/agp',
   section: 'pruners',
   classes: ['AutomatedGradualPruner'],
@@ -31,13 +27,9 @@ export const agpPruner: Pass<AgpOptions> = {
     at: (o, t) => ({ ...o, initial_sparsity: o.initial_sparsity * t, final_sparsity: o.final_sparsity * t }),
     describe: (o) => `final sparsity ${o.final_sparsity.toFixed(2)}`,
   },
-  apply: (model, o, { clock: { epoch, start, end, frequency } }) => {
-    const progress = rampProgress(epoch, start, end, frequency);
-    const target = cubicRamp(o.initial_sparsity, o.final_sparsity, progress);
+  apply: async (model, o, ctx) => {
+    const target = rampedSparsity(o, ctx);
     const result = pruneEach(model, o.weights, (site) => levelMask(site.data, target, site.name));
-    return Promise.resolve({
-      ...result,
-      notes: [`sparsity ${target.toFixed(4)} at epoch ${epoch}`, ...(result.notes ?? [])],
-    });
+    return { ...result, notes: [`sparsity ${target.toFixed(4)} at epoch ${ctx.clock.epoch}`, ...(result.notes ?? [])] };
   },
 };

@@ -32,11 +32,11 @@ export const baiduRnnPruner: Pass<BaiduRnnOptions> = {
     at: (o, t) => ({ ...o, q: o.q * t }),
     describe: (o) => `q ${o.q.toPrecision(3)}`,
   },
-  apply: (model, o, { clock }) => {
+  apply: async (model, o, { clock }) => {
     const threshold = thresholdAt(o, clock);
     const result = pruneEach(model, o.weights, (site) => magnitudeMask(site.data, threshold));
     const text = `threshold ${threshold.toPrecision(4)} at epoch ${clock.epoch}`;
-    return Promise.resolve({ ...result, notes: [text, ...(result.notes ?? [])] });
+    return { ...result, notes: [text, ...(result.notes ?? [])] };
   },
 };
 

@@ -5,7 +5,7 @@ import { given } from '../../util/must.ts';
 import { hasMoments, layerMoments, type Moments } from '../moments.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { linearSizes, readRows, writeRows } from '../rows.ts';
-import type { PruneSite } from './masks.ts';
+import { pruneSites, type Left, type PruneSite } from './masks.ts';
 
 /** A weight whose layer's inputs can be looked at, and the layers that read it. */
 export interface GramSite {
@@ -13,23 +13,24 @@ export interface GramSite {
   readonly nodes: readonly NodeProto[];
 }
 
-/**
- * Sorts out the weights whose layers' inputs can be looked at: the second operand of Conv, Gemm and MatMul, as stored.
- */
-export function gramSites(
-  model: Model,
-  sites: readonly PruneSite[],
-): { readonly usable: readonly GramSite[]; readonly skipped: readonly Note[] } {
+/** Weights to prune by the inputs of their layers. */
+export interface GramSites extends Left {
+  readonly usable: readonly GramSite[];
+}
+
+/** Those of the weights that selectors pick whose layers' inputs can be looked at: second operands of Conv, Gemm and MatMul, as stored. */
+export function gramSites(model: Model, selectors: readonly string[]): GramSites {
+  const { sites, skipped: unfit, notes } = pruneSites(model, selectors);
   const readers = consumers(model.graph);
   const usable: GramSite[] = [];
-  const skipped: Note[] = [];
+  const skipped: Note[] = [...unfit];
   for (const site of sites) {
     const nodes = readers.get(site.name) ?? [];
     const why = nodes.map((node) => refusal(node, site)).find((reason) => reason !== undefined) ?? mixed(nodes, site);
     if (why === undefined) usable.push({ site, nodes });
     else skipped.push({ layer: site.layer.node, text: `${site.name}: ${why}` });
   }
-  return { usable, skipped };
+  return { usable, skipped, notes };
 }
 
 function refusal(node: NodeProto, { name, dims }: PruneSite): string | undefined {
@@ -85,10 +86,9 @@ export function summed(moments: readonly Moments[]): Moments {
   );
 }
 
-/** ‖x‖₂ of each column of one group. */
-export function columnNorms({ gram, size }: Moments, group: number): Float64Array {
-  return Float64Array.from({ length: size }, (_, j) => Math.sqrt(gram[(group * size + j) * size + j] as number));
-}
+/** The Gram matrix [K, K] of one group's inputs. */
+export const gramOf = ({ gram, size }: Moments, group: number): Float64Array =>
+  gram.slice(group * size * size, (group + 1) * size * size);
 
 /** Applies `work` to each group's matrix [outputs, K] of a weight and puts the results back in the weight's own order. */
 export function eachMatrix(

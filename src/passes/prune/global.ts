@@ -1,29 +1,32 @@
 import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
-import { consumers } from '../../graph/query.ts';
 import { diagonalOfInverse } from '../../numerics/obs.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import { applyMask, globalLevelMasks, type Mask } from '../../numerics/sparsity.ts';
 import type { Moments } from '../moments.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { eachMatrix, gramSites, siteMoments, type GramSite } from './columns.ts';
+import type { Pass, PassContext, PassResult } from '../pass.ts';
+import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite, type GramSites } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
-import { pruneSites, weightNames, weightSelectors, withWeights, zerosNote } from './masks.ts';
+import {
+  dampingOption,
+  prunedResult,
+  pruneSites,
+  samplesOption,
+  share,
+  weightNames,
+  weightSelectors,
+} from './masks.ts';
 
 const options = z.strictObject({
-  sparsity: z.number().min(0).max(1).meta({ description: 'share of zeros over all the weights together' }),
+  sparsity: share.meta({ description: 'share of zeros over all the weights together' }),
   weights: weightNames.default(['*']),
   criterion: z.enum(['magnitude', 'wanda', 'obs']).default('obs').meta({
     description:
       "what weights of different layers are compared by: |w|, |w|·‖x‖ or the error that is left when others make up for it, both as shares of the layer's output",
   }),
   refit: z.boolean().default(true).meta({ description: 'refit what is left to the unpruned outputs, front to back' }),
-  samples: z.int().positive().default(512).meta({ description: 'calibration samples' }),
-  damping: z
-    .number()
-    .positive()
-    .default(0.01)
-    .meta({ description: "share of the Hessian's mean diagonal added to it" }),
+  samples: samplesOption,
+  damping: dampingOption,
 });
 
 export type GlobalOptions = z.infer<typeof options>;
@@ -45,39 +48,27 @@ export const globalPruner: Pass<GlobalOptions> = {
 };
 
 async function apply(model: Model, o: GlobalOptions, ctx: PassContext): Promise<PassResult> {
-  const { sites, skipped, notes } = pruneSites(model, o.weights);
   const plain = o.criterion === 'magnitude' && !o.refit;
-  const { usable, skipped: unseen } = plain ? unread(model, sites) : gramSites(model, sites);
+  const found = plain ? unread(model, o.weights) : gramSites(model, o.weights);
+  const { usable } = found;
   const scores =
     o.criterion === 'magnitude' ? usable.map(({ site }) => site.data) : await lossScores(ctx, model, usable, o);
   const masks = globalLevelMasks(scores, o.sparsity, ctx.clock.epoch.toString());
-  const left = [...skipped, ...unseen];
   if (!o.refit) {
     const pruned = usable.map(({ site }, i) => ({ site, data: applyMask(site.data, masks[i] as Mask) }));
-    const changed = pruned.map(({ site, data }) => zerosNote(site, data));
-    const weights = new Map(pruned.map(({ site, data }) => [site.name, data]));
-    return { model: withWeights(model, weights), changed, skipped: left, notes };
+    return prunedResult(model, pruned, found);
   }
   const shares = new Map(usable.map((usage, i) => [usage, shareOf(masks[i] as Mask)]));
-  const {
-    model: refitted,
-    changed,
-    skipped: unsolved,
-  } = await pruneInTurn(
-    ctx,
-    model,
-    usable,
-    o,
-    (usage) => (weights, shape, hessian) =>
-      sparsegpt(weights, shape, hessian, { share: shares.get(usage) ?? 0, damping: o.damping, at: usage.site.name })
-        .mask,
-  );
-  return { model: refitted, changed, skipped: [...left, ...unsolved], notes };
+  return pruneInTurn(ctx, model, found, o, (usage) => (weights, shape, hessian) => {
+    const asked = { share: shares.get(usage) ?? 0, damping: o.damping, at: usage.site.name };
+    return sparsegpt(weights, shape, hessian, asked).mask;
+  });
 }
 
-function unread(model: Model, sites: ReturnType<typeof pruneSites>['sites']): ReturnType<typeof gramSites> {
-  const readers = consumers(model.graph);
-  return { usable: sites.map((site) => ({ site, nodes: readers.get(site.name) ?? [] })), skipped: [] as Note[] };
+/** All the weights that selectors pick: for magnitudes nobody looks at what their layers read. */
+function unread(model: Model, selectors: readonly string[]): GramSites {
+  const { sites, ...left } = pruneSites(model, selectors);
+  return { ...left, usable: sites.map((site) => ({ site, nodes: [] })) };
 }
 
 const shareOf = (mask: Mask): number =>
@@ -93,10 +84,9 @@ async function lossScores(
   const grams = await siteMoments(ctx, model, usable, samples);
   return usable.map((usage, i) => {
     const gram = grams[i] as Moments;
-    const { size } = gram;
     let power = 0;
     const losses = eachMatrix(usage, (matrix, [rows, cols], group) => {
-      const hessian = gram.gram.slice(group * size * size, (group + 1) * size * size);
+      const hessian = gramOf(gram, group);
       power += outputPower(matrix, rows, cols, hessian);
       const price =
         criterion === 'obs'

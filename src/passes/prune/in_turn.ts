@@ -1,14 +1,9 @@
 import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
-import type { Note, PassContext } from '../pass.ts';
-import type { GramSite } from './columns.ts';
+import type { Note, PassContext, PassResult } from '../pass.ts';
+import type { GramSite, GramSites } from './columns.ts';
 import { zerosNote } from './masks.ts';
 import { pruneAndRefit, refitLayer, type ChooseMask } from './refit.ts';
-
-export interface RefitOptions {
-  readonly samples: number;
-  readonly damping: number;
-}
 
 /**
  * Prunes layers one after another, front to back, each on the inputs that the layers pruned before it give, and refits what is
@@ -18,12 +13,12 @@ export interface RefitOptions {
 export async function pruneInTurn(
   ctx: PassContext,
   model: Model,
-  layers: readonly GramSite[],
-  { samples, damping }: RefitOptions,
+  { usable: layers, skipped: left, notes }: GramSites,
+  { samples, damping }: { readonly samples: number; readonly damping: number },
   chooseFor: (usage: GramSite) => ChooseMask,
-): Promise<{ readonly model: Model; readonly changed: readonly Note[]; readonly skipped: readonly Note[] }> {
+): Promise<PassResult> {
   const changed: Note[] = [];
-  const skipped: Note[] = [];
+  const skipped: Note[] = [...left];
   let current = model;
   for (const [i, usage] of layers.entries()) {
     ctx.signal.throwIfAborted();
@@ -39,5 +34,5 @@ export async function pruneInTurn(
       skipped.push({ layer: usage.site.layer.node, text: `${usage.site.name} left whole: ${error.message}` });
     }
   }
-  return { model: current, changed, skipped };
+  return { model: current, changed, skipped, notes };
 }

@@ -1,19 +1,12 @@
 import * as z from 'zod';
 import { levelMask } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { levelStrength, pruneEach, weightSelectors } from './masks.ts';
+import { perWeight, pruneEach, recordStrength, share, weightSelectors } from './masks.ts';
 
-const share = z.number().min(0).max(1);
-const options = z.strictObject({
-  levels: z
-    .record(z.string(), share)
-    .meta({ description: "weight name or pattern → share of its weights to zero; '*' = all others" }),
-});
-
-export type LevelOptions = z.infer<typeof options>;
+const options = z.strictObject({ levels: perWeight(share, 'share of its weights to zero') });
 
 /** Zeros the given share of each weight tensor, the elements of smallest magnitude first; exactly round(share · n) of them. */
-export const levelPruner: Pass<LevelOptions> = {
+export const levelPruner: Pass<z.infer<typeof options>> = {
   name: 'prune/level',
   section: 'pruners',
   classes: ['SparsityLevelParameterPruner'],
@@ -21,9 +14,7 @@ export const levelPruner: Pass<LevelOptions> = {
   source: 'Han et al. 2015 (arXiv 1506.02626); Distiller SparsityLevelParameterPruner',
   options,
   selectors: (o) => weightSelectors('levels', o.levels),
-  strength: levelStrength<LevelOptions>(),
-  apply: (model, o) =>
-    Promise.resolve(
-      pruneEach(model, Object.keys(o.levels), (site) => levelMask(site.data, o.levels[site.selector] ?? 0, site.name)),
-    ),
+  strength: recordStrength('levels', 'sparsity'),
+  apply: async (model, o) =>
+    pruneEach(model, Object.keys(o.levels), (site) => levelMask(site.data, o.levels[site.selector] ?? 0, site.name)),
 };

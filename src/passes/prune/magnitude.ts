@@ -1,18 +1,14 @@
 import * as z from 'zod';
 import { magnitudeMask } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { pruneEach, scaled, spanText, weightSelectors } from './masks.ts';
+import { perWeight, pruneEach, recordStrength, weightSelectors } from './masks.ts';
 
 const options = z.strictObject({
-  thresholds: z
-    .record(z.string(), z.number().min(0))
-    .meta({ description: "weight name or pattern → largest magnitude that becomes zero; '*' = all others" }),
+  thresholds: perWeight(z.number().min(0), 'largest magnitude that becomes zero'),
 });
 
-export type MagnitudeOptions = z.infer<typeof options>;
-
 /** Zeros every weight whose magnitude is not above a threshold given by hand. */
-export const magnitudePruner: Pass<MagnitudeOptions> = {
+export const magnitudePruner: Pass<z.infer<typeof options>> = {
   name: 'prune/magnitude',
   section: 'pruners',
   classes: ['MagnitudeParameterPruner'],
@@ -20,12 +16,7 @@ export const magnitudePruner: Pass<MagnitudeOptions> = {
   source: 'Han et al. 2015 (arXiv 1506.02626); Distiller MagnitudeParameterPruner',
   options,
   selectors: (o) => weightSelectors('thresholds', o.thresholds),
-  strength: {
-    at: (o, t) => ({ thresholds: scaled(o.thresholds, t) }),
-    describe: (o) => `threshold ${spanText(Object.values(o.thresholds))}`,
-  },
-  apply: (model, o) =>
-    Promise.resolve(
-      pruneEach(model, Object.keys(o.thresholds), (site) => magnitudeMask(site.data, o.thresholds[site.selector] ?? 0)),
-    ),
+  strength: recordStrength('thresholds', 'threshold'),
+  apply: async (model, o) =>
+    pruneEach(model, Object.keys(o.thresholds), (site) => magnitudeMask(site.data, o.thresholds[site.selector] ?? 0)),
 };

@@ -5,7 +5,8 @@ import { assignNames, layerFacts, type LayerFact } from '../../graph/names.ts';
 import { initializers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { applyMask, type Mask } from '../../numerics/sparsity.ts';
-import type { Note, Pass, PassResult, Strength } from '../pass.ts';
+import { rampProgress, cubicRamp } from '../../numerics/agp.ts';
+import type { Note, Pass, PassContext, PassResult, Strength } from '../pass.ts';
 
 /** A weight to prune: its tensor as it stands, the layer it belongs to, and the entry of the options that named it. */
 export interface PruneSite {
@@ -16,6 +17,21 @@ export interface PruneSite {
   /** The selector that picked it. */
   readonly selector: string;
 }
+
+/** A share of 1. */
+export const share = z.number().min(0).max(1);
+
+/** An option that gives a value to each weight that its keys pick. */
+export const perWeight = <V extends z.ZodType>(value: V, meaning: string) =>
+  z.record(z.string(), value).meta({ description: `weight name or pattern → ${meaning}; '*' = all others` });
+
+/** Options of the pruners that look at calibration data. */
+export const samplesOption = z.int().positive().default(512).meta({ description: 'calibration samples' });
+export const dampingOption = z
+  .number()
+  .positive()
+  .default(0.01)
+  .meta({ description: "share of the Hessian's mean diagonal added to it" });
 
 /** An option that names weights: a list, or a single name as Distiller's files have it. */
 export const weightNames = z
@@ -41,19 +57,34 @@ export function weightSelectors(
   }));
 }
 
-/** How pruners with `levels` (selector → share) are weakened: every share by the same factor. */
-export function levelStrength<O extends { readonly levels: Readonly<Record<string, number>> }>(): Strength<O> {
+/** How pruners with a number for each selector are weakened: all by the same factor. `word` says what the numbers are. */
+export function recordStrength<K extends string, O extends { readonly [key in K]: Readonly<Record<string, number>> }>(
+  key: K,
+  word: string,
+): Strength<O> {
   return {
-    at: (o, t) => ({ ...o, levels: scaled(o.levels, t) }),
-    describe: (o) => `sparsity ${spanText(Object.values(o.levels))}`,
+    at: (o, t) => ({ ...o, [key]: scaled(o[key], t) }),
+    describe: (o) => `${word} ${spanText(Object.values(o[key]))}`,
   };
 }
+
+/** The sparsity of this epoch, where it rises over those of a policy. */
+export function rampedSparsity(
+  o: { readonly initial_sparsity: number; readonly final_sparsity: number },
+  { clock }: PassContext,
+): number {
+  const progress = rampProgress(clock.epoch, clock.start, clock.end, clock.frequency);
+  return cubicRamp(o.initial_sparsity, o.final_sparsity, progress);
+}
+
+/** What is said of weights and selectors that nothing comes of. */
+export type Left = Required<Pick<PassResult, 'skipped' | 'notes'>>;
 
 /** The weights that ordered selectors pick (first match wins, `'*'` last), and why others that they name stay whole. */
 export function pruneSites(
   model: Model,
   selectors: readonly string[],
-): { readonly sites: readonly PruneSite[]; readonly skipped: readonly Note[]; readonly notes: readonly string[] } {
+): Left & { readonly sites: readonly PruneSite[] } {
   const tensors = initializers(model.graph);
   const layers = layerFacts(model);
   const { weights, notes } = assignNames(selectors, layers, 'weights');
@@ -84,14 +115,23 @@ export function pruneEach(
   maskOf: (site: PruneSite) => Mask,
   remark: (site: PruneSite) => string = () => '',
 ): PassResult {
-  const { sites, skipped, notes } = pruneSites(model, selectors);
-  const pruned = sites.map((site) => ({ site, data: applyMask(site.data, maskOf(site)) }));
+  const { sites, ...left } = pruneSites(model, selectors);
+  const pruned = sites.map((site) => ({ site, data: applyMask(site.data, maskOf(site)), remark: remark(site) }));
+  return prunedResult(model, pruned, left);
+}
+
+/** A weight that was pruned; `remark` follows the count of its zeros. */
+interface Pruned {
+  readonly site: PruneSite;
+  readonly data: Float32Array;
+  readonly remark?: string;
+}
+
+/** The model with pruned weights, and what the report says of them. */
+export function prunedResult(model: Model, pruned: readonly Pruned[], { skipped, notes }: Left): PassResult {
   return {
     model: withWeights(model, new Map(pruned.map(({ site, data }) => [site.name, data]))),
-    changed: pruned.map(({ site, data }) => {
-      const { layer, text } = zerosNote(site, data);
-      return { layer, text: `${text}${remark(site)}` };
-    }),
+    changed: pruned.map(({ site, data, remark }) => zerosNote(site, data, remark)),
     skipped,
     notes,
   };
@@ -120,10 +160,8 @@ export function withWeights(model: Model, weights: ReadonlyMap<string, Float32Ar
 }
 
 /** `conv1.weight: 70.0 % zeros (350 of 500)`, for the report. */
-export function zerosNote(site: PruneSite, data: Float32Array): Note {
+export function zerosNote(site: PruneSite, data: Float32Array, remark = ''): Note {
   const zeros = data.reduce((n, w) => n + (w === 0 ? 1 : 0), 0);
-  return {
-    layer: site.layer.node,
-    text: `${site.name}: ${((100 * zeros) / data.length).toFixed(1)} % zeros (${zeros} of ${data.length})`,
-  };
+  const share = ((100 * zeros) / data.length).toFixed(1);
+  return { layer: site.layer.node, text: `${site.name}: ${share} % zeros (${zeros} of ${data.length})${remark}` };
 }

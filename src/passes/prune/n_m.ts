@@ -5,17 +5,13 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp } from '../../graph/query.ts';
 import { applyMask, nmMask } from '../../numerics/sparsity.ts';
 import type { Note, Pass, PassResult } from '../pass.ts';
-import { pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
+import { perWeight, prunedResult, pruneSites, weightSelectors, type PruneSite } from './masks.ts';
 
 const pattern = z
   .string()
   .regex(/^\d+:[1-9]\d*$/, { message: 'must be n:m, such as 2:4, which keeps 2 of every 4' })
   .refine((text) => kept(text)[0] <= kept(text)[1], { message: 'cannot keep more than there are' });
-const options = z.strictObject({
-  patterns: z
-    .record(z.string(), pattern)
-    .meta({ description: "weight name or pattern → 'n:m': n of every m inputs in a row stay; '*' = all others" }),
-});
+const options = z.strictObject({ patterns: perWeight(pattern, "'n:m': n of every m inputs in a row stay") });
 
 export type NmOptions = z.infer<typeof options>;
 
@@ -31,10 +27,10 @@ export const nmPruner: Pass<NmOptions> = {
   source: 'Mishra et al. 2021, Accelerating Sparse Deep Neural Networks (arXiv 2104.08378)',
   options,
   selectors: (o) => weightSelectors('patterns', o.patterns),
-  apply: (model, o) => Promise.resolve(apply(model, o)),
+  apply,
 };
 
-function apply(model: Model, o: NmOptions): PassResult {
+async function apply(model: Model, o: NmOptions): Promise<PassResult> {
   const { sites, skipped, notes } = pruneSites(model, Object.keys(o.patterns));
   const readers = consumers(model.graph);
   const left: Note[] = [];
@@ -49,12 +45,7 @@ function apply(model: Model, o: NmOptions): PassResult {
     const [n, m] = kept(o.patterns[site.selector] ?? '1:1');
     return [{ site, data: applyMask(site.data, nmMask(site.data, site.dims, axis, n, m)) }];
   });
-  return {
-    model: withWeights(model, new Map(pruned.map(({ site, data }) => [site.name, data]))),
-    changed: pruned.map(({ site, data }) => zerosNote(site, data)),
-    skipped: [...skipped, ...left],
-    notes,
-  };
+  return prunedResult(model, pruned, { skipped: [...skipped, ...left], notes });
 }
 
 function kept(text: string): [number, number] {

@@ -1,12 +1,10 @@
 import * as z from 'zod';
 import { magnitudeMask, standardDeviation } from '../../numerics/sparsity.ts';
 import type { Pass } from '../pass.ts';
-import { pruneEach, scaled, spanText, weightSelectors, type PruneSite } from './masks.ts';
+import { perWeight, pruneEach, recordStrength, weightSelectors, type PruneSite } from './masks.ts';
 
 const options = z.strictObject({
-  sensitivities: z
-    .record(z.string(), z.number().min(0))
-    .meta({ description: "weight name or pattern → threshold in standard deviations of the tensor; '*' = all others" }),
+  sensitivities: perWeight(z.number().min(0), 'threshold in standard deviations of the tensor'),
 });
 
 export type SensitivityOptions = z.infer<typeof options>;
@@ -23,11 +21,8 @@ export const sensitivityPruner: Pass<SensitivityOptions> = {
   source: 'Han et al. 2015 (arXiv 1506.02626); Distiller SensitivityPruner',
   options,
   selectors: (o) => weightSelectors('sensitivities', o.sensitivities),
-  strength: {
-    at: (o, t) => ({ sensitivities: scaled(o.sensitivities, t) }),
-    describe: (o) => `sensitivity ${spanText(Object.values(o.sensitivities))}`,
-  },
-  apply: (model, o, { memory }) => {
+  strength: recordStrength('sensitivities', 'sensitivity'),
+  apply: async (model, o, { memory }) => {
     const sigmaOf = (site: PruneSite): number => {
       const known = memory.get(site.name);
       if (typeof known === 'number') return known;
@@ -36,13 +31,11 @@ export const sensitivityPruner: Pass<SensitivityOptions> = {
       return sigma;
     };
     const threshold = (site: PruneSite) => (o.sensitivities[site.selector] ?? 0) * sigmaOf(site);
-    return Promise.resolve(
-      pruneEach(
-        model,
-        Object.keys(o.sensitivities),
-        (site) => magnitudeMask(site.data, threshold(site)),
-        (site) => `, threshold ${threshold(site).toPrecision(3)}`,
-      ),
+    return pruneEach(
+      model,
+      Object.keys(o.sensitivities),
+      (site) => magnitudeMask(site.data, threshold(site)),
+      (site) => `, threshold ${threshold(site).toPrecision(3)}`,
     );
   },
 };

@@ -3,25 +3,29 @@ import type { Model } from '../../graph/model.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import type { Moments } from '../moments.ts';
-import { eachMatrix, gramSites, siteMoments, type GramSite } from './columns.ts';
+import { eachMatrix, gramOf, gramSites, siteMoments, type GramSites } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
-import { levelStrength, pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
+import {
+  dampingOption,
+  perWeight,
+  recordStrength,
+  samplesOption,
+  share,
+  weightSelectors,
+  withWeights,
+  zerosNote,
+  type PruneSite,
+} from './masks.ts';
 
 const options = z.strictObject({
-  levels: z
-    .record(z.string(), z.number().min(0).max(1))
-    .meta({ description: "weight name or pattern → share of its weights to zero; '*' = all others" }),
-  samples: z.int().positive().default(512).meta({ description: 'calibration samples' }),
+  levels: perWeight(share, 'share of its weights to zero'),
+  samples: samplesOption,
   scope: z
     .enum(['layer', 'row'])
     .default('layer')
     .meta({ description: 'whether outputs of a layer share its zeros freely or each has the same number' }),
   block: z.int().positive().default(128).meta({ description: 'inputs whose zeros are chosen at once' }),
-  damping: z
-    .number()
-    .positive()
-    .default(0.01)
-    .meta({ description: "share of the Hessian's mean diagonal added to it" }),
+  damping: dampingOption,
   refit: z
     .boolean()
     .default(true)
@@ -43,13 +47,12 @@ export const sparseGptPruner: Pass<SparseGptOptions> = {
   source: 'Frantar and Alistarh 2023, SparseGPT (arXiv 2301.00774)',
   options,
   selectors: (o) => weightSelectors('levels', o.levels),
-  strength: levelStrength<SparseGptOptions>(),
+  strength: recordStrength('levels', 'sparsity'),
   apply,
 };
 
 async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promise<PassResult> {
-  const { sites, skipped, notes } = pruneSites(model, Object.keys(o.levels));
-  const { usable, skipped: unseen } = gramSites(model, sites);
+  const found = gramSites(model, Object.keys(o.levels));
   const { scope, block, damping } = o;
   const asked = ({ selector, name }: PruneSite) => ({
     share: o.levels[selector] ?? 0,
@@ -58,32 +61,20 @@ async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promi
     damping,
     at: name,
   });
-  const {
-    model: pruned,
-    changed,
-    skipped: unsolved,
-  } = o.refit
-    ? await pruneInTurn(
-        ctx,
-        model,
-        usable,
-        o,
-        ({ site }) =>
-          (weights, shape, hessian) =>
-            sparsegpt(weights, shape, hessian, asked(site)).mask,
-      )
-    : await updated(model, usable, o.samples, ctx, asked);
-  return { model: pruned, changed, skipped: [...skipped, ...unseen, ...unsolved], notes };
+  if (!o.refit) return updated(model, found, o.samples, ctx, asked);
+  return pruneInTurn(ctx, model, found, o, ({ site }) => (weights, shape, hessian) => {
+    return sparsegpt(weights, shape, hessian, asked(site)).mask;
+  });
 }
 
 /** As the paper has it: each weight that goes is made up for by the columns after it. */
 async function updated(
   model: Model,
-  usable: readonly GramSite[],
+  { usable, skipped, notes }: GramSites,
   samples: number,
   ctx: PassContext,
   asked: (site: PruneSite) => Parameters<typeof sparsegpt>[3],
-): ReturnType<typeof pruneInTurn> {
+): Promise<PassResult> {
   const changed: Note[] = [];
   let current = model;
   for (const [i, usage] of usable.entries()) {
@@ -91,13 +82,12 @@ async function updated(
     ctx.signal.throwIfAborted();
     ctx.progress(i / usable.length, `pruning ${site.name}`);
     const [gram] = (await siteMoments(ctx, current, [usage], samples)) as [Moments];
-    const { size } = gram;
-    const data = eachMatrix(usage, (matrix, shape, group) => {
-      const hessian = gram.gram.slice(group * size * size, (group + 1) * size * size);
-      return sparsegpt(matrix, shape, hessian, asked(site)).weights;
-    });
+    const data = eachMatrix(
+      usage,
+      (matrix, shape, group) => sparsegpt(matrix, shape, gramOf(gram, group), asked(site)).weights,
+    );
     current = withWeights(current, new Map([[site.name, data]]));
     changed.push(zerosNote(site, data));
   }
-  return { model: current, changed, skipped: [] };
+  return { model: current, changed, skipped, notes };
 }

@@ -3,13 +3,11 @@ import { applyMask, type Mask } from '../../numerics/sparsity.ts';
 import { dynamicMask, magnitudeStatistics } from '../../numerics/surgery.ts';
 import type { Model } from '../../graph/model.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { pruneSites, scaled, spanText, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
+import { perWeight, prunedResult, pruneSites, scaled, spanText, weightSelectors, type PruneSite } from './masks.ts';
 
 const options = z
   .strictObject({
-    sensitivities: z.record(z.string(), z.number().min(0)).meta({
-      description: "weight name or pattern → standard deviations above the mean magnitude; '*' = all others",
-    }),
+    sensitivities: perWeight(z.number().min(0), 'standard deviations above the mean magnitude'),
     low_thresh_mult: z.number().min(0).meta({ description: 'times mean + s·σ: a weight below it goes' }),
     hi_thresh_mult: z
       .number()
@@ -44,7 +42,7 @@ export const splicingPruner: Pass<SplicingOptions> = {
     at: (o, t) => ({ ...o, sensitivities: scaled(o.sensitivities, t), low_thresh_mult: o.low_thresh_mult * t }),
     describe: (o) => `sensitivity ${spanText(Object.values(o.sensitivities))}, below ${o.low_thresh_mult.toFixed(2)}`,
   },
-  apply: (model, o, ctx) => Promise.resolve(apply(model, o, ctx)),
+  apply,
 };
 
 /** What an instance remembers of a weight. */
@@ -56,8 +54,8 @@ interface Surgery {
   readonly whole: Float32Array;
 }
 
-function apply(model: Model, o: SplicingOptions, { memory, clock }: PassContext): PassResult {
-  const { sites, skipped, notes } = pruneSites(model, Object.keys(o.sensitivities));
+async function apply(model: Model, o: SplicingOptions, { memory, clock }: PassContext): Promise<PassResult> {
+  const { sites, ...left } = pruneSites(model, Object.keys(o.sensitivities));
   const growth = 1 + o.sensitivity_multiplier * (clock.epoch - clock.start);
   const pruned = sites.map((site) => {
     const known = rememberedOf(memory.get(site.name), site);
@@ -66,17 +64,11 @@ function apply(model: Model, o: SplicingOptions, { memory, clock }: PassContext)
     const mask = dynamicMask(known.whole, known.mask, low, high);
     const back = mask.reduce((n, keep, i) => n + (keep === 1 && known.mask[i] === 0 ? 1 : 0), 0);
     memory.set(site.name, { ...known, mask } satisfies Surgery);
-    const data = applyMask(known.whole, mask);
-    const { layer, text } = zerosNote(site, data);
     const thresholds = `, thresholds ${low.toPrecision(3)} and ${high.toPrecision(3)}`;
-    return { site, data, note: { layer, text: `${text}${thresholds}${back > 0 ? `, ${back} given back` : ''}` } };
+    const remark = `${thresholds}${back > 0 ? `, ${back} given back` : ''}`;
+    return { site, data: applyMask(known.whole, mask), remark };
   });
-  return {
-    model: withWeights(model, new Map(pruned.map(({ site, data }) => [site.name, data]))),
-    changed: pruned.map(({ note }) => note),
-    skipped,
-    notes,
-  };
+  return prunedResult(model, pruned, left);
 }
 
 /** The mean and σ of the first use; weights as they are now, and behind zeros what they were. */

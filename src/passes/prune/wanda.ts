@@ -1,18 +1,17 @@
 import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
-import { applyMask, levelMask, type Mask } from '../../numerics/sparsity.ts';
+import { applyMask, levelMask } from '../../numerics/sparsity.ts';
 import { wandaMask, wandaScores } from '../../numerics/wanda.ts';
 import type { Moments } from '../moments.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { columnNorms, eachMatrix, gramSites, siteMoments } from './columns.ts';
+import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
-import { levelStrength, pruneSites, weightSelectors, withWeights, zerosNote, type PruneSite } from './masks.ts';
+import { perWeight, prunedResult, recordStrength, samplesOption, share, weightSelectors } from './masks.ts';
+import type { ChooseMask } from './refit.ts';
 
 const options = z.strictObject({
-  levels: z
-    .record(z.string(), z.number().min(0).max(1))
-    .meta({ description: "weight name or pattern → share of each output's weights to zero; '*' = all others" }),
-  samples: z.int().positive().default(512).meta({ description: 'calibration samples' }),
+  levels: perWeight(share, "share of each output's weights to zero"),
+  samples: samplesOption,
   scope: z.enum(['layer', 'row']).default('layer').meta({
     description: 'whether the outputs of a layer share its zeros freely or each has the same number, as in the paper',
   }),
@@ -34,53 +33,30 @@ export const wandaPruner: Pass<WandaOptions> = {
   source: 'Sun et al. 2023, A Simple and Effective Pruning Approach for Large Language Models (arXiv 2306.11695)',
   options,
   selectors: (o) => weightSelectors('levels', o.levels),
-  strength: levelStrength<WandaOptions>(),
+  strength: recordStrength('levels', 'sparsity'),
   apply,
 };
 
 async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<PassResult> {
-  const { sites, skipped, notes } = pruneSites(model, Object.keys(o.levels));
-  const { usable, skipped: unseen } = gramSites(model, sites);
-  const cut = (matrix: Float32Array, shape: readonly [number, number], norms: Float64Array, site: PruneSite): Mask => {
+  const found = gramSites(model, Object.keys(o.levels));
+  const chooseFor = ({ site }: GramSite): ChooseMask => {
     const share = o.levels[site.selector] ?? 0;
-    return o.scope === 'row'
-      ? wandaMask(matrix, shape, norms, { share }, site.name)
-      : levelMask(wandaScores(matrix, shape[1], norms), share, site.name);
+    return (matrix, shape, hessian) => {
+      const size = shape[1];
+      const norms = Float64Array.from({ length: size }, (_, k) => Math.sqrt(hessian[k * size + k] as number));
+      return o.scope === 'row'
+        ? wandaMask(matrix, shape, norms, { share }, site.name)
+        : levelMask(wandaScores(matrix, size, norms), share, site.name);
+    };
   };
-  if (o.refit) {
-    const {
-      model: refitted,
-      changed,
-      skipped: unsolved,
-    } = await pruneInTurn(
-      ctx,
-      model,
-      usable,
-      o,
-      ({ site }) =>
-        (weights, shape, hessian) =>
-          cut(
-            weights,
-            shape,
-            Float64Array.from({ length: shape[1] }, (_, k) => Math.sqrt(hessian[k * shape[1] + k] as number)),
-            site,
-          ),
-    );
-    return { model: refitted, changed, skipped: [...skipped, ...unseen, ...unsolved], notes };
-  }
-  const grams = await siteMoments(ctx, model, usable, o.samples);
-  const pruned = usable.map((usage, i) => {
-    const { site } = usage;
-    const gram = grams[i] as Moments;
+  if (o.refit) return pruneInTurn(ctx, model, found, o, chooseFor);
+  const grams = await siteMoments(ctx, model, found.usable, o.samples);
+  const pruned = found.usable.map((usage, i) => {
+    const [choose, gram] = [chooseFor(usage), grams[i] as Moments];
     const data = eachMatrix(usage, (matrix, shape, group) =>
-      applyMask(matrix, cut(matrix, shape, columnNorms(gram, group), site)),
+      applyMask(matrix, choose(matrix, shape, gramOf(gram, group), group)),
     );
-    return { site, data };
+    return { site: usage.site, data };
   });
-  return {
-    model: withWeights(model, new Map(pruned.map(({ site, data }) => [site.name, data]))),
-    changed: pruned.map(({ site, data }) => zerosNote(site, data)),
-    skipped: [...skipped, ...unseen],
-    notes,
-  };
+  return prunedResult(model, pruned, found);
 }

@@ -7,7 +7,7 @@ import { isOp, layerName } from '../../graph/query.ts';
 import { replaceLinear, response } from '../fold/linear.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
-import { current, layerPairs, outputStats, type LayerPair } from './pairs.ts';
+import { current, layerPairs, ofInputs, outputStats, type LayerPair } from './pairs.ts';
 import { given } from '../../util/must.ts';
 
 const options = z.strictObject({
@@ -90,11 +90,7 @@ function absorbed(model: Model, pair: LayerPair, shift: Float64Array): Model {
     replaceLinear(draft, model, producer, { bias: producer.bias.map((b, c) => b - (shift[c] as number)) });
     for (const consumer of pair.consumers) {
       const layer = current(model, consumer.layer);
-      const input = Float64Array.from(
-        { length: layer.inputs },
-        (_, k) => shift[Math.floor(k / consumer.repeat)] as number,
-      );
-      const added = response(layer, input);
+      const added = response(layer, ofInputs(consumer, shift));
       replaceLinear(draft, model, layer, { bias: layer.bias.map((b, c) => b + (added[c] as number)) });
     }
   });

@@ -1,11 +1,9 @@
 import * as z from 'zod';
-import { edit } from '../../graph/edit.ts';
 import type { Tensor } from '../../data/types.ts';
-import type { Model } from '../../graph/model.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import type { Pass, PassContext } from '../pass.ts';
 import { adaroundStep, stretch } from './adaround_graph.ts';
+import { afterQuantizer } from './after_quantizer.ts';
 import { raised, searchRounding, type Rounded } from './rounding_search.ts';
-import { layerByLayer } from './sequence.ts';
 import {
   atScales,
   better,
@@ -15,7 +13,7 @@ import {
   toCodes,
   type RoundingProblem,
 } from './rounding_problem.ts';
-import { quantizedLayers, storeLayer, type QuantizedLayer } from './sites.ts';
+import type { QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
@@ -62,45 +60,33 @@ export const adaround: Pass<AdaroundOptions> = {
   summary: 'learned rounding of quantized weights against the float layer outputs',
   source: 'Nagel et al. 2020, Up or Down? Adaptive Rounding for Post-Training Quantization (arXiv 2004.10568)',
   options,
-  apply,
+  apply(model, o, ctx) {
+    const settings = { samples: o.samples, residual: o.residual, doing: 'rounding' };
+    return afterQuantizer(model, ctx, settings, async (layer, moments) => {
+      const problem = roundingProblem(layer, moments, o.bias && layer.bias !== undefined, o.damping);
+      const found = search(problem, layer, layer.rescalable ? o.scales : 0, o.paths);
+      const rescaled = layer.rescalable ? { ...layer, scale: Float32Array.from(found.scale) } : layer;
+      const problemThere = atScales(problem, rescaled);
+      let codes = found.codes;
+      if (o.iterations > 0) {
+        const learned = await learn(problemThere, o, ctx);
+        polish(problemThere, learned);
+        codes = better(problemThere, codes, learned);
+      }
+      const nearest = problemThere.exact.map((w) => Math.min(problem.qmax, Math.max(problem.qmin, Math.round(w))));
+      const moved = codes.reduce((n, code, k) => n + (code === nearest[k] ? 0 : 1), 0);
+      return {
+        text: describe(moved, codes.length, layer, rescaled, found.damping),
+        codes: toCodes(layer, codes),
+        ...(layer.rescalable && { scale: rescaled.scale }),
+        ...(o.bias && { correction: meanError(rescaled, moments, codes) }),
+      };
+    });
+  },
 };
 
 /** Weights of one output beyond which factoring their moments takes too long. */
 const sizeLimit = 2048;
-
-async function apply(model: Model, o: AdaroundOptions, ctx: PassContext): Promise<PassResult> {
-  const { twin } = ctx;
-  if (!twin)
-    return { model, changed: [], skipped: [], notes: ['nothing is quantized yet: put this after a quantizer'] };
-  const { layers, skipped } = quantizedLayers(model, twin);
-  const changed: Note[] = [];
-  const settings = { samples: o.samples, residual: o.residual, doing: 'rounding' };
-  const rounded = await layerByLayer(ctx, { model, twin, layers }, settings, async (current, layer, moments) => {
-    const problem = roundingProblem(layer, moments, o.bias && layer.bias !== undefined, o.damping);
-    const found = search(problem, layer, layer.rescalable ? o.scales : 0, o.paths);
-    const rescaled = layer.rescalable ? { ...layer, scale: Float32Array.from(found.scale) } : layer;
-    const problemThere = atScales(problem, rescaled);
-    let codes = found.codes;
-    if (o.iterations > 0) {
-      const learned = await learn(problemThere, o, ctx);
-      polish(problemThere, learned);
-      codes = better(problemThere, codes, learned);
-    }
-    const nearest = problemThere.exact.map((w) => Math.min(problem.qmax, Math.max(problem.qmin, Math.round(w))));
-    const moved = codes.reduce((n, code, k) => n + (code === nearest[k] ? 0 : 1), 0);
-    let said = describe(moved, codes.length, layer, rescaled, found.damping);
-    const next = edit(current, (draft) => {
-      said += storeLayer(draft, layer, {
-        codes: toCodes(layer, codes),
-        ...(layer.rescalable && { scale: rescaled.scale }),
-        ...(o.bias && { correction: meanError(rescaled, moments, codes) }),
-      });
-    });
-    changed.push({ layer: layer.name, text: said });
-    return next;
-  });
-  return { model: rounded.model, changed, skipped: [...skipped, ...rounded.skipped] };
-}
 
 function search(problem: RoundingProblem, layer: QuantizedLayer, scales: number, paths: number): Rounded {
   if (problem.size <= sizeLimit) return searchRounding(problem, { paths, scales }, layer.name);

@@ -8,7 +8,7 @@ import { equalizingScales, type EqualizationRow } from '../../numerics/equalizat
 import { replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
-import { current, layerPairs, outputStats, type LayerPair } from './pairs.ts';
+import { current, layerPairs, ofInputs, outputStats, type LayerPair } from './pairs.ts';
 import { given, must } from '../../util/must.ts';
 
 const options = z.strictObject({
@@ -197,10 +197,7 @@ function scaled(model: Model, pair: LayerPair, s: Float64Array): Model {
     });
     for (const consumer of pair.consumers) {
       const layer = current(model, consumer.layer);
-      const inverse = Float64Array.from(
-        { length: layer.inputs },
-        (_, k) => 1 / (s[Math.floor(k / consumer.repeat)] as number),
-      );
+      const inverse = ofInputs(consumer, s).map((v) => 1 / v);
       replaceLinear(draft, model, layer, { weight: scaledWeight(layer, inverse, 'inputs') });
     }
   });

@@ -127,11 +127,10 @@ function clipBounds(model: Model, node: NodeProto): { min: number; max: number }
 /** The layer as it stands in a later model. */
 export function current(model: Model, layer: LinearLayer): LinearLayer {
   const name = layerName(layer.node);
-  return linearLayer(
-    model,
-    given(
-      model.graph.node.find((n) => layerName(n) === name),
-      'a layer of a pair',
-    ),
-  ) as LinearLayer;
+  const node = model.graph.node.find((n) => layerName(n) === name);
+  return linearLayer(model, given(node, 'a layer of a pair')) as LinearLayer;
 }
+
+/** For each input of a consumer what its channel has. */
+export const ofInputs = ({ layer, repeat }: LayerPair['consumers'][number], channels: Float64Array): Float64Array =>
+  Float64Array.from({ length: layer.inputs }, (_, k) => channels[Math.floor(k / repeat)] as number);

@@ -1,5 +1,4 @@
 import * as z from 'zod';
-import type { Tensor } from '../../data/types.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { assignNames, layerFacts } from '../../graph/names.ts';
@@ -7,7 +6,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName, producers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
-import { sealed, type AnyFold } from '../../numerics/fold.ts';
+import { sealed } from '../../numerics/fold.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { must } from '../../util/must.ts';
 
@@ -37,9 +36,12 @@ export const reestimate: Pass<ReestimateOptions> = {
 async function apply(model: Model, o: ReestimateOptions, ctx: PassContext): Promise<PassResult> {
   const { nodes, notes } = assignNames(o.layers, layerFacts(model), 'layers');
   const found = targets(model, nodes);
-  const float = await means(ctx, ctx.reference, found, o.samples);
+  const made = producers(ctx.reference.graph);
+  const there = found.filter(({ kind, why, value }) => kind === 'bias' && !why && made.has(value));
+  const values = there.map(({ value }) => value);
+  const float = await statistics(ctx, ctx.reference, values, o.samples);
   const changed: Note[] = [];
-  const skipped: Note[] = [...found.flatMap(({ node, why }) => (why ? [{ layer: layerName(node), text: why }] : []))];
+  const skipped: Note[] = found.flatMap(({ node, why }) => (why ? [{ layer: layerName(node), text: why }] : []));
   let now = model;
   const usable = found.filter(({ why }) => !why);
   for (const [i, target] of usable.entries()) {
@@ -100,35 +102,17 @@ async function statistics(
   samples: number,
 ): Promise<Map<string, ChannelStats>> {
   if (values.length === 0) return new Map();
-  const folds = new Map<string, readonly AnyFold<Tensor, ChannelStats>[]>(
-    values.map((value) => [value, [sealed(channelStats({ axis: 1 }, value))]]),
-  );
-  const found = await ctx.collect(model, folds, samples);
+  const folds = values.map((value) => [value, [sealed(channelStats({ axis: 1 }, value))]] as const);
+  const found = await ctx.collect(model, new Map(folds), samples);
   return new Map([...found].flatMap(([value, [stats]]) => (stats ? [[value, stats] as const] : [])));
 }
 
-/** Of the float model, for the layers that it has too. */
-async function means(
-  ctx: PassContext,
-  reference: Model,
-  found: readonly Target[],
-  samples: number,
-): Promise<Map<string, ChannelStats>> {
-  const made = producers(reference.graph);
-  const values = found.filter(({ kind, why, value }) => kind === 'bias' && !why && made.has(value));
-  return statistics(
-    ctx,
-    reference,
-    values.map(({ value }) => value),
-    samples,
-  );
+interface Mended {
+  readonly model: Model;
+  readonly text: string;
 }
 
-function withStatistics(
-  model: Model,
-  node: NodeProto,
-  stats: ChannelStats,
-): { readonly model: Model; readonly text: string } {
+function withStatistics(model: Model, node: NodeProto, stats: ChannelStats): Mended {
   const { count, sum, sumSquares } = stats;
   const mean = Float32Array.from(sum, (s) => s / count);
   const variance = Float32Array.from(sumSquares, (s, c) => Math.max(0, s / count - ((sum[c] as number) / count) ** 2));
@@ -139,12 +123,7 @@ function withStatistics(
   return { model: next, text: `mean and variance of its input taken from ${count} values a channel` };
 }
 
-function withMean(
-  model: Model,
-  node: NodeProto,
-  now: ChannelStats,
-  float: ChannelStats,
-): { readonly model: Model; readonly text: string } {
+function withMean(model: Model, node: NodeProto, now: ChannelStats, float: ChannelStats): Mended {
   const tensor = initializers(model.graph).get(node.input[2] as string)!;
   const shift = Float64Array.from(now.sum, (s, c) => (float.sum[c] as number) / float.count - s / now.count);
   const bias = floatData(tensor).map((b, c) => b + (shift[c] as number));

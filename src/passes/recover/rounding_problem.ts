@@ -73,33 +73,14 @@ export function roundingProblem(
     for (let at = g * rows * size; at < (g + 1) * rows * size; at++)
       target[at] = (target[at] as number) + added * (exact[at] as number) * (scale[at] as number);
   }
-  const power = outputPower({ groups, rows, size, exact, scale, gram });
-  for (let i = 0; i < gram.length; i++) gram[i] = (gram[i] as number) / power;
-  for (let i = 0; i < total; i++) target[i] = (target[i] as number) / power;
-  return {
-    groups,
-    rows,
-    size,
-    ...codeBounds(nearest, layer.zeroPoint),
-    scale,
-    least,
-    exact,
-    nearest,
-    frozen,
-    gram,
-    target,
-  };
+  const bounds = codeBounds(nearest, layer.zeroPoint);
+  const problem = { groups, rows, size, ...bounds, scale, least, exact, nearest, frozen, gram, target };
+  const power = outputPower(problem);
+  return { ...problem, gram: gram.map((g) => g / power), target: target.map((t) => t / power) };
 }
 
 /** The float layer's mean output power, which the error is measured in: the mean of w G wᵀ. */
-function outputPower({
-  groups,
-  rows,
-  size,
-  exact,
-  scale,
-  gram,
-}: Pick<RoundingProblem, 'groups' | 'rows' | 'size' | 'exact' | 'scale' | 'gram'>): number {
+function outputPower({ groups, rows, size, exact, scale, gram }: RoundingProblem): number {
   let power = 0;
   for (let r = 0; r < groups * rows; r++) {
     const g = Math.floor(r / rows) * size * size;

@@ -1,11 +1,9 @@
 import * as z from 'zod';
-import { edit } from '../../graph/edit.ts';
-import type { Model } from '../../graph/model.ts';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import type { Pass } from '../pass.ts';
+import { afterQuantizer } from './after_quantizer.ts';
 import { meanError, roundingProblem, rowError, toCodes, type RoundingProblem } from './rounding_problem.ts';
-import { layerByLayer } from './sequence.ts';
-import { quantizedLayers, storeLayer, type QuantizedLayer } from './sites.ts';
+import type { QuantizedLayer } from './sites.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
@@ -29,46 +27,29 @@ export const weightScale: Pass<ScaleOptions> = {
   summary: 'scales of quantized weights by the error of the outputs instead of the largest weight; after a quantizer',
   source: 'own; the error is that of Nagel et al. 2020 (arXiv 2004.10568)',
   options,
-  apply,
+  apply: (model, o, ctx) =>
+    afterQuantizer(model, ctx, { samples: o.samples, doing: 'choosing scales for', unfit }, (layer, moments) => {
+      const problem = roundingProblem(layer, moments, layer.bias !== undefined, o.damping);
+      const codes = problem.nearest.slice();
+      const factors = Float32Array.from(layer.scale, (_, row) => bestFactor(problem, row, codes, o));
+      const scale = layer.scale.map((s, row) => s * (factors[row] as number));
+      const range = [Math.min(...factors), Math.max(...factors)];
+      return {
+        text: `scales times ${range.map((f) => f.toFixed(3)).join(' … ')}`,
+        codes: toCodes(layer, codes),
+        scale,
+        correction: meanError({ ...layer, scale }, moments, codes),
+      };
+    }),
 };
 
 /** Multiplications that a layer may take for the scales looked at closely, and beyond which it is left alone altogether. */
 const closeLook = 1e8;
 const workLimit = 5e9;
 
-async function apply(model: Model, o: ScaleOptions, ctx: PassContext): Promise<PassResult> {
-  const { twin } = ctx;
-  if (!twin)
-    return { model, changed: [], skipped: [], notes: ['nothing is quantized yet: put this after a quantizer'] };
-  const found = quantizedLayers(model, twin);
-  const unfit = (layer: QuantizedLayer): string | undefined => {
-    if (!layer.rescalable) return 'its scales are not for its outputs alone';
-    const size = layer.weights.length / layer.scale.length;
-    return layer.weights.length * size > workLimit ? 'too many weights an output' : undefined;
-  };
-  const layers = found.layers.filter((layer) => unfit(layer) === undefined);
-  const left = found.layers.filter((layer) => !layers.includes(layer));
-  const skipped: Note[] = [
-    ...found.skipped,
-    ...left.map((layer) => ({ layer: layer.name, text: unfit(layer) as string })),
-  ];
-  const changed: Note[] = [];
-  const settings = { samples: o.samples, doing: 'choosing scales for' };
-  const result = await layerByLayer(ctx, { model, twin, layers }, settings, (current, layer, moments) => {
-    const problem = roundingProblem(layer, moments, layer.bias !== undefined, o.damping);
-    const codes = problem.nearest.slice();
-    const factors = Float32Array.from(layer.scale, (_, row) => bestFactor(problem, row, codes, o));
-    const scale = layer.scale.map((s, row) => s * (factors[row] as number));
-    const range = [Math.min(...factors), Math.max(...factors)];
-    let said = `scales times ${range.map((f) => f.toFixed(3)).join(' … ')}`;
-    const next = edit(current, (draft) => {
-      const correction = meanError({ ...layer, scale }, moments, codes);
-      said += storeLayer(draft, layer, { codes: toCodes(layer, codes), scale, correction });
-    });
-    changed.push({ layer: layer.name, text: said });
-    return next;
-  });
-  return { model: result.model, changed, skipped: [...skipped, ...result.skipped] };
+function unfit({ rescalable, weights, scale }: QuantizedLayer): string | undefined {
+  if (!rescalable) return 'its scales are not for its outputs alone';
+  return weights.length * (weights.length / scale.length) > workLimit ? 'too many weights an output' : undefined;
 }
 
 /** The factor of a row's scale that is best for its output; its codes are left in `codes`. */

@@ -4,7 +4,7 @@ import { measurementShown, metricNamed, strengthOf } from '../summary.ts';
 import { frontierOf, measuredModels, type MeasuredModel } from './models.ts';
 import { figure } from './parts.ts';
 import { linear, logarithmic } from './scale.ts';
-import { axisBelow, axisLeft, chartWidth, cutLabel, line, mark, marked, picture, plotOf, px, rect, text, whisker, type Shape } from './svg.ts'; // prettier-ignore
+import { axisBelow, axisLeft, chartWidth, cutLabel, key, line, mark, marked, picture, plotOf, px, rect, text, whisker, type Shape } from './svg.ts'; // prettier-ignore
 import { treemap } from './treemap.ts';
 
 type Metric = RunReport['baseline']['metrics'][number];
@@ -28,9 +28,7 @@ function steps(report: RunReport) {
 /** A metric after every stage, with its interval. */
 export function stageMetricChart(report: RunReport, wanted: Metric): string {
   const all = steps(report).map((step) => ({ ...step, metric: metricNamed(step.measured, wanted.name) }));
-  const ends = all.flatMap(({ metric }) =>
-    metric === undefined ? [] : [metric.value - (metric.interval ?? 0), metric.value + (metric.interval ?? 0)],
-  );
+  const ends = all.flatMap(({ metric }) => (metric === undefined ? [] : endsOf(metric)));
   if (ends.filter(Number.isFinite).length === 0) return '';
   const plot = plotOf(220);
   const held = wanted.unit === '%' ? ends.map(share) : ends;
@@ -45,10 +43,7 @@ export function stageMetricChart(report: RunReport, wanted: Metric): string {
     return under + marked(told, interval + mark(tone === 'bad' ? 'cross' : 'circle', x(i), at, 5, tone));
   });
   const body = axisLeft(y, plot, (value) => number(value, '')) + points.join('');
-  return figure(
-    `${titleOf(wanted)} after each stage`,
-    picture(`${wanted.name} after each stage`, chartWidth, 220, body),
-  );
+  return chart(`${titleOf(wanted)} after each stage`, 220, body, `${wanted.name} after each stage`);
 }
 
 /** Bytes on disk after every stage. */
@@ -66,7 +61,7 @@ export function stageBytesChart(report: RunReport): string {
     return under + marked(told, rect(x(i) - width / 2, top, width, plot.bottom - top, tone));
   });
   const body = axisLeft(y, plot, (value) => bytes(value)) + bars.join('');
-  return figure('bytes on disk after each stage', picture('bytes on disk after each stage', chartWidth, 220, body));
+  return chart('bytes on disk after each stage', 220, body);
 }
 
 /** Models of one run, or of one of several, on the chart of size and quality. */
@@ -118,10 +113,9 @@ export function frontierChart(title: string, all: readonly Series[]): string {
     axisBelow(x, plot, bytes) +
     (front.length > 1 ? `<path class="front" d="${path.join('')}"/>` : '') +
     points.join('');
-  const legend = all.map(({ name, shape, kind }) => `<li>${picture(name, 14, 14, mark(shape, 7, 7, 5, kind), 'key')}`);
-  const names = all.map(({ name }, i) => ({ html: legend[i] ?? '', name }));
+  const legend = all.map(({ name, shape, kind }) => key(name, mark(shape, 7, 7, 5, kind)));
   const told = beyond ? `${title} (marks at the edge lie beyond it)` : title;
-  return figure(told, picture(title, chartWidth, 300, body), names);
+  return chart(told, 300, body, title, legend);
 }
 
 /**
@@ -129,7 +123,7 @@ export function frontierChart(title: string, all: readonly Series[]): string {
  * is to be compared.
  */
 function worthShowing(models: readonly MeasuredModel[]): number[] {
-  const ends = ({ metric: { value, interval = 0 } }: MeasuredModel): number[] => [value - interval, value + interval];
+  const ends = ({ metric }: MeasuredModel): number[] => endsOf(metric);
   const results = models.filter(({ role }) => role === 'result' || role === 'float');
   const meant = (results.length > 1 ? results : models).flatMap(ends);
   const [low, high] = [Math.min(...meant), Math.max(...meant)];
@@ -137,6 +131,8 @@ function worthShowing(models: readonly MeasuredModel[]): number[] {
   const near = models.flatMap(ends).filter((value) => value >= low - room && value <= high + room);
   return models[0]?.metric.unit === '%' ? near.map(share) : near;
 }
+
+const endsOf = ({ value, interval = 0 }: Metric): number[] => [value - interval, value + interval];
 
 /** What a click on a layer's mark leads to. */
 export const layerTarget = (index: number): string => `layer-${index + 1}`;
@@ -154,7 +150,7 @@ export function bitsChart(layers: readonly LayerReport[]): string {
     marked(`${layer.layer}: ${layer.weights}, ${bits} bits`, rect(x(at) - width / 2, y.at(bits), width, plot.bottom - y.at(bits), widthKind(bits)), layerTarget(i)), // prettier-ignore
   );
   const body = axisLeft(y, plot, String) + bars.join('') + depthLabels(known.length);
-  return figure('bits a weight, over depth', picture('bits a weight over depth', chartWidth, 200, body));
+  return chart('bits a weight, over depth', 200, body, 'bits a weight over depth');
 }
 
 /** SQNR over depth: what has gathered at each layer's output, and what the layer adds by itself. */
@@ -183,20 +179,10 @@ export function errorChart(layers: readonly LayerReport[]): string {
   });
   const body = `${axisLeft(y, plot, String)}<path class="front" d="M${path.join('L')}"/>${points.join('')}${depthLabels(known.length)}`;
   const legend = [
-    {
-      html: `<li>${picture('at the output', 14, 14, mark('circle', 7, 7, 4, 'good'), 'key')}`,
-      name: 'gathered at the output',
-    },
-    ...(owns
-      ? [
-          {
-            html: `<li>${picture('own', 14, 14, mark('triangle', 7, 7, 4, 'plain'), 'key')}`,
-            name: 'of the layer by itself',
-          },
-        ]
-      : []),
+    key('gathered at the output', mark('circle', 7, 7, 4, 'good'), 'at the output'),
+    ...(owns ? [key('of the layer by itself', mark('triangle', 7, 7, 4, 'plain'), 'own')] : []),
   ];
-  return figure('SQNR over depth, dB (higher is better)', picture('SQNR over depth', chartWidth, 200, body), legend);
+  return chart('SQNR over depth, dB (higher is better)', 200, body, 'SQNR over depth', legend);
 }
 
 export function toneOf(sqnr: number): 'good' | 'fair' | 'bad' {
@@ -228,9 +214,8 @@ export function bytesTreemap(report: RunReport): string {
     const told = `${name}: ${bytes(size)}, ${percent(size / total)}${layer?.weights ? `, ${layer.weights}` : ''}`;
     return marked(told, rect(x + 0.5, y + 0.5, width - 1, tall - 1, kind) + label, layer && layerTarget(index));
   });
-  const used = [
-    ...new Set([...layers.filter((layer) => (layer.bytes ?? 0) > 0).map((layer) => widthKind(layer.bits))]),
-  ].sort();
+  const sized = layers.filter((layer) => (layer.bytes ?? 0) > 0);
+  const used = [...new Set(sized.map((layer) => widthKind(layer.bits)))].sort();
   const words: Readonly<Record<string, string>> = {
     'w-4': 'to 4 bits',
     'w-8': 'to 8 bits',
@@ -238,12 +223,8 @@ export function bytesTreemap(report: RunReport): string {
     'w-32': '32 bits',
     'w-none': 'no weights',
   };
-  const legend = used.map((kind) => ({ html: `<li>${picture(words[kind] ?? '', 14, 14, rect(1, 1, 12, 12, kind), 'key')}`, name: words[kind] ?? '' })); // prettier-ignore
-  return figure(
-    'where the bytes of the result are',
-    picture('bytes of every layer', chartWidth, height, tiles.join('')),
-    legend,
-  );
+  const legend = used.map((kind) => key(words[kind] ?? '', rect(1, 1, 12, 12, kind)));
+  return chart('where the bytes of the result are', height, tiles.join(''), 'bytes of every layer', legend);
 }
 
 /** What each layer costs the model by itself: the darker, the more. */
@@ -272,8 +253,18 @@ export function sensitivityChart(map: SensitivityMap): string {
     return `${text(left - 6, y + 14, cutLabel(layer, 27), 'end')}${cells.join('')}`;
   });
   const title = `drop of ${map.metric} where one layer alone is changed`;
-  const drawn = picture(title, chartWidth, top + map.rows.length * tall, heads.join('') + rows.join(''));
-  return figure(title, drawn);
+  return chart(title, top + map.rows.length * tall, heads.join('') + rows.join(''));
+}
+
+/** A chart of the usual width. `label` is what a screen reader calls it, where that is not the title. */
+function chart(
+  title: string,
+  height: number,
+  body: string,
+  label = title,
+  legend: Parameters<typeof figure>[2] = [],
+): string {
+  return figure(title, picture(label, chartWidth, height, body), legend);
 }
 
 /** Middle of each of `count` columns that share the plot's width. */

@@ -3,49 +3,42 @@ import { escapeHtml as e } from '../escape.ts';
 import { bytes, grouped, number, percent } from '../format.ts';
 import { layerTarget, toneOf } from './charts.ts';
 import { bodyCell, cellOf, definitions, figure, headCell, type Cell, type Column } from './parts.ts';
-import { line, picture, px, rect, text } from './svg.ts';
+import { key, line, picture, px, rect, text } from './svg.ts';
 
 /** Pages of more layers draw histograms of those only whose output is farthest from float: the file stays small. */
 const mostDrawn = 400;
+
+interface Field extends Column {
+  readonly cell: (layer: LayerReport, index: number) => Cell;
+}
 
 /** The table of layers: each row opens to all that is known of its layer. */
 export function layersTable({ layers }: RunReport): string {
   if (layers.length === 0) return '';
   const owns = layers.some((layer) => layer.own !== undefined);
   const sized = layers.some((layer) => layer.bytes !== undefined);
-  const columns: Column[] = [
-    { title: '#', number: true, rank: 2 },
-    { title: 'layer' },
-    { title: 'op', rank: 2 },
-    { title: 'weights', rank: 1 },
-    { title: 'activations', rank: 2 },
-    ...(sized
-      ? [
-          { title: 'bytes', number: true, rank: 1 as const },
-          { title: 'MACs', number: true, rank: 2 as const },
-        ]
-      : []),
-    ...(owns ? [{ title: 'own dB', number: true }] : []),
-    { title: 'SQNR dB', number: true },
-    { title: 'kernel' },
+  const name = ({ layer }: LayerReport, i: number): Cell => ({
+    html: `<button type="button" class="open" aria-expanded="false" aria-controls="${layerTarget(i)}-more">${e(layer)}</button>`,
+  });
+  const sizes: Field[] = [
+    { title: 'bytes', number: true, rank: 1, cell: (layer) => sizeCell(layer.bytes, bytes) },
+    { title: 'MACs', number: true, rank: 2, cell: (layer) => sizeCell(layer.macs, short) },
+  ];
+  const columns: Field[] = [
+    { title: '#', number: true, rank: 2, cell: (_, i) => cellOf(String(i + 1)) },
+    { title: 'layer', cell: name },
+    { title: 'op', rank: 2, cell: ({ op }) => cellOf(op) },
+    { title: 'weights', rank: 1, cell: ({ weights }) => cellOf(weights) },
+    { title: 'activations', rank: 2, cell: ({ activations }) => cellOf(activations) },
+    ...(sized ? sizes : []),
+    ...(owns ? [{ title: 'own dB', number: true, cell: ({ own }: LayerReport) => decibelCell(own) }] : []),
+    { title: 'SQNR dB', number: true, cell: ({ sqnr }) => decibelCell(sqnr) },
+    { title: 'kernel', cell: ({ kernel }) => ({ html: `<span class="tag ${e(kernel)}">${e(kernel)}</span>` }) },
   ];
   const drawn = drawnLayers(layers);
   const bodies = layers.map((layer, i) => {
     const target = layerTarget(i);
-    const cells: Cell[] = [
-      cellOf(String(i + 1)),
-      {
-        html: `<button type="button" class="open" aria-expanded="false" aria-controls="${target}-more">${e(layer.layer)}</button>`,
-      },
-      cellOf(layer.op),
-      cellOf(layer.weights),
-      cellOf(layer.activations),
-      ...(sized ? [sizeCell(layer.bytes, bytes), sizeCell(layer.macs, short)] : []),
-      ...(owns ? [decibelCell(layer.own)] : []),
-      decibelCell(layer.sqnr),
-      { html: `<span class="tag ${e(layer.kernel)}">${e(layer.kernel)}</span>` },
-    ];
-    const row = cells.map((cell, c) => bodyCell(cell, columns[c] ?? { title: '' })).join('');
+    const row = columns.map((column) => bodyCell(column.cell(layer, i), column)).join('');
     const more = layerDetail(layer, drawn.has(layer));
     return `<tbody id="${target}" data-kernel="${e(layer.kernel)}"><tr class="row">${row}</tr>\n<tr class="more" id="${target}-more"><td colspan="${columns.length}">${more}</td></tr></tbody>`;
   });
@@ -123,10 +116,8 @@ function weightPicture(spread: WeightSpread): string {
   const lost = rescaled ? ', of another scale by equalization' : clippedText(clipped);
   const held = range ? `; stored ${digits(range[0])} to ${digits(range[1])}${lost}` : '';
   const keys = [
-    { html: `<li>${picture('float', 14, 14, rect(1, 3, 12, 10, 'was'), 'key')}`, name: 'float' },
-    ...(quantized
-      ? [{ html: `<li>${picture('stored', 14, 14, line(1, 7, 13, 7, 'is'), 'key')}`, name: 'stored' }]
-      : []),
+    key('float', rect(1, 3, 12, 10, 'was')),
+    ...(quantized ? [key('stored', line(1, 7, 13, 7, 'is'))] : []),
   ];
   return figure(`weights ${digits(low)} to ${digits(high)}${held} (heights: logarithm of the count)`, picture('histogram of the weights', width, height, body), keys); // prettier-ignore
 }

@@ -29,6 +29,12 @@ export function picture(title: string, width: number, height: number, body: stri
   return `<svg${named} viewBox="0 0 ${width} ${px(height)}" role="img" aria-label="${escapeHtml(title)}">\n${body}\n</svg>`;
 }
 
+/** What a mark of a chart means, for the list below it. `label` is the name for a screen reader, where it is another. */
+export const key = (name: string, drawn: string, label = name): { readonly html: string; readonly name: string } => ({
+  html: `<li>${picture(label, 14, 14, drawn, 'key')}`,
+  name,
+});
+
 export function text(x: number, y: number, content: string, kind = ''): string {
   return `<text${kind === '' ? '' : ` class="${kind}"`} x="${px(x)}" y="${px(y)}">${escapeHtml(content)}</text>`;
 }

@@ -1,9 +1,8 @@
-import type { Pass } from '../../pass.ts';
 import { siteActivity } from './activity.ts';
 import { rankedPasses } from './ranked.ts';
 
 /** Zeros the filters whose activations are zero most often on calibration data (average percentage of zeros). */
-export const activationApoz: readonly Pass[] = rankedPasses({
+export const activationApoz = rankedPasses({
   name: 'prune/structure/activation_apoz',
   classes: ['ActivationAPoZRankedFilterPruner'],
   summary: 'zero the filters whose activations are zero most often',

@@ -1,9 +1,8 @@
-import type { Pass } from '../../pass.ts';
 import { siteActivity } from './activity.ts';
 import { rankedPasses } from './ranked.ts';
 
 /** Zeros the filters whose activations have the least mean on calibration data. */
-export const activationMean: readonly Pass[] = rankedPasses({
+export const activationMean = rankedPasses({
   name: 'prune/structure/activation_mean',
   classes: ['ActivationMeanRankedFilterPruner'],
   summary: 'zero the filters whose activations have the least mean',

@@ -124,6 +124,16 @@ export function lowerHull(y: readonly number[]): number[] {
   return hull;
 }
 
+/** The weakest channels of a group, of which `left` stay, or as many more as make a multiple. */
+export function cutTo(
+  { order, guarded }: Pick<Candidate, 'order' | 'guarded'>,
+  left: number,
+  multiple: number,
+): number[] {
+  const keep = Math.max(1, Math.ceil(left / multiple) * multiple);
+  return order.filter((atom) => !guarded.has(atom)).slice(0, Math.max(0, order.length - keep));
+}
+
 /** The same share of every group's channels, as small as meets the budget, in steps of 1/256. */
 export function allocateUniform(
   candidates: readonly Candidate[],
@@ -138,10 +148,7 @@ export function allocateUniform(
         hint: 'raise the budget, or let more layers be cut',
       });
     const more = candidates
-      .flatMap(({ order, guarded }) => {
-        const keep = Math.max(1, Math.ceil((order.length * (1 - share)) / multiple) * multiple);
-        return order.filter((atom) => !guarded.has(atom)).slice(0, Math.max(0, order.length - keep));
-      })
+      .flatMap((candidate) => cutTo(candidate, candidate.order.length * (1 - share), multiple))
       .filter((atom) => !removed.has(atom));
     more.forEach((atom) => removed.add(atom));
     cost.remove(more);

@@ -1,20 +1,16 @@
-import type { Pass } from '../../pass.ts';
-import { seeded } from './random.ts';
+import { randomScores } from './random.ts';
 import { rankedPasses } from './ranked.ts';
 
 /**
  * Zeros each structure with probability `desired_sparsity`. Distiller draws anew at every mini-batch while training; without
  * training there is one draw. One structure at least stays.
  */
-export const bernoulli: readonly Pass[] = rankedPasses({
+export const bernoulli = rankedPasses({
   name: 'prune/structure/bernoulli',
   classes: ['BernoulliFilterPruner'],
   summary: 'zero each filter with a given probability',
   source: 'Distiller BernoulliFilterPruner',
-  rank: async ({ count, layer }, { seed }) => {
-    const next = seeded(seed + layer.index);
-    return Array.from({ length: count }, next);
-  },
+  rank: randomScores,
   choose: (scores, sparsity) => {
     const gone = new Set(Array.from(scores, (_, i) => i).filter((i) => (scores[i] as number) < sparsity));
     if (gone.size === scores.length && sparsity < 1) gone.delete(scores.length - 1);

@@ -3,13 +3,14 @@ import { channelGroups } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
 import { layerName } from '../../../graph/query.ts';
 import type { Shapes } from '../../../graph/shapes.ts';
+import { channelStats } from '../../../numerics/channel_stats.ts';
 import { sealed } from '../../../numerics/fold.ts';
 import { QtoolError } from '../../../util/error.ts';
 import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
-import { channelActivity } from './activity.ts';
+import { activityIn } from './activity.ts';
 import { channelAxis, residualBranches, withoutBranch, type Branch } from './branches.ts';
-import { budget, budgetOf, budgetText, firstCost, scaledBudget, type Unit } from './budget.ts';
-import { costOf } from './cost.ts';
+import { budget, budgetOf, budgetText, firstCost, scaledBudget } from './budget.ts';
+import { costOf, costText, type Unit } from './cost.ts';
 import { outputError } from './probe.ts';
 import { reconstruct } from './reconstruct.ts';
 import { refitSites } from './sites.ts';
@@ -65,15 +66,9 @@ async function apply(model: Model, o: Options, ctx: PassContext): Promise<PassRe
   const channels = channelGroups(model, shapes);
   const behind = layersBehind(model, result, shapes);
   const { model: refitted, notes } = o.reconstruct
-    ? await reconstruct(ctx, { before: model, channels, removed: new Set(), after: result }, behind, {
-        ...o,
-        shortcuts: true,
-      })
+    ? await reconstruct(ctx, { before: model, channels, removed: new Set(), after: result }, behind, o)
     : { model: result, notes: [] };
-  const text = (u: Unit): string => {
-    const [before, now] = [costIn(model, shapes, u), costIn(result, shapes, u)];
-    return `${u === 'macs' ? 'MACs' : u}: ${before} → ${now} (${((100 * now) / before).toFixed(1)} %)`;
-  };
+  const text = (u: Unit): string => costText(u, costIn(model, shapes, u), costIn(result, shapes, u));
   return { model: refitted, changed: [...changed, ...notes], skipped: [], notes: [text('macs'), text('parameters')] };
 }
 
@@ -90,14 +85,16 @@ async function leastHarmful(
 ): Promise<{ model: Model; branch: Branch; error: number } | undefined> {
   const branches = residualBranches(model, channelGroups(model, shapes));
   const dimsOf = ({ value }: Branch): readonly number[] => shapes.get(value)?.dims ?? [];
-  const folds = new Map(branches.map((b) => [b.value, [sealed(channelActivity(channelAxis(dimsOf(b))))]]));
-  const means = await ctx.collect(model, folds, o.samples);
+  const folds = branches.map(
+    (b) => [b.value, [sealed(channelStats({ axis: channelAxis(dimsOf(b)) }, b.value))]] as const,
+  );
+  const found = await ctx.collect(model, new Map(folds), o.samples);
   const now = costIn(model, shapes, unit);
   let best: { model: Model; branch: Branch; error: number; slope: number } | undefined;
   for (const branch of branches) {
-    const mean = means.get(branch.value)?.[0]?.mean;
-    if (!mean) continue;
-    const candidate = withoutBranch(model, branch, mean, dimsOf(branch));
+    const stats = found.get(branch.value)?.[0];
+    if (!stats) continue;
+    const candidate = withoutBranch(model, branch, activityIn(stats).mean, dimsOf(branch));
     const saved = now - costIn(candidate, shapes, unit);
     if (saved <= 0) continue;
     const error = await outputError(ctx, candidate, float, Math.min(256, o.samples));

@@ -4,7 +4,7 @@ import { edit, removeUnread } from '../../../graph/edit.ts';
 import type { Model } from '../../../graph/model.ts';
 import type { NodeProto } from '../../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName, producers, reads } from '../../../graph/query.ts';
-import { dimsOf, makeTensor } from '../../../graph/tensor.ts';
+import { makeTensor } from '../../../graph/tensor.ts';
 
 /** One side of an addition that could be left out: everything only it needs goes with it. */
 export interface Branch {
@@ -25,8 +25,7 @@ export function residualBranches(model: Model, channels: Channels): Branch[] {
   const readers = consumers(model.graph);
   const stored = initializers(model.graph);
   const outputs = new Set(model.graph.output.map((o) => o.name));
-  const weighted = (node: NodeProto): boolean =>
-    node.input.some((name) => dimsOf(stored.get(name) ?? scalar).length > 1);
+  const weighted = (node: NodeProto): boolean => node.input.some((name) => (stored.get(name)?.dims.length ?? 0) > 1);
   return model.graph.node.flatMap((add): Branch[] => {
     const [a = '', b = ''] = add.input;
     if (!isOp(add, 'Add') || a === b || !made.has(a) || !made.has(b)) return [];
@@ -45,8 +44,6 @@ export function residualBranches(model: Model, channels: Channels): Branch[] {
     return longest.layers.length > 0 ? [longest] : [];
   });
 }
-
-const scalar = { dims: [] } as unknown as Parameters<typeof dimsOf>[0];
 
 /** The nodes that nothing but this operand of the addition needs. */
 function exclusive(

@@ -1,8 +1,6 @@
 import * as z from 'zod';
 import type { PassContext } from '../../pass.ts';
-import type { Unit } from './cost.ts';
-
-export type { Unit } from './cost.ts';
+import { unitName, type Unit } from './cost.ts';
 
 const share = z.number().gt(0).max(1);
 
@@ -23,7 +21,7 @@ export function scaledBudget(given: Budget, t: number): Budget {
 
 export function budgetText(given: Budget): string {
   const [unit, left] = budgetOf(given);
-  return `${(100 * left).toFixed(1)} % of the ${unit === 'macs' ? 'MACs' : unit}`;
+  return `${(100 * left).toFixed(1)} % of the ${unitName(unit)}`;
 }
 
 /** The cost that budgets are shares of: that of the model this instance saw first. */

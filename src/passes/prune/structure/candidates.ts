@@ -31,6 +31,12 @@ interface Entry {
   readonly readers: readonly Site[];
 }
 
+/** What may be cut at which price, and what may not. */
+export interface Priced {
+  readonly candidates: readonly Candidate[];
+  readonly skipped: readonly Note[];
+}
+
 /** Groups with the order and the price of cutting their channels, by least squares on what their readers give. */
 export async function candidatesOf(
   ctx: PassContext,
@@ -38,7 +44,7 @@ export async function candidatesOf(
   channels: Channels,
   groups: readonly ChannelGroup[],
   options: CandidateOptions,
-): Promise<{ readonly candidates: readonly Candidate[]; readonly skipped: readonly Note[] }> {
+): Promise<Priced> {
   const { entries, skipped } = readersOf(model, channels, groups);
   const candidates: Candidate[] = [];
   for (let from = 0; from < entries.length;) {

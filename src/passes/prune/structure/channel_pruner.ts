@@ -4,11 +4,11 @@ import type { Model } from '../../../graph/model.ts';
 import { assignNames, layerFacts } from '../../../graph/names.ts';
 import { cubicRamp, rampProgress } from '../../../numerics/agp.ts';
 import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
-import { scaled, spanText, weightSelectors } from '../masks.ts';
-import { allocate, allocateUniform, type Candidate } from './allocate.ts';
-import { candidatesOf, cohorts } from './candidates.ts';
-import { budget, budgetOf, budgetText, firstCost, scaledBudget, type Budget, type Unit } from './budget.ts';
-import { costOf } from './cost.ts';
+import { scaled, share, spanText, weightSelectors, type Left } from '../masks.ts';
+import { allocate, allocateUniform, cutTo, type Candidate } from './allocate.ts';
+import { candidatesOf, cohorts, type Priced } from './candidates.ts';
+import { budget, budgetOf, budgetText, firstCost, scaledBudget, type Budget } from './budget.ts';
+import { costOf, cutText } from './cost.ts';
 import { reconstruct } from './reconstruct.ts';
 import { channelScores } from './scores.ts';
 import { refitSites } from './sites.ts';
@@ -16,7 +16,7 @@ import { refitSites } from './sites.ts';
 const fields = z.strictObject({
   budget: budget.optional(),
   levels: z
-    .record(z.string(), z.number().min(0).max(1))
+    .record(z.string(), share)
     .optional()
     .meta({ description: 'instead of a budget: layer name or pattern → share of its channels to cut' }),
   weights: z
@@ -73,22 +73,26 @@ export const channelPruner: Pass<ChannelPrunerOptions> = {
   apply,
 };
 
+interface Task {
+  readonly model: Model;
+  readonly channels: Channels;
+  readonly o: ChannelPrunerOptions;
+  readonly ctx: PassContext;
+}
+
 async function apply(model: Model, o: ChannelPrunerOptions, ctx: PassContext): Promise<PassResult> {
   const channels = channelGroups(model, await ctx.shapes(model));
-  const chosen = chosenGroups(model, channels, o);
-  const { candidates, skipped } = await priced(model, channels, chosen.groups, o, ctx);
-  const picked = o.budget
-    ? withinBudget(model, channels, candidates, o, o.budget, ctx)
-    : byLevels(chosen.groups, candidates, chosen.levels, o.multiple);
+  const task: Task = { model, channels, o, ctx };
+  const chosen = chosenGroups(task);
+  const { candidates, skipped } = await priced(task, chosen.groups);
+  const picked = o.budget ? withinBudget(task, candidates, o.budget) : byLevels(chosen, candidates, o.multiple);
   const order = candidates.flatMap((candidate) => candidate.order.filter((atom) => picked.has(atom)));
   const removed = leaveOne(channels, order);
   const cut = removeChannels(model, channels, removed);
   const readers = refitSites(model, channels).filter((site) => site.columns.some((atom) => removed.has(atom)));
+  const layers = new Set(readers.map((site) => site.layer));
   const { model: result, notes: refitted } = o.reconstruct
-    ? await reconstruct(ctx, { before: model, channels, removed, after: cut }, new Set(readers.map((s) => s.layer)), {
-        ...o,
-        shortcuts: true,
-      })
+    ? await reconstruct(ctx, { before: model, channels, removed, after: cut }, layers, o)
     : { model: cut, notes: [] };
   return {
     model: result,
@@ -96,19 +100,12 @@ async function apply(model: Model, o: ChannelPrunerOptions, ctx: PassContext): P
     skipped: [...channels.frozen.map(({ layer, text }) => ({ layer, text })), ...chosen.skipped, ...skipped],
     notes: [
       ...chosen.notes,
-      ...(['macs', 'parameters', 'bytes'] as const).map((u) => costNote(model, channels, removed, u)),
+      ...(['macs', 'parameters', 'bytes'] as const).map((u) => cutText(model, channels, removed, u)),
     ],
   };
 }
 
-function withinBudget(
-  model: Model,
-  channels: Channels,
-  candidates: readonly Candidate[],
-  o: ChannelPrunerOptions,
-  asked: Budget,
-  ctx: PassContext,
-): Set<number> {
+function withinBudget({ model, channels, o, ctx }: Task, candidates: readonly Candidate[], asked: Budget): Set<number> {
   const [unit, final] = budgetOf(asked);
   const { epoch, start: first, end, frequency } = ctx.clock;
   // Over several epochs the budget falls along Zhu & Gupta's ramp.
@@ -119,35 +116,25 @@ function withinBudget(
 }
 
 /** The share of each group that the first of its layers is given; the same of all its parts. */
-function byLevels(
-  groups: readonly ChannelGroup[],
-  candidates: readonly Candidate[],
-  levels: ReadonlyMap<string, number>,
-  multiple: number,
-): Set<number> {
-  const share = new Map(
+function byLevels({ groups, levels }: Chosen, candidates: readonly Candidate[], multiple: number): Set<number> {
+  const gone = new Map(
     groups.flatMap(({ atoms, layers }) => atoms.map((atom) => [atom, levels.get(layers[0] ?? '') ?? 0])),
   );
   return new Set(
     candidates.flatMap(({ order, guarded }) => {
-      const left = order.length * (1 - (share.get(order[0] as number) ?? 0));
-      const keep = Math.max(1, Math.ceil(Number(left.toFixed(6)) / multiple) * multiple);
-      return order.filter((atom) => !guarded.has(atom)).slice(0, Math.max(0, order.length - keep));
+      const left = order.length * (1 - (gone.get(order[0] as number) ?? 0));
+      return cutTo({ order, guarded }, Number(left.toFixed(6)), multiple);
     }),
   );
 }
 
 /** The groups all of whose layers the selectors name, and the levels of layers. */
-function chosenGroups(
-  model: Model,
-  channels: Channels,
-  o: ChannelPrunerOptions,
-): {
+interface Chosen extends Left {
   readonly groups: readonly ChannelGroup[];
   readonly levels: ReadonlyMap<string, number>;
-  readonly skipped: readonly Note[];
-  readonly notes: readonly string[];
-} {
+}
+
+function chosenGroups({ model, channels, o }: Task): Chosen {
   const named = o.levels ? Object.keys(o.levels) : o.weights;
   const { nodes, notes } = assignNames(named, layerFacts(model), 'weights');
   const levels = new Map([...nodes].map(([node, selector]) => [node, o.levels?.[selector] ?? 0]));
@@ -164,13 +151,7 @@ function chosenGroups(
   return { groups, levels, skipped, notes };
 }
 
-async function priced(
-  model: Model,
-  channels: Channels,
-  groups: readonly ChannelGroup[],
-  o: ChannelPrunerOptions,
-  ctx: PassContext,
-): Promise<{ readonly candidates: readonly Candidate[]; readonly skipped: readonly Note[] }> {
+async function priced({ model, channels, o, ctx }: Task, groups: readonly ChannelGroup[]): Promise<Priced> {
   const scores =
     o.criterion === 'reconstruction' ? undefined : await channelScores(model, channels, o.criterion, o, ctx);
   if (scores && o.allocation === 'uniform' && !o.reconstruct) {
@@ -180,13 +161,8 @@ async function priced(
     });
     return { candidates, skipped: [] };
   }
-  const { samples, ridge } = o;
-  return candidatesOf(ctx, model, channels, groups, {
-    samples,
-    ridge,
-    scores,
-    probe: o.budget !== undefined && o.allocation === 'measured',
-  });
+  const probe = o.budget !== undefined && o.allocation === 'measured';
+  return candidatesOf(ctx, model, channels, groups, { samples: o.samples, ridge: o.ridge, scores, probe });
 }
 
 function cutNotes(
@@ -206,12 +182,4 @@ function cutNotes(
       { layer: layers[0] as string, text: `${atoms.length} → ${atoms.length - gone} channels${together}${lost}` },
     ];
   });
-}
-
-function costNote(model: Model, channels: Channels, removed: ReadonlySet<number>, unit: Unit): string {
-  const cost = costOf(model, channels, unit);
-  const before = cost.total();
-  cost.remove(removed);
-  const name = unit === 'macs' ? 'MACs' : unit;
-  return `${name}: ${before} → ${cost.total()} (${((100 * cost.total()) / before).toFixed(1)} %)`;
 }

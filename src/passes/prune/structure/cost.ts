@@ -1,5 +1,4 @@
-import type { Channels } from '../../../graph/channels.ts';
-import { storedTensors } from '../../../graph/channels.ts';
+import { storedTensors, type Channels } from '../../../graph/channels.ts';
 import { dtypes } from '../../../graph/dtype.ts';
 import { factorAxes, factorValue } from '../../../graph/macs.ts';
 import type { Model } from '../../../graph/model.ts';
@@ -9,6 +8,20 @@ import { dimsOf, typeOf } from '../../../graph/tensor.ts';
 
 /** What a budget may be counted in: multiply-accumulates of one sample, stored weights, or their bytes. */
 export type Unit = 'macs' | 'parameters' | 'bytes';
+
+export const unitName = (unit: Unit): string => (unit === 'macs' ? 'MACs' : unit);
+
+/** `MACs: 200 → 100 (50.0 %)`. */
+export const costText = (unit: Unit, before: number, now: number): string =>
+  `${unitName(unit)}: ${before} → ${now} (${((100 * now) / before).toFixed(1)} %)`;
+
+/** The same of a model from which channels are removed. */
+export function cutText(model: Model, channels: Channels, removed: ReadonlySet<number>, unit: Unit): string {
+  const cost = costOf(model, channels, unit);
+  const before = cost.total();
+  cost.remove(removed);
+  return costText(unit, before, cost.total());
+}
 
 /** factor × the number of indices that stay along each axis. */
 interface Term {

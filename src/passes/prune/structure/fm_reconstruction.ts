@@ -4,8 +4,8 @@ import type { Model } from '../../../graph/model.ts';
 import { initializers } from '../../../graph/query.ts';
 import { dimsOf } from '../../../graph/tensor.ts';
 import { sliceNorms } from '../../../numerics/sparsity.ts';
-import { anyPass, type Note, type Pass, type PassContext, type PassResult } from '../../pass.ts';
-import { noisy, rampedSparsity, rampStrength, rounding } from './ranked.ts';
+import type { Note, PassContext, PassResult } from '../../pass.ts';
+import { noisy, rounding, twoForms } from './ranked.ts';
 import { refitLayer, refitText, targetOf } from './reconstruct.ts';
 import { refitSites, type Site } from './sites.ts';
 import {
@@ -16,9 +16,8 @@ import {
   zeroStructures,
   type StructureSite,
 } from './structures.ts';
-import { weightNames, weightSelectors } from '../masks.ts';
+import { weightNames } from '../masks.ts';
 
-const share = z.number().min(0).max(1);
 const shape = {
   group_type: z.enum(['Channels', 'Cols']).default('Channels'),
   weights: weightNames,
@@ -32,42 +31,21 @@ const shape = {
   ridge: z.number().min(0).default(1e-3),
   seed: z.int().min(0).default(0),
 };
-const once = z.strictObject({ desired_sparsity: share, ...shape });
-const ramped = z.strictObject({ initial_sparsity: share, final_sparsity: share, ...shape });
-type Shared = z.infer<z.ZodObject<typeof shape>>;
-
-const selectors = (o: Shared) => weightSelectors('weights', o.weights);
-
-const plain: Pass<z.infer<typeof once>> = {
-  name: 'prune/structure/fm_reconstruction',
-  section: 'pruners',
-  classes: ['FMReconstructionChannelPruner'],
-  summary: 'zero the input channels of least norm and refit the layer to the same feature map',
-  source: 'He et al. 2017, Channel Pruning (arXiv 1707.06168); Distiller',
-  options: once,
-  selectors,
-  strength: {
-    at: (o, t) => ({ ...o, desired_sparsity: o.desired_sparsity * t }),
-    describe: (o) => `sparsity ${o.desired_sparsity.toFixed(2)}`,
-  },
-  apply: (model, o, ctx) => apply(model, o, o.desired_sparsity, ctx),
-};
-
-const gradual: Pass<z.infer<typeof ramped>> = {
-  ...plain,
-  name: 'prune/structure/fm_reconstruction_agp',
-  classes: ['FMReconstructionChannelPruner_AGP'],
-  summary: `${plain.summary}, little by little`,
-  options: ramped,
-  selectors,
-  strength: rampStrength<z.infer<typeof ramped>>(),
-  apply: (model, o, ctx) => apply(model, o, rampedSparsity(o, ctx), ctx),
-};
+type Options = z.infer<z.ZodObject<typeof shape>>;
 
 /** Zeroes input channels of layers, front to back, each refitted on what the layers before it give by then. */
-export const fmReconstruction: readonly Pass[] = [anyPass(plain), anyPass(gradual)];
+export const fmReconstruction = twoForms<Options>(
+  {
+    name: 'prune/structure/fm_reconstruction',
+    classes: ['FMReconstructionChannelPruner'],
+    summary: 'zero the input channels of least norm and refit the layer to the same feature map',
+    source: 'He et al. 2017, Channel Pruning (arXiv 1707.06168); Distiller',
+  },
+  shape,
+  apply,
+);
 
-async function apply(model: Model, o: Shared, sparsity: number, ctx: PassContext): Promise<PassResult> {
+async function apply(model: Model, o: Options, sparsity: number, ctx: PassContext): Promise<PassResult> {
   const { sites, skipped: unfit, notes } = structureSites(model, o.weights, o.group_type);
   const channels = channelGroups(model, await ctx.shapes(model));
   const refit = new Map(refitSites(model, channels).map((site) => [site.tensor, site]));
@@ -90,17 +68,8 @@ async function apply(model: Model, o: Shared, sparsity: number, ctx: PassContext
       });
       continue;
     }
-    const { model: next, error } = await refitLayer(
-      ctx,
-      {
-        before,
-        model: result,
-        site: layer,
-        target: targetOf(layer, channels, new Set(), false),
-        take: columnsOf(site, layer, gone),
-      },
-      o,
-    );
+    const [target, take] = [targetOf(layer, channels, new Set(), false), columnsOf(site, layer, gone)];
+    const { model: next, error } = await refitLayer(ctx, { before, model: result, site: layer, target, take }, o);
     result = next;
     changed.push({ layer: site.layer.node, text: refitText(error) });
   }

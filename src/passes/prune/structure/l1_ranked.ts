@@ -1,9 +1,8 @@
 import { sliceNorms } from '../../../numerics/sparsity.ts';
-import type { Pass } from '../../pass.ts';
 import { rankedPasses } from './ranked.ts';
 
 /** Zeros the structures with the least Σ|w|. */
-export const l1Ranked: readonly Pass[] = rankedPasses({
+export const l1Ranked = rankedPasses({
   name: 'prune/structure/l1_ranked',
   classes: ['L1RankedStructureParameterPruner'],
   summary: 'zero the filters, channels or rows of least L1 norm',

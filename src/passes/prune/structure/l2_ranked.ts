@@ -1,9 +1,8 @@
 import { sliceNorms } from '../../../numerics/sparsity.ts';
-import type { Pass } from '../../pass.ts';
 import { rankedPasses } from './ranked.ts';
 
 /** Zeros the structures with the least √Σw². */
-export const l2Ranked: readonly Pass[] = rankedPasses({
+export const l2Ranked = rankedPasses({
   name: 'prune/structure/l2_ranked',
   classes: ['L2RankedStructureParameterPruner'],
   summary: 'zero the filters, channels or rows of least L2 norm',

@@ -42,15 +42,8 @@ export async function siteProblems(
 
 /** min ‖W₀X − WX‖² + λ‖W − W₀‖², whose solution is W₀ until columns go. */
 function ownProblem(moments: Moments, group: number, own: Float64Array, ridge: number, centred: boolean): Problem {
-  const { rows, size, count } = moments;
-  const gram = new Float64Array(size * size);
-  const mean = (i: number): number => (centred ? (moments.sum[group * size + i] as number) / count : 0);
-  let trace = 0;
-  for (let i = 0; i < size; i++) {
-    for (let j = 0; j < size; j++)
-      gram[i * size + j] = (moments.gram[(group * size + i) * size + j] as number) - count * mean(i) * mean(j);
-    trace += gram[i * size + i] as number;
-  }
+  const { rows, size } = moments;
+  const { gram, inverse } = centredGram(moments, group, ridge, centred);
   const weights = own.slice(group * rows * size, (group + 1) * rows * size);
   let power = 0;
   for (let r = 0; r < rows; r++)
@@ -61,12 +54,29 @@ function ownProblem(moments: Moments, group: number, own: Float64Array, ridge: n
       for (let j = 0; j < size; j++) dot += (gram[i * size + j] as number) * (weights[r * size + j] as number);
       power += w * dot;
     }
-  const lambda = ridgeOf(ridge, trace, size);
-  for (let i = 0; i < size; i++) gram[i * size + i] = (gram[i * size + i] as number) + lambda;
-  return { rows, size, weights, inverse: invertPositive(gram, size), power: Math.max(power, 1e-12), error: 0 };
+  return { rows, size, weights, inverse, power: Math.max(power, 1e-12), error: 0 };
 }
 
-/** λ in units of the mean diagonal; never 0, so that columns without data (dead channels) do not spoil the inverse. */
-export function ridgeOf(ridge: number, trace: number, size: number): number {
-  return Math.max((ridge * trace) / size, 1e-9 * Math.max(trace / size, 1e-6));
+/**
+ * The Gram matrix G of one group's columns, means taken out where the layer may have a bias, with λ and (G + λI)⁻¹. `ridge` is in units
+ * of the mean diagonal; λ is never 0, so that columns without data (dead channels) do not spoil the inverse.
+ */
+export function centredGram(
+  { gram: sums, sum, size, count }: Moments,
+  group: number,
+  ridge: number,
+  centred: boolean,
+): { readonly gram: Float64Array; readonly lambda: number; readonly inverse: Float64Array } {
+  const gram = new Float64Array(size * size);
+  const at = group * size;
+  const mean = (i: number): number => (centred ? (sum[at + i] as number) / count : 0);
+  let trace = 0;
+  for (let i = 0; i < size; i++) {
+    for (let j = 0; j < size; j++)
+      gram[i * size + j] = (sums[(at + i) * size + j] as number) - count * mean(i) * mean(j);
+    trace += gram[i * size + i] as number;
+  }
+  const lambda = Math.max((ridge * trace) / size, 1e-9 * Math.max(trace / size, 1e-6));
+  const ridged = gram.map((v, e) => (e % (size + 1) === 0 ? v + lambda : v));
+  return { gram, lambda, inverse: invertPositive(ridged, size) };
 }

@@ -3,9 +3,8 @@ import { sliceNorms } from '../../../numerics/sparsity.ts';
 import type { Pass } from '../../pass.ts';
 import { seeded } from './random.ts';
 import { groupTypes, structureNote, structureSites, structuresToPrune, weakest, zeroStructures } from './structures.ts';
-import { weightNames, weightSelectors } from '../masks.ts';
+import { share, weightNames, weightSelectors } from '../masks.ts';
 
-const share = z.number().min(0).max(1);
 const options = z.strictObject({
   group_type: z.enum(groupTypes).default('Filters'),
   sparsity_range: z.tuple([share, share]).refine(([low, high]) => low <= high, 'must be [low, high]'),
@@ -14,10 +13,8 @@ const options = z.strictObject({
   kwargs: z.null().optional(),
   seed: z.int().min(0).default(0),
 });
-type Options = z.infer<typeof options>;
-
 /** Zeros the weakest structures (L1) of each weight, their share drawn at random from a range for each. */
-export const randomLevel: Pass<Options> = {
+export const randomLevel: Pass<z.infer<typeof options>> = {
   name: 'prune/structure/random_level',
   section: 'pruners',
   classes: ['RandomLevelStructureParameterPruner'],

@@ -1,15 +1,11 @@
-import type { Pass } from '../../pass.ts';
-import { seeded } from './random.ts';
+import { randomScores } from './random.ts';
 import { rankedPasses } from './ranked.ts';
 
 /** Zeros structures at random: the baseline that a ranking has to beat. */
-export const randomRanked: readonly Pass[] = rankedPasses({
+export const randomRanked = rankedPasses({
   name: 'prune/structure/random_ranked',
   classes: ['RandomRankedFilterPruner'],
   summary: 'zero filters at random, the baseline of every ranking',
   source: 'Distiller RandomRankedFilterPruner',
-  rank: async ({ count, layer }, { seed }) => {
-    const next = seeded(seed + layer.index);
-    return Array.from({ length: count }, next);
-  },
+  rank: randomScores,
 });

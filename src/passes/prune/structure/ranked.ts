@@ -1,8 +1,7 @@
 import * as z from 'zod';
 import type { Model } from '../../../graph/model.ts';
-import { cubicRamp, rampProgress } from '../../../numerics/agp.ts';
 import { QtoolError } from '../../../util/error.ts';
-import { anyPass, type Pass, type PassContext, type PassResult, type Strength } from '../../pass.ts';
+import { anyPass, type Pass, type PassContext, type PassResult } from '../../pass.ts';
 import { blockShape, zeroBlocks } from './blocks.ts';
 import {
   groupTypes,
@@ -17,9 +16,7 @@ import {
   type StructureSite,
 } from './structures.ts';
 import { seeded } from './random.ts';
-import { weightNames, weightSelectors } from '../masks.ts';
-
-const share = z.number().min(0).max(1);
+import { rampedSparsity, share, weightNames, weightSelectors } from '../masks.ts';
 
 /** How a number of structures is made whole; Distiller's files name Python's functions. */
 export const rounding = z
@@ -51,12 +48,10 @@ export const rankedShape = {
 
 export type RankedOptions = z.infer<z.ZodObject<typeof rankedShape>>;
 
+type Facts = Pick<Pass, 'name' | 'classes' | 'summary' | 'source'>;
+
 /** What a ranked pruner is, but for its arguments. */
-export interface RankedMethod {
-  readonly name: string;
-  readonly classes: readonly string[];
-  readonly summary: string;
-  readonly source: string;
+export interface RankedMethod extends Facts {
   /** Scores of a weight's structures; the least go. */
   readonly rank: (
     site: StructureSite,
@@ -72,11 +67,6 @@ export interface RankedMethod {
   readonly norm?: 'l1' | 'l2';
 }
 
-const selectors = (o: RankedOptions) => weightSelectors('weights', o.weights);
-
-const once = z.strictObject({ desired_sparsity: share, ...rankedShape });
-const ramped = z.strictObject({ initial_sparsity: share, final_sparsity: share, ...rankedShape });
-
 /** Blocks are ranked by a norm, are given their shape, and take nothing that is meant for whole structures. */
 function checkBlocks(o: RankedOptions, { norm, classes: [name] }: RankedMethod): [key: string, message: string][] {
   if (o.group_type !== 'Blocks') return o.kwargs ? [['kwargs', 'only group_type Blocks has a block_shape']] : [];
@@ -88,63 +78,64 @@ function checkBlocks(o: RankedOptions, { norm, classes: [name] }: RankedMethod):
 }
 
 /**
- * Distiller's two forms of a ranked structure pruner: one that zeros `desired_sparsity` of each weight's structures, and the _AGP
- * form that ramps from `initial_sparsity` to `final_sparsity` over the policy's epochs. Structures are zeroed together with their
- * bias and batch norm; FilterRemover and its kin then cut them.
+ * Distiller's two forms of a structure pruner: one that zeros `desired_sparsity` of each weight's structures, and the _AGP form that
+ * ramps from `initial_sparsity` to `final_sparsity` over the policy's epochs. `shape` are the other options, O once they are read.
  */
-export function rankedPasses(method: RankedMethod): Pass[] {
-  const check = (o: RankedOptions, ctx: z.RefinementCtx): void => {
-    for (const [key, message] of checkBlocks(o, method)) ctx.addIssue({ code: 'custom', path: [key], message });
-  };
-  const plain: Pass<z.infer<typeof once>> = {
-    name: method.name,
+export function twoForms<O extends { readonly weights: readonly string[] }>(
+  { name, classes, summary, source }: Facts,
+  shape: z.ZodRawShape,
+  apply: (model: Model, options: O, sparsity: number, ctx: PassContext) => Promise<PassResult>,
+  check: (options: O, ctx: z.RefinementCtx) => void = () => undefined,
+): Pass[] {
+  const schema = <S>(sparsity: z.ZodRawShape): z.ZodType<O & S> =>
+    z.strictObject({ ...sparsity, ...shape }).superRefine((o, ctx) => check(o as O, ctx)) as z.ZodType as z.ZodType<
+      O & S
+    >;
+  const once: Pass<O & { readonly desired_sparsity: number }> = {
+    name,
     section: 'pruners',
-    classes: method.classes,
-    summary: method.summary,
-    source: method.source,
-    options: once.superRefine(check),
-    selectors,
+    classes,
+    summary,
+    source,
+    options: schema({ desired_sparsity: share }),
+    selectors: (o) => weightSelectors('weights', o.weights),
     strength: {
       at: (o, t) => ({ ...o, desired_sparsity: o.desired_sparsity * t }),
       describe: (o) => `sparsity ${o.desired_sparsity.toFixed(2)}`,
     },
-    apply: (model, o, ctx) => apply(model, o, o.desired_sparsity, method, ctx),
+    apply: (model, o, ctx) => apply(model, o, o.desired_sparsity, ctx),
   };
-  const gradual: Pass<z.infer<typeof ramped>> = {
-    ...plain,
-    name: `${method.name}_agp`,
-    classes: method.classes.map((name) => `${name}_AGP`),
-    summary: `${method.summary}, little by little`,
-    options: ramped.superRefine(check),
-    selectors,
-    strength: rampStrength<z.infer<typeof ramped>>(),
-    apply: (model, o, ctx) => apply(model, o, rampedSparsity(o, ctx), method, ctx),
+  const ramped: Pass<O & { readonly initial_sparsity: number; readonly final_sparsity: number }> = {
+    ...once,
+    name: `${name}_agp`,
+    classes: classes.map((one) => `${one}_AGP`),
+    summary: `${summary}, little by little`,
+    options: schema({ initial_sparsity: share, final_sparsity: share }),
+    selectors: (o) => weightSelectors('weights', o.weights),
+    strength: {
+      // Its beginning is weakened where it would lie above its end.
+      at: (o, t) => ({
+        ...o,
+        initial_sparsity: Math.min(o.initial_sparsity, o.final_sparsity * t),
+        final_sparsity: o.final_sparsity * t,
+      }),
+      describe: (o) => `sparsity ${o.final_sparsity.toFixed(2)}`,
+    },
+    apply: (model, o, ctx) => apply(model, o, rampedSparsity(o, ctx), ctx),
   };
-  return [anyPass(plain), anyPass(gradual)];
+  return [anyPass(once), anyPass(ramped)];
 }
 
-/** What a ramp of sparsity is given. */
-interface Ramp {
-  readonly initial_sparsity: number;
-  readonly final_sparsity: number;
-}
-
-/** Weakens a ramp by its end, and by its beginning where that would lie above. */
-export function rampStrength<O extends Ramp>(): Strength<O> {
-  return {
-    at: (o, t) => ({
-      ...o,
-      initial_sparsity: Math.min(o.initial_sparsity, o.final_sparsity * t),
-      final_sparsity: o.final_sparsity * t,
-    }),
-    describe: (o) => `sparsity ${o.final_sparsity.toFixed(2)}`,
-  };
-}
-
-/** The sparsity of this epoch. */
-export function rampedSparsity(o: Ramp, { clock }: PassContext): number {
-  const progress = rampProgress(clock.epoch, clock.start, clock.end, clock.frequency);
-  return cubicRamp(o.initial_sparsity, o.final_sparsity, progress);
+/** The two forms of a pruner by ranks. Structures are zeroed with their bias and batch norm; FilterRemover and its kin then cut them. */
+export function rankedPasses(method: RankedMethod): Pass[] {
+  return twoForms<RankedOptions>(
+    method,
+    rankedShape,
+    (model, o, sparsity, ctx) => apply(model, o, sparsity, method, ctx),
+    (o, ctx) => {
+      for (const [key, message] of checkBlocks(o, method)) ctx.addIssue({ code: 'custom', path: [key], message });
+    },
+  );
 }
 
 async function apply(

@@ -15,29 +15,25 @@ import { refitSites, type Site } from './sites.ts';
 export interface ReconstructOptions {
   readonly samples: number;
   readonly ridge: number;
-  /** Also make up, in a layer that is added to a shortcut, for what the shortcut lost. */
-  readonly shortcuts: boolean;
+}
+
+/** A model from which the atoms `removed` of `channels` were cut. */
+export interface Cut {
+  readonly before: Model;
+  readonly channels: Channels;
+  readonly removed: ReadonlySet<number>;
+  readonly after: Model;
 }
 
 /**
  * Refits layers of a pruned model, front to back, so that each reproduces the unpruned model's output on calibration data from
  * the inputs that the pruned layers before it give (He et al. 2017, arXiv 1707.06168; Luo et al. 2017, ThiNet): ridge
- * regression of the weights that are left, and of the bias. `layers`: which ones, by name. `removed`: the atoms of `channels`
- * (of `before`) that were cut.
+ * regression of the weights that are left, and of the bias. A layer that is added to a shortcut also makes up for what that lost.
+ * `layers`: which ones, by name.
  */
 export async function reconstruct(
   ctx: PassContext,
-  {
-    before,
-    channels,
-    removed,
-    after,
-  }: {
-    readonly before: Model;
-    readonly channels: Channels;
-    readonly removed: ReadonlySet<number>;
-    readonly after: Model;
-  },
+  { before, channels, removed, after }: Cut,
   layers: ReadonlySet<string>,
   options: ReconstructOptions,
 ): Promise<{ readonly model: Model; readonly notes: readonly Note[] }> {
@@ -46,7 +42,7 @@ export async function reconstruct(
   let model = after;
   for (const [i, site] of sites.entries()) {
     ctx.progress(0.5 + (0.5 * i) / sites.length, `refitting ${site.layer}`);
-    const target = targetOf(site, channels, removed, options.shortcuts);
+    const target = targetOf(site, channels, removed, true);
     const result = await refitLayer(ctx, { before, model, site, target, take: [] }, options);
     model = result.model;
     notes.push({ layer: site.layer, text: refitText(result.error) });
@@ -66,27 +62,23 @@ export interface Target {
   readonly shortcut: boolean;
 }
 
-/** One layer refitted to reproduce `target` of `before` from its input in `model`, without the columns in `take`. */
+/** A layer that is to give `target` of `before` from its input in `model`, without the columns in `take`. */
+export interface Refit {
+  readonly before: Model;
+  readonly model: Model;
+  readonly site: Site;
+  readonly target: Target;
+  readonly take: readonly (readonly number[])[];
+}
+
+/** The model with the layer refitted; `error` is the share of the target's power that it leaves. */
 export async function refitLayer(
   ctx: PassContext,
-  {
-    before,
-    model,
-    site,
-    target,
-    take,
-  }: {
-    readonly before: Model;
-    readonly model: Model;
-    readonly site: Site;
-    readonly target: Target;
-    readonly take: readonly (readonly number[])[];
-  },
-  options: { readonly samples: number; readonly ridge: number },
+  refit: Refit,
+  { samples, ridge }: ReconstructOptions,
 ): Promise<{ readonly model: Model; readonly error: number }> {
-  const moments = await collect(ctx, before, model, site, target, options.samples);
-  const { weights, bias, error } = solve(model, site, moments, options.ridge, take);
-  return { model: withLayer(model, site, weights, bias), error };
+  const { weights, bias, error } = solve(refit, await collect(ctx, refit, samples), ridge);
+  return { model: withLayer(refit.model, refit.site, weights, bias), error };
 }
 
 /** The float value to reproduce, and which of its channels are left. */
@@ -101,14 +93,7 @@ export function targetOf(site: Site, channels: Channels, removed: ReadonlySet<nu
   return { value, axis, kept, shortcut: shortcuts && site.shortcut !== undefined };
 }
 
-async function collect(
-  ctx: PassContext,
-  before: Model,
-  model: Model,
-  site: Site,
-  target: Target,
-  samples: number,
-): Promise<Moments> {
+async function collect(ctx: PassContext, { before, model, site, target }: Refit, samples: number): Promise<Moments> {
   const sums = openMoments(site, { target: 'given' });
   const other = target.shortcut ? site.shortcut?.other : undefined;
   const floats = ctx.capture(before, [target.value], samples)[Symbol.asyncIterator]();
@@ -137,14 +122,8 @@ function left(value: Tensor, { axis, kept }: Target): Tensor {
   return { type: value.type, dims: value.dims.map((d, i) => (i === axis ? kept.length : d)), data };
 }
 
-/** The layer's best weights and bias; `error` is the share of the target's power that they leave. */
-function solve(
-  model: Model,
-  site: Site,
-  moments: Moments,
-  ridge: number,
-  take: readonly (readonly number[])[],
-): { weights: Float64Array; bias: Float64Array | undefined; error: number } {
+/** The layer's best weights and bias, and the error they leave. */
+function solve({ model, site, take }: Refit, moments: Moments, ridge: number) {
   const stored = initializers(model.graph).get(site.tensor);
   const own = readRows(site, stored ? floatData(stored) : new Float32Array());
   const { groups, rows, size } = linearSizes(site);

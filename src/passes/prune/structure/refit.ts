@@ -1,7 +1,6 @@
-import { invertPositive } from './inverse.ts';
 import type { Problem } from './eliminate.ts';
 import type { Moments } from '../../moments.ts';
-import { ridgeOf } from './problems.ts';
+import { centredGram } from './problems.ts';
 
 /**
  * The least-squares problem of one group of a layer. Means are taken out of both sides where the layer may have a bias: the best
@@ -15,16 +14,9 @@ export function leastSquares(
   { ridge, bias }: { readonly ridge: number; readonly bias: boolean },
 ): Problem {
   const { size, rows, count } = moments;
-  const gram = new Float64Array(size * size);
   const at = group * size;
   const mean = (sum: Float64Array, i: number): number => (bias ? (sum[i] as number) / count : 0);
-  for (let i = 0; i < size; i++)
-    for (let j = 0; j < size; j++)
-      gram[i * size + j] =
-        (moments.gram[(at + i) * size + j] as number) - count * mean(moments.sum, at + i) * mean(moments.sum, at + j);
-  let trace = 0;
-  for (let i = 0; i < size; i++) trace += gram[i * size + i] as number;
-  const lambda = ridgeOf(ridge, trace, size);
+  const { lambda, inverse } = centredGram(moments, group, ridge, bias);
   const cross = new Float64Array(rows * size);
   let power = 0;
   for (let r = 0; r < rows; r++) {
@@ -34,8 +26,6 @@ export function leastSquares(
       cross[r * size + k] =
         (moments.target[out * size + k] as number) - count * mean(moments.targetSum, out) * mean(moments.sum, at + k);
   }
-  for (let i = 0; i < size; i++) gram[i * size + i] = (gram[i * size + i] as number) + lambda;
-  const inverse = invertPositive(gram, size);
   const weights = new Float64Array(rows * size);
   let error = power;
   for (let r = 0; r < rows; r++)

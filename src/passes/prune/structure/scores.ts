@@ -1,15 +1,12 @@
-import type { Tensor } from '../../../data/types.ts';
-import type { Channels, Member } from '../../../graph/channels.ts';
-import { storedTensors } from '../../../graph/channels.ts';
+import { storedTensors, type Channels, type Member } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
+import type { TensorProto } from '../../../graph/proto.ts';
 import { consumers } from '../../../graph/query.ts';
 import { dimsOf, tensorNumbers } from '../../../graph/tensor.ts';
 import { sliceNorms } from '../../../numerics/sparsity.ts';
 import { seeded } from './random.ts';
-import { channelActivity, activationOf, type ChannelActivity } from './activity.ts';
-import { sealed, type AnyFold } from '../../../numerics/fold.ts';
+import { activationOf, activityIn, channelFold } from './activity.ts';
 import type { PassContext } from '../../pass.ts';
-import {} from '../../../util/must.ts';
 
 /** What tells a strong channel from a weak one; the higher the stronger. */
 export type Criterion = 'l1' | 'l2' | 'activation_mean' | 'apoz' | 'random';
@@ -37,26 +34,21 @@ export async function channelScores(
   const stored = storedTensors(model);
   for (const member of makers) {
     const tensor = stored.get(member.tensor);
-    const norms =
-      values?.get(member) ??
-      (tensor &&
-        sliceNorms(
-          Float32Array.from(tensorNumbers(tensor)),
-          dimsOf(tensor),
-          member.axis,
-          criterion === 'l1' ? 'l1' : 'l2',
-        ));
+    const norm = criterion === 'l1' ? 'l1' : 'l2';
+    const norms = values?.get(member) ?? (tensor && normsAlong(tensor, member.axis, norm));
     if (!norms) continue;
     const mean = norms.reduce((a, b) => a + Math.abs(b), 0) / norms.length || 1;
     member.atoms.forEach((atom, i) => {
-      {
-        const score = scores.get(atom);
-        if (score !== undefined) scores.set(atom, score + (norms[i] as number) / mean);
-      }
+      const score = scores.get(atom);
+      if (score !== undefined) scores.set(atom, score + (norms[i] as number) / mean);
     });
   }
   return scores;
 }
+
+/** The norm of each slice of a stored tensor along an axis. */
+export const normsAlong = (tensor: TensorProto, axis: number, norm: 'l1' | 'l2'): Float64Array =>
+  sliceNorms(Float32Array.from(tensorNumbers(tensor)), dimsOf(tensor), axis, norm);
 
 /** Per channel of each maker: mean of the activation, or the share of it that is not zero (APoZ, Hu et al. 2016, turned round). */
 async function activations(
@@ -69,17 +61,15 @@ async function activations(
 ): Promise<Map<Member, Float64Array>> {
   const readers = consumers(model.graph);
   const places = new Map(makers.map((member) => [member, activationOf(member.node, readers)]));
-  const folds = new Map<string, readonly AnyFold<Tensor, ChannelActivity>[]>();
-  for (const value of places.values()) {
-    const rank = channels.dims.get(value)?.length ?? 0;
-    folds.set(value, [sealed(channelActivity(rank > 2 ? 1 : rank - 1))]);
-  }
-  const found = await ctx.collect(model, folds, samples);
+  const folds = [...places.values()].map(
+    (value) => [value, [channelFold(channels.dims.get(value)?.length ?? 0, value)]] as const,
+  );
+  const found = await ctx.collect(model, new Map(folds), samples);
   return new Map(
     [...places].flatMap(([member, value]) => {
-      const activity = found.get(value)?.[0];
-      if (!activity || activity.mean.length !== member.atoms.length) return [];
-      return [[member, criterion === 'apoz' ? activity.active : activity.mean] as const];
+      const stats = found.get(value)?.[0];
+      if (stats?.channels !== member.atoms.length) return [];
+      return [[member, activityIn(stats)[criterion === 'apoz' ? 'active' : 'mean']] as const];
     }),
   );
 }

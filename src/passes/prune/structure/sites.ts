@@ -18,8 +18,6 @@ export interface Site extends Linear {
   readonly canBias: boolean;
   /** Atom of each of the K columns (-1: stays). */
   readonly columns: Int32Array;
-  /** Atom of each output (-1: stays), groups one after another. */
-  readonly outputs: Int32Array;
   /** The layer's output is added to a shortcut: then their sum is what should be reproduced. */
   readonly shortcut: { readonly sum: string; readonly other: string } | undefined;
 }
@@ -40,7 +38,6 @@ export function refitSites(model: Model, channels: Channels): Site[] {
     if (productOf(node)?.quirk(node) !== undefined) return [];
     const linear: Linear = { node, dims: dimsOf(weight) };
     if (!hasMoments(linear)) return [];
-    const { groups, rows } = linearSizes(linear);
     const y = node.output[0] as string;
     return [
       {
@@ -52,9 +49,6 @@ export function refitSites(model: Model, channels: Channels): Site[] {
         bias: bias || undefined,
         canBias: productOf(node)?.bias !== undefined,
         columns: columnAtoms(linear, channels, tensor),
-        outputs:
-          channels.axes.get(y)?.[isOp(node, 'Conv') ? 1 : (channels.dims.get(y)?.length ?? 1) - 1] ??
-          new Int32Array(groups * rows).fill(-1),
         shortcut: outputs.has(y) ? undefined : shortcutOf(y, readers, made, channels),
       },
     ];

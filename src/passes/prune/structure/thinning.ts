@@ -9,10 +9,9 @@ import {
   type Member,
 } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
-import { dimsOf, tensorNumbers } from '../../../graph/tensor.ts';
-import { sliceNorms } from '../../../numerics/sparsity.ts';
-import { anyPass, type Note, type Pass, type PassContext, type PassResult } from '../../pass.ts';
-import { costOf } from './cost.ts';
+import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
+import { cutText } from './cost.ts';
+import { normsAlong } from './scores.ts';
 
 /** Distiller needs these to rebuild its network; qtool reads the graph, so they may stand there and say nothing. */
 const options = z.strictObject({
@@ -20,33 +19,31 @@ const options = z.strictObject({
   arch: z.string().nullish(),
   dataset: z.string().nullish(),
 });
-type Options = z.infer<typeof options>;
 
 /**
  * Cuts for real what pruners zeroed in weights of some roles, as far as the model's function provably stays the same: a channel
  * goes where, wherever it is summed over, it is zero or the weights that read it are.
  */
 export function remover(
-  names: { readonly name: string; readonly distiller: string; readonly summary: string },
+  { name, distiller, summary }: { readonly name: string; readonly distiller: string; readonly summary: string },
   roles: readonly Member['role'][],
 ): Pass {
-  const pass: Pass<Options> = {
-    name: names.name,
+  return {
+    name,
     section: 'extensions',
-    classes: [names.distiller],
-    summary: names.summary,
-    source: `Distiller ${names.distiller} (thinning)`,
+    classes: [distiller],
+    summary,
+    source: `Distiller ${distiller} (thinning)`,
     options,
     apply: (model, _options, ctx) => remove(model, roles, ctx),
   };
-  return anyPass(pass);
 }
 
 async function remove(model: Model, roles: readonly Member['role'][], ctx: PassContext): Promise<PassResult> {
   const channels = channelGroups(model, await ctx.shapes(model));
   const provable = removableChannels(model, channels);
-  const zero = zeroCounts(model, channels, roles);
-  const wanted = [...zero.keys()].filter((atom) => provable.has(atom));
+  const zero = zeroAtoms(model, channels, roles);
+  const wanted = [...zero].filter((atom) => provable.has(atom));
   const removed = leaveOne(channels, wanted);
   const skipped: Note[] = channels.frozen.map(({ layer, text }) => ({ layer, text }));
   const changed: Note[] = [];
@@ -65,27 +62,21 @@ async function remove(model: Model, roles: readonly Member['role'][], ctx: PassC
         text: `${bound} channels with zero weights stay: a bias, a norm or another layer${others.length > 0 ? ` (one of ${others.join(', ')})` : ''} makes them something else than zero`,
       });
   }
-  const notes = (['macs', 'parameters'] as const).map((unit) => {
-    const cost = costOf(model, channels, unit);
-    const before = cost.total();
-    cost.remove(removed);
-    return `${unit === 'macs' ? 'MACs' : unit}: ${before} → ${cost.total()} (${((100 * cost.total()) / before).toFixed(1)} %)`;
-  });
+  const notes = (['macs', 'parameters'] as const).map((unit) => cutText(model, channels, removed, unit));
   return { model: removeChannels(model, channels, removed), changed, skipped, notes };
 }
 
 /** Atoms with a slice of zeros in some weight of one of these roles. */
-function zeroCounts(model: Model, channels: Channels, roles: readonly Member['role'][]): Map<number, number> {
+function zeroAtoms(model: Model, channels: Channels, roles: readonly Member['role'][]): Set<number> {
   const stored = storedTensors(model);
-  const counts = new Map<number, number>();
+  const zero = new Set<number>();
   for (const member of channels.members) {
     const tensor = stored.get(member.tensor);
     if (!tensor || !roles.includes(member.role)) continue;
-    const norms = sliceNorms(Float32Array.from(tensorNumbers(tensor)), dimsOf(tensor), member.axis, 'l1');
+    const norms = normsAlong(tensor, member.axis, 'l1');
     // Of an axis that repeats an atom (Flatten) all its slices must be zero.
     const alive = new Set([...member.atoms].filter((_, i) => norms[i] !== 0));
-    for (const atom of new Set(member.atoms))
-      if (atom >= 0 && !alive.has(atom)) counts.set(atom, (counts.get(atom) ?? 0) + 1);
+    for (const atom of member.atoms) if (atom >= 0 && !alive.has(atom)) zero.add(atom);
   }
-  return counts;
+  return zero;
 }

@@ -1,21 +1,15 @@
 import type { Tensor } from '../../data/types.ts';
+import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
-import { difference, openMoments, type Moments } from '../moments.ts';
-import type { Note, PassContext } from '../pass.ts';
+import { difference, layerMoments, openMoments, type Moments } from '../moments.ts';
+import type { Note, PassContext, PassResult } from '../pass.ts';
 import { besides, type Beside } from './beside.ts';
-import type { QuantizedLayer } from './sites.ts';
+import { quantizedLayers, storeLayer, type LayerChange, type QuantizedLayer } from './sites.ts';
 import { openWalk } from './walk.ts';
 
-/** What a walk changes. */
-export interface Sequence {
-  readonly model: Model;
-  readonly twin: Model;
-  readonly layers: readonly QuantizedLayer[];
-}
-
-export interface SequenceOptions {
+export interface AfterOptions {
   readonly samples: number;
   /** For the progress line: `rounding`. */
   readonly doing: string;
@@ -26,6 +20,15 @@ export interface SequenceOptions {
    * float output plus what that branch lacks.
    */
   readonly residual?: boolean;
+  /** The moments are those of the float model's inputs, of all layers in one pass. */
+  readonly inFloat?: boolean;
+  /** Why a layer is left alone; undefined where it is not. */
+  readonly unfit?: (layer: QuantizedLayer) => string | undefined;
+}
+
+/** What of a layer is stored anew, and what the report says of it. */
+export interface Changed extends LayerChange {
+  readonly text: string;
 }
 
 /** Columns that are enough, and positions that are taken of an image at least. */
@@ -33,18 +36,41 @@ const enough = 2 ** 15;
 const fewest = 64;
 
 /**
- * Changes layers one after the other, front to back: each gets the moments of the input that it has once all layers before it are
- * changed, with the output of its float twin as target. One forward pass through both models altogether (see `openWalk`). A layer
- * whose moments are of no use stays as it is.
- * @param change the new model; only constants of the layer may differ.
+ * Changes the layers of a quantized model one after the other, front to back: each gets the moments of the input that it has once all
+ * layers before it are changed, with the output of its float twin as target. One forward pass through both models altogether (see
+ * `openWalk`). A layer whose moments are of no use stays as it is, and so, with a note, does a model of which nothing is quantized.
  */
-export async function layerByLayer(
+export async function afterQuantizer(
+  start: Model,
   ctx: PassContext,
-  { model: start, twin, layers }: Sequence,
-  { samples, doing, products = true, residual = false }: SequenceOptions,
-  change: (model: Model, layer: QuantizedLayer, moments: Moments) => Model | Promise<Model>,
-): Promise<{ readonly model: Model; readonly skipped: readonly Note[] }> {
-  const others = residual ? besides(start, twin, layers) : new Map<string, Beside>();
+  { samples, doing, products = true, residual = false, inFloat = false, unfit = () => undefined }: AfterOptions,
+  change: (layer: QuantizedLayer, moments: Moments) => Changed | Promise<Changed>,
+): Promise<PassResult> {
+  const { twin } = ctx;
+  let model = start;
+  if (!twin)
+    return { model, changed: [], skipped: [], notes: ['nothing is quantized yet: put this after a quantizer'] };
+  const found = quantizedLayers(model, twin);
+  const changed: Note[] = [];
+  const skipped: Note[] = [...found.skipped];
+  const layers = found.layers.filter((layer) => {
+    const text = unfit(layer);
+    if (text !== undefined) skipped.push({ layer: layer.name, text });
+    return text === undefined;
+  });
+  const store = async (layer: QuantizedLayer, moments: Moments): Promise<void> => {
+    const made = await change(layer, moments);
+    let { text } = made;
+    model = edit(model, (draft) => void (text += storeLayer(draft, layer, made)));
+    changed.push({ layer: layer.name, text });
+  };
+  if (inFloat) {
+    const requests = layers.map((layer) => ({ ...layer, node: layer.twin, input: layer.twin.input[0] ?? '' }));
+    const moments = await layerMoments(ctx, twin, requests, { samples, products });
+    for (const [i, layer] of layers.entries()) await store(layer, given(moments[i], layer.name));
+    return { model, changed, skipped };
+  }
+  const others = residual ? besides(model, twin, layers) : new Map<string, Beside>();
   const asked = layers.map((layer) => ({
     layer,
     input: layer.node.input[0] as string,
@@ -62,8 +88,6 @@ export async function layerByLayer(
     samples,
   );
   const positions = Math.max(fewest, Math.ceil(enough / samples));
-  const skipped: Note[] = [];
-  let model = start;
   for (const [i, { layer, input, float, beside }] of asked.entries()) {
     ctx.signal.throwIfAborted();
     ctx.progress(i / layers.length, `${doing} ${layer.name}`);
@@ -87,7 +111,7 @@ export async function layerByLayer(
     const why = useless(moments);
     if (why === undefined) {
       try {
-        model = await change(model, layer, moments);
+        await store(layer, moments);
         continue;
       } catch (error) {
         if (!(error instanceof QtoolError) || error.code !== 'data') throw error;
@@ -95,7 +119,7 @@ export async function layerByLayer(
       }
     } else skipped.push({ layer: layer.name, text: `left as the quantizer made it: ${why}` });
   }
-  return { model, skipped };
+  return { model, changed, skipped };
 }
 
 /** Why nothing can be learnt from moments. */
