@@ -13,6 +13,8 @@ export interface ChannelStats {
   readonly max: Float64Array;
   readonly sum: Float64Array;
   readonly sumSquares: Float64Array;
+  /** Values that are exactly 0: over `count` it is the APoZ of H. Hu et al. (arXiv 1607.03250). */
+  readonly zeros: Float64Array;
 }
 
 interface State {
@@ -21,7 +23,7 @@ interface State {
 
 /**
  * Statistics of each channel of a tensor in one pass: ranges and sums of squares for equalization and SmoothQuant, means for bias
- * correction. `axis` may be negative, counting from the end.
+ * correction, shares of zeros for APoZ. `axis` may be negative, counting from the end.
  *
  * @throws QtoolError `graph` if the axis does not exist or the number of channels changes; `data` if a value is NaN or infinite.
  */
@@ -38,7 +40,7 @@ export function channelStats(
       const layout = layoutOf(dims, { per: 'channel', axis: axis < 0 ? axis + dims.length : axis });
       const stats = (state.stats ??= empty(layout.params));
       same(stats.channels, layout.params, at);
-      const { min, max, sum, sumSquares } = stats;
+      const { min, max, sum, sumSquares, zeros } = stats;
       forEachRun(layout, (start, count, param, step) => {
         if (step === 1) {
           for (let j = 0, p = param; j < count; j++, p++) {
@@ -47,6 +49,7 @@ export function channelStats(
             if (v > max[p]!) max[p] = v;
             sum[p]! += v;
             sumSquares[p]! += v * v;
+            if (v === 0) zeros[p]!++;
           }
           return;
         }
@@ -54,17 +57,20 @@ export function channelStats(
         let hi = max[param]!;
         let s = 0;
         let squares = 0;
+        let none = 0;
         for (let i = start; i < start + count; i++) {
           const v = data[i]!;
           if (v < lo) lo = v;
           if (v > hi) hi = v;
           s += v;
           squares += v * v;
+          if (v === 0) none++;
         }
         min[param] = lo;
         max[param] = hi;
         sum[param]! += s;
         sumSquares[param]! += squares;
+        zeros[param]! += none;
       });
       // Squares of float32 do not overflow a double, so a sum that is not finite comes from a value that is not.
       if (!sumSquares.every(Number.isFinite)) throwNotFinite(data, at);
@@ -80,6 +86,7 @@ export function channelStats(
         x.max[c] = Math.max(x.max[c]!, y.max[c]!);
         x.sum[c]! += y.sum[c]!;
         x.sumSquares[c]! += y.sumSquares[c]!;
+        x.zeros[c]! += y.zeros[c]!;
       }
       x.count += y.count;
       return a;
@@ -101,6 +108,7 @@ function empty(channels: number): NonNullable<State['stats']> {
     max: zeros().fill(-Infinity),
     sum: zeros(),
     sumSquares: zeros(),
+    zeros: zeros(),
   };
 }
 

@@ -25,7 +25,11 @@ it('is what a loop over each channel finds, for every axis, in parts', () => {
         expect(got.count).toBe(values.length);
         const at = (key: Exclude<keyof ChannelStats, 'channels' | 'count'>) => (got[key][c] as number) + 0;
         expect([at('min'), at('max')]).toEqual([Math.min(...values) + 0, Math.max(...values) + 0]);
-        expect([at('sum'), at('sumSquares')]).toEqual([sum((v) => v), sum((v) => v * v)]);
+        expect([at('sum'), at('sumSquares'), at('zeros')]).toEqual([
+          sum((v) => v),
+          sum((v) => v * v),
+          sum((v) => (v === 0 ? 1 : 0)),
+        ]);
       }
     }),
   );
