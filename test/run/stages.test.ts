@@ -214,12 +214,6 @@ describe('a stage that fails', () => {
     await expect(refusal(() => Promise.resolve())).resolves.toBeUndefined();
   });
 
-  it('is contradicted only where it is of a quantizer', async () => {
-    // A layer that "was left in float" and is not in the result at all is no contradiction of a pruner.
-    const makes = () => ({ model: good, skipped: [{ layer: 'one', text: 'left in float' }] });
-    expect((await staged({ makes, of: { section: 'quantizers' } })).report.verdict).toBe('kept');
-  });
-
   it('retries weaker settings from the same memory with one cache, and keeps the strongest that holds', async () => {
     const made = scaled(0.3);
     const memories: Memories = new Map();
