@@ -1,4 +1,4 @@
-import { isSeq, parseDocument } from 'yaml';
+import { isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml';
 import { outputError } from '../analyze/layer_error.ts';
 import type { Model } from '../graph/model.ts';
 import { decibels } from '../numerics/error.ts';
@@ -140,19 +140,19 @@ export async function tryCures(
 /** The schedule with a cure in it, everything else as the file has it. */
 export function curedSchedule(text: string, stage: Stage, { before, after, raised, calibration, bits }: Cure): string {
   const doc = parseDocument(text);
-  const policies = doc.get('policies');
   const at = ['quantizers', stage.instance];
-  const fresh = (name: string): string => {
-    const known = (n: string): boolean => doc.hasIn(['extensions', n]);
-    let found = name;
-    for (let i = 2; known(found); i++) found = `${name}${i}`;
-    return found;
-  };
-  const add = (instance: Instance, where: 'start' | 'end'): void => {
-    const name = fresh(instance.name);
-    doc.setIn(['extensions', name], doc.createNode({ class: instance.class, ...instance.options }));
-    const policy = doc.createNode({ extension: { instance_name: name }, epochs: [stage.clock.epoch], gate: 'none' });
-    if (isSeq(policies)) policies.items.splice(where === 'start' ? 0 : policies.items.length, 0, policy);
+  const epochs = [stage.clock.epoch];
+  const add = ({ name, class: of, options }: Instance, where: 'start' | 'end'): void => {
+    let fresh = name;
+    for (let i = 2; doc.hasIn(['extensions', fresh]); i++) fresh = `${name}${i}`;
+    doc.setIn(['extensions', fresh], doc.createNode({ class: of, ...options }));
+    if (!isSeq(doc.get('policies'))) doc.set('policies', doc.createNode([]));
+    const { items } = doc.get('policies') as YAMLSeq;
+    // A quantizer that no policy names comes after all of them.
+    const named = items.some((one) => isMap(one) && one.getIn(['quantizer', 'instance_name']) === stage.instance);
+    if (!named) items.push(doc.createNode({ quantizer: { instance_name: stage.instance }, epochs }));
+    const policy = doc.createNode({ extension: { instance_name: fresh }, epochs, gate: 'none' });
+    items.splice(where === 'start' ? 0 : items.length, 0, policy);
   };
   if (before) add(before, 'start');
   if (after) add(after, 'end');
@@ -183,6 +183,10 @@ export function cureLines(stage: Stage, { before, after, raised, calibration, bi
     `{ ${Object.entries(value)
       .map(([key, one]) => `${key}: ${String(one)}`)
       .join(', ')} }`;
+  const policy = (one: Instance | undefined, place: string): string[] =>
+    one
+      ? [`  - { extension: { instance_name: ${one.name} }, epochs: [${stage.clock.epoch}], gate: none }   # ${place}`]
+      : [];
   const lines = [
     ...(instances.length === 0 ? [] : ['extensions:']),
     ...instances.map(({ name, class: of, options }) => `  ${name}: ${flow({ class: of, ...options })}`),
@@ -191,14 +195,8 @@ export function cureLines(stage: Stage, { before, after, raised, calibration, bi
     ...(raised ? [`    ${overridesText(raised)}`] : []),
     ...(calibration ? [`    calibration: { method: ${calibration.method} }`] : []),
     ...(instances.length === 0 ? [] : ['policies:']),
-    ...(before
-      ? [
-          `  - { extension: { instance_name: ${before.name} }, epochs: [${stage.clock.epoch}], gate: none }   # first of all`,
-        ]
-      : []),
-    ...(after
-      ? [`  - { extension: { instance_name: ${after.name} }, epochs: [${stage.clock.epoch}], gate: none }   # last`]
-      : []),
+    ...policy(before, 'first of all'),
+    ...policy(after, 'last'),
   ];
   return lines.join('\n');
 }
