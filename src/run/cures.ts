@@ -7,21 +7,9 @@ import type { PassContext } from '../passes/pass.ts';
 import type { Stage } from '../schedule/types.ts';
 import { given } from '../util/must.ts';
 import type { Instruments } from './context.ts';
+import type { Culprit } from './culprit.ts';
 import { overridesText, withRaised, type Raise } from './fallback.ts';
-import type { OwnError } from '../analyze/own_error.ts';
 import { refusal } from './trial.ts';
-
-/** The layer that did the damage. */
-export interface Culprit {
-  readonly layer: string;
-  readonly op: string;
-  readonly part: 'input' | 'weights';
-  readonly error: OwnError;
-  /** It has weights, so that a schedule can name it. */
-  readonly weighted: boolean;
-  /** Whether it stands out, or only has the largest of many like errors. */
-  readonly alone: boolean;
-}
 
 /** A change of the schedule that may win back what a quantizer cost. */
 export interface Cure {

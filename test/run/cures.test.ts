@@ -3,15 +3,8 @@ import type { Feeds } from '../../src/data/types.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { passes } from '../../src/passes/index.ts';
 import type { Pass } from '../../src/passes/pass.ts';
-import {
-  cureLines,
-  curedSchedule,
-  curesOf,
-  outputSqnr,
-  tryCures,
-  type Cure,
-  type Culprit,
-} from '../../src/run/cures.ts';
+import { cureLines, curedSchedule, curesOf, outputSqnr, tryCures, type Cure } from '../../src/run/cures.ts';
+import type { Culprit } from '../../src/run/culprit.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import type { Stage } from '../../src/schedule/types.ts';
 import { QtoolError } from '../../src/util/error.ts';
