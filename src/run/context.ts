@@ -64,7 +64,7 @@ export interface Instruments {
 /** Sets up what stages share. Nothing runs before it is asked for. */
 export function openInstruments(setting: Setting): Instruments {
   const { reference, data, signal, threads } = setting;
-  const session = threads === undefined ? {} : { threads };
+  const session = { threads };
   const fixed = fixedBatch(modelInputs(reference));
   const cut = (set: Dataset, limit?: number, reuse = false): AsyncIterable<Batch> =>
     batches(set, { batchSize: setting.batchSize, fixedBatch: fixed, limit, reuse });

@@ -144,7 +144,7 @@ async function score(
   const size = { batchSize: options.batchSize ?? 32, fixedBatch: fixedBatch(modelInputs(model)) };
   let alive = open;
   const done = new Map<Recipe, Score>();
-  await withSession(model, threads === undefined ? {} : { threads }, async (session) => {
+  await withSession(model, { threads }, async (session) => {
     for (const limit of rounds) {
       // The same samples once more would tell nothing.
       if (done.size > 0 && alive.every(({ data }) => data.info.samples <= rounds[0])) break;
@@ -174,9 +174,9 @@ async function scoreOne(
     const outputs = Object.fromEntries(Object.entries(await session.run(batch.feeds)).map(([name, tensor]) => [name, realRows(tensor, batch)])); // prettier-ignore
     for (const [sample, target] of batch.targets.entries()) {
       const label = target?.label ?? new Int32Array();
-      const scores = scoresIn(outputs, batch.count, label.length);
       const wanted = [...label.entries()].filter(([, one]) => one >= 0);
-      hits.push(wanted.filter(([at, one]) => rankOf(scores, startOf(scores, sample, at), one) === 0).length);
+      const scores = wanted.length > 0 && scoresIn(outputs, batch.count, label.length);
+      hits.push(wanted.filter(([at, one]) => scores && rankOf(scores, startOf(scores, sample, at), one) === 0).length);
       positions.push(wanted.length);
       for (const [, one] of wanted) labels.set(one, (labels.get(one) ?? 0) + 1);
     }
@@ -231,8 +231,7 @@ const total = (values: readonly number[]): number => values.reduce((sum, value) 
 
 function rowOf({ recipe, hits, positions }: Score): TriedRecipe {
   const [right, all] = [total(hits), total(positions)];
-  const top1 = (100 * right) / all;
-  const interval = 100 * wilsonHalfWidth(right, all);
+  const [top1, interval] = [(100 * right) / all, 100 * wilsonHalfWidth(right, all)];
   return { recipe: recipe.name, what: recipe.what, top1, interval, samples: hits.length, remark: undefined };
 }
 
@@ -249,5 +248,4 @@ async function fingerprint(data: Dataset): Promise<string> {
   return hash.digest('hex');
 }
 
-const bytesOf = ({ feeds }: Sample): Uint8Array[] =>
-  Object.values(feeds).flatMap(({ data }) => ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : []); // prettier-ignore
+const bytesOf = ({ feeds }: Sample): Uint8Array[] => Object.values(feeds).flatMap(({ data }) => ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : []); // prettier-ignore
