@@ -1,4 +1,4 @@
-import { isMap, isSeq, parseDocument, type YAMLSeq } from 'yaml';
+import { isMap, isSeq, parseDocument, YAMLSeq } from 'yaml';
 import { outputError } from '../analyze/layer_error.ts';
 import type { Model } from '../graph/model.ts';
 import { decibels } from '../numerics/error.ts';
@@ -134,8 +134,10 @@ export function curedSchedule(text: string, stage: Stage, { before, after, raise
     let fresh = name;
     for (let i = 2; doc.hasIn(['extensions', fresh]); i++) fresh = `${name}${i}`;
     doc.setIn(['extensions', fresh], doc.createNode({ class: of, ...options }));
-    if (!isSeq(doc.get('policies'))) doc.set('policies', doc.createNode([]));
-    const { items } = doc.get('policies') as YAMLSeq;
+    const written = doc.get('policies');
+    const list = isSeq(written) ? written : new YAMLSeq();
+    if (list !== written) doc.set('policies', list);
+    const { items } = list;
     // A quantizer that no policy names comes after all of them.
     const named = items.some((one) => isMap(one) && one.getIn(['quantizer', 'instance_name']) === stage.instance);
     if (!named) items.push(doc.createNode({ quantizer: { instance_name: stage.instance }, epochs }));

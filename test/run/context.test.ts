@@ -9,7 +9,7 @@ import { noStage, openInstruments, type Setting } from '../../src/run/context.ts
 import type { StatisticsFacts } from '../../src/run/statistics.ts';
 import { version } from '../../src/util/version.ts';
 import { floats } from '../helpers/context.ts';
-import { never } from './support.ts';
+import { containing, matching, never } from './support.ts';
 
 /** x [batch, 2] × 3 → h, + `off` → y. */
 const net = (off = 0, batch: number | string = 'N'): Model =>
@@ -87,7 +87,7 @@ describe('openInstruments', () => {
     const data = { calibration: counting(1), validation: counting(0) };
     await expect(opened({ data: data as never }).tools.sample()).rejects.toMatchObject({
       ...{ code: 'data', message: 'the dataset is empty' },
-      hint: expect.stringContaining('limits'),
+      hint: containing('limits'),
     });
   });
 
@@ -182,7 +182,7 @@ describe('collect', () => {
       ...{ model: modelHash(float), data: 'counting to 4', samples: 4, wanted: [['h', ['seen']]] },
       // 6 elements over 4 samples are 2 a sample.
       options: { threads: 1, elements: 2, memoryLimit: 1000, batchSize: 3 },
-      tool: { qtool: version, onnxruntime: expect.stringMatching(/^\d+\.\d+/), machine: expect.stringContaining(`${process.platform} ${process.arch} `) }, // prettier-ignore
+      tool: { qtool: version, onnxruntime: matching(/^\d+\.\d+/), machine: containing(`${process.platform} ${process.arch} `) }, // prettier-ignore
     });
     const plain = (await recalled({})).facts;
     expect(JSON.parse(JSON.stringify(plain?.options))).toEqual({ batchSize: 3 });

@@ -5,6 +5,7 @@ import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { decideByTrial, type RecipeTrial, type RecipeTrialOptions } from '../../src/run/recipe_trial.ts';
 import { QtoolError } from '../../src/util/error.ts';
 import { floats } from '../helpers/context.ts';
+import { containing, matching } from './support.ts';
 
 const classes = 4;
 /** Scores are the input itself: what a recipe feeds is what the model says. */
@@ -90,7 +91,7 @@ describe('decideByTrial, on scores', () => {
 
   it('takes what is clearly more often right, and lists all, the best first', async () => {
     const { decision, tried, rows } = await trial({ recipes: { b: half, a: always, c: (i) => i % 3 > 0 }, calibration: 120 }); // prettier-ignore
-    expect(decision).toMatchObject({ recipe: 'a', notes: [expect.stringMatching(/120 calibration samples \(100\.0 %, next c \d+\.\d %\)/)] }); // prettier-ignore
+    expect(decision).toMatchObject({ recipe: 'a', notes: [matching(/120 calibration samples \(100\.0 %, next c \d+\.\d %\)/)] }); // prettier-ignore
     expect(rows.map(({ recipe }) => recipe)).toEqual(['a', 'c', 'b']);
     expect(tried).toMatchObject({ chosen: 'a', chance: 25 });
     expect(rows[0]).toMatchObject({ what: 'what a is', top1: 100, samples: 120, remark: undefined });
@@ -98,13 +99,13 @@ describe('decideByTrial, on scores', () => {
     const z2 = 1.959964 ** 2;
     expect(rows[0]?.interval).toBeCloseTo((100 * z2) / (120 + z2) / 2, 3);
     const alone = await trial({ recipes: { a: always }, calibration: 120 });
-    expect(alone.decision).toMatchObject({ notes: [expect.stringContaining('(100.0 %); write')] });
+    expect(alone.decision).toMatchObject({ notes: [containing('(100.0 %); write')] });
     // What was not run is no rival.
     const { decision: only } = await trial({
       recipes: { a: always, x: new QtoolError('data', 'no') },
       calibration: 120,
     });
-    expect(only).toMatchObject({ notes: [expect.stringContaining('(100.0 %); write')] });
+    expect(only).toMatchObject({ notes: [containing('(100.0 %); write')] });
   });
 
   it('goes on after 64 samples with those that are not clearly worse', async () => {
@@ -120,7 +121,7 @@ describe('decideByTrial, on scores', () => {
       [0, 'a on 512 samples'],
       [1 / 2, 'c on 512 samples'],
     ]);
-    expect(decision).toMatchObject({ code: 'data', message: expect.stringMatching(/^512 .*: c and a are too close/) });
+    expect(decision).toMatchObject({ code: 'data', message: matching(/^512 .*: c and a are too close/) });
   });
 
   it('looks no second time at the same samples', async () => {
@@ -144,10 +145,7 @@ describe('decideByTrial, on scores', () => {
     };
     expect(await said({ calibration: 100, validation: 50 })).toEqual([100, '100 calibration samples', 64]);
     const [samples, text] = await said({ calibration: 99, validation: 50 });
-    expect([samples, text]).toEqual([
-      149,
-      expect.stringMatching(/^149 samples, of which 50 are validation samples too: /),
-    ]);
+    expect([samples, text]).toEqual([149, matching(/^149 samples, of which 50 are validation samples too: /)]);
     expect((await said({ calibration: 99, validation: 50, unlabelled: 'validation' }))[1]).toBe(
       '99 calibration samples',
     );
@@ -184,8 +182,8 @@ describe('decideByTrial, on scores', () => {
     const label = (i: number) => (i % 5 === 0 ? 1 : 0);
     const guess = await trial({ recipes: { a: (i) => i % 5 > 0, b: half }, calibration: 120, label });
     expect(guess.decision).toMatchObject({
-      ...{ code: 'data', at: 'd', hint: expect.stringContaining('--preprocess') },
-      message: expect.stringMatching(/better than chance \(best a with 80\.0 % of 120 samples; .* 80\.0 %\)/),
+      ...{ code: 'data', at: 'd', hint: containing('--preprocess') },
+      message: matching(/better than chance \(best a with 80\.0 % of 120 samples; .* 80\.0 %\)/),
     });
     expect(guess.tried?.chosen).toBeUndefined();
     // b is not clearly worse, but it is not above chance: 9 of 20 are.
@@ -196,8 +194,8 @@ describe('decideByTrial, on scores', () => {
   it('names all that are too close', async () => {
     const { decision } = await trial({ recipes: { a: always, b: first(2), c: first(3) }, calibration: 120 });
     expect(decision).toMatchObject({
-      ...{ code: 'data', at: 'd', hint: expect.stringContaining('--preprocess a or b or c;') },
-      message: expect.stringMatching(/^120 labelled samples .*: a, b and c are too close/),
+      ...{ code: 'data', at: 'd', hint: containing('--preprocess a or b or c;') },
+      message: matching(/^120 labelled samples .*: a, b and c are too close/),
     });
   });
 
@@ -226,7 +224,7 @@ describe('decideByTrial, on scores', () => {
       },
     };
     const question = { at: 'd', labelled: true, refusal: new QtoolError('data', 'refused'), recipes: [{ name: 'a', what: '' } as Recipe], open: () => Promise.resolve({ calibration: set, validation: set }) }; // prettier-ignore
-    await expect(decideByTrial(image)(question)).rejects.toMatchObject({ code: 'data', message: expect.stringContaining('no class scores') }); // prettier-ignore
+    await expect(decideByTrial(image)(question)).rejects.toMatchObject({ code: 'data', message: containing('no class scores') }); // prettier-ignore
     const cancelled = await trial({
       recipes: { a: always },
       calibration: 120,

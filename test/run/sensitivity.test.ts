@@ -10,7 +10,7 @@ import type { Pass } from '../../src/passes/pass.ts';
 import type { RunEvent } from '../../src/run/event.ts';
 import { sensitivity, type SensitivityOptions } from '../../src/run/sensitivity.ts';
 import { floats } from '../helpers/context.ts';
-import { never } from './support.ts';
+import { containing, never } from './support.ts';
 
 const size = 64;
 type Zeros = Readonly<Record<string, number>>;
@@ -92,7 +92,7 @@ async function swept(makes: Makes, more: Partial<SensitivityOptions> = {}) {
     ...{
       model: whole,
       metrics: [score, sqnr()],
-      pass: pass as never,
+      pass: pass,
       class: 'Own',
       levels: [0.25, 0.5, 0.75],
       layers: ['*'],
@@ -104,7 +104,7 @@ async function swept(makes: Makes, more: Partial<SensitivityOptions> = {}) {
       metrics: [],
       folder: '.',
       batchSize: 2,
-    } as never,
+    },
     ...{ target: undefined, batchSize: 2, threads: 1, signal: never, log: (event) => events.push(event) },
     ...more,
   });
@@ -167,7 +167,7 @@ describe('sensitivity', () => {
     const stops: Makes = (levels) => (levels['w1'] === 0.5 && stopper.abort(), plain(levels));
     await expect(swept(stops, { signal: stopper.signal })).rejects.toThrow();
     const begun: Makes = () => { throw new Error('begun'); }; // prettier-ignore
-    await expect(swept(begun, { layers: ['none'] })).rejects.toMatchObject({ code: 'usage', message: expect.stringContaining('none'), hint: expect.stringContaining('inspect') }); // prettier-ignore
+    await expect(swept(begun, { layers: ['none'] })).rejects.toMatchObject({ code: 'usage', message: containing('none'), hint: containing('inspect') }); // prettier-ignore
     await expect(swept(begun, { signal: AbortSignal.abort() })).rejects.not.toThrow('begun');
   });
 });
@@ -190,7 +190,7 @@ describe('a target', () => {
     expect((await swept(plain, target(0.25))).report.solution).toMatchObject({ levels: { w1: 0.75, w2: 0.75 }, foretold: 11 }); // prettier-ignore
     await expect(swept(plain, target(0.24))).rejects.toMatchObject({
       ...{ code: 'usage', message: '24.0 % of the parameters cannot be reached with these levels' },
-      hint: expect.stringContaining('--levels'),
+      hint: containing('--levels'),
     });
   });
 

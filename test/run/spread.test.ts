@@ -61,7 +61,7 @@ describe('weightSpread', () => {
   const rows = (...given: (readonly (readonly [float: number, held: number])[])[]) => {
     const fill = (row: (typeof given)[number], at: 0 | 1) => Array.from({ length: 16 }, (_, i) => row[i]?.[at] ?? (i % 2 === 0 ? 1 : -1)); // prettier-ignore
     const [float, held] = ([0, 1] as const).map((at) => Float32Array.from(given.flatMap((row) => fill(row, at))));
-    return weightSpread(float!, held!, rowView([given.length, 16], [0]), 8);
+    return weightSpread(float!, held, rowView([given.length, 16], [0]), 8);
   };
 
   it('takes a step beyond a row, either way, for rounding, and of each row its own step', () => {
