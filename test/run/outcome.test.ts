@@ -1,13 +1,11 @@
 import { readFile, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import * as z from 'zod';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { modelBytes, readModel } from '../../src/graph/file.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
-import { sqnr } from '../../src/metrics/sqnr.ts';
 import type { RunEvent } from '../../src/run/event.ts';
-import { run } from '../../src/run/run.ts';
+
 import { noise } from '../helpers/models.ts';
 
 import {

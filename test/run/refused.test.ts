@@ -7,10 +7,10 @@ import type { Metric } from '../../src/metrics/metric.ts';
 import { sqnr } from '../../src/metrics/sqnr.ts';
 import { minmax } from '../../src/numerics/minmax.ts';
 import { sealed } from '../../src/numerics/fold.ts';
-import { run, type RunOptions } from '../../src/run/run.ts';
+import type { RunOptions } from '../../src/run/run.ts';
 import type { Limit } from '../../src/schedule/types.ts';
 
-import { better, done, files, float, folder, noisy, nothing, out, ran, type Policy } from './own_runs.ts';
+import { better, done, files, float, folder, noisy, out, ran, type Policy } from './own_runs.ts';
 import { matching } from './support.ts';
 
 describe('statistics of the calibration data', () => {
