@@ -173,7 +173,7 @@ describe('tryCures', () => {
   };
   const joined = async (model: Model, feeds: readonly Feeds[]): Promise<number[]> => {
     const all = await Promise.all(feeds.map(async (one) => (await runModel(model, one))['y']!.data as Float32Array));
-    return all.flatMap((data) => Array.from(data));
+    return all.flatMap((data) => Array.from<number>(data));
   };
   const tried = async (cures: readonly Cure[], stage: Stage) => {
     const told: [number, string][] = [];
