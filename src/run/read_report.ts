@@ -152,8 +152,7 @@ export function parseReport(text: string, at: string): RunReport {
   if (parsed.success) return parsed.data as unknown as RunReport;
   const issue = given(parsed.error.issues[0], 'what is wrong');
   const key = issue.path.map(String).join('.');
-  const message = issue.message.replace(/\s+/g, ' ');
-  throw new QtoolError('usage', `this is no report of a run: ${key === '' ? '' : `${key}: `}${message}`, {
+  throw new QtoolError('usage', `this is no report of a run: ${key === '' ? '' : `${key}: `}${issue.message}`, {
     at,
     hint: 'qtool quantize writes report.json; name the folder of such a run',
   });

@@ -18,7 +18,7 @@ describe('parseReport', () => {
 
   it.each<[string, string, RegExp]>([
     ['no JSON', '{"format":\n  1,', /^this is no JSON: [^\n]+$/],
-    ['nothing', '', /^this is no JSON: [^\n]+$/],
+    ['nothing', '', /^this is no JSON: \w+ \w+ [^\n]+$/],
     ['no object', '7', /^this is no report of a run: Invalid [^\n]+$/],
     ['another format', jsonText({ ...report, format: 2 }), /^this is no report of a run: format: [^\n]+$/],
     ['a key that is wrong', jsonText({ ...report, model: { ...report.model, bytes: 'x' } }), /: model\.bytes: [^\n]+$/],
