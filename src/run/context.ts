@@ -64,17 +64,12 @@ export interface Instruments {
 /** Sets up what stages share. Nothing runs before it is asked for. */
 export function openInstruments(setting: Setting): Instruments {
   const { reference, data, signal, threads } = setting;
-  const session = threads === undefined ? {} : { threads };
+  const session = { threads };
   const fixed = fixedBatch(modelInputs(reference));
   const cut = (set: Dataset, limit?: number, reuse = false): AsyncIterable<Batch> =>
-    batches(set, {
-      batchSize: setting.batchSize,
-      reuse,
-      ...(fixed === undefined ? {} : { fixedBatch: fixed }),
-      ...(limit === undefined ? {} : { limit }),
-    });
+    batches(set, { batchSize: setting.batchSize, fixedBatch: fixed, limit, reuse });
   const share = (samples: number, of: Dataset, limit?: number): number =>
-    samples / Math.max(1, Math.min(limit ?? Infinity, of.info.samples));
+    samples / Math.min(limit ?? Infinity, of.info.samples);
   const references = keepReferences();
   const computer = openComputer(4, session);
   const shapesOf = new WeakMap<Model, Promise<Shapes>>();
@@ -104,8 +99,8 @@ export function openInstruments(setting: Setting): Instruments {
     const { keeping } = bounds;
     const options = {
       ...session,
-      ...(elements === undefined ? {} : { elements: Math.ceil(elements * share(1, data.calibration, samples)) }),
-      ...memoryBound(bounds.memoryLimit ?? setting.memoryLimit),
+      elements: elements && Math.ceil(elements * share(1, data.calibration, samples)),
+      memoryLimit: bounds.memoryLimit ?? setting.memoryLimit,
     };
     const anew = async (): Promise<Map<string, R[]>> =>
       collect(model, () => cut(data.calibration, samples, true), wanted, {
@@ -158,9 +153,6 @@ const toolFacts = async (): Promise<StatisticsFacts['tool']> => ({
   onnxruntime: await onnxruntimeVersion(),
   machine: `${process.platform} ${process.arch} ${cpus()[0]?.model ?? ''}`,
 });
-
-const memoryBound = (memoryLimit: number | undefined): { memoryLimit?: number } =>
-  memoryLimit === undefined ? {} : { memoryLimit };
 
 async function firstBatch(all: AsyncIterable<Batch>): Promise<Batch> {
   for await (const batch of all) return batch;

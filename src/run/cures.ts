@@ -1,4 +1,4 @@
-import { isSeq, parseDocument } from 'yaml';
+import { isMap, isSeq, parseDocument, YAMLSeq } from 'yaml';
 import { outputError } from '../analyze/layer_error.ts';
 import type { Model } from '../graph/model.ts';
 import { decibels } from '../numerics/error.ts';
@@ -7,21 +7,9 @@ import type { PassContext } from '../passes/pass.ts';
 import type { Stage } from '../schedule/types.ts';
 import { given } from '../util/must.ts';
 import type { Instruments } from './context.ts';
+import type { Culprit } from './culprit.ts';
 import { overridesText, withRaised, type Raise } from './fallback.ts';
-import type { OwnError } from '../analyze/own_error.ts';
 import { refusal } from './trial.ts';
-
-/** The layer that did the damage. */
-export interface Culprit {
-  readonly layer: string;
-  readonly op: string;
-  readonly part: 'input' | 'weights';
-  readonly error: OwnError;
-  /** It has weights, so that a schedule can name it. */
-  readonly weighted: boolean;
-  /** Whether it stands out, or only has the largest of many like errors. */
-  readonly alone: boolean;
-}
 
 /** A change of the schedule that may win back what a quantizer cost. */
 export interface Cure {
@@ -140,19 +128,21 @@ export async function tryCures(
 /** The schedule with a cure in it, everything else as the file has it. */
 export function curedSchedule(text: string, stage: Stage, { before, after, raised, calibration, bits }: Cure): string {
   const doc = parseDocument(text);
-  const policies = doc.get('policies');
   const at = ['quantizers', stage.instance];
-  const fresh = (name: string): string => {
-    const known = (n: string): boolean => doc.hasIn(['extensions', n]);
-    let found = name;
-    for (let i = 2; known(found); i++) found = `${name}${i}`;
-    return found;
-  };
-  const add = (instance: Instance, where: 'start' | 'end'): void => {
-    const name = fresh(instance.name);
-    doc.setIn(['extensions', name], doc.createNode({ class: instance.class, ...instance.options }));
-    const policy = doc.createNode({ extension: { instance_name: name }, epochs: [stage.clock.epoch], gate: 'none' });
-    if (isSeq(policies)) policies.items.splice(where === 'start' ? 0 : policies.items.length, 0, policy);
+  const epochs = [stage.clock.epoch];
+  const add = ({ name, class: of, options }: Instance, where: 'start' | 'end'): void => {
+    let fresh = name;
+    for (let i = 2; doc.hasIn(['extensions', fresh]); i++) fresh = `${name}${i}`;
+    doc.setIn(['extensions', fresh], doc.createNode({ class: of, ...options }));
+    const written = doc.get('policies');
+    const list = isSeq(written) ? written : new YAMLSeq();
+    if (list !== written) doc.set('policies', list);
+    const { items } = list;
+    // A quantizer that no policy names comes after all of them.
+    const named = items.some((one) => isMap(one) && one.getIn(['quantizer', 'instance_name']) === stage.instance);
+    if (!named) items.push(doc.createNode({ quantizer: { instance_name: stage.instance }, epochs }));
+    const policy = doc.createNode({ extension: { instance_name: fresh }, epochs, gate: 'none' });
+    items.splice(where === 'start' ? 0 : items.length, 0, policy);
   };
   if (before) add(before, 'start');
   if (after) add(after, 'end');
@@ -183,6 +173,10 @@ export function cureLines(stage: Stage, { before, after, raised, calibration, bi
     `{ ${Object.entries(value)
       .map(([key, one]) => `${key}: ${String(one)}`)
       .join(', ')} }`;
+  const policy = (one: Instance | undefined, place: string): string[] =>
+    one
+      ? [`  - { extension: { instance_name: ${one.name} }, epochs: [${stage.clock.epoch}], gate: none }   # ${place}`]
+      : [];
   const lines = [
     ...(instances.length === 0 ? [] : ['extensions:']),
     ...instances.map(({ name, class: of, options }) => `  ${name}: ${flow({ class: of, ...options })}`),
@@ -191,14 +185,8 @@ export function cureLines(stage: Stage, { before, after, raised, calibration, bi
     ...(raised ? [`    ${overridesText(raised)}`] : []),
     ...(calibration ? [`    calibration: { method: ${calibration.method} }`] : []),
     ...(instances.length === 0 ? [] : ['policies:']),
-    ...(before
-      ? [
-          `  - { extension: { instance_name: ${before.name} }, epochs: [${stage.clock.epoch}], gate: none }   # first of all`,
-        ]
-      : []),
-    ...(after
-      ? [`  - { extension: { instance_name: ${after.name} }, epochs: [${stage.clock.epoch}], gate: none }   # last`]
-      : []),
+    ...policy(before, 'first of all'),
+    ...policy(after, 'last'),
   ];
   return lines.join('\n');
 }

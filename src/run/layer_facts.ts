@@ -5,12 +5,13 @@ import type { Batch } from '../data/types.ts';
 import { dtypes, type DType } from '../graph/dtype.ts';
 import { axesView } from '../graph/layer.ts';
 import type { Model } from '../graph/model.ts';
-import { productOf } from '../graph/ops.ts';
+import { productOf, type WeightAxes } from '../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, producers } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
-import { tensorBytes, tensorNumbers, typeOf } from '../graph/tensor.ts';
+import { dimsOf, elementCount, tensorBytes, tensorNumbers, typeOf } from '../graph/tensor.ts';
 import { inferShapes } from '../runtime/shapes.ts';
+import { given, must } from '../util/must.ts';
 import type { LayerReport } from './report.ts';
 import { weightSpread } from './spread.ts';
 
@@ -42,7 +43,7 @@ export async function layerFacts(
   for (const [layer, type] of held) {
     signal.throwIfAborted();
     const [was, is] = [before.costs.get(layer), after.costs.get(layer)];
-    const bits = type === '' ? undefined : bitsOf(type);
+    const bits = bitsOf(type);
     const weights = was && (await weightsOf(layer, before, after, bits));
     result.set(layer, {
       output: (is ?? was)?.output,
@@ -75,12 +76,13 @@ function bytesOf(
     for (const tensor of new Set(node.input.filter((name) => constants.has(name)).flatMap(sources)))
       read.set(tensor, [...(read.get(tensor) ?? []), layer]);
   }
-  const weight = (layer: string): number => Math.max(1, costs.get(layer)?.params ?? 0) * (widths.get(layer) ?? 32);
-  const result = new Map<string, number>([...costs.keys()].map((layer) => [layer, 0]));
+  const weight = (layer: string): number =>
+    Math.max(1, must(costs, layer, 'the cost of').params) * (widths.get(layer) ?? 32);
+  const result = new Map([...costs.keys()].map((layer) => [layer, 0]));
   for (const [tensor, layers] of read) {
     const all = layers.reduce((sum, layer) => sum + weight(layer), 0);
     for (const layer of layers)
-      result.set(layer, (result.get(layer) ?? 0) + (tensorBytes(tensor) * weight(layer)) / all);
+      result.set(layer, must(result, layer, 'the bytes of') + (tensorBytes(tensor) * weight(layer)) / all);
   }
   return new Map([...result].map(([layer, bytes]) => [layer, Math.round(bytes)]));
 }
@@ -88,7 +90,8 @@ function bytesOf(
 interface Look {
   readonly costs: ReadonlyMap<string, LayerCost>;
   readonly shapes: Shapes;
-  readonly nodes: ReadonlyMap<string, NodeProto>;
+  /** Of each layer the value that it multiplies by, and what the axes of so many are to it. */
+  readonly weights: ReadonlyMap<string, { name: string; axes: (rank: number) => WeightAxes | undefined }>;
   readonly read: (name: string) => Promise<Float32Array | undefined>;
 }
 
@@ -101,7 +104,7 @@ async function lookAt(model: Model, batches: (samples: number) => AsyncIterable<
   return {
     costs: new Map(cost(model, shapes).layers.map((layer) => [layer.layer, layer])),
     shapes,
-    nodes: new Map(model.graph.node.map((node) => [layerName(node), node])),
+    weights: new Map(model.graph.node.flatMap(weightOf)),
     read: constantReader(model),
   };
 }
@@ -112,24 +115,24 @@ async function weightsOf(
   after: Look,
   bits: number | undefined,
 ): Promise<Pick<Facts, 'shape' | 'weightSpread'>> {
-  const [was, is] = [weightName(before, layer), weightName(after, layer)];
-  const shape = before.shapes.get(was ?? '')?.dims;
+  const [was, is] = [before.weights.get(layer), after.weights.get(layer)];
+  const shape = was && before.shapes.get(was.name)?.dims;
   if (was === undefined || shape === undefined) return {};
   const elements = shape.reduce((product, dim) => product * dim, 1);
   if (elements === 0 || elements > mostDrawn) return { shape };
-  const values = await before.read(was);
+  const values = await before.read(was.name);
   if (values === undefined) return { shape };
-  const stored = is === undefined || before === after ? undefined : await after.read(is);
-  const node = before.nodes.get(layer);
-  const axes = node && productOf(node)?.axes(node, productOf(node)?.weights[0] ?? 1, shape.length);
+  const stored = is && before !== after ? await after.read(is.name) : undefined;
+  const axes = was.axes(shape.length);
   return { shape, weightSpread: weightSpread(values, stored, axes && axesView(shape, axes), bits) };
 }
 
-/** The value that a layer multiplies by. */
-function weightName({ nodes }: Look, layer: string): string | undefined {
-  const node = nodes.get(layer);
-  const input = node && productOf(node)?.weights[0];
-  return input === undefined ? undefined : node?.input[input];
+function weightOf(node: NodeProto): [string, { name: string; axes: (rank: number) => WeightAxes | undefined }][] {
+  const kind = productOf(node);
+  const [input] = kind?.weights ?? [];
+  const name = input === undefined ? undefined : node.input[input];
+  if (!kind || input === undefined || name === undefined) return [];
+  return [[layerName(node), { name, axes: (rank) => kind.axes(node, input, rank) }]];
 }
 
 /** `int8, 4 bits` → 4, `int4` → 4, `float32` → 32. */
@@ -148,11 +151,9 @@ export function heldRange(model: Model): (value: string) => readonly [number, nu
     if (node === undefined || !isOp(node, 'DequantizeLinear')) return undefined;
     const [scale, zero] = [tensors.get(node.input[1] ?? ''), tensors.get(node.input[2] ?? '')];
     if (scale === undefined || zero === undefined || typeOf(scale) !== 'float32') return undefined;
-    const type = typeOf(zero);
-    const integer = /^(u?)int(\d+)$/.exec(type);
-    const [steps, zeros] = [tensorNumbers(scale), tensorNumbers(zero)];
-    const [step, at] = [steps[0], zeros[0]];
-    if (integer === null || steps.length !== 1 || step === undefined || at === undefined) return undefined;
+    const integer = /^(u?)int(\d+)$/.exec(typeOf(zero));
+    if (integer === null || elementCount(dimsOf(scale)) !== 1) return undefined;
+    const [step, at] = [scale, zero].map((one) => given(tensorNumbers(one)[0], 'a scale')) as [number, number];
     const bits = Number(integer[2]);
     const low = integer[1] === 'u' ? 0 : -(2 ** (bits - 1));
     return [(low - at) * step, (low + 2 ** bits - 1 - at) * step];

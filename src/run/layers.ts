@@ -44,10 +44,13 @@ export async function layerReports(
     stored: storedTypes(one),
   }));
   const known = covered.map(({ layer, op, kernel, why }) => {
-    const found = looks.filter((look) => look.nodes.has(layer));
-    const kind = productOf(given(found[0]?.nodes.get(layer), `layer ${layer}`));
+    const found = looks.flatMap(({ nodes, stored }) => {
+      const node = nodes.get(layer);
+      return node ? [{ node, stored }] : [];
+    });
+    const kind = productOf(given(found[0], `layer ${layer}`).node);
     const held = (input: number): string => {
-      const types = found.map(({ nodes, stored }) => stored(nodes.get(layer), input));
+      const types = found.map(({ node, stored }) => stored(node, input));
       // Weights that are decoded at load are float32 there, and codes in the file.
       return types.find((type) => type !== 'float32') ?? 'float32';
     };
@@ -96,13 +99,12 @@ function outputSpreads(model: Model): {
 
 /** Nodes by name. One without a name is called by its output, which may be another's name: the layer of the two is meant. */
 function byName({ graph }: Model): ReadonlyMap<string, NodeProto> {
-  const others = graph.node.filter((node) => productOf(node) === undefined);
   const layers = graph.node.filter((node) => productOf(node) !== undefined);
-  return new Map([...others, ...layers].map((node) => [layerName(node), node]));
+  return new Map([...graph.node, ...layers].map((node) => [layerName(node), node]));
 }
 
 /** The type that an input of a node is held in: behind DequantizeLinear that of the codes, else what the initializer says. */
-function storedTypes(model: Model): (node: NodeProto | undefined, input: number) => string {
+function storedTypes(model: Model): (node: NodeProto, input: number) => string {
   const tensors = initializers(model.graph);
   const made = producers(model.graph);
   const typeOfTensor = (name: string): string | undefined => {
@@ -114,7 +116,7 @@ function storedTypes(model: Model): (node: NodeProto | undefined, input: number)
     return tensor && `${typeOf(tensor)}${narrower(tensor)}`;
   };
   return (node, input) => {
-    let name = node?.input[input] ?? '';
+    let name = node.input[input] ?? '';
     if (name === '') return '';
     for (
       let from = made.get(name);

@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { QtoolError } from '../util/error.ts';
+import { given } from '../util/must.ts';
 import type { RunReport } from './report.ts';
 
 /** Numbers as `jsonText` writes them: those that are not finite are words. */
@@ -144,15 +145,14 @@ export function parseReport(text: string, at: string): RunReport {
   try {
     found = JSON.parse(text);
   } catch (cause) {
-    const why = cause instanceof Error ? cause.message.replace(/\s+/g, ' ') : 'it cannot be parsed';
+    const why = (cause as Error).message.replace(/\s+/g, ' ');
     throw new QtoolError('usage', `this is no JSON: ${why}`, { at, hint: 'the file is damaged: run qtool quantize again', cause }); // prettier-ignore
   }
   const parsed = runReport.safeParse(found);
   if (parsed.success) return parsed.data as unknown as RunReport;
-  const issue = parsed.error.issues[0];
-  const key = issue?.path.map(String).join('.') ?? '';
-  const message = (issue?.message ?? 'it is not valid').replace(/\s+/g, ' ');
-  throw new QtoolError('usage', `this is no report of a run: ${key === '' ? '' : `${key}: `}${message}`, {
+  const issue = given(parsed.error.issues[0], 'what is wrong');
+  const key = issue.path.map(String).join('.');
+  throw new QtoolError('usage', `this is no report of a run: ${key === '' ? '' : `${key}: `}${issue.message}`, {
     at,
     hint: 'qtool quantize writes report.json; name the folder of such a run',
   });

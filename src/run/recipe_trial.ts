@@ -3,7 +3,7 @@ import { batches } from '../data/batch.ts';
 import { fixedBatch } from '../data/layout.ts';
 import type { Decide, Question } from '../data/preprocess.ts';
 import type { Recipe } from '../data/recipes.ts';
-import type { Dataset, Feeds, Sample } from '../data/types.ts';
+import type { Batch, Dataset, Feeds, Sample } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import { modelInputs } from '../graph/query.ts';
 import { rankOf, selectScores, startOf, type Scores } from '../metrics/select.ts';
@@ -12,6 +12,7 @@ import { binomialTail, signTest } from '../numerics/binomial.ts';
 import { ahead, checkCancelled, realRows } from '../runtime/capture.ts';
 import { withSession, type Session } from '../runtime/session.ts';
 import { QtoolError } from '../util/error.ts';
+import { must } from '../util/must.ts';
 
 /** What the float model made of a recipe. */
 export interface TriedRecipe {
@@ -51,11 +52,12 @@ const unlikely = 0.01;
 /** Samples whose numbers tell whether two recipes are the same. */
 const compared = 8;
 
-/** The right answers of one recipe, sample by sample; samples without a label have no position. */
+/** The right answers of one recipe, sample by sample (samples without a label have no position), and how often each label came. */
 interface Score {
   readonly recipe: Recipe;
   readonly hits: number[];
   readonly positions: number[];
+  readonly labels: Map<number, number>;
 }
 
 /**
@@ -67,20 +69,21 @@ export function decideByTrial(model: Model, options: RecipeTrialOptions = {}): D
   return async (question) => {
     if (!question.labelled || question.recipes.length === 0) throw question.refusal;
     const { set, said } = await samplesOf(question);
-    const { scores, rest, labels } = await score(model, question, set, options);
-    const chance = shareOfMost(labels);
+    const { scores, rest } = await score(model, question, set, options);
     // Stable: of equals the plainest stays first. Those that the first round ended were clearly worse.
     scores.sort((a, b) => b.hits.length - a.hits.length || total(b.hits) - total(a.hits));
-    const verdict = judge(scores, chance);
+    const chance = shareOfMost(scores[0]!.labels);
+    const rivals = rivalsOf(scores, chance);
+    const chosen = rivals.length === 1 ? rivals[0]!.recipe.name : undefined;
     const rows = [...scores.map(rowOf), ...rest];
-    options.tried?.({ recipes: rows, chance: 100 * chance, chosen: typeof verdict === 'string' ? verdict : undefined });
-    if (typeof verdict !== 'string') throw refusal(verdict, scores, chance, question.at);
+    options.tried?.({ recipes: rows, chance: 100 * chance, chosen });
+    if (chosen === undefined) throw refusal(rivals, rows[0]!, chance, question.at);
     const [best, next] = rows;
     const than = next?.top1 === undefined ? '' : `, next ${next.recipe} ${next.top1.toFixed(1)} %`;
     return {
-      recipe: verdict,
+      recipe: chosen,
       notes: [
-        `preprocessing ${verdict} was chosen by the float model's top-1 on ${said(best!.samples)} (${best!.top1!.toFixed(1)} %${than}); write \`preprocess: ${verdict}\` into a data config, or give --preprocess ${verdict}`,
+        `preprocessing ${chosen} was chosen by the float model's top-1 on ${said(best!.samples)} (${best!.top1!.toFixed(1)} %${than}); write \`preprocess: ${chosen}\` into a data config, or give --preprocess ${chosen}`,
       ],
     };
   };
@@ -95,8 +98,7 @@ async function samplesOf(
   const both = own < fewSamples && validation.info.labelled;
   const set = async (recipe: string): Promise<Dataset> => {
     const sets = await question.open(recipe);
-    if (!both) return sets.calibration;
-    return own === 0 ? sets.validation : joined(sets.calibration, sets.validation);
+    return !both ? sets.calibration : own === 0 ? sets.validation : joined(sets.calibration, sets.validation);
   };
   const said = (samples: number): string =>
     both
@@ -114,19 +116,13 @@ const joined = (first: Dataset, second: Dataset): Dataset => ({
   },
 });
 
-interface Scored {
-  readonly scores: Score[];
-  readonly rest: readonly TriedRecipe[];
-  readonly labels: ReadonlyMap<number, number>;
-}
-
 async function score(
   model: Model,
   question: Question,
   set: (recipe: string) => Promise<Dataset>,
   options: RecipeTrialOptions,
-): Promise<Scored> {
-  const { threads, signal, progress } = options;
+): Promise<{ readonly scores: Score[]; readonly rest: readonly TriedRecipe[] }> {
+  const { threads, progress, signal } = options;
   const seen = new Map<string, string>();
   const rest: TriedRecipe[] = [];
   const open: { readonly recipe: Recipe; readonly data: Dataset }[] = [];
@@ -145,57 +141,47 @@ async function score(
       rest.push(notRun(recipe, error.message));
     }
   }
+  const size = { batchSize: options.batchSize ?? 32, fixedBatch: fixedBatch(modelInputs(model)) };
   let alive = open;
   const done = new Map<Recipe, Score>();
-  let labels = new Map<number, number>();
-  await withSession(model, threads === undefined ? {} : { threads }, async (session) => {
+  await withSession(model, { threads }, async (session) => {
     for (const limit of rounds) {
-      if (alive.every(({ data }) => data.info.samples <= (limit === rounds[0] ? 0 : rounds[0]))) break;
+      // The same samples once more would tell nothing.
+      if (done.size > 0 && alive.every(({ data }) => data.info.samples <= rounds[0])) break;
       for (const [i, { recipe, data }] of alive.entries()) {
         progress?.(i / alive.length, `${recipe.name} on ${Math.min(limit, data.info.samples)} samples`);
-        checkCancelled(signal);
-        const counted = new Map<number, number>();
-        done.set(recipe, await scoreOne(model, session, recipe, data, limit, counted, options));
-        labels = counted;
+        done.set(recipe, await scoreOne(session, recipe, batches(data, { ...size, limit }), signal));
       }
-      const best = [...alive].map(({ recipe }) => done.get(recipe)!).sort((a, b) => total(b.hits) - total(a.hits))[0];
-      alive = alive.filter(({ recipe }) => best === undefined || !clearlyBetter(best, done.get(recipe)!));
+      const scored = alive.map((one) => ({ ...one, score: must(done, one.recipe, 'the score of') }));
+      const best = scored.reduce((a, b) => (total(b.score.hits) > total(a.score.hits) ? b : a));
+      alive = scored.filter(({ score: one }) => !clearlyBetter(best.score, one));
     }
   });
-  return { scores: [...done.values()], rest, labels };
+  return { scores: [...done.values()], rest };
 }
 
 async function scoreOne(
-  model: Model,
   session: Session,
   recipe: Recipe,
-  data: Dataset,
-  limit: number,
-  labels: Map<number, number>,
-  { batchSize, signal }: RecipeTrialOptions,
+  cut: AsyncIterable<Batch>,
+  signal: AbortSignal | undefined,
 ): Promise<Score> {
   const hits: number[] = [];
   const positions: number[] = [];
-  const cut = batches(data, { batchSize: batchSize ?? 32, fixedBatch: fixedBatch(modelInputs(model)), limit });
+  const labels = new Map<number, number>();
   for await (const batch of ahead(cut)) {
     checkCancelled(signal);
     const outputs = Object.fromEntries(Object.entries(await session.run(batch.feeds)).map(([name, tensor]) => [name, realRows(tensor, batch)])); // prettier-ignore
-    for (let sample = 0; sample < batch.count; sample++) {
-      const label = batch.targets[sample]?.label ?? new Int32Array();
-      const scores = scoresIn(outputs, batch.count, label.length);
-      let right = 0;
-      let counted = 0;
-      for (const [position, wanted] of label.entries()) {
-        if (wanted < 0) continue;
-        labels.set(wanted, (labels.get(wanted) ?? 0) + 1);
-        counted += 1;
-        if (rankOf(scores, startOf(scores, sample, position), wanted) === 0) right += 1;
-      }
-      hits.push(right);
-      positions.push(counted);
+    for (const [sample, target] of batch.targets.entries()) {
+      const label = target?.label ?? new Int32Array();
+      const wanted = [...label.entries()].filter(([, one]) => one >= 0);
+      const scores = wanted.length > 0 && scoresIn(outputs, batch.count, label.length);
+      hits.push(wanted.filter(([at, one]) => scores && rankOf(scores, startOf(scores, sample, at), one) === 0).length);
+      positions.push(wanted.length);
+      for (const [, one] of wanted) labels.set(one, (labels.get(one) ?? 0) + 1);
     }
   }
-  return { recipe, hits, positions };
+  return { recipe, hits, positions, labels };
 }
 
 function scoresIn(outputs: Feeds, samples: number, positions: number): Scores {
@@ -211,13 +197,12 @@ function scoresIn(outputs: Feeds, samples: number, positions: number): Scores {
   }
 }
 
-/** The recipe that is clearly right, or those that might be: none where the model knows nothing under any. */
-function judge(scores: readonly Score[], chance: number): string | readonly Score[] {
+/** The one recipe that is clearly right, or those that might be; none where the model knows nothing under any. */
+function rivalsOf(scores: readonly Score[], chance: number): readonly Score[] {
   const [best, ...others] = scores;
   const above = scores.filter(({ hits, positions }) => binomialTail(total(hits), total(positions), chance) < unlikely);
   if (!best || !above.includes(best)) return [];
-  const rivals = others.filter((other) => !clearlyBetter(best, other));
-  return rivals.length === 0 || above.length === 1 ? best.recipe.name : [best, ...rivals];
+  return above.length === 1 ? above : [best, ...others.filter((other) => !clearlyBetter(best, other))];
 }
 
 /** Whether a gets more right than b on more of the samples that both were run on than luck explains. */
@@ -227,18 +212,17 @@ function clearlyBetter(a: Score, b: Score): boolean {
   return wins > losses && signTest(wins, losses) < unlikely;
 }
 
-function refusal(rivals: readonly Score[], scores: readonly Score[], chance: number, at: string): QtoolError {
-  const best = scores[0] && rowOf(scores[0]);
+function refusal(rivals: readonly Score[], best: TriedRecipe, chance: number, at: string): QtoolError {
   if (rivals.length === 0)
     return new QtoolError(
       'data',
-      `under no known preprocessing is the model better than chance (best ${best?.recipe} with ${best?.top1?.toFixed(1)} % of ${best?.samples} samples; the most frequent label has ${(100 * chance).toFixed(1)} %)`,
+      `under no known preprocessing is the model better than chance (best ${best.recipe} with ${best.top1?.toFixed(1)} % of ${best.samples} samples; the most frequent label has ${(100 * chance).toFixed(1)} %)`,
       { at, hint: 'Is the model trained, and do the labels count as its classes do? If so, say its preprocessing with --preprocess, --scale, --mean and --std, or more labelled images.' }, // prettier-ignore
     );
   const names = rivals.map(({ recipe }) => recipe.name);
   return new QtoolError(
     'data',
-    `${best?.samples} labelled samples do not tell which preprocessing is right: ${names.slice(0, -1).join(', ')} and ${names.at(-1)} are too close`,
+    `${best.samples} labelled samples do not tell which preprocessing is right: ${names.slice(0, -1).join(', ')} and ${names.at(-1)} are too close`,
     { at, hint: `Name the one that the model was trained with: --preprocess ${names.join(' or ')}; or \`preprocess\` in a data config.` }, // prettier-ignore
   );
 }
@@ -247,8 +231,7 @@ const total = (values: readonly number[]): number => values.reduce((sum, value) 
 
 function rowOf({ recipe, hits, positions }: Score): TriedRecipe {
   const [right, all] = [total(hits), total(positions)];
-  const top1 = (100 * right) / all;
-  const interval = 100 * wilsonHalfWidth(right, all);
+  const [top1, interval] = [(100 * right) / all, 100 * wilsonHalfWidth(right, all)];
   return { recipe: recipe.name, what: recipe.what, top1, interval, samples: hits.length, remark: undefined };
 }
 
@@ -265,5 +248,4 @@ async function fingerprint(data: Dataset): Promise<string> {
   return hash.digest('hex');
 }
 
-const bytesOf = ({ feeds }: Sample): Uint8Array[] =>
-  Object.values(feeds).flatMap(({ data }) => ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : []); // prettier-ignore
+const bytesOf = ({ feeds }: Sample): Uint8Array[] => Object.values(feeds).flatMap(({ data }) => ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : []); // prettier-ignore

@@ -90,10 +90,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
     checkGates(options, baseline.metrics);
   } catch (error) {
-    if (!signal.aborted) {
-      await instruments.close();
-      throw error;
-    }
+    if (!signal.aborted) throw error;
   }
   // Only now is all validation data known to be good: bad data leaves no folder behind, and no earlier results are lost.
   const folder = await openRunFolder(options.outDir, options.force);
@@ -107,8 +104,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   ): Promise<RunReport> => {
     const measurement = state.measurement ?? baseline;
     const idle = nothingChanged(model, reports);
-    const slow =
-      state.stages.length === 0 || idle.length > 0 ? undefined : slowRemark(measurement.latency, layers, state.model);
+    const slow = idle.length > 0 ? undefined : slowRemark(measurement.latency, layers, state.model);
     // The float model alone is no result of a run that did not come to its end.
     const any = state.stages.length > 0 || status === 'finished';
     const path = status === 'failed' ? folder.partialPath : folder.modelPath;

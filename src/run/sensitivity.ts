@@ -3,12 +3,13 @@ import type { DatasetInfo, RunData } from '../data/types.ts';
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { assignNames, layerFacts, type LayerFact } from '../graph/names.ts';
-import { dimsOf, elementCount, tensorData, typeOf } from '../graph/tensor.ts';
+import { tensorData, typeOf } from '../graph/tensor.ts';
 import { harmOf, type Metric, type MetricResult } from '../metrics/metric.ts';
 import { knapsack, type Choice } from '../numerics/knapsack.ts';
 import type { Pass } from '../passes/pass.ts';
 import { latency } from '../runtime/time.ts';
 import { QtoolError } from '../util/error.ts';
+import { given } from '../util/must.ts';
 import { noStage, openInstruments, type Instruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 
@@ -17,7 +18,7 @@ export const sensitivityUnits = ['parameters', 'macs', 'bytes', 'latency'] as co
 export type SensitivityUnit = (typeof sensitivityUnits)[number];
 
 /** Costs of a model as shares of the whole one's. */
-export type CostShares = Readonly<Partial<Record<SensitivityUnit, number>>>;
+export type CostShares = Readonly<Record<Exclude<SensitivityUnit, 'latency'>, number>> & { readonly latency?: number };
 
 /** One layer pruned to one sparsity, everything else whole. */
 export interface SensitivityPoint {
@@ -119,9 +120,8 @@ async function openProbe(options: SensitivityOptions, instruments: Instruments):
   const { model, pass, signal, target } = options;
   const context = instruments.context(noStage());
   const counted = async (m: Model): Promise<{ parameters: number; macs: number; bytes: number }> => ({
-    parameters: nonZero(m),
+    ...weightsOf(m),
     macs: cost(m, await context.shapes(m)).macs,
-    bytes: packedBytes(m),
   });
   const whole = await counted(model);
   const sample = target?.unit === 'latency' ? await instruments.sample() : undefined;
@@ -142,7 +142,7 @@ async function openProbe(options: SensitivityOptions, instruments: Instruments):
       };
       if (!sample) return shares;
       const [one] = await latency(m, model, sample, { batches: [1], seconds: 1, signal });
-      return one ? { ...shares, latency: 1 / one.ratio } : shares;
+      return { ...shares, latency: 1 / given(one, 'a batch size').ratio };
     },
   };
 }
@@ -160,13 +160,13 @@ async function sweep(
     for (const [k, sparsity] of levels.entries()) {
       signal.throwIfAborted();
       const pruned = await probe.apply({ [name]: sparsity });
-      if (pruned === model || pruned.graph === model.graph) break;
+      if (pruned.graph === model.graph) break;
       const metric = await probe.measure(pruned);
       points.push({ sparsity, value: metric.value, drop: harmOf(metric), costs: await probe.costs(pruned) });
       log({ kind: 'progress', done: (k + 1) / levels.length, text: `sparsity ${sparsity}` });
     }
-    const same = points.every(({ costs }) => (costs.parameters ?? 1) >= 1);
-    if (points.length === 0 || same) notes.push(`${fact.node}: nothing of it can be pruned alone by this class`);
+    if (points.every(({ costs }) => costs.parameters >= 1))
+      notes.push(`${fact.node}: nothing of it can be pruned alone by this class`);
     else curves.push({ layer: fact.node, name, points });
   }
   return { curves, notes };
@@ -178,7 +178,7 @@ function chosenLayers(
   selectors: readonly string[],
 ): { readonly fact: LayerFact; readonly name: string }[] {
   const facts = layerFacts(model);
-  const { nodes } = assignNames(selectors, facts, 'weights');
+  const { nodes } = assignNames(selectors, facts);
   const floats = new Set(model.graph.initializer.filter((t) => typeOf(t) === 'float32').map((t) => t.name));
   const found = facts.flatMap((fact) => {
     const name = fact.weights.find((weight) => floats.has(weight));
@@ -199,13 +199,21 @@ async function solve(
   probe: Probe,
 ): Promise<SensitivitySolution> {
   const items = curves.map(({ points }) => choicesOf(points, unit));
-  const most = items.map((choices) => Math.max(...choices.map(({ cost: c }) => c)));
-  const all = most.reduce((a, b) => a + b, 0);
+  const all = items.reduce((sum, [whole]) => sum + (whole?.cost ?? 0), 0);
   let asked = share;
   for (let round = 0; ; round++) {
     log({ kind: 'phase', text: `choosing levels for ${(100 * asked).toFixed(1)} % of the ${unit}` });
     // Costs count what a layer could save and does not: whole = 1, so Σ must not exceed what may stay of the savings.
-    const result = budgeted(items, asked - 1 + all, unit, share);
+    const budget = asked - 1 + all;
+    if (!(budget >= 0))
+      throw new QtoolError(
+        'usage',
+        `${(100 * share).toFixed(1)} % of the ${unit} cannot be reached with these levels`,
+        {
+          hint: 'give higher --levels, name more --layers, or take another --class',
+        },
+      );
+    const result = knapsack(items, budget);
     const chosen = Object.fromEntries(
       curves.flatMap(({ name }, i) => {
         const pick = result.chosen[i] as number;
@@ -224,23 +232,6 @@ async function solve(
   }
 }
 
-function budgeted(
-  items: readonly (readonly Choice[])[],
-  budget: number,
-  unit: string,
-  share: number,
-): ReturnType<typeof knapsack> {
-  try {
-    return knapsack(items, budget);
-  } catch (error) {
-    if (!(error instanceof QtoolError)) throw error;
-    throw new QtoolError('usage', `${(100 * share).toFixed(1)} % of the ${unit} cannot be reached with these levels`, {
-      hint: 'give higher --levels, name more --layers, or take another --class',
-      cause: error,
-    });
-  }
-}
-
 /** Choice 0 leaves the layer whole; drops never fall along the curve, so that the noise of few samples is not taken for a gain. */
 function choicesOf(points: readonly SensitivityPoint[], unit: SensitivityUnit): Choice[] {
   const saved = [0, ...points.map(({ costs }) => 1 - (costs[unit] ?? 1))];
@@ -252,23 +243,15 @@ function choicesOf(points: readonly SensitivityPoint[], unit: SensitivityUnit): 
   });
 }
 
-/** Elements of float initializers that are not zero. */
-function nonZero(model: Model): number {
-  let count = 0;
-  for (const tensor of model.graph.initializer)
-    if (typeOf(tensor) === 'float32') for (const v of tensorData(tensor) as Float32Array) if (v !== 0) count++;
-  return count;
-}
-
-/** Bytes of the initializers, float ones with one bit an element and four bytes for those that are not zero where that is less. */
-function packedBytes(model: Model): number {
-  let bytes = 0;
+/** Elements of float initializers that are not zero, and their bytes: four each and a bit for every element, where that is less than four for all. */
+function weightsOf(model: Model): { readonly parameters: number; readonly bytes: number } {
+  let [parameters, bytes] = [0, 0];
   for (const tensor of model.graph.initializer) {
-    const count = elementCount(dimsOf(tensor));
     if (typeOf(tensor) !== 'float32') continue;
-    let kept = 0;
-    for (const v of tensorData(tensor) as Float32Array) if (v !== 0) kept++;
-    bytes += Math.min(4 * count, Math.ceil(count / 8) + 4 * kept);
+    const values = tensorData(tensor) as Float32Array;
+    const kept = values.reduce((count, v) => (v === 0 ? count : count + 1), 0);
+    parameters += kept;
+    bytes += Math.min(4 * values.length, Math.ceil(values.length / 8) + 4 * kept);
   }
-  return bytes;
+  return { parameters, bytes };
 }

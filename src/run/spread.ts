@@ -41,16 +41,14 @@ export function weightSpread(
   bits: number | undefined,
 ): WeightSpread {
   const own = rangeOf(float);
-  const range = quantized && rangeOf(quantized);
-  const both: Range = [Math.min(own[0], range?.[0] ?? own[0]), Math.max(own[1], range?.[1] ?? own[1])];
+  const range = quantized ? rangeOf(quantized) : own;
+  const both: Range = [Math.min(own[0], range[0]), Math.max(own[1], range[1])];
   const paired = quantized?.length === float.length && view !== undefined && bits !== undefined && bits <= 8;
   return {
     low: short(both[0]),
     high: short(both[1]),
     float: binCounts(float, both),
-    ...(quantized && range
-      ? { quantized: binCounts(quantized, both), range: [short(range[0]), short(range[1])] as const }
-      : {}),
+    ...(quantized ? { quantized: binCounts(quantized, both), range: [short(range[0]), short(range[1])] as const } : {}),
     ...(paired ? compareRows(toRows(float, view), toRows(quantized, view), view.columns) : {}),
   };
 }
@@ -86,7 +84,7 @@ function compareRows(
     else clipped += beyond;
   }
   if (other > rows / 10) return { rescaled: true };
-  return { clipped: float.length === 0 ? 0 : short(clipped / float.length) };
+  return { clipped: short(clipped / float.length) };
 }
 
 /** The least size of what is not zero. */

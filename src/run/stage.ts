@@ -59,9 +59,8 @@ export async function runStage(
   let tried = await attempt(stage.options);
   let verdict: Verdict = 'kept';
   if (stage.fallback && options.measure) {
-    const found = await raiseLayers(stage, tried, { began, attempt, context: contextOf(new Map(old)), tools, before });
-    if (found.tried !== tried) verdict = found.passed ? 'retried' : 'warned';
-    tried = found.tried;
+    const raising = { began, attempt, context: contextOf(new Map(old)), tools, before };
+    ({ tried, verdict } = await raiseLayers(stage, tried, raising));
   }
   if (!tried.attempt.passed) ({ tried, verdict } = await onFailure(stage, tried, attempt));
   const goesOn = verdict === 'kept' || verdict === 'retried' || verdict === 'warned';
@@ -115,18 +114,18 @@ async function raiseLayers(
   stage: Stage,
   first: Tried,
   { began, attempt, context, tools, before }: Raising,
-): Promise<{ readonly tried: Tried; readonly passed: boolean }> {
+): Promise<{ readonly tried: Tried; readonly verdict: Verdict }> {
   const fallback = stage.fallback as Fallback;
   const { bits_weights: bits, bits_activations: wide } = stage.options as {
-    readonly bits_weights?: unknown;
-    readonly bits_activations?: unknown;
+    readonly bits_weights?: number | null;
+    readonly bits_activations?: number | null;
   };
   const layers = [...new Set(first.result.changed.map((note) => note.layer))];
-  const readers = typeof wide === 'number' && wide < 16 ? onePerValue(layers, first.result.twin ?? before.model) : [];
+  const readers = (wide ?? 16) < 16 ? onePerValue(layers, first.result.twin ?? before.model) : [];
   const { best, notes, passed, why } = await fallBack(first, fallback, {
     layers,
     readers,
-    bits: typeof bits === 'number' ? bits : null,
+    bits: bits ?? null,
     attempt: (raised) => attempt(withRaised(stage.options, raised)),
     damage: async (raised) => {
       const { model } = await stage.pass.apply(before.model, withRaised(stage.options, raised), context);
@@ -139,12 +138,12 @@ async function raiseLayers(
     seconds: () => (Date.now() - began) / 1000,
     progress: (done, text) => context.progress(done, text),
   });
+  if (notes.length === 0) return { tried: first, verdict: 'kept' };
   const result = { ...best.result, notes: [...(best.result.notes ?? []), ...notes] };
-  if (best.result.changed.length === 0) {
-    const text = 'fallback found nothing that holds but the float model: no layer can stay quantized';
-    return { tried: { ...best, result, attempt: { ...best.attempt, passed: false }, why: text }, passed: false };
-  }
-  return { tried: best === first && notes.length === 0 ? first : { ...best, result, why }, passed };
+  if (best.result.changed.length > 0)
+    return { tried: { ...best, result, why }, verdict: passed ? 'retried' : 'warned' };
+  const text = 'fallback found nothing that holds but the float model: no layer can stay quantized';
+  return { tried: { ...best, result, attempt: { ...best.attempt, passed: false }, why: text }, verdict: 'undone' };
 }
 
 /** Of the values that layers read, the first layer that reads each. */
@@ -158,7 +157,7 @@ async function onFailure(
   failed: Tried,
   attempt: (options: unknown) => Promise<Tried>,
 ): Promise<{ tried: Tried; verdict: Verdict }> {
-  const onFail = stage.gate?.onFail ?? 'undo';
+  const onFail = stage.gate?.onFail;
   if (onFail === 'warn' && failed.attempt.measurement) return { tried: failed, verdict: 'warned' };
   if (onFail === 'stop') return { tried: failed, verdict: 'stopped' };
   if (onFail === 'retry') {

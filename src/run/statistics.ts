@@ -63,12 +63,14 @@ export function statisticsStore(folder: string, note: (text: string) => void): S
       return results;
     },
     async discard() {
-      for (const path of own) await rm(path, { force: true });
+      for (const path of own) await remove(path);
       // Removes an empty folder only: what earlier runs kept stays.
       await rmdir(folder).catch(() => undefined);
     },
   };
 }
+
+const remove = (path: string): Promise<void> => rm(path, { force: true });
 
 const sha256 = (text: string): string => createHash('sha256').update(text).digest('hex');
 
@@ -120,10 +122,8 @@ async function write<R>(path: string, fingerprint: string, results: Results<R>, 
 /** Lets the newest files lie. What an interrupted run left half written goes as well. */
 async function thin(folder: string): Promise<void> {
   const names = (await readdir(folder)).filter((name) => fileName.test(name));
-  for (const name of names.filter((one) => one.endsWith('.part'))) await rm(join(folder, name), { force: true });
+  for (const name of names.filter((one) => one.endsWith('.part'))) await remove(join(folder, name));
   const whole = names.filter((name) => name.endsWith('.json'));
-  if (whole.length <= mostFiles) return;
   const times = await Promise.all(whole.map(async (name) => [(await stat(join(folder, name))).mtimeMs, name] as const));
-  const oldest = times.sort(([a], [b]) => a - b).slice(0, whole.length - mostFiles);
-  for (const [, name] of oldest) await rm(join(folder, name), { force: true });
+  for (const [, name] of times.sort(([a], [b]) => b - a).slice(mostFiles)) await remove(join(folder, name));
 }

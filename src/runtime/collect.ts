@@ -12,12 +12,12 @@ import { openTap, plainStep, stepFor, type Reading, type Tap, type TapPoint } fr
 
 export interface CollectOptions extends SessionOptions {
   /** Bytes that one run may return; default 256 MiB. */
-  readonly memoryLimit?: number;
+  readonly memoryLimit?: number | undefined;
   /**
    * Folds that read `elements` are given about so many of each sample of a value, evenly spread, instead of all. A million of a
    * value over all samples leave 100 beyond the 99.99th percentile.
    */
-  readonly elements?: number;
+  readonly elements?: number | undefined;
   /** What `inferShapes` gave for a sample: where the first one has the same shape, it is not asked again. */
   readonly shapes?: Shapes;
   readonly signal?: AbortSignal;

@@ -14,7 +14,7 @@ import { explainLoad, explainRun } from './explain.ts';
 /** How a session runs. What is not given is chosen for measuring many models in one process. */
 export interface SessionOptions {
   /** Threads of one operator; default: one a physical core, onnxruntime's own choice. */
-  readonly threads?: number;
+  readonly threads?: number | undefined;
   /** Default `all`, what a user of the model gets. */
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all';
   /** Writes the graph that onnxruntime made of the model to this file. */

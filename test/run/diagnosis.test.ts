@@ -5,14 +5,15 @@ import { layerFacts } from '../../src/graph/names.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import { ownErrors } from '../../src/analyze/own_error.ts';
 import { passes } from '../../src/passes/index.ts';
-import { diagnose } from '../../src/run/diagnosis.ts';
+import { chosen, diagnose, triedText } from '../../src/run/diagnosis.ts';
+import { saturates } from '../../src/runtime/processor.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import type { ParsedSchedule } from '../../src/schedule/types.ts';
 import { floats, runModel, testContext } from '../helpers/context.ts';
 import { noise } from '../helpers/models.ts';
 import { snr } from '../helpers/quality.ts';
-import { never, samplesOf } from './support.ts';
+import { images, never, samplesOf } from './support.ts';
 
 const width = 32;
 type Scale = (row: number, column: number) => number;
@@ -62,30 +63,37 @@ const parsed = (yaml: string): ParsedSchedule => parseSchedule(yaml, 'schedule.y
 /** Runs the stages of a schedule, as a run would. */
 async function compressed(float: Model, feeds: readonly Feeds[], yaml: string) {
   let [model, twin]: [Model, Model | undefined] = [float, undefined];
-  for (const { pass, options } of bindSchedule(parsed(yaml), { layers: layerFacts(float) }).stages) {
+  const { stages } = bindSchedule(parsed(yaml), { layers: layerFacts(float) });
+  for (const { pass, options } of stages) {
     const result = await pass.apply(model, options, testContext({ calibration: feeds, reference: float, twin }));
-    [model, twin] = [result.model, result.twin];
+    [model, twin] = [result.model, result.twin ?? twin];
   }
-  return { model, twin };
+  return { model, twin, stages: stages.map(({ index }) => index) };
 }
 
-async function diagnosed(float: Model, feeds = samples()) {
-  const { model, twin } = await compressed(float, feeds, text);
-  const state = { model, twin, plan: new Map(), measurement: undefined, stages: [1] };
+async function diagnosed(float: Model, feeds = samples(), yaml = text, scheduleText = yaml, drop = 0) {
+  const { model, twin, stages } = await compressed(float, feeds, yaml);
+  const top1 = { name: 'top1', value: 90 - drop, reference: 90, drop, dropInterval: 1, unit: '%' };
+  const measurement = drop === 0 ? undefined : { metrics: [top1] };
+  const state = { model, twin, plan: new Map(), measurement: measurement as never, stages };
+  const asked: number[] = [];
+  const told: [number, string][] = [];
   const tools = {
-    calibration: samplesOf(feeds),
+    calibration: samplesOf(feeds, asked),
     context: (stage: object) => testContext({ calibration: feeds, reference: float, ...stage }),
   };
-  const asked = { schedule: parsed(text), scheduleText: text, metrics: [], signal: never, progress: () => undefined };
-  const found = await diagnose(state, tools as never, asked);
-  const quality = async (yaml: string): Promise<number> => {
-    const now = (await compressed(float, feeds, yaml)).model;
+  const progress = (done: number, what: string): void => void told.push([done, what]);
+  const metrics = [{ name: 'top1' }] as never;
+  const found = await diagnose(state, tools as never, { schedule: parsed(yaml), scheduleText, metrics, signal: never, progress }); // prettier-ignore
+  const quality = async (again: string): Promise<number> => {
+    const now = (await compressed(float, feeds, again)).model;
     const all = await Promise.all(
       feeds.slice(1, 5).map(async (one) => [(await runModel(float, one)).y?.data, (await runModel(now, one)).y?.data]),
     );
     return Math.min(...all.map(([x, y]) => snr(x as Float32Array, y as Float32Array)));
   };
-  return { model, twin, sentences: found?.diagnosis.sentences ?? [], mended: found?.diagnosis.schedule, quality };
+  const { sentences = [], schedule: mended, yaml: lines } = found?.diagnosis ?? {};
+  return { model, twin, found, sentences, mended, lines, quality, asked, told };
 }
 
 describe('diagnose', () => {
@@ -117,10 +125,122 @@ describe('diagnose', () => {
     expect(await quality(mended ?? '')).toBeGreaterThan((await quality(text)) + 10);
   });
 
+  // What c lacks is in its weights, at any width of 8 bits and less.
+  const lacking = network({ b: (_, column) => (column === 7 ? 0.001 : 1), c: (row) => (row === 7 ? 300 : 1) });
+  const with8 = (cls: string, more = '') => `version: 1\nquantizers:\n  q: { class: ${cls}${more} }\n`;
+
+  it('says that sums saturate where this processor lets them, and only of what may be their doing', async () => {
+    const vnni = (sentences: readonly string[]): boolean => sentences.some((one) => one.includes('VNNI'));
+    const { sentences } = await diagnosed(lacking, samples(), with8('PostTrainLinearQuantizer', ', bits_weights: 8'));
+    expect(sentences[0]).toMatch(/at c .*its weights/);
+    expect(vnni(sentences)).toBe(await saturates());
+    expect(vnni((await diagnosed(lacking)).sentences)).toBe(false);
+    const big = network({ a: (_, column) => (column === 4 ? 400 : 1), b: (row) => (row === 4 ? 1 / 400 : 1) });
+    const input = await diagnosed(big, samples(), with8('PostTrainLinearQuantizer', ', bits_weights: 8'));
+    expect(input.sentences[0]).toMatch(/at b .*its input/);
+    expect(vnni(input.sentences)).toBe(false);
+    const dynamic = await diagnosed(lacking, samples(), with8('DynamicQuantizer', ', bits_weights: 8'));
+    expect(dynamic.sentences[0]).toMatch(/at c .*its weights/);
+    expect(vnni(dynamic.sentences)).toBe(false);
+  });
+
+  it('says nothing where no layer can be compared', async () => {
+    expect((await diagnosed(network(), samples(), with8('PostTrainLinearQuantizer', ", overrides: { '*': { bits_weights: float } }"))).found).toBeUndefined(); // prettier-ignore
+    const pruned = `version: 1\npruners: { p: { class: SparsityLevelParameterPruner, levels: { '*': 0.5 } } }\npolicies: [ { pruner: { instance_name: p }, epochs: [0] } ]\n`;
+    expect((await diagnosed(network(), samples(), pruned)).found).toBeUndefined();
+  });
+
+  it('tries nothing where the last stage is no quantizer, or of float16', async () => {
+    const then = `${text.replace('policies:', 'extensions: { b: { class: BiasCorrection } }\npolicies:')}  - { extension: { instance_name: b }, epochs: [1] }\n`;
+    const quantizer = await diagnosed(lacking, samples(), then);
+    // What float16 does is in no distance, but may be in the accuracy.
+    const half = await diagnosed(network(), samples(), with8('Float16Quantizer'), text, 5);
+    for (const { sentences, lines, told } of [quantizer, half])
+      expect([sentences.length, lines, told.length]).toEqual([2, undefined, 1]);
+    expect(quantizer.sentences[0]).toMatch(/first fall/);
+    expect(half.sentences[0]).toMatch(/^no layer stands out: own errors of /);
+  });
+
+  it('looks at 32 samples, tells what it does, and needs no file for the lines that mend', async () => {
+    const { asked, told, mended, lines } = await diagnosed(lacking, samples(), text, 'by name');
+    expect(new Set(asked)).toEqual(new Set([32]));
+    expect(told[0]).toEqual([0, expect.stringContaining('own errors')]);
+    expect(told.slice(1).every(([, what]) => what.includes('trying'))).toBe(true);
+    expect([mended, typeof lines]).toEqual([undefined, 'string']);
+  });
+
+  it('says that nothing helped where many layers are as bad', async () => {
+    // One of twelve: without it the error is 0.4 dB less, and what the first adds to is amplified by none.
+    const depth = 12;
+    const chain = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', width])],
+      outputs: [makeValue('y', 'float32', ['N', width])],
+      initializers: Array.from({ length: depth }, (_, i) => makeTensor(`w${i}`, 'float32', [width, width], noise(20 + i, width * width, 0.3))), // prettier-ignore
+      nodes: Array.from({ length: depth }, (_, i) =>
+        makeNode(
+          'MatMul',
+          [i === 0 ? 'x' : `h${i}`, `w${i}`],
+          [i === depth - 1 ? 'y' : `h${i + 1}`],
+          {},
+          { name: `l${i}` },
+        ),
+      ),
+    });
+    const { sentences, lines } = await diagnosed(chain, samples(), with8('WeightOnlyQuantizer', ', bits_weights: 3'));
+    expect(sentences[0]).toMatch(/^no layer stands out: /);
+    expect(sentences[2]).toMatch(/nothing helped: overrides/);
+    expect(lines).toBeUndefined();
+  });
+
+  it('looks at the channels of images', async () => {
+    const float = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+      outputs: [makeValue('y', 'float32', ['N', 8, 8, 8])],
+      initializers: ['a', 'b', 'c'].map((name, i) => {
+        const inner = i === 0 ? 3 : 8;
+        const values = noise(i + 1, 64 * inner * (8 / 64), 0.3);
+        const scaled = values.map((v, at) => (name === 'a' && Math.floor(at / inner) === 5 ? 400 * v : name === 'b' && at % inner === 5 ? v / 400 : v)); // prettier-ignore
+        return makeTensor(`w_${name}`, 'float32', [8, inner, 1, 1], scaled);
+      }),
+      nodes: [
+        makeNode('Conv', ['x', 'w_a'], ['ha'], {}, { name: 'a' }),
+        makeNode('Relu', ['ha'], ['ra']),
+        makeNode('Conv', ['ra', 'w_b'], ['hb'], {}, { name: 'b' }),
+        makeNode('Relu', ['hb'], ['rb']),
+        makeNode('Conv', ['rb', 'w_c'], ['y'], {}, { name: 'c' }),
+      ],
+    });
+    const { sentences } = await diagnosed(float, images, text);
+    expect(sentences[0]).toMatch(/^the first fall is at b .*its input "ra"/);
+    expect(sentences[1]).toMatch(/^channel 5 of "ra" reaches .* its 8 channels/);
+  });
+
   it('says of a model with nothing wrong that there is nothing', async () => {
     const { sentences, mended } = await diagnosed(network());
     expect(sentences).toEqual([expect.stringMatching(/^no layer stands out/)]);
     expect(mended).toBeUndefined();
+  });
+});
+
+describe('of the cures', () => {
+  const cures = (...all: number[]) => all.map((sqnr, i) => ({ cure: { label: `cure ${i}` }, sqnr }));
+
+  it('the mildest that comes near the best is taken, where that is worth it', () => {
+    const of = (sqnr: number, ...all: number[]): string | undefined => chosen(cures(...all), sqnr)?.cure.label;
+    expect([of(10, 15, 20, 21.4), of(10, 15, 20, 21.5), of(10, 20, 15, 10)]).toEqual(['cure 1', 'cure 2', 'cure 0']);
+    expect([of(10, 11), of(10, 11.1), of(10)]).toEqual([undefined, 'cure 0', undefined]);
+  });
+
+  it('what was tried is told', () => {
+    const [one, two] = [cures(20), cures(15, 20)];
+    expect(triedText(two, two[1], 10)).toMatch(/32 .*10\.0 dB before: cure 1 brings 20\.0 dB \(cure 0: 15\.0 dB; cure 1: 20\.0 dB\)$/); // prettier-ignore
+    expect(triedText(one, one[0], 10)).toMatch(/: cure 0 brings 20\.0 dB$/);
+    expect(triedText(two, undefined, 10)).toMatch(/nothing helped: cure 0: 15\.0 dB; cure 1: 20\.0 dB$/);
+    expect(triedText([], undefined, 10)).toMatch(/nothing helped$/);
   });
 });
 

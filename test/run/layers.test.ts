@@ -7,7 +7,8 @@ import { dynamicQuantizer } from '../../src/passes/quantize/dynamic.ts';
 import { float16Quantizer } from '../../src/passes/quantize/float16.ts';
 import { staticQuantizer } from '../../src/passes/quantize/static.ts';
 import { weightsOnlyQuantizer } from '../../src/passes/quantize/weights_only.ts';
-import { layerReports } from '../../src/run/layers.ts';
+import { layerReports, withOwnErrors } from '../../src/run/layers.ts';
+import type { LayerReport } from '../../src/run/report.ts';
 import { floats, runModel } from '../helpers/context.ts';
 import { smallConvNet, weight } from '../helpers/models.ts';
 import { snr } from '../helpers/quality.ts';
@@ -139,6 +140,7 @@ describe('layerReports', () => {
     expect(reports).toMatchObject(['conv1', 'conv2', 'dw', 'fc'].map((layer) => ({ layer, ...rest })));
     // One sample for the shapes.
     expect(asked).toEqual([1]);
+    expect(reports.filter(({ why, activationSpread }) => why.includes('at load') || activationSpread)).toEqual([]);
   });
 
   it("measure each layer's output on at most 64 samples", async () => {
@@ -150,6 +152,114 @@ describe('layerReports', () => {
     const y = async (m: Model): Promise<Float32Array> => (await runModel(m, joined)).y?.data as Float32Array;
     // MatMulNBits rounds ten rows together as it does one.
     expect(last?.sqnr).toBeCloseTo(snr(await y(dense), await y(model)), 1);
+  });
+
+  it('draw what each layer of the float model gives, and what the quantized one can hold of it', async () => {
+    const { model } = await quantized(staticQuantizer, dense, vectors);
+    const reports = await layerReports(model, dense, samplesOf(vectors), never);
+    const exposed = { ...dense.graph, output: [makeValue('h', 'float32', ['N', 32]), ...dense.graph.output] };
+    const watched = makeModel({ opset: 21, inputs: exposed.input, outputs: exposed.output, initializers: exposed.initializer, nodes: exposed.node }); // prettier-ignore
+    for (const [layer, value] of [
+      ['one', 'h'],
+      ['two', 'y'],
+    ] as const) {
+      const given = await Promise.all(vectors.map(async (feeds) => [...((await runModel(watched, feeds))[value]?.data as Float32Array)])); // prettier-ignore
+      const all = given.flat();
+      const { activationSpread: spread, macs, weightSpread } = reports.find((one) => one.layer === layer)!;
+      expect(spread?.low).toBeCloseTo(Math.min(...all), 3);
+      expect(spread?.high).toBeCloseTo(Math.max(...all), 3);
+      expect(spread?.counts.reduce((a, b) => a + b, 0)).toBe(all.length);
+      expect([macs, weightSpread?.quantized?.length]).toEqual([layer === 'one' ? 2048 : 256, 40]);
+    }
+  });
+
+  it('draw what the quantized model can hold of it, where that is one scale', async () => {
+    const { model } = await quantized(staticQuantizer, net, images);
+    const reports = await layerReports(model, net, samplesOf(images), never);
+    const spreads = reports.flatMap(({ activationSpread }) => (activationSpread?.range ? [activationSpread] : []));
+    expect(spreads.length).toBeGreaterThanOrEqual(3);
+    // Calibrated on the same samples by their extremes: a range of 255 steps that holds them, and zero.
+    for (const { low, high, range, clipped } of spreads) {
+      const step = (range![1] - range![0]) / 255;
+      expect([range![0] <= Math.min(0, Math.max(low, range![0])) + step, range![1] >= high - step]).toEqual([
+        true,
+        true,
+      ]);
+      expect(range![1] - range![0]).toBeLessThan(1.02 * (Math.max(0, high) - Math.min(0, low)));
+      expect(clipped).toBeLessThan(0.6);
+    }
+  });
+
+  it('draw nothing of a layer that gives what is no number, or of one in float64', async () => {
+    const { model } = await quantized(weightsOnlyQuantizer, dense, vectors, { bits_weights: 4 });
+    const odd = [...vectors.slice(0, 2), { x: floats(new Float32Array(64).fill(Infinity), [1, 64]) }];
+    const [first] = await layerReports(model, dense, samplesOf(odd), never);
+    // The two samples that are numbers.
+    expect(first?.activationSpread?.counts.reduce((a, b) => a + b, 0)).toBe(64);
+    const double = (off: number) =>
+      makeModel({
+        opset: 13,
+        inputs: [makeValue('x', 'float32', ['N', 64])],
+        outputs: [makeValue('y', 'float64', ['N', 2])],
+        initializers: [
+          makeTensor(
+            'w',
+            'float64',
+            [64, 2],
+            Float64Array.from({ length: 128 }, (_, i) => i + off),
+          ),
+        ],
+        nodes: [
+          makeNode('Cast', ['x'], ['c'], { to: 11 }),
+          makeNode('MatMul', ['c', 'w'], ['y'], {}, { name: 'wide' }),
+        ],
+      });
+    const reports = await layerReports(double(0.5), double(0), samplesOf(vectors), never);
+    const wide = reports.find(({ layer }) => layer === 'wide');
+    expect([wide?.weights, wide?.activationSpread, Number.isFinite(wide?.sqnr)]).toEqual(['float64', undefined, true]);
+  });
+
+  it('have the error of each layer itself where that was measured', () => {
+    const [one, two] = [{ layer: 'one', why: 'a' }, { layer: 'two', why: 'b' }] as never as LayerReport[]; // prettier-ignore
+    const error = { layer: 'two', value: 'h', own: 30, input: 31, weights: 32, inherited: 20 };
+    expect(withOwnErrors([one!, two!], [error])).toEqual([one, { ...two, own: 30, inherited: 20 }]);
+  });
+
+  // Without a zero point codes are uint8; with one they are of its type.
+  it.each<[string, (string | undefined)[], string]>([
+    ['none', [], 'uint8'],
+    ['int8', ['z'], 'int8'],
+  ])('read the type of computed codes from the zero point: %s', async (_, zero, type) => {
+    const zeros = zero.filter((one) => one !== undefined);
+    const common = {
+      opset: 13,
+      inputs: [makeValue('x', 'float32', ['N', 8])],
+      outputs: [makeValue('y', 'float32', ['N', 4])],
+    };
+    const [scale, none] = [makeTensor('s', 'float32', [], Float32Array.of(0.1)), makeTensor('z', 'int8', [], Int8Array.of(0))]; // prettier-ignore
+    const quantize = makeNode('QuantizeLinear', ['x', 's', ...zeros], ['xq']);
+    const behind = makeModel({
+      ...common,
+      initializers: [weight('w', [8, 4], 1), scale, none],
+      nodes: [
+        quantize,
+        makeNode('DequantizeLinear', ['xq', 's', ...zeros], ['d']),
+        makeNode('MatMul', ['d', 'w'], ['y'], {}, { name: 'product' }),
+      ],
+    });
+    const direct = makeModel({
+      ...common,
+      initializers: [makeTensor('w', 'int8', [8, 4], new Int8Array(32).fill(100)), scale, none],
+      nodes: [
+        quantize,
+        makeNode('MatMulInteger', ['xq', 'w'], ['i'], {}, { name: 'product' }),
+        makeNode('Cast', ['i'], ['y'], { to: 1 }),
+      ],
+    });
+    for (const model of [behind, direct]) {
+      const [report] = await layerReports(model, model, samplesOf([]), never);
+      expect(report).toMatchObject({ layer: 'product', activations: type });
+    }
   });
 
   // Codes of n bits in two's complement are −2^(n−1) to 2^(n−1) − 1, unsigned ones 0 to 2^n − 1.

@@ -14,6 +14,11 @@ describe('binCounts', () => {
     expect(counts).toHaveLength(40);
     expect([counts[0], counts[1], counts[20], counts[39], total(counts)]).toEqual([2, 1, 1, 1, 5]);
     expect(total(binCounts([3, 3], [3, 3]))).toBe(2);
+    // Nothing stands beside the bins.
+    expect(Object.keys(counts)).toHaveLength(40);
+    // 8 in 40 bins are 0.2 each, from −2 on.
+    const wide = binCounts([-2, -1.7, 0, 5.9, 6, 6.1, -2.1], [-2, 6]);
+    expect([wide[0], wide[1], wide[10], wide[39], total(wide)]).toEqual([1, 1, 1, 2, 5]);
   });
 });
 
@@ -52,6 +57,62 @@ describe('weightSpread', () => {
     expect(weightSpread(float, float.map((v) => v / 4), view, 8)).toMatchObject({ rescaled: true }); // prettier-ignore
   });
 
+  /** Rows of 16: what is given, the rest of both 1 and −1 in turn. */
+  const rows = (...given: (readonly (readonly [float: number, held: number])[])[]) => {
+    const fill = (row: (typeof given)[number], at: 0 | 1) => Array.from({ length: 16 }, (_, i) => row[i]?.[at] ?? (i % 2 === 0 ? 1 : -1)); // prettier-ignore
+    const [float, held] = ([0, 1] as const).map((at) => Float32Array.from(given.flatMap((row) => fill(row, at))));
+    return weightSpread(float!, held, rowView([given.length, 16], [0]), 8);
+  };
+
+  it('takes a step beyond a row, either way, for rounding, and of each row its own step', () => {
+    // The smallest of the row is 0.5, and 0.75 and 1.25 round to 1.
+    const near = [[0.5, 0.5], [1.5, 1], [-1.5, -1], [0.75, 1], [1.25, 1]] as const; // prettier-ignore
+    expect(rows(near)).toMatchObject({ clipped: 0 });
+    expect(rows([...near, [1.51, 1]])).toMatchObject({ clipped: 1 / 16 });
+    expect(rows([...near, [-1.51, -1]])).toMatchObject({ clipped: 1 / 16 });
+    // The next row is far wider, and has a far smaller step: neither is the first one's.
+    const wider = Array.from({ length: 16 }, (_, i) =>
+      i === 0 ? ([10, 10] as const) : ([0.01 * i, 0.01 * i] as const),
+    );
+    expect(rows([[1.9, 1]], wider)).toMatchObject({ clipped: 0 });
+    expect(rows([[2.1, 1]], wider)).toMatchObject({ clipped: 0.03125 });
+  });
+
+  it('does not count what was rounded to zero, or a row that was pruned, as another scale', () => {
+    expect(rows(Array.from({ length: 14 }, () => [0.4, 0] as const))).toMatchObject({ clipped: 0 });
+    const pruned = Array.from({ length: 16 }, () => [1, 0] as const);
+    const rescaled = Array.from({ length: 16 }, (_, i) => [i % 2 ? 1 : -1, i % 2 ? 2 : -2] as const);
+    expect(rows(...Array.from({ length: 12 }, () => pruned), rescaled, [])).toMatchObject({ rescaled: true });
+    // One of ten rows is no more than a tenth of them.
+    const one = (others: number) => rows(rescaled, ...Array.from({ length: others }, () => []));
+    expect([one(9), one(8)]).toMatchObject([{ clipped: 0 }, { rescaled: true }]);
+  });
+
+  it('draws finite values in the range of both, and compares only what lies side by side', () => {
+    const two = rowView([1, 2], [0]);
+    const of = (float: number[], held: number[]) => weightSpread(Float32Array.from(float), Float32Array.from(held), two, 8); // prettier-ignore
+    expect(of([-1, 1], [-2, 3])).toMatchObject({ low: -2, high: 3, range: [-2, 3] });
+    expect(of([-3, 4], [-2, 3])).toMatchObject({ low: -3, high: 4, range: [-2, 3] });
+    const odd = Float32Array.of(NaN, Infinity, 2, -Infinity, 5);
+    expect(weightSpread(odd, undefined, undefined, undefined)).toMatchObject({ low: 2, high: 5 });
+    expect(weightSpread(odd.slice(0, 2), undefined, undefined, undefined)).toMatchObject({ low: 0, high: 0 });
+    expect(weightSpread(odd.slice(2, 3), undefined, undefined, undefined)).toMatchObject({ low: 2, high: 2 });
+    const float = Float32Array.of(1, -1);
+    for (const [held, seen, bits] of [
+      [Float32Array.of(1, -1, 1), two, 8],
+      [float, undefined, 8],
+      [float, two, undefined],
+      [float, two, 16],
+    ] as const)
+      expect(Object.keys(weightSpread(float, held, seen, bits))).toEqual([
+        'low',
+        'high',
+        'float',
+        'quantized',
+        'range',
+      ]);
+  });
+
   it('has the float weights alone where nothing else is known', () => {
     expect(Object.keys(weightSpread(Float32Array.from([1, 2]), undefined, undefined, undefined))).toEqual(['low', 'high', 'float']); // prettier-ignore
   });
@@ -68,6 +129,25 @@ describe('activationSpread', () => {
     expect(total(spread?.counts ?? [])).toBe(1000);
     // Half of them lie beyond; the fine bins are a 64th wide, so the edge is exact to a few values.
     expect(Math.abs((spread?.clipped ?? 0) - 0.499)).toBeLessThan(0.005);
+  });
+
+  // Bins of width 1 from −4 to 36: the report's 40 are the same.
+  const counts = Float64Array.from({ length: 40 }, (_, i) => i + 1);
+  const even = { width: 1, first: -4, counts, count: 820, min: -4, max: 36, sum: 0, sumSquares: 0, sumAbs: 0 };
+
+  it('moves fine bins by their middle', () => {
+    expect(activationSpread(even, undefined)).toEqual({ low: -4, high: 36, counts: [...counts] });
+    // What was met begins and ends within its first and last bin.
+    const within = activationSpread({ ...even, min: -3.2, max: 35.3 }, undefined)!;
+    expect([total(within.counts), Object.keys(within.counts).length]).toEqual([820, 40]);
+    expect(activationSpread({ ...even, count: 0 }, undefined)).toBeUndefined();
+  });
+
+  it('takes a fine bin for held that is in reach of half a bin', () => {
+    // Of −4 to −3 one, of 4 to 36 those from the ninth on; the bins from −3 to −2 and from 3 to 4 are at the edge.
+    const beyond = 1 + total([...counts].slice(8));
+    expect(activationSpread(even, [-2, 3])).toMatchObject({ range: [-2, 3], clipped: Number((beyond / 820).toPrecision(5)) }); // prettier-ignore
+    expect(activationSpread(even, [-9, 99])).toMatchObject({ clipped: 0 });
   });
 
   it('draws nothing of what is all one value', () => {

@@ -110,25 +110,13 @@ describe('statistics in the run folder', () => {
     expect(await kept()).toHaveLength(2);
   });
 
-  it.each<[string, (text: string) => string, string]>([
-    ['cut off', (text) => text.slice(0, -40), 'it is no whole JSON'],
-    ['empty', () => '', 'it is no whole JSON'],
-    ['another thing', () => '{"format":1,"values":"mine"}', 'it has another form'],
-    [
-      'of another run',
-      (text) => text.replace(/"fingerprint":"..../, '"fingerprint":"0000'),
-      'it is of another fingerprint',
-    ],
-    ['changed by one digit', (text) => text.replace(/"sum":(-?)\d/, '"sum":$19'), 'its checksum is wrong'],
-  ])('are not believed where the file is %s', async (_, damage, reason) => {
+  it('are not believed where the file is damaged', async () => {
     const first = await quantized();
     const path = join(folder, 'out', 'statistics', (await kept())[0] as string);
     const text = await readFile(path, 'utf8');
-    await writeFile(path, damage(text));
-    expect(await readFile(path, 'utf8')).not.toBe(text);
+    await writeFile(path, text.slice(0, -40));
     const second = await quantized();
     expect(second.read).toBeGreaterThanOrEqual(24);
-    expect(second.notes[0]).toContain(reason);
     expect(second.notes).toEqual([expect.stringMatching(/^statistics\/.*\.json is not what was kept there \(.*\): collected anew$/)]); // prettier-ignore
     expect(second.bytes.equals(first.bytes)).toBe(true);
     expect(await readFile(path, 'utf8')).toBe(text);
@@ -189,6 +177,51 @@ describe('statisticsStore', () => {
     expect(collected()).toBe(1);
   });
 
+  it.each<[string, (text: string) => string, string]>([
+    ['cut off', (text) => text.slice(0, -40), 'it is no whole JSON'],
+    ['empty', () => '', 'it is no whole JSON'],
+    ['another thing', () => '{"format":1,"values":"mine"}', 'it has another form'],
+    ['of another run', (text) => text.replace(/"fingerprint":"..../, '"fingerprint":"0000'), 'of another fingerprint'],
+    ['changed by one digit', (text) => text.replace('0.1', '0.2'), 'its checksum is wrong'],
+  ])('does not believe a file that is %s', async (_, damage, reason) => {
+    await open().ask();
+    const [file] = await readdir(join(folder, 'statistics'));
+    const path = join(folder, 'statistics', file as string);
+    const text = await readFile(path, 'utf8');
+    await writeFile(path, damage(text));
+    const { ask, collected, notes } = open();
+    expect(await ask()).toEqual(results);
+    expect(notes).toEqual([`statistics/${file} is not what was kept there (${notes[0]?.split(/[()]/)[1]}): collected anew`]); // prettier-ignore
+    expect([collected(), notes[0]?.includes(reason), await readFile(path, 'utf8')]).toEqual([1, true, text]);
+  });
+
+  it('says that it serves what an earlier run kept, and where that lies', async () => {
+    await open().ask();
+    const [file] = await readdir(join(folder, 'statistics'));
+    const { ask, collected, notes } = open();
+    expect(await ask()).toEqual(results);
+    expect([collected(), notes]).toEqual([
+      0,
+      [expect.stringMatching(new RegExp(`3 samples .*\\(statistics/${file}\\)`))],
+    ]);
+  });
+
+  it('asks for every value that is wanted', async () => {
+    const wanted = { wanted: [['a', ['f']], ['b', ['f']]] } as const; // prettier-ignore
+    await open().ask(wanted);
+    const { ask, collected } = open();
+    // What was collected has no b.
+    await ask(wanted);
+    expect(collected()).toBe(1);
+    const store = statisticsStore(join(folder, 'statistics'), () => undefined);
+    const other = new Map([['a', [0.1]], ['c', [0.1]]]); // prettier-ignore
+    const collect = () => store.recall({ ...facts, ...wanted, data: 'other' }, keeping, async () => (asked++, other));
+    let asked = 0;
+    await collect();
+    await collect();
+    expect(asked).toBe(2);
+  });
+
   it('serves the same run again without a word', async () => {
     const { ask, collected, notes } = open();
     await ask();
@@ -242,6 +275,8 @@ describe('statisticsStore', () => {
     expect(await readdir(join(folder, 'statistics'))).toHaveLength(2);
     await store.discard();
     expect(await readdir(join(folder, 'statistics'))).toHaveLength(1);
+    // Also where it is gone already, and the folder with it.
+    await store.discard();
   });
 
   it.each([14, 15, 20])(

@@ -34,3 +34,7 @@ export const dense = makeModel({
     makeNode('MatMul', ['t', 'w2'], ['y'], {}, { name: 'two' }),
   ],
 });
+
+/** Texts in expectations, of a type that can be used. */
+export const matching = (pattern: RegExp): unknown => expect.stringMatching(pattern);
+export const containing = (text: string): unknown => expect.stringContaining(text);

@@ -51,6 +51,60 @@ describe('figureWarnings', () => {
   });
 });
 
+describe('guessing', () => {
+  const net = (...outputs: (readonly (number | string)[] | undefined)[]) =>
+    makeModel({
+      inputs: [makeValue('x', 'float32', ['N', 10])],
+      outputs: outputs.map((dims, i) => makeValue(`y${i}`, 'float32', dims)),
+      nodes: outputs.map((_, i) => makeNode('Relu', ['x'], [`y${i}`])),
+      initializers: [],
+    });
+  const judged = (model: typeof float, before: MetricResult[], after: MetricResult[], gated = false) =>
+    figureWarnings({
+      float: model,
+      metrics: [{ name: 'top1' }, { name: 'map' }, { name: 'loss' }, { name: 'agreement', perfect: 100 }],
+      baseline: measured(...before),
+      result: measured(...after),
+      stages: [stage(gated ? {} : undefined)],
+    });
+  const chance = /at chance/;
+
+  it('is known of a single output of several classes', () => {
+    const of = (...outputs: (readonly (number | string)[] | undefined)[]) =>
+      chance.test(judged(net(...outputs), [top1(50, 50)], [top1(1, 50)]).join());
+    expect([of(['N', 10]), of([10]), of([3, 'N', 2])]).toEqual([true, true, true]);
+    expect([of(['N', 'C']), of(['N', 1]), of(undefined), of([]), of(['N', 10], ['N', 10]), of([2, 'N'])]).toEqual(Array(6).fill(false)); // prettier-ignore
+  });
+
+  it('is what top1 is held against, with its interval', () => {
+    const classes = net(['N', 10]);
+    // 12 ± 2 reaches 10.
+    expect(judged(classes, [top1(50, 50)], [top1(12, 50)])[0]).toMatch(chance);
+    expect(judged(classes, [top1(50, 50)], [top1(12.1, 50)])[0]).not.toMatch(chance);
+    const { interval: _, ...exact } = top1(10.1, 50);
+    expect(judged(classes, [top1(50, 50)], [exact])[0]).not.toMatch(chance);
+    // A gate does not make it better.
+    expect(judged(classes, [top1(50, 50)], [top1(12, 50)], true)[0]).toMatch(chance);
+    const map = { ...top1(5, 5), name: 'map' };
+    expect(judged(classes, [map, top1(50, 50)], [map, top1(50, 50)])).toEqual([]);
+    expect(judged(classes, [top1(5, 5)], [])).toEqual([]);
+    expect(judged(classes, [], [top1(50, 50)])).toEqual([]);
+  });
+});
+
+it('a fall is told where it is beyond its interval, of what is in percent', () => {
+  const fell = (result: MetricResult) =>
+    figureWarnings({ float, metrics: [{ name: 'top1' }, { name: 'loss' }], baseline: measured(), result: measured(result), stages: [stage(undefined)] }); // prettier-ignore
+  const { dropInterval: _, ...unsure } = top1(50, 90);
+  expect([fell(top1(89, 90)), fell(unsure), fell({ ...top1(50, 90), name: 'loss', unit: '' })]).toEqual([[], [], []]);
+  expect(fell(top1(88.9, 90))).toHaveLength(1);
+});
+
+it('one gate is enough, and one attempt that was measured', () => {
+  const twice = { ...stage({ metric: 'top1' }), attempts: [{ strength: '', passed: false, measurement: undefined }, ...stage({}).attempts] }; // prettier-ignore
+  expect([wasGated([stage(undefined), stage({})]), wasGated([twice]), wasGated([])]).toEqual([true, true, false]);
+});
+
 it('a stage that was not measured was not judged', () => {
   const unmeasured = {
     ...stage({ metric: 'top1' }),

@@ -1,0 +1,104 @@
+import type { OwnError } from '../analyze/own_error.ts';
+import { isDepthwise, layers } from '../graph/layer.ts';
+import type { Model } from '../graph/model.ts';
+import { layerName } from '../graph/query.ts';
+import type { Metric, MetricResult } from '../metrics/metric.ts';
+import type { ChannelStats } from '../numerics/channel_stats.ts';
+import { given } from '../util/must.ts';
+import { accuraciesAmong } from './verdict.ts';
+
+/** The layer that did the damage. */
+export interface Culprit {
+  readonly layer: string;
+  readonly op: string;
+  readonly part: 'input' | 'weights';
+  readonly error: OwnError;
+  /** It has weights, so that a schedule can name it. */
+  readonly weighted: boolean;
+  /** Whether it stands out, or only has the largest of many like errors. */
+  readonly alone: boolean;
+}
+
+/** dB below the middle layer's that make a layer stand out, and the own error above which none is at fault. */
+const [apart, fine] = [8, 25];
+
+/** Without labels, outputs below so many dB are taken to have lost something. */
+const good = 20;
+
+/** The first layer whose own error stands out, else, where the outputs are bad, the first of the largest; undefined where all is well. */
+export function culprit(
+  twin: Model,
+  errors: readonly OwnError[],
+  sqnr: number,
+  measured: readonly MetricResult[],
+  metrics: readonly Pick<Metric, 'name' | 'perfect'>[],
+): Culprit | undefined {
+  const sorted = errors.map(({ own }) => own).sort((a, b) => a - b);
+  const [worst = Infinity, middle = Infinity] = [sorted[0], sorted[sorted.length >> 1]];
+  const bad = errors.find(({ own }) => own < fine && own < middle - apart);
+  // Accuracy decides where there are labels: distances of a float model to itself have nothing to lose.
+  const judged = accuraciesAmong(measured, metrics);
+  const lost =
+    judged.length > 0 ? judged.some(({ drop, dropInterval }) => drop > (dropInterval ?? Infinity)) : sqnr < good;
+  const error = bad ?? (lost ? errors.find(({ own }) => own < worst + 3) : undefined);
+  if (!error) return undefined;
+  const node = given(
+    twin.graph.node.find((one) => layerName(one) === error.layer),
+    `layer ${error.layer}`,
+  );
+  const layer = layers(twin).layers.find((one) => one.node === node);
+  return {
+    layer: error.layer,
+    op: layer && isDepthwise(layer.weight) ? `depthwise ${node.op_type}` : node.op_type,
+    part: error.input <= error.weights ? 'input' : 'weights',
+    error,
+    weighted: layer !== undefined,
+    alone: bad !== undefined,
+  };
+}
+
+/** Decibels in words. */
+export const dB = (value: number): string =>
+  Number.isFinite(value) ? `${value.toFixed(1)} dB` : value > 0 ? 'none' : '-∞ dB';
+
+/** That all is well. */
+export function soundText(errors: readonly OwnError[], sqnr: number): string {
+  const worst = errors.reduce((a, b) => (b.own < a.own ? b : a));
+  return `no layer stands out: the outputs are at ${dB(sqnr)}, the largest own error is that of ${worst.layer}, ${dB(worst.own)}`;
+}
+
+/** Where the error enters. */
+export function whereText({ layer, op, part, error, alone }: Culprit, errors: readonly OwnError[]): string {
+  const place = `${errors.findIndex((one) => one.layer === layer) + 1} of ${errors.length}`;
+  const inherited = error.inherited === Infinity ? 'it inherits none' : `it inherits ${dB(error.inherited)}`;
+  const which =
+    part === 'input' ? `its input "${error.value}", ${dB(error.input)}` : `its weights, ${dB(error.weights)}`;
+  if (alone)
+    return `the first fall is at ${layer} (${op}, ${place}): its own error is at ${dB(error.own)}, ${inherited}; most is from ${which}`;
+  const own = errors.map((one) => one.own).filter(Number.isFinite);
+  return `no layer stands out: own errors of ${Math.min(...own).toFixed(0)} to ${Math.max(...own).toFixed(0)} dB add up over ${errors.length} layers; the first of the largest is at ${layer} (${op}, ${place}), ${dB(error.own)}, most from ${which}`;
+}
+
+/** One channel beyond the others by this factor takes the range; a value so many deviations away is an outlier. */
+const [wideChannel, farAway] = [8, 30];
+
+/** Why it does, by the ranges of the channels of what the layer reads. */
+export function whyText({ layer, op, part, error }: Culprit, stats: ChannelStats | undefined): string {
+  if (part === 'weights')
+    return op.startsWith('depthwise')
+      ? `a depthwise layer sums few products, whose rounding errors do not average out`
+      : `the rounding of ${layer}'s weights: too few bits, or a few weights far larger than the rest of their channel`;
+  if (!stats) return `the rounding of "${error.value}"`;
+  const peaks = Array.from(stats.max, (max, c) => Math.max(Math.abs(max), Math.abs(stats.min[c] ?? 0)));
+  const largest = Math.max(...peaks);
+  const channel = peaks.indexOf(largest);
+  const middle = [...peaks].sort((a, b) => a - b)[peaks.length >> 1] ?? 0;
+  const show = (value: number): string => String(Number(value.toPrecision(3)));
+  if (largest > wideChannel * middle)
+    return `channel ${channel} of "${error.value}" reaches ${show(largest)}, the middle one of its ${peaks.length} channels ${show(middle)}: one scale for all of them leaves ${show(largest / middle)} times fewer steps to the rest`;
+  const count = stats.count * stats.channels;
+  const deviation = Math.sqrt(stats.sumSquares.reduce((a, b) => a + b, 0) / count);
+  if (largest > farAway * deviation)
+    return `"${error.value}" reaches ${show(largest)}, ${show(largest / deviation)} standard deviations: an outlier takes the range`;
+  return `the rounding of "${error.value}", whose values lie evenly`;
+}

@@ -1,0 +1,239 @@
+import { parse } from 'yaml';
+import type { Feeds } from '../../src/data/types.ts';
+import type { Model } from '../../src/graph/model.ts';
+import { passes } from '../../src/passes/index.ts';
+import type { Pass } from '../../src/passes/pass.ts';
+import { cureLines, curedSchedule, curesOf, outputSqnr, tryCures, type Cure } from '../../src/run/cures.ts';
+import type { Culprit } from '../../src/run/culprit.ts';
+import { parseSchedule } from '../../src/schedule/parse.ts';
+import type { Stage } from '../../src/schedule/types.ts';
+import { QtoolError } from '../../src/util/error.ts';
+import { runModel, testContext } from '../helpers/context.ts';
+import { snr } from '../helpers/quality.ts';
+import { containing, dense, never, samplesOf, vectors } from './support.ts';
+
+const stageOf = (text: string): Stage =>
+  parseSchedule(text, 's.yaml', { passes }).stages.find(({ pass }) => pass.section === 'quantizers')!;
+const written = (cls: string, more = ''): string => `version: 1
+quantizers:
+  q: { class: ${cls}${more} }   # as asked
+policies:
+  - { quantizer: { instance_name: q }, epochs: [3] }
+`;
+const culprit = (more: Partial<Culprit>): Culprit =>
+  ({ layer: 'fc', op: 'Gemm', part: 'weights', error: {}, weighted: true, alone: true, ...more }) as Culprit;
+/** What a cure does, without its words. */
+const essence = ({ before, after, raised, calibration, bits }: Cure): unknown =>
+  JSON.parse(JSON.stringify({ before: before?.class, after: after?.class, raised, calibration, bits }));
+
+describe('curesOf', () => {
+  const static8 = 'PostTrainLinearQuantizer';
+  const equalize = { before: 'CrossLayerEqualization' };
+  const float = { raised: { fc: { bits_weights: null } } };
+  const eight = { raised: { fc: { bits_weights: 8 } } };
+  const sixteen = { raised: { fc: { bits_activations: 16 } } };
+  const round = { before: 'CrossLayerEqualization', after: 'AdaRound' };
+  const mse = { calibration: { method: 'mse' } };
+  // [quantizer, its options, the culprit, whether products saturate, what may help, the milder first].
+  it.each<[string, string, Partial<Culprit>, boolean, object[]]>([
+    [static8, '', { part: 'weights' }, false, [equalize, float, round]],
+    [static8, '', { part: 'weights' }, true, [{ bits: 7 }, equalize, float, round]],
+    [static8, ', bits_weights: 4', { part: 'weights' }, false, [equalize, eight, round]],
+    [static8, ', calibration: { method: minmax }', { part: 'input' }, false, [equalize, mse, sixteen]],
+    [static8, ', calibration: { method: minmax }', { part: 'weights' }, false, [equalize, float, round]],
+    [static8, ', calibration: { method: entropy }', { part: 'input' }, false, [equalize, sixteen]],
+    [static8, '', { part: 'weights', weighted: false }, false, [equalize, round]],
+    ['WeightOnlyQuantizer', ', bits_weights: 4', {}, false, [eight]],
+    ['WeightOnlyQuantizer', ', bits_weights: 8', {}, false, [float]],
+    ['DynamicQuantizer', ', bits_weights: 7', {}, false, [eight]],
+    ['DynamicQuantizer', '', { weighted: false }, false, []],
+  ])('of %s%s for %j, saturating %s', (cls, options, found, saturating, cures) => {
+    expect(curesOf(stageOf(written(cls, options)), culprit(found), saturating).map(essence)).toEqual(cures);
+  });
+
+  it('are called what they are', () => {
+    const labels = curesOf(stageOf(written(static8)), culprit({}), true).map(({ label }) => label);
+    expect(labels).toEqual([
+      expect.stringContaining('7 bits'),
+      expect.stringMatching(/^CrossLayerEqualization before it$/),
+      "overrides: { 'fc': { bits_weights: float } }",
+      expect.stringMatching(/CrossLayerEqualization before .* AdaRound after/),
+    ]);
+    const [, second] = curesOf(stageOf(written(static8, ', calibration: { method: minmax }')), culprit({ part: 'input' }), false); // prettier-ignore
+    expect(second?.label).toMatch(/calibration by/);
+  });
+});
+
+const both: Cure = {
+  label: 'both',
+  before: { name: 'equalize', class: 'CrossLayerEqualization', options: {} },
+  after: { name: 'rounding', class: 'AdaRound', options: { samples: 256, iterations: 0 } },
+};
+const raised: Cure = { label: 'raised', raised: { fc: { bits_weights: null }, 'a/b': { bits_activations: 16 } } };
+
+describe('curedSchedule', () => {
+  const cured = (text: string, cure: Cure) => {
+    const result = curedSchedule(text, stageOf(text), cure);
+    const { stages } = parseSchedule(result, 'mended.yaml', { passes });
+    const order = stages.map((stage) => `${stage.clock.epoch} ${stage.class}${stage.gate ? ' gated' : ''}`);
+    return { result, stages, order, quantizer: stageOf(result).options as Record<string, unknown> };
+  };
+  const gated = `${written('PostTrainLinearQuantizer')}gate: { metric: top1, max_drop: 1, on_fail: undo }\n`;
+  const around = ['CrossLayerEqualization', 'PostTrainLinearQuantizer', 'AdaRound'];
+
+  it('runs what belongs before and after the quantizer there, with no gate of its own', () => {
+    const { order, result, stages } = cured(gated, both);
+    expect(order).toEqual([`3 ${around[0]}`, `3 ${around[1]} gated`, `3 ${around[2]}`]);
+    expect(stages[2]?.options).toMatchObject({ samples: 256, iterations: 0 });
+    expect(result).toContain('# as asked');
+  });
+
+  it('gives what it adds a name of its own', () => {
+    const taken = `extensions:\n  equalize: { class: BiasCorrection }\n  equalize2: { class: BiasCorrection }\n`;
+    const used = ['equalize', 'equalize2'].map((name) => `  - { extension: { instance_name: ${name} }, epochs: [4] }\n`).join(''); // prettier-ignore
+    const { order, stages } = cured(`${taken}${written('PostTrainLinearQuantizer')}${used}`, both);
+    expect(order).toEqual([...around.map((name) => `3 ${name}`), '4 BiasCorrection', '4 BiasCorrection']);
+    expect(stages[0]?.instance).toBe('equalize3');
+  });
+
+  it.each([
+    ['no policies at all', 'version: 1\nquantizers: { q: { class: PostTrainLinearQuantizer } }\n'],
+    ['none that names the quantizer', `version: 1
+pruners: { p: { class: SparsityLevelParameterPruner, levels: { '*': 0.5 } } }
+quantizers: { q: { class: PostTrainLinearQuantizer } }
+policies: [ { pruner: { instance_name: p }, epochs: [0] } ]
+`], // prettier-ignore
+  ])('keeps the order where the file has %s', (_, text) => {
+    const { stages } = cured(text, both);
+    expect(stages.map((stage) => stage.class).filter((name) => around.includes(name))).toEqual(around);
+    expect(cured(text, raised).stages.length).toBe(parseSchedule(text, 's.yaml', { passes }).stages.length);
+  });
+
+  it('sets widths beside those that the file has, and changes nothing else', () => {
+    const own = ", overrides: { 'fc': { bits_activations: 16 }, 'c*': { bits_weights: 8 } }, per_channel: false";
+    const { quantizer, result } = cured(written('PostTrainLinearQuantizer', own), { label: '', raised: { gc: { bits_weights: null } } }); // prettier-ignore
+    expect(quantizer).toMatchObject({
+      overrides: { gc: { bits_weights: null }, fc: { bits_activations: 16 }, 'c*': { bits_weights: 8 } },
+      per_channel: false,
+    });
+    expect(result).toContain('# as asked');
+    expect(cured(written('PostTrainLinearQuantizer'), raised).quantizer).toMatchObject({ overrides: raised.raised });
+  });
+
+  it('sets the bits of all weights, and the method beside other options of calibration', () => {
+    const text = written('PostTrainLinearQuantizer', ', bits_weights: 8, calibration: { method: minmax, samples: 99 }');
+    expect(cured(text, { label: '', bits: 7 }).quantizer).toMatchObject({ bits_weights: 7, calibration: { method: 'minmax' } }); // prettier-ignore
+    const { quantizer } = cured(text, { label: '', calibration: { method: 'mse' } });
+    expect(quantizer).toMatchObject({ bits_weights: 8, calibration: { method: 'mse', samples: 99 } });
+    // Without any there is nothing to change but white space.
+    expect(parse(curedSchedule(text, stageOf(text), { label: '' }))).toEqual(parse(text));
+  });
+
+  it('breaks no line', () => {
+    const text = written('PostTrainLinearQuantizer', `, overrides: { ${'layer'.repeat(40)}: { bits_weights: 8 } }`);
+    expect(
+      cured(text, raised)
+        .result.split('\n')
+        .filter((line) => line.includes('layer')),
+    ).toHaveLength(1);
+    expect(cured(text, raised).result).toMatch(/overrides: \{.*layer.*\}/);
+  });
+});
+
+describe('cureLines', () => {
+  const stage = stageOf(written('PostTrainLinearQuantizer'));
+
+  it('are a schedule’s, with what the cure adds', () => {
+    expect(parse(cureLines(stage, both))).toEqual({
+      extensions: {
+        equalize: { class: 'CrossLayerEqualization' },
+        rounding: { class: 'AdaRound', samples: 256, iterations: 0 },
+      },
+      policies: [
+        { extension: { instance_name: 'equalize' }, epochs: [3], gate: 'none' },
+        { extension: { instance_name: 'rounding' }, epochs: [3], gate: 'none' },
+      ],
+    });
+    expect(cureLines(stage, both)).toMatch(/equalize \}.* # first of all\n.*rounding \}.* # last$/);
+    const of = (cure: object): unknown => parse(cureLines(stage, { label: '', ...cure }));
+    expect(of({ bits: 7 })).toEqual({ quantizers: { q: { bits_weights: 7 } } });
+    expect(of({ calibration: { method: 'mse' } })).toEqual({ quantizers: { q: { calibration: { method: 'mse' } } } });
+    expect(of({ raised: raised.raised })).toEqual({
+      quantizers: { q: { overrides: { fc: { bits_weights: 'float' }, 'a/b': { bits_activations: 16 } } } },
+    });
+    expect(of({ before: both.before })).toMatchObject({ policies: [{ extension: { instance_name: 'equalize' } }] });
+    expect(of({ after: both.after })).toMatchObject({ policies: [{ extension: { instance_name: 'rounding' } }] });
+  });
+});
+
+describe('tryCures', () => {
+  const tools = {
+    calibration: samplesOf(vectors),
+    context: (stage: object) => testContext({ calibration: vectors, reference: dense, ...stage }),
+  };
+  const joined = async (model: Model, feeds: readonly Feeds[]): Promise<number[]> => {
+    const all = await Promise.all(feeds.map(async (one) => (await runModel(model, one))['y']!.data as Float32Array));
+    return all.flatMap((data) => Array.from<number>(data));
+  };
+  const tried = async (cures: readonly Cure[], stage: Stage) => {
+    const told: [number, string][] = [];
+    const progress = (done: number, text: string): void => void told.push([done, text]);
+    return {
+      found: await tryCures(dense, stage, cures, tools as never, { samples: 8, signal: never, progress }),
+      told,
+    };
+  };
+
+  it('quantizes anew with each, and measures the outputs on as many samples as it may', async () => {
+    const stage = stageOf(written('PostTrainLinearQuantizer', ', bits_weights: 3, calibration: { method: minmax }'));
+    const seen: unknown[] = [];
+    const made: Model[] = [];
+    const apply = async (...[model, options, ctx]: Parameters<Pass['apply']>) => {
+      seen.push([model === dense, options, ctx.twin, ctx.plan.size, ctx.memory.size, ctx.clock.epoch]);
+      const result = await stage.pass.apply(model, options, ctx);
+      made.push(result.model);
+      return result;
+    };
+    const cures: Cure[] = [
+      { label: 'bits', bits: 8 },
+      { label: 'method', calibration: { method: 'mse' } },
+      { label: 'raised', raised: { one: { bits_weights: 8 } } },
+      { label: 'before', before: both.before! },
+      { label: 'after', after: both.after! },
+    ];
+    const { found, told } = await tried(cures, { ...stage, pass: { ...stage.pass, apply } });
+    expect(found.map(({ cure }) => cure)).toEqual(cures);
+    expect(told).toEqual(cures.map(({ label }, i) => [i / 5, containing(`trying ${label}`)]));
+    const { options } = stage as { options: { calibration: object } };
+    const calibration = { ...options.calibration, method: 'mse' };
+    expect(seen).toEqual([
+      [true, { ...options, bits_weights: 8 }, undefined, 0, 0, 3],
+      [true, { ...options, calibration }, undefined, 0, 0, 3],
+      [true, { ...options, overrides: { one: { bits_weights: 8 } } }, undefined, 0, 0, 3],
+      [false, options, undefined, 0, 0, 3],
+      [true, options, undefined, 0, 0, 3],
+    ]);
+    const expected = (await joined(dense, vectors.slice(0, 8))) as never;
+    for (const i of [0, 1, 2, 3])
+      expect(found[i]?.sqnr).toBeCloseTo(snr(expected, (await joined(made[i]!, vectors.slice(0, 8))) as never), 4);
+    // Searched rounding of 3 bits is better than the nearest one.
+    const plain = await outputSqnr(dense, made[4]!, tools, 8, never);
+    expect(found[4]!.sqnr).toBeGreaterThan(plain + 0.3);
+  }, 20000);
+
+  it('leaves out what does not run, and ends at a bug', async () => {
+    const stage = stageOf(written('PostTrainLinearQuantizer'));
+    const failing = (error: Error): Stage => {
+      let calls = 0;
+      const apply = (...given: Parameters<Pass['apply']>) => (calls++ === 0 ? Promise.reject(error) : stage.pass.apply(...given)); // prettier-ignore
+      return { ...stage, pass: { ...stage.pass, apply } };
+    };
+    const cures: Cure[] = [
+      { label: 'a', bits: 7 },
+      { label: 'b', bits: 7 },
+    ];
+    const { found } = await tried(cures, failing(new QtoolError('runtime', 'it does not run')));
+    expect(found.map(({ cure }) => cure.label)).toEqual(['b']);
+    await expect(tried(cures, failing(new Error('a bug')))).rejects.toThrow('a bug');
+  });
+});
