@@ -17,7 +17,7 @@ export function notFinite(tensor: TensorProto): string | undefined {
         ? fromBfloat16(data as Uint16Array)
         : (data as Float32Array | Float64Array);
   let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += (values[i] as number) * 0; // NaN for NaN and ±∞ alone
+  for (let i = 0; i < values.length; i++) sum += values[i]! * 0; // NaN for NaN and ±∞ alone
   if (sum === 0) return undefined;
   const at = values.findIndex((v: number) => !Number.isFinite(v));
   return `holds ${values[at]} at element ${at} of ${values.length}`;

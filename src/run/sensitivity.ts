@@ -216,8 +216,8 @@ async function solve(
     const result = knapsack(items, budget);
     const chosen = Object.fromEntries(
       curves.flatMap(({ name }, i) => {
-        const pick = result.chosen[i] as number;
-        return pick === 0 ? [] : [[name, levels[pick - 1] as number]];
+        const pick = result.chosen[i]!;
+        return pick === 0 ? [] : [[name, levels[pick - 1]!]];
       }),
     );
     const pruned = await probe.apply(chosen);

@@ -12,10 +12,10 @@ export function binCounts(values: ArrayLike<number>, [low, high]: Range): number
   const counts = new Array<number>(spreadBins).fill(0);
   const scale = high > low ? spreadBins / (high - low) : 0;
   for (let i = 0; i < values.length; i++) {
-    const v = values[i] as number;
+    const v = values[i]!;
     if (!(v >= low && v <= high)) continue;
     const bin = Math.min(spreadBins - 1, Math.floor((v - low) * scale));
-    counts[bin] = (counts[bin] as number) + 1;
+    counts[bin] = counts[bin]! + 1;
   }
   return counts;
 }
@@ -24,7 +24,7 @@ export function binCounts(values: ArrayLike<number>, [low, high]: Range): number
 function rangeOf(values: ArrayLike<number>, start = 0, end = values.length): Range {
   let [low, high] = [Infinity, -Infinity];
   for (let i = start; i < end; i++) {
-    const v = values[i] as number;
+    const v = values[i]!;
     if (v < low && v !== -Infinity) low = v;
     if (v > high && v !== Infinity) high = v;
   }
@@ -73,7 +73,7 @@ function compareRows(
     const step = smallest(quantized, start, start + columns);
     let [beyond, was, is] = [0, 0, 0];
     for (let i = start; i < start + columns; i++) {
-      const [v, q] = [float[i] as number, quantized[i] as number];
+      const [v, q] = [float[i]!, quantized[i]!];
       if (v > high + step || v < low - step) beyond += 1;
       if (q === 0) continue;
       was += Math.abs(v);
@@ -91,7 +91,7 @@ function compareRows(
 function smallest(values: Float32Array, start: number, end: number): number {
   let least = Infinity;
   for (let i = start; i < end; i++) {
-    const size = Math.abs(values[i] as number);
+    const size = Math.abs(values[i]!);
     if (size > 0 && size < least) least = size;
   }
   return least;
@@ -106,7 +106,7 @@ export function activationSpread(fine: Histogram, range: Range | undefined): Act
   for (const [i, n] of counts.entries()) {
     const middle = (first + i + 0.5) * width;
     const bin = Math.max(0, Math.min(spreadBins - 1, Math.floor(((middle - low) / (high - low)) * spreadBins)));
-    bins[bin] = (bins[bin] as number) + n;
+    bins[bin] = bins[bin]! + n;
     if (range && (middle < range[0] - width / 2 || middle > range[1] + width / 2)) beyond += n;
   }
   return {

@@ -89,13 +89,12 @@ function cut(sources: readonly Source[], members: readonly number[]): number[][]
       counts = added(counts, member.counts) ?? nothing;
       elements += member.source.count;
       if (elements > mostElements && start < end - 1) break;
-      const bytes =
-        (fewest[start] as number) + decoderBytes + 4 * counts.size + entropyBits(counts.values(), elements) / 8;
-      if (bytes < (fewest[end] as number)) [fewest[end], from[end]] = [bytes, start];
+      const bytes = fewest[start]! + decoderBytes + 4 * counts.size + entropyBits(counts.values(), elements) / 8;
+      if (bytes < fewest[end]!) [fewest[end], from[end]] = [bytes, start];
     }
   }
   const groups: number[][] = [];
-  for (let end = sorted.length; end > 0; end = from[end] as number)
+  for (let end = sorted.length; end > 0; end = from[end]!)
     groups.push(sorted.slice(from[end], end).map(({ index }) => index));
   return groups.reverse();
 }

@@ -11,7 +11,7 @@ export function packPlanes(numbers: ArrayLike<number>, bits: number): Uint8Array
   for (let bit = 0; bit < bits; bit++)
     for (let i = 0; i < numbers.length; i++) {
       const at = bit * bytes + (i >> 3);
-      planes[at] = (planes[at] as number) | ((((numbers[i] as number) >> bit) & 1) << (i & 7));
+      planes[at] = planes[at]! | (((numbers[i]! >> bit) & 1) << (i & 7));
     }
   return planes;
 }

@@ -61,7 +61,7 @@ export function valuesOf(type: Storable, symbols: Iterable<number>): TypedArray 
 function countSymbols(symbols: Symbols): ReadonlyMap<number, number> | undefined {
   const counts = new Map<number, number>();
   for (let i = 0; i < symbols.length; i++) {
-    const symbol = symbols[i] as number;
+    const symbol = symbols[i]!;
     const seen = counts.get(symbol);
     if (seen === undefined && counts.size === mostDistinct) return undefined;
     counts.set(symbol, (seen ?? 0) + 1);

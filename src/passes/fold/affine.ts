@@ -81,7 +81,7 @@ function intoLinear(model: Model, node: NodeProto, found: Candidate, shapes: Sha
   const { factor, term } = affineOf(node, values);
   if (!factor.every(Number.isFinite)) return `the constant "${constant.name}" divides by zero`;
   const [output = ''] = node.output;
-  const bias = layer.bias.map((b, c) => b * (factor[c] as number) + (term[c] as number));
+  const bias = layer.bias.map((b, c) => b * factor[c]! + term[c]!);
   // The name by which schedules know it, where nothing else reads it.
   const biasName = adds && readOnce(model, constant.name) ? constant.name : undefined;
   const weight = adds ? undefined : scaledWeight(layer, factor, 'outputs');
@@ -100,8 +100,8 @@ function intoNormalization(model: Model, node: NodeProto, found: Candidate, shap
   if (!values) return unequal(constant, before);
   const { factor, term } = affineOf(node, values);
   if (!factor.every(Number.isFinite)) return `the constant "${constant.name}" divides by zero`;
-  const gamma = bn.gamma.map((g, c) => g * (factor[c] as number));
-  const beta = bn.beta.map((b, c) => b * (factor[c] as number) + (term[c] as number));
+  const gamma = bn.gamma.map((g, c) => g * factor[c]!);
+  const beta = bn.beta.map((b, c) => b * factor[c]! + term[c]!);
   return edit(model, (draft) => {
     draft.removeNode(node);
     replaceNormalization(draft, model, before, { gamma, beta }, node.output[0] ?? '');

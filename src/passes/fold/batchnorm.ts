@@ -51,8 +51,8 @@ function fold(model: Model, bn: NodeProto, shapes: Shapes): Folded {
 function affineOf(model: Model, node: NodeProto): Affine | string {
   const bn = normalization(model, node);
   if (typeof bn === 'string') return bn;
-  const scale = bn.gamma.map((g, c) => g / Math.sqrt((bn.variance[c] as number) + bn.epsilon));
-  const shift = bn.beta.map((b, c) => b - (scale[c] as number) * (bn.mean[c] as number));
+  const scale = bn.gamma.map((g, c) => g / Math.sqrt(bn.variance[c]! + bn.epsilon));
+  const shift = bn.beta.map((b, c) => b - scale[c]! * bn.mean[c]!);
   const finite = scale.every(Number.isFinite) && shift.every(Number.isFinite);
   return finite ? { scale, shift } : 'its variance makes a factor that is not finite';
 }
@@ -69,7 +69,7 @@ function intoProducer(model: Model, bn: NodeProto, { scale, shift }: Affine, sha
   if (typeof layer === 'string') return layer;
   if (isOp(node, 'MatMul') && !isMatrix(shapes, node)) return `"${layerName(node)}" has no rows and columns only`;
   if (layer.outputs !== scale.length) return `"${layerName(node)}" has ${layer.outputs} outputs, not ${scale.length}`;
-  const bias = scale.map((a, c) => ((added?.bias ?? layer.bias)[c] as number) * a + (shift[c] as number));
+  const bias = scale.map((a, c) => ((added?.bias ?? layer.bias)[c] as number) * a + shift[c]!);
   const weight = scaledWeight(layer, scale, 'outputs');
   const output = bn.output[0] as string;
   const next = edit(model, (draft) => {
@@ -114,7 +114,7 @@ function intoReaders(model: Model, bn: NodeProto, { scale, shift }: Affine, shap
   for (const { node } of layers) {
     const layer = linearLayer(next, node) as LinearLayer;
     const more = response(layer, shift);
-    const bias = layer.bias.map((b, o) => b + (more[o] as number));
+    const bias = layer.bias.map((b, o) => b + more[o]!);
     const weight = scaledWeight(layer, scale, 'inputs');
     next = edit(next, (draft) => replaceLinear(draft, next, layer, { weight, bias }));
   }

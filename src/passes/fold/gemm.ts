@@ -69,7 +69,7 @@ function biased(draft: Draft, model: Model, { node, weight, bias }: Layer): stri
   if (beta !== 1) draft.setAttribute(node, 'beta', undefined);
   // [], [1], [1, 1] and [1, N] are one number an output; anything else differs from row to row.
   if (elementCount(dims.slice(0, -1)) === 1) {
-    const each = Float32Array.from({ length: outputs }, (_, o) => values[values.length === 1 ? 0 : o] as number);
+    const each = Float32Array.from({ length: outputs }, (_, o) => values[values.length === 1 ? 0 : o]!);
     put(draft, model, node, 2, makeTensor(bias.name, 'float32', [outputs], each));
     return 'its C is one number an output now';
   }

@@ -58,7 +58,7 @@ function placesOf(node: NodeProto, dims: readonly number[]): Places | string {
   const [outer = 0, inner = 0] = [grouped === 'out' ? out[0] : into[0], grouped === 'out' ? into[0] : out[0]];
   const [count = 1, within = 1] = [dims[outer], dims[inner]];
   const along = (axis: number): ((element: number) => number) => {
-    const [size, stride] = [dims[axis] as number, elementCount(dims.slice(axis + 1))];
+    const [size, stride] = [dims[axis]!, elementCount(dims.slice(axis + 1))];
     return (element) => Math.floor(element / stride) % size;
   };
   // One axis counts through all groups, the other within one.
@@ -86,7 +86,7 @@ function biasOf(node: NodeProto, outputs: number, tensors: ReadonlyMap<string, T
 /** The weights times one factor an output channel or an input channel, rounded once to float32. */
 export function scaledWeight(layer: LinearLayer, factor: Float64Array, of: 'inputs' | 'outputs'): Float32Array {
   const channel = of === 'inputs' ? layer.inputOf : layer.outputOf;
-  return floatData(layer.weight).map((w, i) => w * (factor[channel(i)] as number));
+  return floatData(layer.weight).map((w, i) => w * factor[channel(i)]!);
 }
 
 /** What the layer makes of an input that is constant within each channel: one entry an output. */
@@ -94,7 +94,7 @@ export function response(layer: LinearLayer, input: Float64Array): Float64Array 
   const result = new Float64Array(layer.outputs);
   floatData(layer.weight).forEach((w, i) => {
     const o = layer.outputOf(i);
-    result[o] = (result[o] as number) + layer.gain * w * (input[layer.inputOf(i)] as number);
+    result[o] = result[o]! + layer.gain * w * input[layer.inputOf(i)]!;
   });
   return result;
 }

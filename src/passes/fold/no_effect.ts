@@ -68,7 +68,7 @@ const rules: Readonly<Record<string, Rule>> = {
     const last = tensorNumbers(ends);
     const along = axes ? tensorNumbers(axes) : last.map((_, i) => i);
     const whole = last.every((end, i) => {
-      const axis = along[i] as number;
+      const axis = along[i]!;
       const dim = dims[axis < 0 ? axis + dims.length : axis];
       return end >= endless || (dim !== undefined && end >= dim);
     });

@@ -25,7 +25,7 @@ export function perChannel(
   const values = tensorNumbers(tensor);
   const full = [...Array<number>(rank - dims.length).fill(1), ...dims];
   if (full.some((dim, i) => dim !== 1 && !(i === axis && dim === channels))) return undefined;
-  return Float64Array.from({ length: channels }, (_, c) => values[values.length === 1 ? 0 : c] as number);
+  return Float64Array.from({ length: channels }, (_, c) => values[values.length === 1 ? 0 : c]!);
 }
 
 /** Whether one node alone reads the value, and no output of the model is it. */

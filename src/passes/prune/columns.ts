@@ -67,7 +67,7 @@ export async function siteMoments(
 /** The moments of a weight that several layers read alike: as if one layer had seen all of their inputs. */
 export function summed(moments: readonly Moments[]): Moments {
   const [first, ...others] = moments;
-  const plus = (x: Float64Array, y: Float64Array): Float64Array => x.map((v, i) => v + (y[i] as number));
+  const plus = (x: Float64Array, y: Float64Array): Float64Array => x.map((v, i) => v + y[i]!);
   const sums = <T extends Pick<Moments, 'count' | 'sum' | 'targetSum'>>(a: T, b: Moments['all']): T => ({
     ...a,
     count: a.count + b.count,

@@ -91,8 +91,8 @@ async function lossScores(
       const price =
         criterion === 'obs'
           ? diagonalOfInverse(hessian, cols, damping, usage.site.name).map((v) => 1 / v)
-          : Float64Array.from({ length: cols }, (_, k) => hessian[k * cols + k] as number);
-      return matrix.map((w, e) => w * w * (price[e % cols] as number));
+          : Float64Array.from({ length: cols }, (_, k) => hessian[k * cols + k]!);
+      return matrix.map((w, e) => w * w * price[e % cols]!);
     });
     return losses.map((loss) => loss / Math.max(power, 1e-30));
   });
@@ -103,9 +103,9 @@ function outputPower(matrix: Float32Array, rows: number, cols: number, hessian: 
   let power = 0;
   for (let r = 0; r < rows; r++)
     for (let i = 0; i < cols; i++) {
-      const w = matrix[r * cols + i] as number;
+      const w = matrix[r * cols + i]!;
       if (w === 0) continue;
-      for (let j = 0; j < cols; j++) power += w * (matrix[r * cols + j] as number) * (hessian[i * cols + j] as number);
+      for (let j = 0; j < cols; j++) power += w * matrix[r * cols + j]! * hessian[i * cols + j]!;
     }
   return power;
 }

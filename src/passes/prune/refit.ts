@@ -67,12 +67,11 @@ function problemOf(
   const hessian = new Float64Array(cols * cols);
   for (let i = 0; i < cols; i++)
     for (let j = 0; j < cols; j++)
-      hessian[i * cols + j] =
-        (moments.gram[(at + i) * cols + j] as number) - mean(moments.sum[at + i]) * (moments.sum[at + j] as number);
+      hessian[i * cols + j] = moments.gram[(at + i) * cols + j]! - mean(moments.sum[at + i]) * moments.sum[at + j]!;
   let [power, whole] = [0, 0];
   for (let i = 0; i < cols; i++) {
-    power += hessian[i * cols + i] as number;
-    whole += moments.gram[(at + i) * cols + i] as number;
+    power += hessian[i * cols + i]!;
+    whole += moments.gram[(at + i) * cols + i]!;
   }
   // Where inputs never vary, the share of the whole power keeps their weights.
   const ridge = Math.max((damping * power) / cols, (1e-9 * whole) / cols, 1e-12 * Math.max(1, count));
@@ -80,19 +79,19 @@ function problemOf(
   for (let r = 0; r < rows; r++)
     for (let k = 0, out = group * rows + r; k < cols; k++)
       goal[r * cols + k] =
-        (moments.target[out * cols + k] as number) -
-        mean(moments.targetSum[out]) * (moments.sum[at + k] as number) +
-        ridge * (own[r * cols + k] as number);
-  for (let i = 0; i < cols; i++) hessian[i * cols + i] = (hessian[i * cols + i] as number) + ridge;
+        moments.target[out * cols + k]! -
+        mean(moments.targetSum[out]) * moments.sum[at + k]! +
+        ridge * own[r * cols + k]!;
+  for (let i = 0; i < cols; i++) hessian[i * cols + i] = hessian[i * cols + i]! + ridge;
   return { rows, cols, hessian, goal };
 }
 
 /** The weights that solve the problem with no mask at all: what a mask is chosen from. */
 function denseSolution({ rows, cols, hessian, goal }: RefitProblem): Float32Array {
   // H is symmetric: W = G H⁻¹ is the transpose of H⁻¹ Gᵀ.
-  const turned = Float64Array.from(goal, (_, e) => goal[(e % rows) * cols + Math.floor(e / rows)] as number);
+  const turned = Float64Array.from(goal, (_, e) => goal[(e % rows) * cols + Math.floor(e / rows)]!);
   const solved = solveSpd(hessian, cols, turned, rows);
-  return Float32Array.from(solved, (_, e) => solved[(e % cols) * rows + Math.floor(e / cols)] as number);
+  return Float32Array.from(solved, (_, e) => solved[(e % cols) * rows + Math.floor(e / cols)]!);
 }
 
 /** Chooses a mask for weights [rows, cols] that fit what the layer gets now, with the Hessian of their error. */
@@ -122,10 +121,9 @@ export function pruneAndRefit(
     if (shifted && moments.count > 0)
       for (let r = 0; r < rows; r++) {
         const out = group * rows + r;
-        let shift = moments.targetSum[out] as number;
-        for (let k = 0; k < cols; k++)
-          shift -= (fitted[r * cols + k] as number) * (moments.sum[group * cols + k] as number);
-        shifted[out] = (shifted[out] as number) + shift / moments.count;
+        let shift = moments.targetSum[out]!;
+        for (let k = 0; k < cols; k++) shift -= fitted[r * cols + k]! * moments.sum[group * cols + k]!;
+        shifted[out] = shifted[out]! + shift / moments.count;
       }
     return fitted;
   });

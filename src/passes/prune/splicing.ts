@@ -76,6 +76,6 @@ function rememberedOf(known: unknown, site: PruneSite): Surgery {
   const before = known as Surgery | undefined;
   if (before?.whole.length !== site.data.length)
     return { ...magnitudeStatistics(site.data), mask: new Uint8Array(site.data.length).fill(1), whole: site.data };
-  const whole = site.data.map((w, i) => (w === 0 && before.mask[i] === 0 ? (before.whole[i] as number) : w));
+  const whole = site.data.map((w, i) => (w === 0 && before.mask[i] === 0 ? before.whole[i]! : w));
   return { ...before, whole };
 }

@@ -43,7 +43,7 @@ async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<P
     const share = o.levels[site.selector] ?? 0;
     return (matrix, shape, hessian) => {
       const size = shape[1];
-      const norms = Float64Array.from({ length: size }, (_, k) => Math.sqrt(hessian[k * size + k] as number));
+      const norms = Float64Array.from({ length: size }, (_, k) => Math.sqrt(hessian[k * size + k]!));
       return o.scope === 'row'
         ? wandaMask(matrix, shape, norms, { share }, site.name)
         : levelMask(wandaScores(matrix, size, norms), share, site.name);

@@ -46,9 +46,7 @@ async function apply(model: Model, o: AbsorbOptions, ctx: PassContext): Promise<
   for (const pair of pairs) {
     const stats = given(collected.get(pair.before)?.[0], `the statistics of ${pair.before}`);
     // A channel that reaches a Clip's bound would be cut at another place.
-    const shift = stats.min.map((low, c) =>
-      pair.clip && (stats.max[c] as number) >= pair.clip.max ? 0 : Math.max(0, low),
-    );
+    const shift = stats.min.map((low, c) => (pair.clip && stats.max[c]! >= pair.clip.max ? 0 : Math.max(0, low)));
     const count = shift.filter((c) => c > 0).length;
     if (count === 0) skipped.push({ layer: layerName(pair.producer.node), text: 'every channel comes down to 0' });
     else {
@@ -87,11 +85,11 @@ function padded(node: NodeProto): boolean {
 function absorbed(model: Model, pair: LayerPair, shift: Float64Array): Model {
   return edit(model, (draft) => {
     const producer = current(model, pair.producer);
-    replaceLinear(draft, model, producer, { bias: producer.bias.map((b, c) => b - (shift[c] as number)) });
+    replaceLinear(draft, model, producer, { bias: producer.bias.map((b, c) => b - shift[c]!) });
     for (const consumer of pair.consumers) {
       const layer = current(model, consumer.layer);
       const added = response(layer, ofInputs(consumer, shift));
-      replaceLinear(draft, model, layer, { bias: layer.bias.map((b, c) => b + (added[c] as number)) });
+      replaceLinear(draft, model, layer, { bias: layer.bias.map((b, c) => b + added[c]!) });
     }
   });
 }

@@ -108,7 +108,7 @@ function describe(
 ): string {
   const text = `${moved} of ${count} weights not rounded to nearest${raised(damping)}`;
   if (before === after) return text;
-  const factors = after.scale.map((s, i) => s / (before.scale[i] as number));
+  const factors = after.scale.map((s, i) => s / before.scale[i]!);
   return `${text}, scales times ${Math.min(...factors).toFixed(2)} … ${Math.max(...factors).toFixed(2)}`;
 }
 
@@ -125,7 +125,7 @@ async function learn(p: RoundingProblem, o: AdaroundOptions, ctx: PassContext): 
   const floor = p.exact.map(Math.floor);
   // V starts where h(V) is the fraction that rounding would drop, so that the relaxed weights are the float ones.
   const start = p.exact.map((w, i) => {
-    const sigma = (w - (floor[i] as number) - stretch.gamma) / (stretch.zeta - stretch.gamma);
+    const sigma = (w - floor[i]! - stretch.gamma) / (stretch.zeta - stretch.gamma);
     return Math.log(sigma / (1 - sigma));
   });
   const fixed = {
@@ -154,8 +154,6 @@ async function learn(p: RoundingProblem, o: AdaroundOptions, ctx: PassContext): 
   }
   const v = state.V.data as Float32Array;
   return p.nearest.map((code, i) =>
-    p.frozen[i] === 1
-      ? code
-      : Math.min(p.qmax, Math.max(p.qmin, (floor[i] as number) + ((v[i] as number) > 0 ? 1 : 0))),
+    p.frozen[i] === 1 ? code : Math.min(p.qmax, Math.max(p.qmin, floor[i]! + (v[i]! > 0 ? 1 : 0))),
   );
 }

@@ -57,7 +57,7 @@ async function apply(model: Model, o: EqualizeOptions, ctx: PassContext): Promis
       ctx.signal.throwIfAborted();
       const before = factors.get(pair);
       const s = o.method === 'range' ? rangeScales(now, pair, stats, o, before) : noiseScales(pair, stats, o);
-      factors.set(pair, before ? s.map((v, c) => v * (before[c] as number)) : s);
+      factors.set(pair, before ? s.map((v, c) => v * before[c]!) : s);
       now = scaled(now, pair, s);
       largest = s.reduce((m, v) => Math.max(m, Math.abs(Math.log(v))), largest);
     }
@@ -110,8 +110,8 @@ function noiseScales(pair: LayerPair, stats: Stats, o: EqualizeOptions): Float64
   const [peak, power] = [new Float64Array(producer.outputs), new Float64Array(producer.outputs)];
   for (let k = 0; k < seen.channels; k++) {
     const c = Math.floor(k / repeat);
-    peak[c] = Math.max(peak[c] as number, seen.max[k] as number, -(seen.min[k] as number));
-    power[c] = (power[c] as number) + (seen.sumSquares[k] as number) / (seen.count * repeat);
+    peak[c] = Math.max(peak[c]!, seen.max[k]!, -seen.min[k]!);
+    power[c] = power[c]! + seen.sumSquares[k]! / (seen.count * repeat);
   }
   return equalizingScales({
     power,
@@ -142,12 +142,12 @@ function rowsOf(layer: LinearLayer, repeat: number, outputs: ChannelStats): Equa
     const [largest, squares] = [new Float64Array(width), new Float64Array(width)];
     for (const i of elements) {
       const at = Math.floor(layer.inputOf(i) / repeat) - first;
-      const w = weights[i] as number;
-      largest[at] = Math.max(largest[at] as number, Math.abs(w));
-      squares[at] = (squares[at] as number) + w * w;
+      const w = weights[i]!;
+      largest[at] = Math.max(largest[at]!, Math.abs(w));
+      squares[at] = squares[at]! + w * w;
     }
-    const mean = (outputs.sum[o] as number) / outputs.count;
-    const variance = (outputs.sumSquares[o] as number) / outputs.count - mean * mean;
+    const mean = outputs.sum[o]! / outputs.count;
+    const variance = outputs.sumSquares[o]! / outputs.count - mean * mean;
     return { first, largest, squares, taps: elements.length / width, power: Math.max(variance, 1e-12) };
   });
 }
@@ -167,13 +167,13 @@ function rangeScales(
   const [made, read] = [new Float64Array(producer.outputs), new Float64Array(producer.outputs)];
   floatData(producer.weight).forEach((w, i) => {
     const c = producer.outputOf(i);
-    made[c] = Math.max(made[c] as number, Math.abs(w));
+    made[c] = Math.max(made[c]!, Math.abs(w));
   });
   for (const consumer of pair.consumers) {
     const layer = current(model, consumer.layer);
     floatData(layer.weight).forEach((w, i) => {
       const c = Math.floor(layer.inputOf(i) / consumer.repeat);
-      read[c] = Math.max(read[c] as number, Math.abs(w));
+      read[c] = Math.max(read[c]!, Math.abs(w));
     });
   }
   const fixed = clips(pair, stats);
@@ -181,8 +181,8 @@ function rangeScales(
   const peak = must(stats, pair.before, 'the statistics of').max;
   return made.map((m, c) => {
     if (fixed[c] || m === 0 || read[c] === 0) return 1;
-    const limit = bound / o.headroom / Math.max(0, peak[c] as number) / (before?.[c] ?? 1);
-    return Math.min(Math.sqrt((read[c] as number) / m), Math.max(limit, 1 / (before?.[c] ?? 1)));
+    const limit = bound / o.headroom / Math.max(0, peak[c]!) / (before?.[c] ?? 1);
+    return Math.min(Math.sqrt(read[c]! / m), Math.max(limit, 1 / (before?.[c] ?? 1)));
   });
 }
 
@@ -193,7 +193,7 @@ function scaled(model: Model, pair: LayerPair, s: Float64Array): Model {
     const producer = current(model, pair.producer);
     replaceLinear(draft, model, producer, {
       weight: scaledWeight(producer, s, 'outputs'),
-      bias: producer.bias.map((b, c) => b * (s[c] as number)),
+      bias: producer.bias.map((b, c) => b * s[c]!),
     });
     for (const consumer of pair.consumers) {
       const layer = current(model, consumer.layer);

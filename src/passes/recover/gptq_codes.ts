@@ -20,7 +20,7 @@ export function gptqCodes(
     for (let i = 0; i < size; i++) if (gram[i * size + i] === 0) gram[i * size + i] = 1;
     const turned = new Float64Array(rows * size);
     for (let r = 0; r < rows; r++)
-      for (let k = 0; k < size; k++) turned[k * rows + r] = p.target[first + r * size + k] as number;
+      for (let k = 0; k < size; k++) turned[k * rows + r] = p.target[first + r * size + k]!;
     const { damping: extra } = dampedEnough((share) => cholesky(damped(gram, size, share), size, at));
     most = Math.max(most, extra);
     // The weights that do best on the inputs of the quantized model, unrounded: T G⁻¹.
@@ -29,7 +29,7 @@ export function gptqCodes(
     const mask = new Uint8Array(rows * size);
     for (let r = 0; r < rows; r++)
       for (let k = 0; k < size; k++) {
-        weights[r * size + k] = solved[k * rows + r] as number;
+        weights[r * size + k] = solved[k * rows + r]!;
         mask[r * size + k] = p.frozen[first + r * size + k] === 1 ? 0 : 1;
       }
     const result = gptq(weights, [rows, size], gram, {
@@ -37,7 +37,7 @@ export function gptqCodes(
       damping: extra,
       order,
       mask,
-      choose: (_, row) => ({ scale: p.scale[first + row * size] as number, zeroPoint: 0 }),
+      choose: (_, row) => ({ scale: p.scale[first + row * size]!, zeroPoint: 0 }),
       at,
     });
     codes.set(result.codes, first);

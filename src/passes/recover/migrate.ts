@@ -144,10 +144,10 @@ function smoothing(readers: readonly LinearLayer[], stats: ChannelStats, alpha: 
   for (const layer of readers)
     floatData(layer.weight).forEach((w, i) => {
       const c = layer.inputOf(i);
-      largest[c] = Math.max(largest[c] as number, Math.abs(w));
+      largest[c] = Math.max(largest[c]!, Math.abs(w));
     });
   return largest.map((w, c) => {
-    const x = Math.max(stats.max[c] as number, -(stats.min[c] as number));
+    const x = Math.max(stats.max[c]!, -stats.min[c]!);
     return x > 0 && w > 0 ? x ** alpha / w ** (1 - alpha) : 1;
   });
 }
@@ -155,7 +155,7 @@ function smoothing(readers: readonly LinearLayer[], stats: ChannelStats, alpha: 
 function smoothed(model: Model, site: Site, s: Float64Array): Model {
   return edit(model, (draft) => {
     for (const { tensor } of site.parts) {
-      const values = floatData(tensor).map((v, c) => v / (s[c] as number));
+      const values = floatData(tensor).map((v, c) => v / s[c]!);
       draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dimsOf(tensor), values));
     }
     for (const layer of site.readers) replaceLinear(draft, model, layer, { weight: scaledWeight(layer, s, 'inputs') });

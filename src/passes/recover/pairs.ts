@@ -133,4 +133,4 @@ export function current(model: Model, layer: LinearLayer): LinearLayer {
 
 /** For each input of a consumer what its channel has. */
 export const ofInputs = ({ layer, repeat }: LayerPair['consumers'][number], channels: Float64Array): Float64Array =>
-  Float64Array.from({ length: layer.inputs }, (_, k) => channels[Math.floor(k / repeat)] as number);
+  Float64Array.from({ length: layer.inputs }, (_, k) => channels[Math.floor(k / repeat)]!);

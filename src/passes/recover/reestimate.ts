@@ -115,7 +115,7 @@ interface Mended {
 function withStatistics(model: Model, node: NodeProto, stats: ChannelStats): Mended {
   const { count, sum, sumSquares } = stats;
   const mean = Float32Array.from(sum, (s) => s / count);
-  const variance = Float32Array.from(sumSquares, (s, c) => Math.max(0, s / count - ((sum[c] as number) / count) ** 2));
+  const variance = Float32Array.from(sumSquares, (s, c) => Math.max(0, s / count - (sum[c]! / count) ** 2));
   const next = edit(model, (draft) => {
     draft.replace(node.input[3] as string, makeTensor('mean', 'float32', [mean.length], mean));
     draft.replace(node.input[4] as string, makeTensor('variance', 'float32', [variance.length], variance));
@@ -125,8 +125,8 @@ function withStatistics(model: Model, node: NodeProto, stats: ChannelStats): Men
 
 function withMean(model: Model, node: NodeProto, now: ChannelStats, float: ChannelStats): Mended {
   const tensor = initializers(model.graph).get(node.input[2] as string)!;
-  const shift = Float64Array.from(now.sum, (s, c) => (float.sum[c] as number) / float.count - s / now.count);
-  const bias = floatData(tensor).map((b, c) => b + (shift[c] as number));
+  const shift = Float64Array.from(now.sum, (s, c) => float.sum[c]! / float.count - s / now.count);
+  const bias = floatData(tensor).map((b, c) => b + shift[c]!);
   const most = shift.reduce((m, v) => Math.max(m, Math.abs(v)), 0);
   const next = edit(model, (draft) =>
     draft.replace(tensor.name, makeTensor(tensor.name, 'float32', dimsOf(tensor), bias)),

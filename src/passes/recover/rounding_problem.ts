@@ -43,35 +43,34 @@ export function roundingProblem(
   const total = outputs * size;
   const weights = readRows(layer, layer.weights);
   const scale = weights.map((_, i) => scaleOf(layer, Math.floor(i / size)));
-  const exact = weights.map((w, i) => w / (scale[i] as number));
+  const exact = weights.map((w, i) => w / scale[i]!);
   const nearest = storedCodes(layer);
   const frozen = Uint8Array.from(weights, (w) => (w === 0 ? 1 : 0));
   const least = new Float64Array(outputs);
   if (layer.bias) least.set(biasValues(layer).map((b) => leastWeightScale(b, layer.bias?.inputScale ?? 1)));
   const gram = new Float64Array(moments.gram.length);
   const target = new Float64Array(total);
-  const mean = (sums: Float64Array, at: number): number => (centred ? (sums[at] as number) / count : 0);
+  const mean = (sums: Float64Array, at: number): number => (centred ? sums[at]! / count : 0);
   for (let g = 0; g < groups; g++)
     for (let i = 0; i < size; i++)
       for (let j = 0; j < size; j++) {
         const at = (g * size + i) * size + j;
-        gram[at] =
-          (moments.gram[at] as number) / count - mean(moments.sum, g * size + i) * mean(moments.sum, g * size + j);
+        gram[at] = moments.gram[at]! / count - mean(moments.sum, g * size + i) * mean(moments.sum, g * size + j);
       }
   for (let r = 0; r < outputs; r++)
     for (let j = 0, g = Math.floor(r / rows) * size; j < size; j++)
       target[r * size + j] =
-        (moments.target[r * size + j] as number) / count - mean(moments.targetSum, r) * mean(moments.sum, g + j);
+        moments.target[r * size + j]! / count - mean(moments.targetSum, r) * mean(moments.sum, g + j);
   for (let g = 0; g < groups; g++) {
     const diagonal = Array.from({ length: size }, (_, i) => (g * size + i) * size + i);
-    const sum = diagonal.reduce((total, at) => total + Math.max(0, gram[at] as number), 0);
+    const sum = diagonal.reduce((total, at) => total + Math.max(0, gram[at]!), 0);
     // The share of the raw power is for inputs that never vary, whose weights would be left open.
-    const raw = diagonal.reduce((total, at) => total + (moments.gram[at] as number), 0) / count;
+    const raw = diagonal.reduce((total, at) => total + moments.gram[at]!, 0) / count;
     // Moments of few columns know few directions: their share of the noise falls as K / count.
     const added = ((damping + size / count) * sum + 1e-9 * raw) / size;
-    for (const at of diagonal) gram[at] = (gram[at] as number) + added;
+    for (const at of diagonal) gram[at] = gram[at]! + added;
     for (let at = g * rows * size; at < (g + 1) * rows * size; at++)
-      target[at] = (target[at] as number) + added * (exact[at] as number) * (scale[at] as number);
+      target[at] = target[at]! + added * exact[at]! * scale[at]!;
   }
   const bounds = codeBounds(nearest, layer.zeroPoint);
   const problem = { groups, rows, size, ...bounds, scale, least, exact, nearest, frozen, gram, target };
@@ -84,14 +83,11 @@ function outputPower({ groups, rows, size, exact, scale, gram }: RoundingProblem
   let power = 0;
   for (let r = 0; r < groups * rows; r++) {
     const g = Math.floor(r / rows) * size * size;
-    const w = Float64Array.from(
-      { length: size },
-      (_, i) => (exact[r * size + i] as number) * (scale[r * size + i] as number),
-    );
+    const w = Float64Array.from({ length: size }, (_, i) => exact[r * size + i]! * scale[r * size + i]!);
     for (let i = 0, at = g; i < size; i++) {
       let sum = 0;
-      for (let j = 0; j < size; j++, at++) sum += (gram[at] as number) * (w[j] as number);
-      power += (w[i] as number) * sum;
+      for (let j = 0; j < size; j++, at++) sum += gram[at]! * w[j]!;
+      power += w[i]! * sum;
     }
   }
   return Math.max(power / (groups * rows), 1e-30);
@@ -100,7 +96,7 @@ function outputPower({ groups, rows, size, exact, scale, gram }: RoundingProblem
 /** The same problem at a layer's new scales. */
 export function atScales(p: RoundingProblem, layer: QuantizedLayer): RoundingProblem {
   const scale = p.scale.map((_, i) => scaleOf(layer, Math.floor(i / p.size)));
-  return { ...p, scale, exact: p.exact.map((w, i) => (w * (p.scale[i] as number)) / (scale[i] as number)) };
+  return { ...p, scale, exact: p.exact.map((w, i) => (w * p.scale[i]!) / scale[i]!) };
 }
 
 /** w̃ G w̃ᵀ − 2 t w̃ᵀ of one row: the error of its output in units of the layer's power, less what no rounding changes. */
@@ -108,12 +104,12 @@ export function rowError(p: RoundingProblem, row: number, codes: Float64Array): 
   const { size } = p;
   const from = row * size;
   const g = Math.floor(row / p.rows) * size * size;
-  const w = Float64Array.from({ length: size }, (_, i) => (codes[from + i] as number) * (p.scale[from + i] as number));
+  const w = Float64Array.from({ length: size }, (_, i) => codes[from + i]! * p.scale[from + i]!);
   let error = 0;
   for (let i = 0, at = g; i < size; i++) {
-    let sum = -2 * (p.target[from + i] as number);
-    for (let j = 0; j < size; j++, at++) sum += (p.gram[at] as number) * (w[j] as number);
-    error += (w[i] as number) * sum;
+    let sum = -2 * p.target[from + i]!;
+    for (let j = 0; j < size; j++, at++) sum += p.gram[at]! * w[j]!;
+    error += w[i]! * sum;
   }
   return error;
 }
@@ -155,7 +151,7 @@ export function meanError(layer: QuantizedLayer, { rows, size, all }: Moments, c
   return all.targetSum.map((wanted, r) => {
     let error = wanted;
     for (let k = 0, g = Math.floor(r / rows) * size; k < size; k++)
-      error -= (codes[r * size + k] as number) * scaleOf(layer, r) * (all.sum[g + k] as number);
+      error -= codes[r * size + k]! * scaleOf(layer, r) * all.sum[g + k]!;
     return error / all.count;
   });
 }
@@ -178,4 +174,4 @@ export function toCodes(layer: QuantizedLayer, codes: Float64Array): Float64Arra
 }
 
 const zeroPointOf = ({ zeroPoint }: QuantizedLayer, output: number): number =>
-  zeroPoint[zeroPoint.length === 1 ? 0 : output] as number;
+  zeroPoint[zeroPoint.length === 1 ? 0 : output]!;

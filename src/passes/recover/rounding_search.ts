@@ -72,8 +72,8 @@ function openRow(p: RoundingProblem, r: number, gram: Float64Array, lattice: Lat
   const weights = unrounded(lattice, target);
   return {
     qmax,
-    scale: p.scale[r * size] as number,
-    least: p.least[r] as number,
+    scale: p.scale[r * size]!,
+    least: p.least[r]!,
     pick(scales) {
       const errors = roundAtScales(lattice, weights, scales, bounds).map(({ error }) => error);
       return scales[errors.indexOf(Math.min(...errors))] as number;
@@ -86,9 +86,9 @@ function openRow(p: RoundingProblem, r: number, gram: Float64Array, lattice: Lat
       descendRounding(codes, steps, gram, target, shape, { frozen, gradient });
       let [square, along] = [0, 0];
       for (let i = 0; i < size; i++) {
-        const w = (codes[i] as number) * scale;
-        along += w * (target[i] as number);
-        square += w * ((gradient[i] as number) + (target[i] as number));
+        const w = codes[i]! * scale;
+        along += w * target[i]!;
+        square += w * (gradient[i]! + target[i]!);
       }
       const fitted = square > 0 && along > 0 ? (scale * along) / square : scale;
       return { scale, codes, error: square - 2 * along, fitted };

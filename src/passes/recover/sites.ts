@@ -122,7 +122,7 @@ function byName(model: Model): Map<string, NodeProto> {
 
 /** The scale of each output: one for all where the weight has only that. */
 export const scaleOf = (layer: Pick<QuantizedLayer, 'scale'>, output: number): number =>
-  layer.scale[layer.scale.length === 1 ? 0 : output] as number;
+  layer.scale[layer.scale.length === 1 ? 0 : output]!;
 
 /** The bias in real units; empty where there is none of the layer's own. */
 export function biasValues({ bias }: Pick<QuantizedLayer, 'bias'>): Float64Array {
@@ -146,7 +146,7 @@ export interface LayerChange {
 export function storeLayer(draft: Draft, layer: QuantizedLayer, { codes, scale, correction }: LayerChange): string {
   if (codes) {
     const array = tensorData(layer.codes).slice() as Int8Array;
-    for (let i = 0; i < array.length; i++) array[i] = codes[i] as number;
+    for (let i = 0; i < array.length; i++) array[i] = codes[i]!;
     draft.replace(layer.codes.name, makeTensor(layer.codes.name, typeOf(layer.codes), layer.dims, array));
   }
   const scalars = (name: string, values: Float32Array): void =>

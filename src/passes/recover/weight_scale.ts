@@ -32,7 +32,7 @@ export const weightScale: Pass<ScaleOptions> = {
       const problem = roundingProblem(layer, moments, layer.bias !== undefined, o.damping);
       const codes = problem.nearest.slice();
       const factors = Float32Array.from(layer.scale, (_, row) => bestFactor(problem, row, codes, o));
-      const scale = layer.scale.map((s, row) => s * (factors[row] as number));
+      const scale = layer.scale.map((s, row) => s * factors[row]!);
       const range = [Math.min(...factors), Math.max(...factors)];
       return {
         text: `scales times ${range.map((f) => f.toFixed(3)).join(' … ')}`,
@@ -70,10 +70,10 @@ function bestFactor(p: RoundingProblem, row: number, codes: Float64Array, o: Sca
   // The diagonal tells which scales are worth the whole error, where that is dear.
   const diagonal = (factor: number): number =>
     exact.reduce((sum, w, i) => {
-      const error = (w - round(w, factor) * factor) * (p.scale[from + i] as number);
-      return sum + error * error * (gram[i * size + i] as number);
+      const error = (w - round(w, factor) * factor) * p.scale[from + i]!;
+      return sum + error * error * gram[i * size + i]!;
     }, 0);
-  const bound = (p.least[row] as number) / (p.scale[from] as number);
+  const bound = p.least[row]! / p.scale[from]!;
   const factors = Array.from({ length: o.steps }, (_, i) => Math.max(bound, 1 - ((1 - lowest) * i) / (o.steps - 1)))
     .map((factor) => ({ factor, guess: diagonal(factor) }))
     .sort((a, b) => a.guess - b.guess)

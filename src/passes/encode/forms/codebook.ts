@@ -33,6 +33,6 @@ function ranksOf(source: Source, order: readonly (readonly [number, number])[]):
   const rank = new Map(order.map(([symbol], i) => [symbol, i]));
   const symbols = source.symbols();
   const ranks = new Uint16Array(symbols.length);
-  for (let i = 0; i < symbols.length; i++) ranks[i] = must(rank, symbols[i] as number, 'the rank of symbol');
+  for (let i = 0; i < symbols.length; i++) ranks[i] = must(rank, symbols[i]!, 'the rank of symbol');
   return ranks;
 }

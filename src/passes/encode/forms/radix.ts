@@ -36,7 +36,7 @@ function pack(source: Source, base: number, words: number): Uint8Array {
   const packed = new Uint8Array(words);
   for (let i = symbols.length - 1; i >= 0; i--) {
     const word = i % words;
-    packed[word] = (packed[word] as number) * base + (symbols[i] as number);
+    packed[word] = packed[word]! * base + symbols[i]!;
   }
   return packed;
 }

@@ -26,7 +26,7 @@ export const rice: Form = (source) => {
   const { least, most } = source.range();
   if (source.type !== 'int32' || counts === undefined || least < 0 || most < 2) return [];
   const reached = new Float64Array(most + 2);
-  for (let k = most; k >= 0; k--) reached[k] = (reached[k + 1] as number) + (counts.get(k) ?? 0);
+  for (let k = most; k >= 0; k--) reached[k] = reached[k + 1]! + (counts.get(k) ?? 0);
   const found = maskChoices.flatMap((masks) => bestLow(reached, masks) ?? []);
   return found.map((layout) => encoding(source, layout, reached));
 };
@@ -65,7 +65,7 @@ interface Stream {
 
 /** Masks from the outermost on, what is left after them, low bits if there are any. */
 function streams({ masks, low, rest }: Layout, reached: Reached): Stream[] {
-  const at = (mask: number): number => reached[mask * 2 ** low] as number;
+  const at = (mask: number): number => reached[mask * 2 ** low]!;
   return [
     ...Array.from({ length: masks }, (_, mask) => ({ planes: 1, count: at(mask) })),
     { planes: rest, count: at(masks) },
@@ -155,7 +155,7 @@ function quotients(symbols: ArrayLike<number>, low: number, from: number): Int32
   const result = new Int32Array(symbols.length);
   let length = 0;
   for (let i = 0; i < symbols.length; i++) {
-    const quotient = (symbols[i] as number) >> low;
+    const quotient = symbols[i]! >> low;
     if (quotient >= from) result[length++] = quotient - from;
   }
   return result.subarray(0, length);

@@ -22,7 +22,7 @@ export function allocate(candidates: readonly Candidate[], cost: Cost, budget: n
   const at = plans.map(() => 0);
   while (cost.total() > budget) {
     const next = plans.flatMap((steps, plan) => {
-      const step = steps[at[plan] as number];
+      const step = steps[at[plan]!];
       return step ? [{ plan, step, saved: cost.saving(step.atoms) }] : [];
     });
     // Once one step is enough, the least harmful of those that are; before, the least harm for what it saves.
@@ -40,7 +40,7 @@ export function allocate(candidates: readonly Candidate[], cost: Cost, budget: n
       );
     best.step.atoms.forEach((atom) => removed.add(atom));
     cost.remove(best.step.atoms);
-    at[best.plan] = (at[best.plan] as number) + 1;
+    at[best.plan] = at[best.plan]! + 1;
   }
   giveBack(plans, at, removed, cost, budget);
   return removed;
@@ -61,7 +61,7 @@ function giveBack(
   const closed = new Set<number>();
   for (;;) {
     const ends = plans.flatMap((steps, i) => {
-      const step = steps[(at[i] as number) - 1];
+      const step = steps[at[i]! - 1];
       return step && !closed.has(i) ? [{ i, step }] : [];
     });
     const worst = ends.sort((a, b) => b.step.damage - a.step.damage)[0];
@@ -73,7 +73,7 @@ function giveBack(
       continue;
     }
     worst.step.atoms.forEach((atom) => removed.delete(atom));
-    at[worst.i] = (at[worst.i] as number) - 1;
+    at[worst.i] = at[worst.i]! - 1;
   }
 }
 
@@ -96,7 +96,7 @@ function planOf({ order, damage, guarded, weight }: Candidate, multiple: number)
   let from = 0;
   return sizes.map((size) => {
     const atoms = free.slice(from, from + size);
-    const price = ((hull[from + size] as number) - (hull[from] as number)) * weight;
+    const price = (hull[from + size]! - hull[from]!) * weight;
     from += size;
     return { atoms, damage: price };
   });
@@ -108,8 +108,8 @@ export function lowerHull(y: readonly number[]): number[] {
   y.forEach((value, i) => {
     while (corners.length > 1) {
       const [a, b] = [corners.at(-2) as number, corners.at(-1) as number];
-      const straight = (y[a] as number) + ((value - (y[a] as number)) * (b - a)) / (i - a);
-      if ((y[b] as number) < straight) break;
+      const straight = y[a]! + ((value - y[a]!) * (b - a)) / (i - a);
+      if (y[b]! < straight) break;
       corners.pop();
     }
     corners.push(i);
@@ -117,9 +117,8 @@ export function lowerHull(y: readonly number[]): number[] {
   const hull: number[] = [];
   corners.forEach((b, k) => {
     const a = corners[k - 1] ?? b;
-    for (let i = a + 1; i < b; i++)
-      hull.push((y[a] as number) + (((y[b] as number) - (y[a] as number)) * (i - a)) / (b - a));
-    hull.push(y[b] as number);
+    for (let i = a + 1; i < b; i++) hull.push(y[a]! + ((y[b]! - y[a]!) * (i - a)) / (b - a));
+    hull.push(y[b]!);
   });
   return hull;
 }

@@ -12,7 +12,7 @@ export const bernoulli = rankedPasses({
   source: 'Distiller BernoulliFilterPruner',
   rank: randomScores,
   choose: (scores, sparsity) => {
-    const gone = new Set(Array.from(scores, (_, i) => i).filter((i) => (scores[i] as number) < sparsity));
+    const gone = new Set(Array.from(scores, (_, i) => i).filter((i) => scores[i]! < sparsity));
     if (gone.size === scores.length && sparsity < 1) gone.delete(scores.length - 1);
     return gone;
   },

@@ -126,7 +126,7 @@ export function cohorts(channels: Channels, { order, damage }: Elimination, weig
     const key = places.get(atom)?.join() ?? '';
     const part = parts.get(key) ?? { order: [], damage: [0] };
     part.order.push(atom);
-    part.damage.push((part.damage.at(-1) as number) + (damage[i + 1] as number) - (damage[i] as number));
+    part.damage.push((part.damage.at(-1) as number) + damage[i + 1]! - damage[i]!);
     parts.set(key, part);
   });
   const guards = guarded(channels, order);

@@ -122,7 +122,7 @@ function byLevels({ groups, levels }: Chosen, candidates: readonly Candidate[], 
   );
   return new Set(
     candidates.flatMap(({ order, guarded }) => {
-      const left = order.length * (1 - (gone.get(order[0] as number) ?? 0));
+      const left = order.length * (1 - (gone.get(order[0]!) ?? 0));
       return cutTo({ order, guarded }, Number(left.toFixed(6)), multiple);
     }),
   );
@@ -174,7 +174,7 @@ function cutNotes(
     const gone = atoms.filter((atom) => removed.has(atom)).length;
     if (gone === 0) return [];
     const damage = candidates
-      .filter(({ order }) => atoms.includes(order[0] as number))
+      .filter(({ order }) => atoms.includes(order[0]!))
       .reduce((sum, part) => sum + (part.damage[part.order.filter((atom) => removed.has(atom)).length] as number), 0);
     const lost = damage > 0 ? `; its readers lose ${(100 * damage).toFixed(1)} % of their output power` : '';
     const together = layers.length > 1 ? ` (with ${layers.length - 1} layers that share its channels)` : '';

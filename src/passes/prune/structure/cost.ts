@@ -64,7 +64,7 @@ export function costOf(model: Model, channels: Channels, unit: Unit): Cost {
     for (const atom of atoms)
       for (const { term, axis, times } of places.get(atom) ?? []) {
         const counts = changed.get(term) ?? [...(left[term] as number[])];
-        counts[axis] = (counts[axis] as number) - sign * times;
+        counts[axis] = counts[axis]! - sign * times;
         changed.set(term, counts);
       }
     return changed;
@@ -119,7 +119,7 @@ function multiplications(model: Model, channels: Channels): Term[] {
           const batch = factor.at === undefined && factor.of !== 'weight' && !own;
           const picked = factorAxes(factor, dims.length).filter((d) => d > 0 || !batch);
           return termOf(
-            picked.map((d) => dims[d] as number),
+            picked.map((d) => dims[d]!),
             picked.map((d) => labels[d]),
           );
         }),

@@ -28,11 +28,10 @@ export function blockCost(problem: Problem, block: readonly number[]): number {
   let cost = 0;
   for (let r = 0; r < rows; r++)
     for (let i = 0; i < n; i++) {
-      const w = weights[r * size + (block[i] as number)] as number;
+      const w = weights[r * size + block[i]!] as number;
       if (w === 0) continue;
       let dot = 0;
-      for (let j = 0; j < n; j++)
-        dot += (inner[i * n + j] as number) * (weights[r * size + (block[j] as number)] as number);
+      for (let j = 0; j < n; j++) dot += inner[i * n + j]! * weights[r * size + block[j]!]!;
       cost += w * dot;
     }
   return cost;
@@ -47,10 +46,9 @@ export function takeBlock(problem: Problem, block: readonly number[]): void {
   const factor = new Float64Array(n * size);
   for (let i = 0; i < n; i++)
     for (let j = 0; j < n; j++) {
-      const f = inner[i * n + j] as number;
-      const from = (block[j] as number) * size;
-      for (let k = 0; k < size; k++)
-        factor[i * size + k] = (factor[i * size + k] as number) + f * (inverse[from + k] as number);
+      const f = inner[i * n + j]!;
+      const from = block[j]! * size;
+      for (let k = 0; k < size; k++) factor[i * size + k] = factor[i * size + k]! + f * inverse[from + k]!;
     }
   subtract(weights, rows, size, block, factor);
   subtract(inverse, size, size, block, factor);
@@ -65,12 +63,12 @@ export function takeBlock(problem: Problem, block: readonly number[]): void {
 function subtract(m: Float64Array, rows: number, size: number, block: readonly number[], factor: Float64Array): void {
   for (let r = 0; r < rows; r++) {
     const row = r * size;
-    const picked = block.map((b) => m[row + b] as number);
+    const picked = block.map((b) => m[row + b]!);
     for (let i = 0; i < block.length; i++) {
-      const f = picked[i] as number;
+      const f = picked[i]!;
       if (f === 0) continue;
       const from = i * size;
-      for (let k = 0; k < size; k++) m[row + k] = (m[row + k] as number) - f * (factor[from + k] as number);
+      for (let k = 0; k < size; k++) m[row + k] = m[row + k]! - f * factor[from + k]!;
     }
   }
 }
@@ -79,6 +77,6 @@ function blockInverse({ inverse, size }: Problem, block: readonly number[]): Flo
   const n = block.length;
   const part = new Float64Array(n * n);
   for (let i = 0; i < n; i++)
-    for (let j = 0; j < n; j++) part[i * n + j] = inverse[(block[i] as number) * size + (block[j] as number)] as number;
+    for (let j = 0; j < n; j++) part[i * n + j] = inverse[block[i]! * size + block[j]!] as number;
   return invertPositive(part, n);
 }

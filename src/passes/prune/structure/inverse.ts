@@ -7,11 +7,11 @@ export function invertPositive(a: Float64Array, n: number): Float64Array {
   // Row by row of L⁻¹, so that memory is read in order.
   for (let k = 0; k < n; k++)
     for (let i = 0; i <= k; i++) {
-      const f = x[k * n + i] as number;
+      const f = x[k * n + i]!;
       if (f === 0) continue;
       const [to, from] = [i * n, k * n];
-      for (let j = 0; j <= i; j++) result[to + j] = (result[to + j] as number) + f * (x[from + j] as number);
+      for (let j = 0; j <= i; j++) result[to + j] = result[to + j]! + f * x[from + j]!;
     }
-  for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) result[j * n + i] = result[i * n + j] as number;
+  for (let i = 0; i < n; i++) for (let j = 0; j < i; j++) result[j * n + i] = result[i * n + j]!;
   return result;
 }

@@ -25,9 +25,7 @@ export function withReaders(model: Model, readers: readonly Reader[]): Model {
       const shifted = floatData(bias).map((b, out) => {
         const g = Math.floor(out / ((groups * rows) / groups));
         let sum = b;
-        for (let k = 0; k < size; k++)
-          sum +=
-            ((own[out * size + k] as number) - (weights[out * size + k] as number)) * (means[g * size + k] as number);
+        for (let k = 0; k < size; k++) sum += (own[out * size + k]! - weights[out * size + k]!) * means[g * size + k]!;
         return sum;
       });
       draft.replace(bias.name, makeTensor(bias.name, 'float32', dimsOf(bias), shifted));
@@ -48,7 +46,7 @@ export async function outputError(ctx: PassContext, model: Model, float: Model, 
       const state = sums.get(name) ?? { error: 0, count: 0, sum: 0, squares: 0 };
       const [x, y] = [a.data as Float32Array, b.data as Float32Array];
       for (let i = 0; i < y.length; i++) {
-        const [v, w] = [x[i] as number, y[i] as number];
+        const [v, w] = [x[i]!, y[i]!];
         state.error += (v - w) ** 2;
         state.sum += w;
         state.squares += w * w;

@@ -48,10 +48,10 @@ function ownProblem(moments: Moments, group: number, own: Float64Array, ridge: n
   let power = 0;
   for (let r = 0; r < rows; r++)
     for (let i = 0; i < size; i++) {
-      const w = weights[r * size + i] as number;
+      const w = weights[r * size + i]!;
       if (w === 0) continue;
       let dot = 0;
-      for (let j = 0; j < size; j++) dot += (gram[i * size + j] as number) * (weights[r * size + j] as number);
+      for (let j = 0; j < size; j++) dot += gram[i * size + j]! * weights[r * size + j]!;
       power += w * dot;
     }
   return { rows, size, weights, inverse, power: Math.max(power, 1e-12), error: 0 };
@@ -69,12 +69,11 @@ export function centredGram(
 ): { readonly gram: Float64Array; readonly lambda: number; readonly inverse: Float64Array } {
   const gram = new Float64Array(size * size);
   const at = group * size;
-  const mean = (i: number): number => (centred ? (sum[at + i] as number) / count : 0);
+  const mean = (i: number): number => (centred ? sum[at + i]! / count : 0);
   let trace = 0;
   for (let i = 0; i < size; i++) {
-    for (let j = 0; j < size; j++)
-      gram[i * size + j] = (sums[(at + i) * size + j] as number) - count * mean(i) * mean(j);
-    trace += gram[i * size + i] as number;
+    for (let j = 0; j < size; j++) gram[i * size + j] = sums[(at + i) * size + j]! - count * mean(i) * mean(j);
+    trace += gram[i * size + i]!;
   }
   const lambda = Math.max((ridge * trace) / size, 1e-9 * Math.max(trace / size, 1e-6));
   const ridged = gram.map((v, e) => (e % (size + 1) === 0 ? v + lambda : v));

@@ -88,7 +88,7 @@ export function targetOf(site: Site, channels: Channels, removed: ReadonlySet<nu
   const axis = isOp(site.node, 'Conv') ? 1 : dims.length - 1;
   const labels = channels.axes.get(value)?.[axis];
   const kept = labels?.some((atom) => removed.has(atom))
-    ? Int32Array.from(labels.keys()).filter((i) => !removed.has(labels[i] as number))
+    ? Int32Array.from(labels.keys()).filter((i) => !removed.has(labels[i]!))
     : undefined;
   return { value, axis, kept, shortcut: shortcuts && site.shortcut !== undefined };
 }

@@ -15,31 +15,29 @@ export function leastSquares(
 ): Problem {
   const { size, rows, count } = moments;
   const at = group * size;
-  const mean = (sum: Float64Array, i: number): number => (bias ? (sum[i] as number) / count : 0);
+  const mean = (sum: Float64Array, i: number): number => (bias ? sum[i]! / count : 0);
   const { lambda, inverse } = centredGram(moments, group, ridge, bias);
   const cross = new Float64Array(rows * size);
   let power = 0;
   for (let r = 0; r < rows; r++) {
     const out = group * rows + r;
-    power += (moments.power[out] as number) - count * mean(moments.targetSum, out) ** 2;
+    power += moments.power[out]! - count * mean(moments.targetSum, out) ** 2;
     for (let k = 0; k < size; k++)
       cross[r * size + k] =
-        (moments.target[out * size + k] as number) - count * mean(moments.targetSum, out) * mean(moments.sum, at + k);
+        moments.target[out * size + k]! - count * mean(moments.targetSum, out) * mean(moments.sum, at + k);
   }
   const weights = new Float64Array(rows * size);
   let error = power;
   for (let r = 0; r < rows; r++)
     for (let k = 0; k < size; k++) {
-      const t = (cross[r * size + k] as number) + lambda * (own[r * size + k] as number);
-      error += lambda * (own[r * size + k] as number) ** 2;
+      const t = cross[r * size + k]! + lambda * own[r * size + k]!;
+      error += lambda * own[r * size + k]! ** 2;
       if (t === 0) continue;
-      for (let j = 0; j < size; j++)
-        weights[r * size + j] = (weights[r * size + j] as number) + t * (inverse[k * size + j] as number);
+      for (let j = 0; j < size; j++) weights[r * size + j] = weights[r * size + j]! + t * inverse[k * size + j]!;
     }
   for (let r = 0; r < rows; r++)
     for (let k = 0; k < size; k++)
-      error -=
-        (weights[r * size + k] as number) * ((cross[r * size + k] as number) + lambda * (own[r * size + k] as number));
+      error -= weights[r * size + k]! * (cross[r * size + k]! + lambda * own[r * size + k]!);
   return { rows, size, weights, inverse, power: Math.max(power, 1e-12), error: Math.max(error, 0) };
 }
 
@@ -47,9 +45,8 @@ export function leastSquares(
 export function bestBias(moments: Moments, group: number, { weights, rows, size }: Problem): Float64Array {
   const { count } = moments;
   return Float64Array.from({ length: rows }, (_, r) => {
-    let bias = (moments.targetSum[group * rows + r] as number) / count;
-    for (let k = 0; k < size; k++)
-      bias -= ((weights[r * size + k] as number) * (moments.sum[group * size + k] as number)) / count;
+    let bias = moments.targetSum[group * rows + r]! / count;
+    for (let k = 0; k < size; k++) bias -= (weights[r * size + k]! * moments.sum[group * size + k]!) / count;
     return bias;
   });
 }

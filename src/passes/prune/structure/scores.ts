@@ -40,7 +40,7 @@ export async function channelScores(
     const mean = norms.reduce((a, b) => a + Math.abs(b), 0) / norms.length || 1;
     member.atoms.forEach((atom, i) => {
       const score = scores.get(atom);
-      if (score !== undefined) scores.set(atom, score + (norms[i] as number) / mean);
+      if (score !== undefined) scores.set(atom, score + norms[i]! / mean);
     });
   }
   return scores;

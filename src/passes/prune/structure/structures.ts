@@ -62,7 +62,7 @@ export function structureSites(
       const input = node.input.indexOf(tensor);
       const axis = structureAxis(node, input, dims.length, isOutput(type));
       if (axis === undefined) return skip(`${node.op_type} has no ${type}`);
-      const count = dims[axis] as number;
+      const count = dims[axis]!;
       // The outputs of a left operand are rows of the result, which biases and norms run across.
       const companions = isOutput(type) && input !== 0 ? companionsOf(node, readers, stored, count) : [];
       return [{ layer, node, tensor, dims, data: floatData(value), axis, count, companions }];
@@ -132,7 +132,7 @@ export function structuresToPrune(
 /** The `count` structures of least score, of equal ones the first. */
 export function weakest(scores: ArrayLike<number>, count: number): Set<number> {
   const order = Array.from({ length: scores.length }, (_, i) => i);
-  order.sort((a, b) => (scores[a] as number) - (scores[b] as number) || a - b);
+  order.sort((a, b) => scores[a]! - scores[b]! || a - b);
   return new Set(order.slice(0, count));
 }
 
