@@ -130,7 +130,8 @@ function unpack(bytes: Uint8Array, count: number, bits: number, signed: boolean)
   return result;
 }
 
-function pack(data: ArrayLike<number>, bits: number): Uint8Array {
+/** Codes packed into bytes, lowest bits first; only the low `bits` of each are kept, and the last byte is filled up with 0. */
+export function pack(data: ArrayLike<number>, bits: number): Uint8Array {
   const perByte = 8 / bits;
   const mask = (1 << bits) - 1;
   const bytes = new Uint8Array(Math.ceil(data.length / perByte));

@@ -10,7 +10,7 @@ import {
   TensorCodec,
   ValueInfoCodec,
 } from '../../src/graph/proto.ts';
-import { pack } from '../../src/numerics/pack.ts';
+import { pack } from '../../src/graph/tensor.ts';
 
 export interface OrtTensor {
   readonly type: DType;

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
-import { pack } from '../../src/numerics/pack.ts';
-import { unpack } from './reference.ts';
+import { pack } from '../../src/graph/tensor.ts';
+import { unpack } from '../numerics/reference.ts';
 
 // onnx.proto: "Two 4-bit elements are packed in a byte, the first in the low nibble"; four 2-bit elements likewise.
 it.each([
