@@ -31,7 +31,7 @@ import {
 import { addBias, addDequantized, addParams, quantizeValue, replaceInput, type ParamNames } from './qdq.ts';
 import { kernelLayers, quantizedRegion, type Region } from './region.ts';
 import { storeWeight } from './store_weight.ts';
-import { innerNotes, weightLayers } from './targets.ts';
+import { innerNotes, weightKey, weightLayers } from './targets.ts';
 import { restorer, retied, untied, type MatrixCodes } from './tied.ts';
 import { smallestType } from './weights.ts';
 
@@ -155,7 +155,7 @@ function storedWeights(
   const groups = new Map<string, Layer[]>();
   for (const layer of kernels) {
     const { weights, perChannel } = formatOf(layer.node);
-    const key = JSON.stringify([layer.weight.tensor.name, layer.weight.axes, weights, perChannel]);
+    const key = weightKey(layer, [weights, perChannel]);
     groups.set(key, [...(groups.get(key) ?? []), layer]);
   }
   return [...groups.values()].map((layers) => {

@@ -50,7 +50,7 @@ export function isMatrix({ node, input, weight }: Pick<Layer, 'node' | 'input' |
   return input === 1 && weight.dims.length === 2 && isOp(node, 'Gemm', 'MatMul');
 }
 
-/** What tells stored codes apart: the tensor, and the matrix that a layer sees in it. */
-export function weightKey({ weight }: Layer): string {
-  return JSON.stringify([weight.tensor.name, weight.axes]);
+/** What tells stored codes apart: the tensor, the matrix that a layer sees in it, and how they are held. */
+export function weightKey({ weight }: Layer, held: unknown): string {
+  return JSON.stringify([weight.tensor.name, weight.axes, held]);
 }

@@ -140,10 +140,10 @@ export function shareStored(
   draft: Draft,
   lookup: Layer,
   tied: Layer,
-  { granularity }: QuantParams,
+  { granularity, format }: QuantParams,
   stored: Map<string, readonly string[]>,
 ): void {
-  const [own, other] = [weightKey(lookup), weightKey(tied)];
+  const [own, other] = [lookup, tied].map((layer) => weightKey(layer, format.bits)) as [string, string];
   const { rows, columns } = lookup.weight.view();
   const { name } = lookup.weight.tensor;
   const size = granularity.per === 'group' ? granularity.size : columns;
