@@ -8,7 +8,7 @@ import { exchange, spent, type Exchange, type ExchangeItem } from './exchange.ts
 import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
 import { allocatorSelectors, common, quantizerScales } from './options.ts';
 import { dB } from './plan.ts';
-import { requantized } from './requantize.ts';
+import { heldForKernel, requantized } from './requantize.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import { rounderFor } from './rounder.ts';
 
@@ -55,7 +55,9 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
     scales,
     quantizer: 'PostTrainLinearQuantizer',
   });
-  const known = layers.filter((layer) => plannedBits(ctx.plan, layer) !== undefined);
+  // What a schedule's overrides have left in float, or hold in another form, has no width to exchange.
+  const held = twin ? heldForKernel(model) : () => true;
+  const known = layers.filter((layer) => plannedBits(ctx.plan, layer) !== undefined && held(layer));
   const start = known.map((layer) => plannedBits(ctx.plan, layer) as number);
   const measure = await damageMeasure(ctx, float, o.metric, o.samples);
   const round = rounderFor(ctx, float, { ...o, scales });
@@ -73,7 +75,7 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
       return withRounded(float, all);
     }
     const changed = known.map((layer, i) => [layer, bits[i] as number] as const).filter(([, b], i) => b !== start[i]);
-    return changed.length === 0 ? model : requantized(model, float, new Map(changed), scales);
+    return changed.length === 0 ? model : requantized(model, new Map(changed), scales);
   };
   const end = performance.now() + o.seconds * 1000;
   const items = known.map((layer, i) => ({
@@ -123,7 +125,7 @@ function uniform(items: readonly ExchangeItem[], start: readonly number[]): numb
 }
 
 function plannedBits(plan: Plan, layer: PlannedLayer): number | undefined {
-  const format = plan.get(layer.nodes[0] ?? '')?.weights;
+  const format = plan.get(layer.name)?.weights;
   return format?.kind === 'int' || format?.kind === 'coded' ? format.bits : undefined;
 }
 
