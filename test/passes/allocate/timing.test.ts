@@ -203,10 +203,11 @@ describe('widths by latency', () => {
   const names = Object.keys(table);
   const parameters = [216, 576, 72, 40];
   const whole = 13.5;
-  const context = (): PassContext => {
+  const context = (cache?: Map<string, unknown>): PassContext => {
     const plain = testContext({ calibration: [images] });
     return testContext({
       calibration: [images],
+      ...(cache ? { cache } : {}),
       compute: (model, feeds) => {
         const kind = kindOf(model);
         if (kind === undefined) return plain.compute(model, feeds);
@@ -225,11 +226,11 @@ describe('widths by latency', () => {
       },
     });
   };
-  const allocate = (options: object) =>
+  const allocate = (options: object, cache?: Map<string, unknown>) =>
     latencyAllocator.apply(
       smallConvNet(),
       latencyAllocator.options.parse({ seconds: 0.001, samples: 4, ...options }),
-      context(),
+      context(cache),
     );
   const widths = [3, 5, 8];
   interface Way {
@@ -304,6 +305,31 @@ describe('widths by latency', () => {
       // What is kept in float is not rounded in what the gate judges.
       expect((await probe.noise(preview as Model)) === 0).toBe(bits.every((b) => b === undefined));
     }
+  });
+
+  it('become slower and larger by halves where a gate asks for a weaker setting', () => {
+    const { strength } = latencyAllocator;
+    const at = (given: object, t: number) => {
+      const options = strength!.at(latencyAllocator.options.parse(given), t);
+      return [Math.round(1000 * options.latency!) / 1000, options.budget?.weights, strength!.describe(options)];
+    };
+    const given = { latency: 0.6, budget: { weights: 4 } };
+    expect(at(given, 1)).toEqual([0.6, 4, 'latency 60 %, mean 4.00 bits']);
+    expect(at(given, 0.5)).toEqual([0.8, 6, 'latency 80 %, mean 6.00 bits']);
+    expect(at(given, 0)).toEqual([1, 8, 'latency 100 %, mean 8.00 bits']);
+    expect(at({ budget: { weights: 16 } }, 0.5)).toEqual([0.65, 16, 'latency 65 %, mean 16.00 bits']);
+    expect(at({}, 1)).toEqual([0.3, undefined, 'latency 30 %']);
+    expect(strength!.describe(latencyAllocator.options.parse({}))).toBe('fastest');
+  });
+
+  it('may be weakened where no latency was asked for, to what cannot be had, which is the fastest then', async () => {
+    const cache = new Map<string, unknown>();
+    const first = await allocate({}, cache);
+    expect((await allocate({ latency: 0.3 }, cache)).plan).toEqual(first.plan);
+    expect((await allocate({ latency: 0.75 }, cache)).plan).toEqual((await allocate({ latency: 0.75 })).plan);
+    const other = new Map<string, unknown>();
+    await allocate({ latency: 0.75 }, other);
+    await expect(allocate({ latency: 0.3 }, other)).rejects.toThrow('cannot be reached');
   });
 
   it('say nothing of packing where all is 8 bits, and which latency cannot be had', async () => {
