@@ -248,6 +248,27 @@ describe('a tied table of which the schedule tells lookup and product apart', ()
   });
 });
 
+// Codes with zero points, and of 16 bits, are none that rows can be looked up in by scales alone.
+it.each([{ bits_weights: 7, weights_symmetric: false }, { bits_weights: 16 }, { bits_weights: 3 }])(
+  'a table has codes of its own where the product holds it as %j',
+  async (options) => {
+    const data = tableOf(64).map((v) => v + 0.05);
+    const turned = Float32Array.from(data, (_, i) => data[(i % words) * 64 + Math.floor(i / words)] as number);
+    const head = makeNode('MatMul', ['hidden', 'w'], ['y'], {}, { name: 'head' });
+    const float = beside(
+      makeTensor('table', 'float32', [words, 64], data),
+      makeTensor('w', 'float32', [64, words], turned),
+      head,
+    );
+    const { model, changed } = await quantized(float, staticQuantizer as Pass<never>, options);
+    const own = options.bits_weights !== 3;
+    // 8 bits for the whole table, or 3 a row.
+    expect(await quality(model, float, 'rows')).toBeGreaterThan(own ? 25 : 8);
+    expect(await quality(model, float, 'y')).toBeGreaterThan(own ? 25 : 8);
+    expect(changed.find(({ layer }) => layer === 'lookup')?.text).toMatch(own ? /^table uint8/ : /^table in the codes/);
+  },
+);
+
 describe('a transposed table', () => {
   const from = (table: TensorProto, attributes: object, reader = 'MatMul'): Model =>
     makeModel({
