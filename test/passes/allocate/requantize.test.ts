@@ -9,7 +9,7 @@ import { heldForKernel, requantized } from '../../../src/passes/allocate/requant
 import type { Plan } from '../../../src/passes/pass.ts';
 import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
-import { noise, weight } from '../../helpers/models.ts';
+import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 import { snr } from '../../helpers/quality.ts';
 
 /** A first channel of weights near zero, whose bias would not fit int32 at their own scale. */
@@ -127,6 +127,21 @@ it('only layers that are held for one integer kernel can be stored anew', async 
   // A matrix behind DequantizeLinear lies as MatMul reads it, as this Gemm's does; in 8 bits its codes have the same type.
   expect(await heldAt({ overrides })).toEqual(['gemm']);
   expect(await heldAt({ bits_weights: 16 })).toEqual([]);
+});
+
+it('weights that are stored turned round, and layers of one width of which one is in float, are not held for kernels', async () => {
+  const float = smallConvNet();
+  const images: Feeds = { x: floats(noise(1, 4 * 192), [4, 3, 8, 8]) };
+  const given = testContext({ calibration: [images], reference: float });
+  const heldAt = async (overrides: object, together: string[]): Promise<boolean[]> => {
+    const { model, twin } = await staticQuantizer.apply(float, staticQuantizer.options.parse({ overrides }), given);
+    const rules = { first: null, last: null, limits: {}, together, scales: 'mse', widths: null } as const;
+    const quantizer = 'PostTrainLinearQuantizer';
+    return plannedLayers(twin!, await given.shapes(twin!), { ...rules, quantizer }).layers.map(heldForKernel(model));
+  };
+  expect(await heldAt({ fc: { bits_activations: null } }, [])).toEqual([true, true, true, false]);
+  expect(await heldAt({}, ['conv*'])).toEqual([true, true, true]);
+  expect(await heldAt({ conv2: { bits_weights: null } }, ['conv*'])).toEqual([false, true, true]);
 });
 
 it('computes the same at both levels of optimization, as 7 bits must', async () => {
