@@ -138,7 +138,7 @@ describe('allocate/repair', () => {
       sqnrAllocator.options.parse({ budget: { weights: 3 }, scales: 'coded', gains: 'equal', kappa: 6 }),
       context(),
     )).plan as Plan; // prettier-ignore
-    const kinds = (plan: Plan | undefined) => [...(plan ?? new Map()).values()].map(({ weights }) => weights?.kind);
+    const kinds = (plan: Plan | undefined) => [...(plan?.values() ?? [])].map(({ weights }) => weights?.kind);
     const widths = (plan: Plan): number[] =>
       [...plan.values()].map(({ weights }) => (weights?.kind === 'coded' ? weights.bits : NaN));
     const given = context({
