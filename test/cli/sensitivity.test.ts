@@ -35,7 +35,7 @@ describe('qtool sensitivity', () => {
       ['fc', 'fc.weight', [0.5, 0.9]],
     ]);
     // Of 30 weights of conv (three ones and 27 of 0.01) and 16 of fc, and one bias, that are not zero: the shares of what is left.
-    const [conv, fc] = curves.map(({ points }) => points.map(({ costs }) => Math.round(47 * costs.parameters!)));
+    const [conv, fc] = curves.map(({ points }) => points.map(({ costs }) => Math.round(47 * costs.parameters)));
     // conv: 54 of 108 are zero already, 97 at 0.9. fc: 8 and 14 of 16.
     expect([conv, fc]).toEqual([[47, 47 - 30 + 11], [47 - 8, 47 - 14]]); // prettier-ignore
     expect(curves.every(({ points }) => points.every((p) => p.drop === 100 - p.value))).toBe(true);
@@ -53,7 +53,7 @@ describe('qtool sensitivity', () => {
     const choices = report.curves.map(({ points }) => [{ drop: 0, costs: { parameters: 1 } }, ...points]);
     const sums = choices[0]!.flatMap((a) =>
       choices[1]!
-        .filter((b) => a.costs.parameters! + b.costs.parameters! - 1 <= 0.7)
+        .filter((b) => a.costs.parameters + b.costs.parameters - 1 <= 0.7)
         .map((b) => Math.max(0, a.drop) + Math.max(0, b.drop)),
     );
     expect(report.solution!.foretold).toBe(Math.min(...sums));
@@ -68,7 +68,7 @@ describe('qtool sensitivity', () => {
     expect('maxDrop' in gate && gate.maxDrop).toBeGreaterThanOrEqual(Math.max(0, drop));
     const { model: pruned } = await levelPruner.apply(model, { levels }, testContext());
     const left = pruned.graph.initializer.reduce((n, t) => n + floatData(t).filter((v) => v !== 0).length, 0);
-    expect(left / 47).toBeCloseTo(costs.parameters!, 12);
+    expect(left / 47).toBeCloseTo(costs.parameters, 12);
   });
 
   it('writes a table for plotting: one row a point', async () => {

@@ -56,7 +56,7 @@ export async function exchange(
   }
   const next = (i: number, by: 1 | -1): number | undefined => {
     const { widths } = items[i] as ExchangeItem;
-    return widths[widths.indexOf(bits[i] as number) + by];
+    return widths[widths.indexOf(bits[i]!) + by];
   };
   const replaced = (changes: ReadonlyMap<number, number>): number[] => bits.map((b, i) => changes.get(i) ?? b);
   const differences = { up: new Map<number, number>(), down: new Map<number, number>() };
@@ -94,7 +94,7 @@ export async function exchange(
 
 /** Σ parameters · bits. */
 export const spent = (items: readonly ExchangeItem[], bits: readonly number[]): number =>
-  items.reduce((sum, { parameters }, i) => sum + parameters * (bits[i] as number), 0);
+  items.reduce((sum, { parameters }, i) => sum + parameters * bits[i]!, 0);
 
 /** Exchanges predicted to lower the damage, the best first. */
 function proposals(
@@ -106,7 +106,7 @@ function proposals(
 ): { changes: Map<number, number>; predicted: number }[] {
   const slack = limit - spent(items, bits);
   const cost = (i: number, by: 1 | -1): number =>
-    (items[i] as ExchangeItem).parameters * Math.abs((next(i, by) as number) - (bits[i] as number));
+    (items[i] as ExchangeItem).parameters * Math.abs((next(i, by) as number) - bits[i]!);
   const rising = [...up].filter(([, d]) => d < 0).sort(([a, x], [b, y]) => x / cost(a, 1) - y / cost(b, 1));
   const found: { changes: Map<number, number>; predicted: number }[] = [];
   for (const [giver, damage] of [[-1, 0] as const, ...down]) {

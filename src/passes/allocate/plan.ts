@@ -46,15 +46,13 @@ export async function planResult(
   notes: readonly string[],
 ): Promise<PassResult> {
   const plan: Plan = new Map(
-    layers.flatMap((layer, i) =>
-      layer.nodes.map((name) => [name, { weights: plannedFormat(layer, bits[i] as number) }]),
-    ),
+    layers.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: plannedFormat(layer, bits[i]!) }])),
   );
   const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0);
-  const spent = layers.reduce((sum, layer, i) => sum + layer.parameters * (bits[i] as number), 0);
-  const packed = layers.reduce((sum, layer, i) => sum + packedBytes(layer, bits[i] as number), 0);
+  const spent = layers.reduce((sum, layer, i) => sum + layer.parameters * bits[i]!, 0);
+  const packed = layers.reduce((sum, layer, i) => sum + packedBytes(layer, bits[i]!), 0);
   const rounded = new Map<PlannedLayer, RoundedLayer>();
-  for (const [i, layer] of layers.entries()) rounded.set(layer, await round(layer, bits[i] as number));
+  for (const [i, layer] of layers.entries()) rounded.set(layer, await round(layer, bits[i]!));
   return {
     model,
     plan,

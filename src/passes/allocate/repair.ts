@@ -8,7 +8,7 @@ import { exchange, spent, type Exchange, type ExchangeItem } from './exchange.ts
 import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
 import { allocatorSelectors, common, quantizerScales } from './options.ts';
 import { dB } from './plan.ts';
-import { requantized } from './requantize.ts';
+import { heldForKernel, requantized } from './requantize.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import { rounderFor } from './rounder.ts';
 
@@ -55,7 +55,9 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
     scales,
     quantizer: 'PostTrainLinearQuantizer',
   });
-  const known = layers.filter((layer) => plannedBits(ctx.plan, layer) !== undefined);
+  // What a schedule's overrides have left in float, or hold in another form, has no width to exchange.
+  const held = twin ? heldForKernel(model) : () => true;
+  const known = layers.filter((layer) => plannedBits(ctx.plan, layer) !== undefined && held(layer));
   const start = known.map((layer) => plannedBits(ctx.plan, layer) as number);
   const measure = await damageMeasure(ctx, float, o.metric, o.samples);
   const round = rounderFor(ctx, float, { ...o, scales });
@@ -69,18 +71,16 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
   const build = async (bits: readonly number[]): Promise<Model> => {
     if (!twin) {
       const all = new Map<PlannedLayer, RoundedLayer>();
-      for (const [i, layer] of known.entries()) all.set(layer, await rounded(layer, bits[i] as number));
+      for (const [i, layer] of known.entries()) all.set(layer, await rounded(layer, bits[i]!));
       return withRounded(float, all);
     }
-    const changed = known.map((layer, i) => [layer, bits[i] as number] as const).filter(([, b], i) => b !== start[i]);
-    return changed.length === 0 ? model : requantized(model, float, new Map(changed), scales);
+    const changed = known.map((layer, i) => [layer, bits[i]!] as const).filter(([, b], i) => b !== start[i]);
+    return changed.length === 0 ? model : requantized(model, new Map(changed), scales);
   };
   const end = performance.now() + o.seconds * 1000;
   const items = known.map((layer, i) => ({
     // A width that a rule does not list may be what the plan has: then it stays.
-    widths: layer.widths.includes(start[i] as number)
-      ? exchanged(layer.widths, start[i] as number)
-      : [start[i] as number],
+    widths: layer.widths.includes(start[i]!) ? exchanged(layer.widths, start[i]!) : [start[i]!],
     parameters: layer.parameters,
   }));
   const found = await exchange(items, start, {
@@ -91,9 +91,7 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
   });
   const { bits } = found;
   const plan: Plan = new Map(
-    known.flatMap((layer, i) =>
-      layer.nodes.map((name) => [name, { weights: plannedFormat(layer, bits[i] as number) }]),
-    ),
+    known.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: plannedFormat(layer, bits[i]!) }])),
   );
   const best = await build(bits);
   const changed = known.flatMap((layer, i): Note[] =>
@@ -117,13 +115,13 @@ const exchanged = (widths: readonly number[], start: number): number[] =>
 function uniform(items: readonly ExchangeItem[], start: readonly number[]): number[][] {
   return [...new Set(items.flatMap(({ widths }) => widths))]
     .sort((a, b) => b - a)
-    .map((bits) => items.map(({ widths }) => widths.filter((w) => w <= bits).at(-1) ?? (widths[0] as number)))
+    .map((bits) => items.map(({ widths }) => widths.filter((w) => w <= bits).at(-1) ?? widths[0]!))
     .filter((plan) => spent(items, plan) <= spent(items, start))
     .slice(0, 1);
 }
 
 function plannedBits(plan: Plan, layer: PlannedLayer): number | undefined {
-  const format = plan.get(layer.nodes[0] ?? '')?.weights;
+  const format = plan.get(layer.name)?.weights;
   return format?.kind === 'int' || format?.kind === 'coded' ? format.bits : undefined;
 }
 

@@ -37,7 +37,7 @@ export function rounderFor(
         node,
         dims: weight.dims,
         weights: floatData(weight.tensor),
-        input: node.input[0] ?? '',
+        input: node.input[0] as string,
       }));
       held = { layer, moments: await layerMoments(ctx, float, requests, { samples: o.samples }) };
     }
@@ -69,7 +69,7 @@ function descended(
     ...{ scaleName: 'scale', rescalable: false },
   };
   const problem = roundingProblem(layer, moments, bias !== undefined, damping);
-  const best = problem.nearest.slice();
+  const best = problem.nearest;
   polish(problem, best);
   if (bias) {
     const error = meanError(layer, moments, best);

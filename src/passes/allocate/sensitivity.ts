@@ -51,9 +51,9 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
           layers.map((_, i) => choices(costs[i] as number[], table.damage[i] as number[])),
           spend.limit,
         ).chosen;
-  const bits = layers.map((layer, i) => layer.widths[chosen[i] as number] as number);
-  const damage = layers.reduce((sum, _, i) => sum + (table.damage[i]?.[chosen[i] as number] ?? 0), 0);
-  const cost = layers.reduce((sum, _, i) => sum + (costs[i]?.[chosen[i] as number] ?? 0), 0);
+  const bits = layers.map((layer, i) => layer.widths[chosen[i]!] as number);
+  const damage = layers.reduce((sum, _, i) => sum + (table.damage[i]?.[chosen[i]!] ?? 0), 0);
+  const cost = layers.reduce((sum, _, i) => sum + (costs[i]?.[chosen[i]!] ?? 0), 0);
   return planResult(
     model,
     ground,
@@ -68,7 +68,7 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
 }
 
 const choices = (cost: readonly number[], damage: readonly number[]): Choice[] =>
-  cost.map((c, k) => ({ cost: c, damage: Math.max(0, damage[k] as number) }));
+  cost.map((c, k) => ({ cost: c, damage: Math.max(0, damage[k]!) }));
 
 function limitOf(o: SensitivityOptions): number {
   if (o.target_sqnr === undefined) throw new QtoolError('schedule', oneConstraintMessage);

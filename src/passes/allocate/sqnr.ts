@@ -94,7 +94,7 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
       cost: spend.of(layer, 1),
       sensitivity: gain * 10 ** (-offset / 10),
       slope,
-      min: layer.widths[0] as number,
+      min: layer.widths[0]!,
       max: layer.widths.at(-1) as number,
     };
   });
@@ -102,7 +102,7 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
     const { noise, gains: arriving } = models[i] as LayerModel;
     return {
       widths: layer.widths,
-      noise: noise.map((n, k) => n * (arriving[k] as number)),
+      noise: noise.map((n, k) => n * arriving[k]!),
       cost: layer.widths.map((bits) => spend.of(layer, bits)),
     };
   });
@@ -112,12 +112,12 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
     spend.limit === undefined
       ? roundWidths(discrete, ideal, { noise: 10 ** (-target(o) / 10) })
       : knapsack(
-          discrete.map(({ noise, cost }) => noise.map((damage, k) => ({ damage, cost: cost[k] as number }))),
+          discrete.map(({ noise, cost }) => noise.map((damage, k) => ({ damage, cost: cost[k]! }))),
           spend.limit,
         ).chosen;
-  const bits = layers.map((layer, i) => layer.widths[chosen[i] as number] as number);
+  const bits = layers.map((layer, i) => layer.widths[chosen[i]!] as number);
   const total = (list: 'noise' | 'cost'): number =>
-    discrete.reduce((sum, item, i) => sum + (item[list][chosen[i] as number] as number), 0);
+    discrete.reduce((sum, item, i) => sum + (item[list][chosen[i]!] as number), 0);
   return planResult(
     model,
     ground,
@@ -125,8 +125,8 @@ async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<Pa
     round,
     (layer, i) => {
       const { slope, gains: arriving, noise } = models[i] as LayerModel;
-      const [own, gain] = [noise, arriving].map((list) => list[chosen[i] as number]) as [number, number];
-      return `ideal ${(ideal[i] as number).toFixed(2)} (${counted(layer)}, κ ${slope.toFixed(1)} dB a bit, ${
+      const [own, gain] = [noise, arriving].map((list) => list[chosen[i]!]) as [number, number];
+      return `ideal ${ideal[i]!.toFixed(2)} (${counted(layer)}, κ ${slope.toFixed(1)} dB a bit, ${
         o.gains === 'equal' ? '' : `gain ${decibels(Math.max(gain, 1e-30), 1).toFixed(1)} dB, `
       }weights at ${dB(own)}, at the output ${dB(own * gain)})`;
     },
@@ -156,7 +156,7 @@ function layerModel(layer: PlannedLayer, { usual: gain, low }: Gains, o: SqnrOpt
     return { noise, gain, gains, ...line };
   }
   const { kappa } = o;
-  const offsets = ratios.map((d, i) => d - kappa * (all[i] as number)).filter(Number.isFinite);
+  const offsets = ratios.map((d, i) => d - kappa * all[i]!).filter(Number.isFinite);
   const offset = offsets.length === 0 ? Infinity : offsets.reduce((a, b) => a + b, 0) / offsets.length;
   return { noise, gain, gains, slope: kappa, offset };
 }

@@ -90,7 +90,7 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
     for (const table of tables.sites)
       changed.push(
         quantizeEmbedding(draft, table, stored, (layer) => {
-          const { names, params } = must(stores.weights, storeKey(layer, heldOf(layer)), 'the codes of');
+          const { names, params } = must(stores.weights, weightKey(layer, heldOf(layer)), 'the codes of');
           return { codes: names[0], scale: names[1], perChannel: params.granularity.per === 'channel', turned: true };
         }),
       );
@@ -123,9 +123,7 @@ interface StoredMatrix {
   readonly params: QuantParams;
 }
 
-const storeKey = (layer: Layer, held: Held): string => JSON.stringify([weightKey(layer), held]);
-
-/** What several products share: weights by `storeKey`, quantized inputs by value. */
+/** What several products share: weights by `weightKey`, quantized inputs by value. */
 interface Stores {
   readonly weights: Map<string, StoredMatrix>;
   readonly inputs: Map<string, readonly [codes: string, scale: string, zeroPoint: string]>;
@@ -133,7 +131,7 @@ interface Stores {
 
 function replace(draft: Draft, layer: Layer, held: Held, { weights, inputs }: Stores): QuantParams {
   const { node } = layer;
-  const key = storeKey(layer, held);
+  const key = weightKey(layer, held);
   const stored = weights.get(key) ?? storeTransposed(draft, layer, held);
   weights.set(key, stored);
   const w = stored.names;

@@ -58,12 +58,12 @@ function withLostRows(tensor: TensorProto): Float32Array | undefined {
   if (dims.length < 2) return undefined;
   const data = floatData(tensor);
   const back = rounded(data);
-  const inner = data.length / (dims[0] as number);
+  const inner = data.length / dims[0]!;
   const last = dims.at(-1) as number;
-  const rows = lostOf(data, back, (i) => Math.floor(i / inner), dims[0] as number);
+  const rows = lostOf(data, back, (i) => Math.floor(i / inner), dims[0]!);
   const columns = lostOf(data, back, (i) => i % last, last);
   if (rows.size === 0 && columns.size === 0) return undefined;
-  return data.map((v, i) => (rows.has(Math.floor(i / inner)) || columns.has(i % last) ? (back[i] as number) : v));
+  return data.map((v, i) => (rows.has(Math.floor(i / inner)) || columns.has(i % last) ? back[i]! : v));
 }
 
 function lostOf(data: Float32Array, back: Float32Array, groupOf: (i: number) => number, groups: number): Set<number> {
@@ -71,11 +71,11 @@ function lostOf(data: Float32Array, back: Float32Array, groupOf: (i: number) => 
   const noise = new Float64Array(groups);
   data.forEach((v, i) => {
     const group = groupOf(i);
-    signal[group] = (signal[group] as number) + v * v;
-    noise[group] = (noise[group] as number) + (v - (back[i] as number)) ** 2;
+    signal[group] = signal[group]! + v * v;
+    noise[group] = noise[group]! + (v - back[i]!) ** 2;
   });
   const limit = 10 ** (-worst / 10);
-  return new Set([...signal.keys()].filter((group) => (noise[group] as number) > limit * (signal[group] as number)));
+  return new Set([...signal.keys()].filter((group) => noise[group]! > limit * signal[group]!));
 }
 
 /** The model's float outputs on the first calibration samples, one after the other. */

@@ -40,7 +40,7 @@ export function storeFolded(draft: Draft, { name, weight, type, codes, params, z
   const perBlock = [rows, count, 1];
   // Half the bits do for a number that many weights share, unless it is too small for them to hold.
   const real = (label: string, values: Float32Array): string => {
-    const half = values.every((v) => v === 0 || (Math.abs(v) >= 2 ** -14 && Math.abs(v) < 65504));
+    const half = values.every((v) => v === 0 || (Math.abs(v) >= 2 ** -14 && Math.abs(v) <= 65504));
     const stored = draft.add(
       label,
       half ? makeTensor(label, 'float16', perBlock, toFloat16(values)) : makeTensor(label, 'float32', perBlock, values),
@@ -81,10 +81,9 @@ export function storageOpset(type: DType): 13 | 21 | 25 {
 }
 
 /** Rows filled up with zeros to whole blocks. */
-function padded(codes: Codes, rows: number, columns: number, size: number): Codes {
+export function padded<T extends Codes | Int32Array>(codes: T, rows: number, columns: number, size: number): T {
   const width = Math.ceil(columns / size) * size;
-  if (width === columns) return codes;
-  const filled = new (codes.constructor as new (length: number) => Codes)(rows * width);
+  const filled = new (codes.constructor as new (length: number) => T)(rows * width);
   for (let r = 0; r < rows; r++) filled.set(codes.subarray(r * columns, (r + 1) * columns), r * width);
   return filled;
 }

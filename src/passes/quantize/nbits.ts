@@ -5,6 +5,8 @@ import type { Layer } from '../../graph/layer.ts';
 import { isOp } from '../../graph/query.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import { pack } from '../../numerics/pack.ts';
+import type { Codes } from '../../numerics/affine.ts';
+import { padded } from './folded.ts';
 import { isMatrix } from './targets.ts';
 import type { WeightCodes } from './weight_methods.ts';
 
@@ -14,14 +16,15 @@ const blocks: readonly number[] = [16, 32, 64, 128, 256];
 
 /** Why a weight cannot be held by an operator of com.microsoft; undefined where it can. */
 export function unfitForNBits(layer: Layer, width: number, block: number | null): string | undefined {
-  const { node, input, product, weight } = layer;
+  const { node, product, weight } = layer;
   if (!widths.includes(width)) return `onnxruntime packs 2, 4 and 8 bits, not ${width}`;
-  if (block === null || !blocks.includes(block)) return `onnxruntime packs blocks of ${blocks.join(', ')} weights`;
+  const size = blocks.find((one) => one === block);
+  if (size === undefined) return `onnxruntime packs blocks of ${blocks.join(', ')} weights`;
   const { columns } = weight.view();
-  if (columns < block) return `its ${columns} columns are fewer than a block of ${block}`;
-  if (isOp(node, 'Gather') && input === 0) {
+  if (columns < size) return `its ${columns} columns are fewer than a block of ${size}`;
+  if (isOp(node, 'Gather')) {
     if (intAttribute(node, 'axis', 0) !== 0 || weight.dims.length !== 2) return 'its entries are not rows of a table';
-    return columns % block === 0 ? undefined : `its ${columns} columns are not whole blocks of ${block}`;
+    return columns % size === 0 ? undefined : `its ${columns} columns are not whole blocks of ${size}`;
   }
   return isMatrix(layer) ? product.quirk(node) : `onnxruntime has no packed ${node.op_type}`;
 }
@@ -43,52 +46,43 @@ export function storeNBits(
   const gather = isOp(node, 'Gather');
   const size = params.granularity.per === 'group' ? params.granularity.size : columns;
   const stored = once(gather ? 'packed table' : 'packed', () => {
-    const name = `${weight.tensor.name}${weight.axes?.out[0] === 0 ? '' : '_transposed'}_packed`;
+    const name = `${weight.tensor.name}_packed`;
     const count = Math.ceil(columns / size);
     // Packed codes are unsigned; the middle code stands for a signed zero.
-    const shift = params.format.kind === 'int' && params.format.signed ? 2 ** (width - 1) : 0;
+    const shift = params.format.signed ? 2 ** (width - 1) : 0;
+    const packed = (values: Codes | Int32Array, length: number, block: number): Uint8Array =>
+      pack(
+        Uint8Array.from(padded(values, rows, length, block), (code) => code + shift),
+        width,
+      );
     const blob = (size * width) / 8;
-    const packed = packRows(codes, rows, columns, count * size, width, shift);
     const zeroBytes = Math.ceil((count * width) / 8);
-    const zeros = packRows(params.zeroPoint, rows, count, (zeroBytes * 8) / width, width, shift);
     const dims = gather ? [rows, count * blob] : [rows, count, blob];
     return [
-      draft.add(`${name}_quantized`, makeTensor('codes', 'uint8', dims, packed)),
+      draft.add(`${name}_quantized`, makeTensor('codes', 'uint8', dims, packed(codes, columns, size))),
       draft.add(`${name}_scale`, makeTensor('scale', 'float32', [rows, count], params.scale)),
-      draft.add(`${name}_zero_point`, makeTensor('zero', 'uint8', [rows, zeroBytes], zeros)),
+      draft.add(
+        `${name}_zero_point`,
+        makeTensor('zero', 'uint8', [rows, zeroBytes], packed(params.zeroPoint, count, 8 / width)),
+      ),
     ];
   });
   draft.requireOpset('com.microsoft', 1);
   const now = draft.current(node);
-  const [codesName = '', scale = '', zero = ''] = stored;
-  const data = now.input[gather ? 1 : 0] ?? '';
-  const result = now.output[0] ?? '';
-  const bias = isOp(node, 'Gemm') ? (now.input[2] ?? '') : '';
-  const sum = bias === '' ? result : draft.freshName(`${result}_product`);
+  const data = now.input[gather ? 1 : 0] as string;
+  const result = now.output[0] as string;
+  const bias = now.input[2];
+  const sum = bias ? draft.freshName(`${result}_product`) : result;
   draft.removeNode(node);
   const more = { name: layerName, domain: 'com.microsoft' };
   if (gather) {
     const attributes = { bits: width, block_size: size, gather_axis: 0, quantize_axis: 1 };
-    draft.addNode(makeNode('GatherBlockQuantized', [codesName, data, scale, zero], [sum], attributes, more));
+    const [table, ...scales] = stored as [string, string, string];
+    draft.addNode(makeNode('GatherBlockQuantized', [table, data, ...scales], [result], attributes, more));
     return 'GatherBlockQuantized';
   }
   const attributes = { K: columns, N: rows, bits: width, block_size: size, accuracy_level: accuracy };
   draft.addNode(makeNode('MatMulNBits', [data, ...stored], [sum], attributes, more));
-  if (bias !== '') draft.addNode(makeNode('Add', [sum, bias], [result]));
+  if (bias) draft.addNode(makeNode('Add', [sum, bias], [result]));
   return 'MatMulNBits';
-}
-
-/** Each row of codes filled up with its zero to `width` entries and packed, lowest bits first. */
-function packRows(
-  codes: ArrayLike<number>,
-  rows: number,
-  columns: number,
-  filled: number,
-  bits: number,
-  shift: number,
-): Uint8Array {
-  const all = new Uint8Array(rows * filled).fill(shift);
-  for (let r = 0; r < rows; r++)
-    for (let c = 0; c < columns; c++) all[r * filled + c] = (codes[r * columns + c] as number) + shift;
-  return bits === 8 ? all : pack(all, bits as 2 | 4);
 }

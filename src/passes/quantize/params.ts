@@ -141,7 +141,7 @@ export function affineParams(
 /** Which channels hold nothing but zeros. */
 function zeroChannels(data: Float32Array, dims: readonly number[], granularity: Granularity): boolean[] {
   if (granularity.per !== 'channel') return [data.every((w) => w === 0)];
-  const channels = dims[granularity.axis] as number;
+  const channels = dims[granularity.axis]!;
   const inner = dims.slice(granularity.axis + 1).reduce((a, b) => a * b, 1);
   const zero = new Array<boolean>(channels).fill(true);
   for (let i = 0; i < data.length; i++) if (data[i] !== 0) zero[Math.floor(i / inner) % channels] = false;
@@ -154,7 +154,7 @@ export function describeParams(params: QuantParams): string {
   const type = `${'signed' in format && format.signed ? 'int' : 'uint'}${format.bits}`;
   if (granularity.per !== 'tensor') return `${type} per ${granularity.per} (${scale.length} scales)`;
   if (format.signed) return `${type} per tensor`;
-  const [s, z] = [scale[0] as number, zeroPoint[0] as number];
+  const [s, z] = [scale[0]!, zeroPoint[0]!];
   const text = (v: number): string => Number(v.toPrecision(4)).toString();
   return `${type} ${text(-z * s)} … ${text((2 ** format.bits - 1 - z) * s)}`;
 }

@@ -30,7 +30,7 @@ import {
 import { addBias, addDequantized, addParams, quantizeValue, replaceInput, type ParamNames } from './qdq.ts';
 import { kernelLayers, quantizedRegion, type Region } from './region.ts';
 import { storeWeight } from './store_weight.ts';
-import { weightLayers } from './targets.ts';
+import { weightKey, weightLayers } from './targets.ts';
 import { restorer, retied, untied, type MatrixCodes } from './tied.ts';
 import { smallestType } from './weights.ts';
 
@@ -157,7 +157,7 @@ function storedWeights(
   const groups = new Map<string, Layer[]>();
   for (const layer of kernels) {
     const { weights, perChannel } = formatOf(layer.node);
-    const key = JSON.stringify([layer.weight.tensor.name, layer.weight.axes, weights, perChannel]);
+    const key = weightKey(layer, [weights, perChannel]);
     groups.set(key, [...(groups.get(key) ?? []), layer]);
   }
   return [...groups.values()].map((layers) => {
@@ -180,7 +180,7 @@ function inputParams({ node, product }: Layer, region: Region, params: ReadonlyM
 }
 
 const inputScale = (layer: Layer, region: Region, params: ReadonlyMap<string, QuantParams>): number =>
-  inputParams(layer, region, params).scale[0] as number;
+  inputParams(layer, region, params).scale[0]!;
 
 interface Plan {
   readonly stored: readonly StoredWeight[];
@@ -226,7 +226,7 @@ function insert(
       codes.set(weight, value);
       replaceInput(draft, node, role.weight, value);
       if (layer.bias && role.bias !== undefined) {
-        const scale = input.scale[0] as number;
+        const scale = input.scale[0]!;
         const bias = addBias(draft, layer.bias.name, floatData(layer.bias), scale, weight.params.scale);
         replaceInput(draft, node, role.bias, bias);
       }
@@ -294,7 +294,7 @@ function storeAlone(
   const data = layer.weight.rows();
   const own = affineParams(data, [rows, columns], format, perChannel ? 0 : undefined, scales, layer.weight.tensor.name);
   const each = (values: Float32Array | Int32Array): number[] =>
-    Array.from({ length: rows }, (_, r) => values[perChannel ? r : 0] as number);
+    Array.from({ length: rows }, (_, r) => values[perChannel ? r : 0]!);
   const params = {
     format,
     granularity: { per: 'channel', axis: 0 } as const,

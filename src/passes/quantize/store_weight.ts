@@ -42,7 +42,7 @@ export function storeWeight(
   const { node, input, weight } = layer;
   const name = weight.tensor.name;
   const once = (form: string, make: () => readonly string[]): readonly string[] => {
-    const key = `${form} ${weightKey(layer)}`;
+    const key = `${form} ${weightKey(layer, bits)}`;
     const names = stored.get(key) ?? make();
     stored.set(key, names);
     return names;

@@ -9,7 +9,7 @@ import { typeOf } from '../../graph/tensor.ts';
 import type { Note } from '../pass.ts';
 
 /** Layers inside of bodies and local functions, which no quantizer changes, each with the way to it. */
-export function innerNotes(model: Model): Note[] {
+function innerNotes(model: Model): Note[] {
   return innerLayers(model).map(({ path, op }) => ({
     layer: path,
     text: `this ${op} lies inside a body or local function, where weights are left as they are`,
@@ -56,7 +56,7 @@ export function isMatrix({ node, input, weight }: Pick<Layer, 'node' | 'input' |
   return input === 1 && weight.dims.length === 2 && isOp(node, 'Gemm', 'MatMul');
 }
 
-/** What tells stored codes apart: the tensor, and the matrix that a layer sees in it. */
-export function weightKey({ weight }: Layer): string {
-  return JSON.stringify([weight.tensor.name, weight.axes]);
+/** What tells stored codes apart: the tensor, the matrix that a layer sees in it, and how they are held. */
+export function weightKey({ weight }: Layer, held: unknown): string {
+  return JSON.stringify([weight.tensor.name, weight.axes, held]);
 }

@@ -12,7 +12,7 @@ import type { QuantParams } from '../../numerics/format.ts';
 import { rowView, toRows } from '../../numerics/rows.ts';
 import { given } from '../../util/must.ts';
 import { int64, stepsOf } from './steps.ts';
-import { isMatrix, weightKey } from './targets.ts';
+import { weightKey } from './targets.ts';
 
 /**
  * Tied embeddings: one table that a Gather looks rows up in and an output layer multiplies with (Press and Wolf 2017,
@@ -36,10 +36,11 @@ export function untied(model: Model): { readonly model: Model; readonly copies: 
   );
   const outputs = new Set(model.graph.output.map(({ name }) => name));
   const sites = model.graph.node.flatMap((node) => {
-    const [from = '', value = ''] = [node.input[0], node.output[0]];
+    const [from, value] = [node.input[0], node.output[0]] as [string, string];
     const table = isOp(node, 'Transpose') ? tensors.get(from) : undefined;
     const fit = table && table.dims.length === 2 && typeOf(table) === 'float32';
-    return fit && weights.has(value) && !outputs.has(value) && isSwap(node) ? [{ node, table, value }] : [];
+    const swaps = intsAttribute(node, 'perm')?.[0] !== 0;
+    return fit && swaps && weights.has(value) && !outputs.has(value) ? [{ node, table, value }] : [];
   });
   if (sites.length === 0) return { model, copies: [] };
   const copies = sites.map(({ table, value }) => ({ table: table.name, copy: value }));
@@ -52,8 +53,6 @@ export function untied(model: Model): { readonly model: Model; readonly copies: 
   });
   return { model: result, copies };
 }
-
-const isSwap = (node: NodeProto): boolean => (intsAttribute(node, 'perm') ?? [1, 0]).join() === '1,0';
 
 /** The numbers of a matrix, column by column. */
 const turned = (table: TensorProto): Float32Array => toRows(floatData(table), rowView(dimsOf(table), [1]));
@@ -73,13 +72,13 @@ export function retied(model: Model, copies: readonly Untied[]): Model {
 
 /** The matrix layer that holds the rows of a table as its outputs' weights: the same tensor, or its transpose with other bytes. */
 export function tiedLayer(table: TensorProto, layers: readonly Layer[]): Layer | undefined {
-  const [rows, columns] = dimsOf(table);
+  const [rows, columns, ...more] = dimsOf(table);
+  if (more.length > 0) return undefined;
   const own = floatData(table);
   return layers.find(({ weight, product }) => {
-    if (product.as === 'Gather' || weight.dims.length !== 2 || !weight.axes) return false;
+    if (product.as === 'Gather' || weight.dims.length !== 2) return false;
     const view = weight.view();
     if (view.rows !== rows || view.columns !== columns) return false;
-    if (weight.tensor.name === table.name) return true;
     const other = weight.rows();
     return own.every((v, i) => v === other[i]);
   });
@@ -87,13 +86,11 @@ export function tiedLayer(table: TensorProto, layers: readonly Layer[]): Layer |
 
 /** Lookups of rows whose table a layer of the same width holds as its weights too, and that layer. */
 export function tiedLookups(layers: readonly Layer[], width: (layer: Layer) => unknown): Map<Layer, Layer> {
-  const matrices = layers.filter(isMatrix);
   return new Map(
     layers.flatMap((layer) => {
-      const { product, weight } = layer;
-      if (product.as !== 'Gather' || weight.dims.length !== 2 || weight.axes?.out[0] !== 0) return [];
-      const same = matrices.filter((matrix) => width(matrix) === width(layer));
-      const other = tiedLayer(weight.tensor, same);
+      if (layer.product.as !== 'Gather') return [];
+      const same = layers.filter((one) => width(one) === width(layer));
+      const other = tiedLayer(layer.weight.tensor, same);
       return other ? [[layer, other] as const] : [];
     }),
   );
@@ -122,7 +119,7 @@ export function lookUpTied(
   const step = stepsOf(draft);
   const table = rows ?? (columnwise ? step('Transpose', [codes], `${codes}_rows`, { perm: [1, 0] }) : codes);
   const { input, output } = draft.current(node);
-  const [index = '', value = ''] = [input[1], output[0]];
+  const [index, value] = [input[1], output[0]] as [string, string];
   const found = draft.freshName(`${value}_rows`);
   draft.update(node, { input: [table, index], output: [found] });
   const float = step('Cast', [found], `${value}_codes`, { to: dtypes.float32.code });
@@ -143,24 +140,21 @@ export function shareStored(
   draft: Draft,
   lookup: Layer,
   tied: Layer,
-  { granularity }: QuantParams,
+  { granularity, format }: QuantParams,
   stored: Map<string, readonly string[]>,
 ): void {
-  const [own, other] = [weightKey(lookup), weightKey(tied)];
+  const [own, other] = [lookup, tied].map((layer) => weightKey(layer, format.bits)) as [string, string];
   const { rows, columns } = lookup.weight.view();
   const { name } = lookup.weight.tensor;
   const size = granularity.per === 'group' ? granularity.size : columns;
   const step = stepsOf(draft);
-  const packed = stored.get(`packed ${other}`);
+  const [packed, ...scales] = stored.get(`packed ${other}`) ?? [];
   const [matrix] = stored.get(`matrix ${other}`) ?? [];
   const [decoded] = stored.get(`folded ${other}`) ?? [];
-  if (packed) {
+  if (packed !== undefined) {
     // A lookup wants the blocks of a row in one axis.
     const shape = draft.add(`${name}_shape`, int64([rows, -1]));
-    stored.set(`packed table ${own}`, [
-      step('Reshape', [packed[0] ?? '', shape], `${name}_packed`),
-      ...packed.slice(1),
-    ]);
+    stored.set(`packed table ${own}`, [step('Reshape', [packed, shape], `${name}_packed`), ...scales]);
   } else if (matrix !== undefined) {
     stored.set(`folded ${own}`, [decodedRows(draft, restorer(draft, matrix), name, { rows, columns, size })]);
   } else if (decoded !== undefined) {

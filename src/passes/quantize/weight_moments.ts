@@ -5,6 +5,7 @@ import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { hasMoments, layerMoments, momentBytes, type MomentRequest, type Moments } from '../moments.ts';
+import { must } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
 import { isMatrix } from './targets.ts';
 
@@ -16,52 +17,58 @@ const momentLimit = 512 * 2 ** 20;
  * meets the layer's input; R meets the hidden state, for which the layer's outputs stand (all steps, all directions). Sites
  * that have none (embeddings, ConvTranspose, constants on the left, batched matrices) come with undefined, first; so do, later,
  * those whose inputs are not finite.
+ * @param limit bytes of moments that one pass may hold; a layer that needs more is looked at alone.
  */
 export async function* siteMoments(
   ctx: PassContext,
   model: Model,
   sites: readonly Layer[],
   samples: number,
+  limit = momentLimit,
 ): AsyncGenerator<{ readonly site: Layer; readonly moments: Moments | undefined }> {
   const { model: named, states } = withStates(model, sites);
-  const wanted = sites.map((site) => ({ site, request: requestOf(site, states) }));
-  for (const { site, request } of wanted) if (request === undefined) yield { site, moments: undefined };
-  let group: { site: Layer; request: MomentRequest }[] = [];
-  let bytes = 0;
-  const collected = async function* () {
-    const requests = group.map((one) => one.request);
-    const found = group.length === 0 ? [] : await layerMoments(ctx, named, requests, { samples });
-    // A NaN or an infinity that later nodes mask says nothing about the weights.
-    for (const [i, { site }] of group.entries())
-      yield { site, moments: found[i]?.gram.every(Number.isFinite) ? found[i] : undefined };
-  };
-  for (const { site, request } of wanted) {
-    if (request === undefined) continue;
-    const own = momentBytes(request);
-    if (bytes + own > momentLimit) {
-      yield* collected();
-      [group, bytes] = [[], 0];
+  const groups: { site: Layer; request: MomentRequest }[][] = [];
+  let room = 0;
+  for (const site of sites) {
+    const request = requestOf(site, states);
+    if (request === undefined) {
+      yield { site, moments: undefined };
+      continue;
     }
-    group.push({ site, request });
-    bytes += own;
+    const bytes = momentBytes(request);
+    if (bytes > room) {
+      groups.push([]);
+      room = limit;
+    }
+    groups.at(-1)?.push({ site, request });
+    room -= bytes;
   }
-  yield* collected();
+  for (const group of groups) {
+    const requests = group.map(({ request }) => request);
+    const found = await layerMoments(ctx, named, requests, { samples });
+    // A NaN or an infinity that later nodes mask says nothing about the weights.
+    for (const [i, { site }] of group.entries()) {
+      const moments = found[i] as Moments;
+      yield { site, moments: moments.gram.every(Number.isFinite) ? moments : undefined };
+    }
+  }
 }
 
 function requestOf(layer: Layer, states: ReadonlyMap<NodeProto, string>): MomentRequest | undefined {
   const { node, input, weight } = layer;
   const { dims } = weight;
+  const data = node.input[0] as string;
   if (isOp(node, 'LSTM', 'GRU', 'RNN')) {
-    const value = input === 1 ? node.input[0] : states.get(node);
     // The moments of [.., K] rows are a MatMul's.
-    const rows = makeNode('MatMul', [value ?? '', weight.tensor.name], [layerName(node)]);
-    return { node: rows, dims: [dims[2] as number, (dims[0] as number) * (dims[1] as number)], input: value ?? '' };
+    const { rows, columns } = weight.view();
+    const value = input === 1 ? data : must(states, node, 'the states of');
+    return { node: makeNode('MatMul', [], []), dims: [columns, rows], input: value };
   }
-  const known = hasMoments({ node, dims }) && (isOp(node, 'Conv') || isMatrix(layer));
-  return known ? { node, dims, input: node.input[0] as string } : undefined;
+  const known = isOp(node, 'Conv') || (isMatrix(layer) && hasMoments({ node, dims }));
+  return known ? { node, dims, input: data } : undefined;
 }
 
-/** The model with the sequence of hidden states of recurrent layers named, where it was left out. */
+/** The model with the first output of each layer's node named (of recurrent ones the hidden states), and the names. */
 function withStates(
   model: Model,
   sites: readonly Layer[],
@@ -69,10 +76,9 @@ function withStates(
   const states = new Map<NodeProto, string>();
   const named = edit(model, (draft) => {
     for (const { node } of sites) {
-      if (!isOp(node, 'LSTM', 'GRU', 'RNN') || states.has(node)) continue;
-      const name = node.output[0] || draft.freshName(`${layerName(node)}_states`);
+      const name = draft.current(node).output[0] || draft.freshName(`${layerName(node)}_states`);
       states.set(node, name);
-      if (!node.output[0]) draft.update(node, { output: [name, ...node.output.slice(1)] });
+      draft.update(node, { output: [name, ...node.output.slice(1)] });
     }
   });
   return { model: named, states };

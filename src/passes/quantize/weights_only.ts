@@ -111,7 +111,8 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
   const tied = tiedLookups(chosen, width);
   const own = chosen.filter((site) => !tied.has(site));
   // GPTQ makes products right at the cost of the rows, and those are looked up here.
-  const rows = new Set([...tied.values()].map(weightKey));
+  const keyOf = (site: Layer): string => weightKey(site, width(site));
+  const rows = new Set([...tied.values()].map(keyOf));
   const codes = await allCodes(twin, own, rows, (site) => width(site) as number, o, ctx);
   const shapes = await ctx.shapes(twin);
   const relus = beforeRelu(twin, shapes);
@@ -122,7 +123,7 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
     // Lookups last, which find their table in what a layer has stored.
     for (const site of [...own, ...tied.keys()]) {
       const other = tied.get(site);
-      const found = must(codes, weightKey(other ?? site), 'the codes of');
+      const found = must(codes, keyOf(other ?? site), 'the codes of');
       if (other) shareStored(draft, site, other, found.codes.params, stored);
       const store = {
         storage: o.storage,
@@ -191,7 +192,7 @@ interface Found {
   readonly method: WeightMethod;
 }
 
-/** Codes of every weight. A weight that several nodes read is quantized once, for the first of them. @param byRows keys of those that GPTQ is not for. */
+/** Codes of every weight. A weight that several nodes read alike is quantized once. @param byRows keys of those that GPTQ is not for. */
 async function allCodes(
   model: Model,
   sites: readonly Layer[],
@@ -200,7 +201,8 @@ async function allCodes(
   o: WeightsOnlyOptions,
   ctx: PassContext,
 ): Promise<Map<string, Found>> {
-  const first = sites.filter((site, i) => sites.findIndex((other) => weightKey(other) === weightKey(site)) === i);
+  const keyOf = (site: Layer): string => weightKey(site, width(site));
+  const first = sites.filter((site, i) => sites.findIndex((other) => keyOf(other) === keyOf(site)) === i);
   const found = new Map<string, Found>();
   const zero_points = o.weights_symmetric ? 'integer' : o.zero_points;
   const solve = (site: Layer, moments: Parameters<typeof weightCodes>[1]['moments']): void => {
@@ -216,25 +218,25 @@ async function allCodes(
       moments,
     });
     const method = o.method === 'gptq' && moments === undefined ? 'mse' : o.method;
-    found.set(weightKey(site), { codes, bits, method });
+    found.set(keyOf(site), { codes, bits, method });
   };
   // GPTQ of a layer depends on the float model's inputs and its own width: trials of a fallback share it.
-  const cacheKey = (site: Layer): string => `gptq ${weightKey(site)} ${width(site)}`;
+  const cacheKey = (site: Layer): string => `gptq ${keyOf(site)}`;
   const open = first.filter((site) => {
     const known = o.method === 'gptq' ? ctx.cache?.get(cacheKey(site)) : undefined;
-    if (known !== undefined) found.set(weightKey(site), known as Found);
+    if (known !== undefined) found.set(keyOf(site), known as Found);
     return known === undefined;
   });
-  for (const site of first) if (o.method !== 'gptq' || byRows.has(weightKey(site))) solve(site, undefined);
+  for (const site of first) if (o.method !== 'gptq' || byRows.has(keyOf(site))) solve(site, undefined);
   if (o.method === 'gptq')
     for await (const { site, moments } of siteMoments(
       ctx,
       model,
-      open.filter((site) => !byRows.has(weightKey(site))),
+      open.filter((site) => !byRows.has(keyOf(site))),
       o.samples,
     )) {
       solve(site, moments);
-      ctx.cache?.set(cacheKey(site), found.get(weightKey(site)));
+      ctx.cache?.set(cacheKey(site), found.get(keyOf(site)));
     }
   return found;
 }

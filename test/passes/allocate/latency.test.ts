@@ -52,4 +52,43 @@ describe('allocate/latency', () => {
     expect(skipped.map((s) => s.layer)).toEqual(['dw']);
     expect((await optimizedOps(model)).QLinearConv).toBe(2);
   });
+
+  it('become slower and larger by halves where a gate asks for a weaker setting', () => {
+    const { strength } = latencyAllocator;
+    const at = (given: object, t: number) => {
+      const options = strength!.at(latencyAllocator.options.parse(given), t);
+      return [Math.round(1000 * options.latency!) / 1000, options.budget?.weights, strength!.describe(options)];
+    };
+    const given = { latency: 0.6, budget: { weights: 4 } };
+    expect(at(given, 1)).toEqual([0.6, 4, 'latency 60 %, mean 4.00 bits']);
+    expect(at(given, 0.5)).toEqual([0.8, 6, 'latency 80 %, mean 6.00 bits']);
+    expect(at(given, 0)).toEqual([1, 8, 'latency 100 %, mean 8.00 bits']);
+    expect(at({ budget: { weights: 16 } }, 0.5)).toEqual([0.65, 16, 'latency 65 %, mean 16.00 bits']);
+    expect(at({}, 1)).toEqual([0.3, undefined, 'latency 30 %']);
+    expect(strength!.describe(latencyAllocator.options.parse({}))).toBe('fastest');
+  });
+
+  it.each([
+    [{ latency: 0 }, false],
+    [{ latency: 2 }, true],
+    [{ latency: 2.1 }, false],
+    [{ budget: { weights: 0.9 } }, false],
+    [{ budget: { weights: 32 } }, true],
+    [{ budget: { weights: 33 } }, false],
+    [{ budget: { bytes: 1 } }, false],
+    [{ seconds: 0 }, false],
+    [{ damage: 'top1' }, false],
+    [{ target_sqnr: 20 }, false],
+  ])('options %j: %s', (given, fits) => {
+    expect(latencyAllocator.options.safeParse(given).success).toBe(fits);
+  });
+
+  it('have defaults', () => {
+    expect(latencyAllocator.options.parse({})).toMatchObject({
+      float: true,
+      seconds: 60,
+      damage: 'output',
+      samples: 128,
+    });
+  });
 });

@@ -158,6 +158,21 @@ describe("rounding by AdaRound's descent", () => {
     expect(asked).toEqual(['x 16', 'r1 16', 'x 16']);
   });
 
+  it('is to the nearest step where the moments of one of the tensors of a width are not known', async () => {
+    const model = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', [2, 4, 8])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('w', [8, 6], 1), weight('v', [2, 6, 4], 2)],
+      nodes: [makeNode('MatMul', ['x', 'w'], ['h']), makeNode('MatMul', ['h', 'v'], ['y'])],
+    });
+    const both = { ...rules, together: ['*'], quantizer: 'WeightOnlyQuantizer' as const };
+    const [layer] = plannedLayers(model, new Map(), both).layers as [PlannedLayer];
+    expect(layer.weights).toHaveLength(2);
+    expect(await rounderFor(context(), model, o)(layer, 4)).toEqual(roundLayer(layer, 4, 'mse'));
+  });
+
   it('is to the nearest step where moments are not known', async () => {
     const model = makeModel({
       opset: 13,

@@ -5,7 +5,7 @@ import { makeTensor, tensorData, typeOf } from '../../../src/graph/tensor.ts';
 import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
 import { noise, smallConvNet, weight } from '../../helpers/models.ts';
-import { snr } from '../../helpers/quality.ts';
+import { optimizedOps, snr } from '../../helpers/quality.ts';
 
 const images = [{ x: floats(noise(100, 16 * 192), [16, 3, 8, 8]) }];
 const parsed = (options: object) => staticQuantizer.options.parse(options);
@@ -128,6 +128,28 @@ describe('weights alone', () => {
     expect(skipped).toEqual([{ layer: 'two', text: expect.stringMatching(/"?v"? is a vector/) as unknown }]);
   });
 
+  it('that two layers read are held as each of them asks', async () => {
+    const model = makeModel({
+      opset: 21,
+      ir: 10,
+      inputs: [makeValue('x', 'float32', ['N', 16])],
+      outputs: ['narrow', 'wide'].map((name) => makeValue(name, 'float32')),
+      initializers: [weight('w', [16, 8], 1)],
+      nodes: ['narrow', 'wide'].map((name) => makeNode('MatMul', ['x', 'w'], [name], {}, { name })),
+    });
+    const x = { x: floats(noise(2, 64), [4, 16]) };
+    const options = { bits_activations: null, overrides: { narrow: { bits_weights: 3 } } };
+    const context = testContext({ calibration: [x], reference: model });
+    const result = await staticQuantizer.apply(model, parsed(options), context);
+    const [wanted, got] = [await runModel(model, x), await runModel(result.model, x, 'disabled')];
+    const [narrow, wide] = ['narrow', 'wide'].map((name) =>
+      snr(wanted[name]!.data as Float32Array, got[name]!.data as Float32Array),
+    );
+    // About 6 dB a bit.
+    expect(narrow).toBeLessThan(20);
+    expect(wide).toBeGreaterThan(35);
+  });
+
   it('of an embedding are its table', async () => {
     const ids = { ids: { type: 'int64', dims: [3], data: BigInt64Array.of(1n, 2n, 3n) } } as const;
     const model = makeModel({
@@ -154,6 +176,25 @@ it('a value is quantized for those that run in integers, and left to others', as
   const { model: result } = await quantized(model, {});
   const reads = (op: string) => result.graph.node.find(({ op_type }) => op_type === op)?.input[0];
   expect([reads('Neg'), reads('Conv')]).toEqual(['x', expect.not.stringMatching(/^x$/)]);
+});
+
+it('a layer that the schedule leaves in float between integers stays float when onnxruntime optimizes', async () => {
+  const model = makeModel({
+    opset: 13,
+    inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+    outputs: [makeValue('y', 'float32'), makeValue('z', 'float32')],
+    initializers: [weight('a', [4, 3, 1, 1], 1), weight('b', [4, 4, 1, 1], 2), weight('c', [4, 4, 1, 1], 3)],
+    nodes: [
+      makeNode('Conv', ['x', 'a'], ['h'], {}, { name: 'before' }),
+      makeNode('Conv', ['h', 'b'], ['k'], {}, { name: 'float' }),
+      makeNode('Conv', ['k', 'c'], ['y'], {}, { name: 'after' }),
+      makeNode('Neg', ['k'], ['z']),
+    ],
+  });
+  const { model: result } = await quantized(model, { overrides: { float: { bits_weights: null } } });
+  expect(await optimizedOps(result)).toMatchObject({ QLinearConv: 2, Conv: 1 });
+  const reads = (op: string) => result.graph.node.find(({ op_type }) => op_type === op)?.input[0];
+  expect([reads('Neg'), reads('Max')]).toEqual(['k', 'k']);
 });
 
 it('weights and scales have the types and numbers that ONNX and the notes say', async () => {

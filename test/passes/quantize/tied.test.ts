@@ -1,5 +1,6 @@
 import type { Feeds } from '../../../src/data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
+import { edit } from '../../../src/graph/edit.ts';
 import { modelBytes } from '../../../src/graph/file.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import type { NodeProto, TensorProto } from '../../../src/graph/proto.ts';
@@ -7,9 +8,10 @@ import { makeTensor } from '../../../src/graph/tensor.ts';
 import type { Pass } from '../../../src/passes/pass.ts';
 import { dynamicQuantizer } from '../../../src/passes/quantize/dynamic.ts';
 import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
+import { retied, untied } from '../../../src/passes/quantize/tied.ts';
 import { weightsOnlyQuantizer } from '../../../src/passes/quantize/weights_only.ts';
-import { runModel, testContext } from '../../helpers/context.ts';
-import { noise } from '../../helpers/models.ts';
+import { floats, runModel, testContext } from '../../helpers/context.ts';
+import { noise, weight } from '../../helpers/models.ts';
 import { snr } from '../../helpers/quality.ts';
 
 const words = 256;
@@ -90,7 +92,13 @@ const settings: readonly (readonly [string, Pass<never>, object, number, number]
   ['4 bits', weightsOnlyQuantizer as Pass<never>, { bits_weights: 4, block_size: 32, method: 'mse' }, 0.6, 17],
   ['GPTQ', weightsOnlyQuantizer as Pass<never>, { bits_weights: 4, block_size: 32, method: 'gptq' }, 0.6, 17],
   ['rows', weightsOnlyQuantizer as Pass<never>, { bits_weights: 4, block_size: null, method: 'rtn' }, 0.5, 15],
-  ['packed', weightsOnlyQuantizer as Pass<never>, { bits_weights: 4, storage: 'packed' }, 0.6, 17],
+  [
+    'packed',
+    weightsOnlyQuantizer as Pass<never>,
+    { bits_weights: 4, block_size: 16, storage: 'packed', accuracy_level: 0 },
+    0.7,
+    17,
+  ],
   ['folded', weightsOnlyQuantizer as Pass<never>, { bits_weights: 4, storage: 'folded' }, 0.6, 17],
 ];
 
@@ -107,6 +115,214 @@ describe.each(['transpose', 'gemm', 'copy'] as const)('a table that is looked up
       expect(await quality(model, float, 'logits')).toBeGreaterThan(floor - 3);
     }
   });
+});
+
+// Each form as its own pass stores it.
+const quantizers: readonly (readonly [string, Pass<never>, object])[] = [
+  ['static', staticQuantizer as Pass<never>, { bits_weights: 7 }],
+  ['dynamic', dynamicQuantizer as Pass<never>, { bits_weights: 7 }],
+  ['weights only', weightsOnlyQuantizer as Pass<never>, { bits_weights: 8 }],
+  ['packed', weightsOnlyQuantizer as Pass<never>, { bits_weights: 8, block_size: 16, storage: 'packed' }],
+];
+
+/** ids → rows of the table → ×2 → y = `op` of them and a weight. */
+function beside(table: TensorProto, weight: TensorProto, op: NodeProto, between: readonly NodeProto[] = []): Model {
+  return makeModel({
+    opset: 21,
+    ir: 10,
+    inputs: [makeValue('ids', 'int64', ['N', 'T'])],
+    outputs: ['rows', 'y'].map((name) => makeValue(name, 'float32')),
+    initializers: [
+      table,
+      ...(weight.name === table.name ? [] : [weight]),
+      makeTensor('two', 'float32', [1], Float32Array.of(2)),
+      makeTensor('picture', 'int64', [4], BigInt64Array.of(4n, -1n, 4n, 2n)),
+    ],
+    nodes: [
+      makeNode('Gather', ['table', 'ids'], ['rows'], {}, { name: 'lookup' }),
+      makeNode('Mul', ['rows', 'two'], ['hidden'], {}, { name: 'twice' }),
+      ...between,
+      op,
+    ],
+  });
+}
+
+describe('a table that only looks like the weight of a layer', () => {
+  const data = tableOf(64);
+  const table = makeTensor('table', 'float32', [words, 64], data);
+  const square = makeTensor('table', 'float32', [64, 64], data.subarray(0, 64 * 64));
+  const turned = Float32Array.from(data, (_, i) => data[(i % words) * 64 + Math.floor(i / words)] as number);
+  const product = makeNode('MatMul', ['hidden', 'w'], ['y'], {}, { name: 'head' });
+  const picture = makeNode('Reshape', ['hidden', 'picture'], ['picture_of_it']);
+  const cases: Readonly<Record<string, Model>> = {
+    'the same square tensor, of which the layer takes columns': beside(
+      square,
+      square,
+      makeNode('MatMul', ['hidden', 'table'], ['y'], {}, { name: 'head' }),
+    ),
+    'other numbers, but one': beside(
+      table,
+      makeTensor('w', 'float32', [64, words], turned.map((v, i) => (i === 0 ? v : -v))), // prettier-ignore
+      product,
+    ),
+    'the same numbers in other rows': beside(
+      table,
+      makeTensor('w', 'float32', [64, 16], data.subarray(0, 1024)),
+      product,
+    ),
+    'the same numbers, more of them': beside(
+      makeTensor('table', 'float32', [64, 64], turned.subarray(0, 64 * 64)),
+      makeTensor('w', 'float32', [64, words], data),
+      product,
+    ),
+    'the same numbers, as a kernel of one place': beside(
+      table,
+      makeTensor('w', 'float32', [words, 64, 1, 1], data),
+      makeNode('Conv', ['picture_of_it', 'w'], ['y'], {}, { name: 'head' }),
+      [picture],
+    ),
+    'the same numbers, with an axis more': beside(
+      makeTensor('table', 'float32', [words, 64, 1], data),
+      makeTensor('w', 'float32', [64, words], turned),
+      makeNode('MatMul', ['squeezed', 'w'], ['y'], {}, { name: 'head' }),
+      [makeNode('Flatten', ['hidden'], ['squeezed'], { axis: 2 })],
+    ),
+  };
+  it.each(Object.keys(cases))('is looked up as it is: %s', async (name) => {
+    const float = cases[name]!;
+    const small = (seed: number): Feeds => {
+      const ids = feeds(seed)['ids']!;
+      return { ids: { ...ids, data: (ids.data as BigInt64Array).map((v) => v % 64n) } };
+    };
+    for (const [, pass, options] of quantizers) {
+      const { model } = await (pass as unknown as Pass<object>).apply(
+        float,
+        pass.options.parse(options),
+        testContext({ calibration: [small(1), small(2)], reference: float }),
+      );
+      const wanted = await runModel(float, small(3));
+      for (const level of ['disabled', 'all'] as const) {
+        const got = await runModel(model, small(3), level);
+        for (const output of ['rows', 'y']) {
+          expect(got[output]?.dims).toEqual(wanted[output]?.dims);
+          // 7 bits and more, one scale for rows that differ 12 times in size.
+          expect(snr(wanted[output]?.data as Float32Array, got[output]?.data as Float32Array)).toBeGreaterThan(25);
+        }
+      }
+    }
+  });
+});
+
+describe('a tied table of which the schedule tells lookup and product apart', () => {
+  const forms = ['transpose', 'gemm', 'copy'] as const;
+  const heard = async (form: Form, pass: Pass<never>, options: object) => {
+    const float = network(form, 64);
+    const { model } = await quantized(float, pass, options);
+    return [await quality(model, float, 'rows'), await quality(model, float, 'logits')] as [number, number];
+  };
+
+  it.each(forms)('each has its own width (%s)', async (form) => {
+    const at = (lookup: number, head: number) => {
+      const overrides = { lookup: { bits_weights: lookup }, head: { bits_weights: head } };
+      return heard(form, weightsOnlyQuantizer as Pass<never>, { overrides, storage: 'folded' });
+    };
+    // About 6 dB a bit: 3 bits give less than 20, 8 bits more than 35. What the product gives can be no better than the rows.
+    const [narrow] = await at(3, 8);
+    expect(narrow).toBeLessThan(20);
+    const [rows, logits] = await at(8, 3);
+    expect(rows).toBeGreaterThan(35);
+    expect(logits).toBeLessThan(20);
+  });
+
+  // A Gemm that reads the table itself keeps it in float for both.
+  it.each(['transpose', 'copy'] as const)('one of the two stays in float (%s)', async (form) => {
+    for (const [, pass, options] of quantizers.filter(([name]) => name !== 'packed')) {
+      const [rows, logits] = await heard(form, pass, { ...options, overrides: { head: { bits_weights: null } } });
+      expect(rows).toBeLessThan(60);
+      expect(Math.min(rows, logits)).toBeGreaterThan(25);
+      const [own, product] = await heard(form, pass, { ...options, overrides: { lookup: { bits_weights: null } } });
+      expect(own).toBeGreaterThan(110);
+      expect(product).toBeLessThan(60);
+      expect(product).toBeGreaterThan(25);
+    }
+  });
+});
+
+// Codes with zero points, and of 16 bits, are none that rows can be looked up in by scales alone.
+it.each([{ bits_weights: 7, weights_symmetric: false }, { bits_weights: 16 }, { bits_weights: 3 }])(
+  'a table has codes of its own where the product holds it as %j',
+  async (options) => {
+    const data = tableOf(64).map((v) => v + 0.05);
+    const turned = Float32Array.from(data, (_, i) => data[(i % words) * 64 + Math.floor(i / words)] as number);
+    const head = makeNode('MatMul', ['hidden', 'w'], ['y'], {}, { name: 'head' });
+    const float = beside(
+      makeTensor('table', 'float32', [words, 64], data),
+      makeTensor('w', 'float32', [64, words], turned),
+      head,
+    );
+    const { model, changed } = await quantized(float, staticQuantizer as Pass<never>, options);
+    const own = options.bits_weights !== 3;
+    // 8 bits for the whole table, or 3 a row.
+    expect(await quality(model, float, 'rows')).toBeGreaterThan(own ? 25 : 8);
+    expect(await quality(model, float, 'y')).toBeGreaterThan(own ? 25 : 8);
+    expect(changed.find(({ layer }) => layer === 'lookup')?.text).toMatch(own ? /^table uint8/ : /^table in the codes/);
+  },
+);
+
+describe('a transposed table', () => {
+  const from = (table: TensorProto, attributes: object, reader = 'MatMul'): Model =>
+    makeModel({
+      opset: 21,
+      ir: 10,
+      inputs: [makeValue('x', 'float32', ['N', 4])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [table],
+      nodes: [
+        makeNode('Transpose', ['table'], ['turned'], attributes as never),
+        makeNode(reader, ['x', 'turned'], ['y'], {}, { name: 'head' }),
+      ],
+    });
+  const matrix = weight('table', [4, 4], 1);
+
+  it.each([{ perm: [1, 0] }, {}])('becomes a weight of its own while it is quantized: %j', async (attributes) => {
+    const model = from(matrix, attributes);
+    const { model: apart, copies } = untied(model);
+    expect(copies).toEqual([{ table: 'table', copy: 'turned' }]);
+    expect(apart.graph.node.map((node) => node.op_type)).toEqual(['MatMul']);
+    const x = { x: floats(noise(5, 8), [2, 4]) };
+    const wanted = await runModel(model, x);
+    for (const one of [apart, retied(apart, copies)]) expect(await runModel(one, x)).toEqual(wanted);
+  });
+
+  it.each<[string, Model]>([
+    ['turned by nothing', from(matrix, { perm: [0, 1] })],
+    ['of three axes', from(weight('table', [4, 4, 2], 1), { perm: [2, 0, 1] })],
+    ['of doubles', from(makeTensor('table', 'float64', [4, 4], Float64Array.from(noise(1, 16))), {})],
+    ['that no product reads', from(matrix, {}, 'Add')],
+    ['that is an output', edit(from(matrix, {}), (draft) => draft.addOutput(makeValue('turned', 'float32', [4, 4])))],
+    ['turned by another operator', edit(from(matrix, {}), (draft) => {
+      draft.update(draft.nodes()[0]!, { op_type: 'Identity' });
+    })], // prettier-ignore
+  ])('is left as it is: %s', (_, model) => {
+    const result = untied(model);
+    expect(result.model).toBe(model);
+    expect(result.copies).toEqual([]);
+    expect(retied(model, result.copies)).toBe(model);
+  });
+});
+
+it('a lookup shares what a product has that reads the table from the left', async () => {
+  const data = tableOf(64);
+  const float = beside(
+    makeTensor('table', 'float32', [words, 64], data),
+    makeTensor('w', 'float32', [words, 64], data),
+    makeNode('MatMul', ['w', 'columns'], ['y'], {}, { name: 'head' }),
+    [makeNode('Flatten', ['hidden'], ['flat'], { axis: 2 }), makeNode('Transpose', ['flat'], ['columns'])],
+  );
+  const { model } = await quantized(float, weightsOnlyQuantizer as Pass<never>, { bits_weights: 8 });
+  expect(modelBytes(model)).toBeLessThan(words * 64 * 1.1 + 4096);
+  expect(await quality(model, float, 'rows')).toBeGreaterThan(35);
+  expect(await quality(model, float, 'y')).toBeGreaterThan(35);
 });
 
 describe('a tied table that stays in float', () => {
