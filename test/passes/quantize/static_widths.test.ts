@@ -197,6 +197,28 @@ it('a layer that the schedule leaves in float between integers stays float when 
   expect([reads('Neg'), reads('Max')]).toEqual(['k', 'k']);
 });
 
+it.each(['Conv', 'ConvTranspose', 'Gemm'])(
+  'a %s in float whose only reader is an integer layer stays float too',
+  async (op) => {
+    const [first, dims] = op === 'Gemm' ? [[192, 4], [4, 4]] : [[4, 3, 1, 1], [4, 4, 1, 1]]; // prettier-ignore
+    const same = op === 'Gemm' ? op : 'Conv';
+    const model = makeModel({
+      opset: 13,
+      inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [weight('a', first!, 1), weight('b', dims!, 2), weight('v', [4], 5), weight('c', dims!, 3)],
+      nodes: [
+        ...(op === 'Gemm' ? [makeNode('Flatten', ['x'], ['f'])] : []),
+        makeNode(same, [op === 'Gemm' ? 'f' : 'x', 'a'], ['h'], {}, { name: 'before' }),
+        makeNode(op, ['h', 'b', 'v'], ['k'], {}, { name: 'float' }),
+        makeNode(same, ['k', 'c'], ['y'], {}, { name: 'after' }),
+      ],
+    });
+    const { model: result } = await quantized(model, { overrides: { float: { bits_weights: null } } });
+    expect(await optimizedOps(result)).toMatchObject({ [op]: 1 });
+  },
+);
+
 it('weights and scales have the types and numbers that ONNX and the notes say', async () => {
   const { model, changed } = await quantized(smallConvNet(), { weights_symmetric: false, weight_scales: 'mse' });
   expect(changed[0]?.text).toMatch(/^weights uint8 per channel \(8 scales\), input uint8 -\d.* … \d/);
