@@ -206,7 +206,7 @@ it.each(['Conv', 'ConvTranspose', 'Gemm'])(
       opset: 13,
       inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
       outputs: [makeValue('y', 'float32')],
-      initializers: [weight('a', first!, 1), weight('b', dims!, 2), weight('v', [4], 5), weight('c', dims!, 3)],
+      initializers: [weight('a', first, 1), weight('b', dims, 2), weight('v', [4], 5), weight('c', dims, 3)],
       nodes: [
         ...(op === 'Gemm' ? [makeNode('Flatten', ['x'], ['f'])] : []),
         makeNode(same, [op === 'Gemm' ? 'f' : 'x', 'a'], ['h'], {}, { name: 'before' }),
