@@ -179,7 +179,7 @@ describe('tryCures', () => {
     const told: [number, string][] = [];
     const progress = (done: number, text: string): void => void told.push([done, text]);
     return {
-      found: await tryCures(dense, stage, cures, tools as never, { batches: () => tools.calibration(8), signal: never, progress }),
+      found: await tryCures(dense, stage, cures, tools as never, { samples: 8, signal: never, progress }),
       told,
     };
   };
@@ -217,7 +217,7 @@ describe('tryCures', () => {
     for (const i of [0, 1, 2, 3])
       expect(found[i]?.sqnr).toBeCloseTo(snr(expected, (await joined(made[i]!, vectors.slice(0, 8))) as never), 4);
     // Searched rounding of 3 bits is better than the nearest one.
-    const plain = await outputSqnr(dense, made[4]!, () => tools.calibration(8), never);
+    const plain = await outputSqnr(dense, made[4]!, tools, 8, never);
     expect(found[4]!.sqnr).toBeGreaterThan(plain + 0.3);
   }, 20000);
 
