@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { readFile, symlink } from 'node:fs/promises';
 import { dirname, join, normalize } from 'node:path';
@@ -97,7 +98,7 @@ describe('shell blocks of the pages', () => {
       const missing = words.filter((word) => /^(bench|configs|docs|examples|schedules|scripts)\//.test(word) && !existsSync(join(root, word))); // prettier-ignore
       const script = program === 'npm' && first === 'run' && !(second in scripts) ? [second] : [];
       const target = program === 'make' && !new RegExp(`^${words.find((word) => /^[a-z]+$/.test(word) && word !== 'make')}:`, 'm').test(makefile) ? [words.join(' ')] : []; // prettier-ignore
-      const own = program === 'node' && !existsSync(join(root, first)) && !pageText(block.page).includes(`// ${first}\n`) ? [first] : []; // prettier-ignore
+      const own = program === 'node' && !first.startsWith('-') && !existsSync(join(root, first)) && !pageText(block.page).includes(`// ${first}\n`) ? [first] : []; // prettier-ignore
       const list = [...(known ? [] : [program]), ...missing, ...script, ...target, ...own];
       return list.map((one) => `${block.page}:${block.line}: ${one}`);
     });
@@ -127,13 +128,26 @@ function runs(name: string, words: readonly string[]): boolean {
 const cheaply = (words: readonly string[]): string[] => [...words, ...(words[0] === 'quantize' ? ['--dry-run'] : [])];
 
 describe('JavaScript of the pages', () => {
-  it.each(named(of('js', 'ts').filter(({ page }) => page !== 'docs/library.md')))(
-    '%s can be read',
-    (_name, { text }) => {
-      const { diagnostics } = ts.transpileModule(text, { reportDiagnostics: true, compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } }); // prettier-ignore
-      expect(diagnostics?.map(({ messageText }) => messageText)).toEqual([]);
-    },
-  );
+  const scripts = of('html').map((block) => ({ ...block, text: /<script[^>]*>(.*)<\/script>/s.exec(block.text)?.[1] ?? '' })); // prettier-ignore
+  // The library's page has a test of its own (test/api), which runs its examples.
+  const code = [...of('js', 'ts').filter(({ page }) => page !== 'docs/library.md'), ...scripts];
+
+  it.each(named(code))('%s can be read', (_name, { text }) => {
+    const { diagnostics } = ts.transpileModule(text, { reportDiagnostics: true, compilerOptions: { target: ts.ScriptTarget.ES2023, module: ts.ModuleKind.ESNext } }); // prettier-ignore
+    expect([text === '', diagnostics?.map(({ messageText }) => messageText)]).toEqual([false, []]);
+  });
+
+  it('recognizes a digit, as the tutorial says', async () => {
+    const shop = await openWorkshop();
+    const text = code.find((block) => block.text.startsWith('// digit.mjs'))?.text ?? '';
+    await shop.write('runs/auto/model.onnx', await readFile(join(root, 'examples/mnist/lenet-5.onnx')));
+    await shop.write('digit.mjs', text);
+    await symlink(join(root, 'node_modules'), shop.path('node_modules'));
+    const { stdout } = spawnSync(process.execPath, ['digit.mjs'], { cwd: shop.path(), encoding: 'utf8' });
+    await shop.remove();
+    expect(stdout).toBe('7\n');
+    expect(pageText('docs/tutorial.md')).toContain('It prints `7`');
+  });
 });
 
 describe('links of the pages', () => {
