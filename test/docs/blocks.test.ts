@@ -66,12 +66,14 @@ describe('shell blocks of the pages', () => {
       { block, words: words.slice(1) },
     ]);
 
+  const opened = new Set<string>();
   let shop: Workshop;
   const home = process.cwd();
   beforeAll(async () => {
     await furnish((shop = await openWorkshop()));
     await symlink(shop.path('images'), shop.path('my-images'));
-    for (const folder of ['configs', 'examples', 'schedules']) await symlink(join(root, folder), shop.path(folder));
+    for (const folder of ['configs', 'examples', 'node_modules', 'schedules'])
+      await symlink(join(root, folder), shop.path(folder));
     process.chdir(shop.path());
   });
   afterAll(async () => {
@@ -86,7 +88,9 @@ describe('shell blocks of the pages', () => {
     for (const command of program.commands) command.action(() => void (called = command));
     await program.parseAsync([...words], { from: 'user' }).catch(() => undefined);
     expect(io.err()).toBe('');
-    if (called && runs(called.name(), words)) expect([await main(cheaply(words), fakeIo()), words]).toEqual([0, words]);
+    if (!called || !runs(called.name(), words)) return;
+    const code = await main(cheaply(words, opened), io);
+    expect([code, code === 0 ? '' : io.err()]).toEqual([0, '']);
   });
 
   it('name files, scripts and targets that exist', async () => {
@@ -124,8 +128,14 @@ function runs(name: string, words: readonly string[]): boolean {
   return cheap.includes(name) && files.every((file) => existsSync(file));
 }
 
-/** `quantize` without work: model, schedule, data and options are checked all the same. */
-const cheaply = (words: readonly string[]): string[] => [...words, ...(words[0] === 'quantize' ? ['--dry-run'] : [])];
+/** `quantize` without work: model, schedule, data and options are checked all the same; but no data twice, which is what takes the time. */
+function cheaply(words: readonly string[], opened: Set<string>): string[] {
+  if (words[0] !== 'quantize') return [...words];
+  const given = words[words.indexOf('--data') + 1] ?? '';
+  const data = opened.has(given) ? 'random' : given;
+  opened.add(given);
+  return [...words.map((word) => (word === given ? data : word)), '--dry-run'];
+}
 
 describe('JavaScript of the pages', () => {
   const scripts = of('html').map((block) => ({ ...block, text: /<script[^>]*>(.*)<\/script>/s.exec(block.text)?.[1] ?? '' })); // prettier-ignore
