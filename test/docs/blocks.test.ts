@@ -98,12 +98,11 @@ describe('shell blocks of the pages', () => {
     const makefile = await readFile(join(root, 'Makefile'), 'utf8');
     const wrong = commands.flatMap(({ block, words }) => {
       const [program = '', first = '', second = ''] = words;
-      const known = ['qtool', 'npx', 'npm', 'node', 'make', 'git', 'pip', 'python', 'gzip'].includes(program);
       const missing = words.filter((word) => /^(bench|configs|docs|examples|schedules|scripts)\//.test(word) && !existsSync(join(root, word))); // prettier-ignore
       const script = program === 'npm' && first === 'run' && !(second in scripts) ? [second] : [];
       const target = program === 'make' && !new RegExp(`^${words.find((word) => /^[a-z]+$/.test(word) && word !== 'make')}:`, 'm').test(makefile) ? [words.join(' ')] : []; // prettier-ignore
       const own = program === 'node' && !first.startsWith('-') && !existsSync(join(root, first)) && !pageText(block.page).includes(`// ${first}\n`) ? [first] : []; // prettier-ignore
-      const list = [...(known ? [] : [program]), ...missing, ...script, ...target, ...own];
+      const list = [...missing, ...script, ...target, ...own];
       return list.map((one) => `${block.page}:${block.line}: ${one}`);
     });
     expect(wrong).toEqual([]);
