@@ -1,6 +1,6 @@
 import { intAttribute } from '../graph/attribute.ts';
 import type { Model } from '../graph/model.ts';
-import type { Product } from '../graph/ops.ts';
+import type { Product } from '../graph/product.ts';
 import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import {
   constantTensor,

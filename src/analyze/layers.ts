@@ -1,4 +1,5 @@
-import { productOf, type Product } from '../graph/ops.ts';
+import { productOf } from '../graph/ops.ts';
+import type { Product } from '../graph/product.ts';
 import type { GraphProto, NodeProto } from '../graph/proto.ts';
 import { reads } from '../graph/query.ts';
 

@@ -1,7 +1,8 @@
 import { fromRows, rowView, toRows, type RowView } from '../numerics/rows.ts';
 import { must } from '../util/must.ts';
 import type { Model } from './model.ts';
-import { productOf, type Product, type WeightAxes } from './ops.ts';
+import { productOf } from './ops.ts';
+import type { Product, WeightAxes } from './product.ts';
 import type { GraphProto, NodeProto, TensorProto } from './proto.ts';
 import { initializers, layerName, subgraphs } from './query.ts';
 import { dimsOf, floatData } from './tensor.ts';

@@ -1,4 +1,5 @@
-import { productOf, type Factors } from './ops.ts';
+import { productOf } from './ops.ts';
+import type { Factors } from './product.ts';
 import type { NodeProto } from './proto.ts';
 import type { Shapes } from './shapes.ts';
 

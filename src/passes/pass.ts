@@ -16,6 +16,9 @@ export interface Note {
   readonly text: string;
 }
 
+/** A note as a line of its own. */
+export const noteLine = ({ layer, text }: Note): string => `${layer}: ${text}`;
+
 /** How `allocate/` hands bit-widths to `quantize/`: node name → formats. Precedence: schedule overrides > plan > pass default. */
 export type Plan = ReadonlyMap<string, { readonly weights?: NumberFormat; readonly activations?: NumberFormat }>;
 

@@ -26,8 +26,8 @@ export interface Setting {
   readonly data: RunData;
   readonly metrics: readonly Metric[];
   readonly batchSize: number;
-  readonly threads: number | undefined;
-  readonly memoryLimit: number | undefined;
+  readonly threads?: number | undefined;
+  readonly memoryLimit?: number | undefined;
   /** Where statistics are kept; absent: nowhere. */
   readonly statistics?: StatisticsStore | undefined;
   readonly signal: AbortSignal;

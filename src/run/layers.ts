@@ -39,10 +39,7 @@ export async function layerReports(
   const sqnr = new Map(errors.map((error) => [error.layer, error.sqnr]));
   // Packed codes are what they unpack to; a layer that unpacking renamed is read as the file has it.
   const decoded = await withDecodedWeights(model);
-  const looks = [decoded, model].map((one) => ({
-    nodes: byName(one),
-    stored: storedTypes(one),
-  }));
+  const looks = [decoded, model].map((one) => ({ nodes: byName(one), stored: storedTypes(one) }));
   const known = covered.map(({ layer, op, kernel, why }) => {
     const found = looks.flatMap(({ nodes, stored }) => {
       const node = nodes.get(layer);

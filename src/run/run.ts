@@ -78,8 +78,6 @@ export async function run(options: RunOptions): Promise<RunReport> {
     ...options,
     statistics: options.cache === false ? undefined : statistics,
     reference: model,
-    memoryLimit: options.memoryLimit,
-    threads: options.threads,
     progress: (done, text) => log({ kind: 'progress', done, text }),
   });
   const reports: StageReport[] = [];
@@ -224,10 +222,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
 function checkGates({ schedule, metrics, measure }: RunOptions, baseline?: readonly MetricResult[]): void {
   if (!measure) return;
   for (const { gate, fallback, at } of schedule.stages)
-    for (const [limit, what] of [
-      [gate, 'gate'],
-      [fallback, 'fallback'],
-    ] as const) {
+    for (const [what, limit] of Object.entries({ gate, fallback })) {
       if (!limit) continue;
       const metric = metrics.find(({ name }) => name === limit.metric);
       if (!metric)

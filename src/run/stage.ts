@@ -186,8 +186,6 @@ async function timed(
   options: StageOptions,
 ): Promise<Measurement | undefined> {
   if (!measured || !options.latency) return measured;
-  return {
-    ...measured,
-    latency: await latency(model, options.model, await tools.sample(), { signal: options.signal }),
-  };
+  const { model: float, signal } = options;
+  return { ...measured, latency: await latency(model, float, await tools.sample(), { signal }) };
 }

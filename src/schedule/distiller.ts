@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { weightNames } from '../passes/prune/masks.ts';
+import { each, words } from '../util/words.ts';
 import type { AnySection } from './language.ts';
 
 /** A class of Distiller that only means something while training: its arguments are checked, then it waits. */
@@ -18,25 +19,13 @@ const count = z.int().min(0);
 const flag = z.boolean();
 const last = { last_epoch: z.int().optional(), verbose: flag.optional() };
 const list = z.array(number).min(1);
+const rates = z.union([number, list]);
 
 function rate(shape: z.ZodRawShape): TrainingClass {
   return { section: 'lr_schedulers', options: z.strictObject({ ...shape, ...last }), reason: learningRate };
 }
 
-const groups = z.enum([
-  '2D',
-  '3D',
-  '4D',
-  'Filters',
-  'Channels',
-  'Cols',
-  'Rows',
-  'Block',
-  'Rows+Cols',
-  'Cols+Rows',
-  'Channels+4D',
-  '4D+Channels',
-]);
+const groups = z.enum(words('2D 3D 4D Filters Channels Cols Rows Block Rows+Cols Cols+Rows Channels+4D 4D+Channels'));
 const threshold = { threshold_criteria: z.enum(['Max', 'Mean_Abs']).nullish() };
 const strength = { reg_regims: z.record(z.string(), number), ...threshold };
 const grouped = { reg_regims: z.record(z.string(), z.tuple([number, groups])), ...threshold };
@@ -47,9 +36,7 @@ function regular(shape: z.ZodRawShape): TrainingClass {
 
 const bits = z.int().min(1).max(32).nullish();
 const quantizer = {
-  bits_activations: bits,
-  bits_weights: bits,
-  bits_bias: bits,
+  ...each(bits, 'bits_activations bits_weights bits_bias'),
   overrides: z.record(z.string(), z.record(z.string(), z.unknown())).nullish(),
 };
 
@@ -94,29 +81,23 @@ export const trainingClasses: Readonly<Record<string, TrainingClass>> = {
     eta_min: number.optional(),
   }),
   CyclicLR: rate({
-    base_lr: z.union([number, list]),
-    max_lr: z.union([number, list]),
+    ...each(rates, 'base_lr max_lr'),
     step_size_up: count.optional(),
     step_size_down: count.nullish(),
     mode: z.enum(['triangular', 'triangular2', 'exp_range']).optional(),
     gamma: number.optional(),
     scale_mode: z.enum(['cycle', 'iterations']).optional(),
     cycle_momentum: flag.optional(),
-    base_momentum: z.union([number, list]).optional(),
-    max_momentum: z.union([number, list]).optional(),
+    ...each(rates.optional(), 'base_momentum max_momentum'),
   }),
   OneCycleLR: rate({
-    max_lr: z.union([number, list]),
-    total_steps: count.nullish(),
-    epochs: count.nullish(),
-    steps_per_epoch: count.nullish(),
+    max_lr: rates,
+    ...each(count.nullish(), 'total_steps epochs steps_per_epoch'),
     pct_start: number.optional(),
     anneal_strategy: z.enum(['cos', 'linear']).optional(),
     cycle_momentum: flag.optional(),
-    base_momentum: z.union([number, list]).optional(),
-    max_momentum: z.union([number, list]).optional(),
-    div_factor: number.optional(),
-    final_div_factor: number.optional(),
+    ...each(rates.optional(), 'base_momentum max_momentum'),
+    ...each(number.optional(), 'div_factor final_div_factor'),
   }),
   ReduceLROnPlateau: rate({
     mode: z.enum(['min', 'max']).optional(),
@@ -125,7 +106,7 @@ export const trainingClasses: Readonly<Record<string, TrainingClass>> = {
     threshold: number.optional(),
     threshold_mode: z.enum(['rel', 'abs']).optional(),
     cooldown: count.optional(),
-    min_lr: z.union([number, list]).optional(),
+    min_lr: rates.optional(),
     eps: number.optional(),
   }),
   PolynomialLR: rate({ T_max: z.int().min(1), power: number }),

@@ -53,6 +53,8 @@ export function readInstances(doc: YamlDoc, passes: readonly Pass[], problems: P
   return found;
 }
 
+const unread = { class: undefined, pass: undefined, reads: undefined, waits: undefined, written: {}, options: {}, notes: [] }; // prettier-ignore
+
 function readInstance(
   section: AnySection,
   name: string,
@@ -61,18 +63,7 @@ function readInstance(
   problems: Problem[],
 ): Instance {
   const path = [section, name] as const;
-  const broken = {
-    section,
-    name,
-    path,
-    class: undefined,
-    pass: undefined,
-    reads: undefined,
-    waits: undefined,
-    written: {},
-    options: {},
-    notes: [],
-  };
+  const broken = { section, name, path, ...unread };
   if (!isRecord(value)) {
     problems.push({ path, message: 'expected a mapping: class and its options' });
     return broken;

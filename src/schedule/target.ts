@@ -88,13 +88,10 @@ function applyRule(stage: Stage, one: Rule, target: Target, notes: string[]): St
 function checked(stage: Stage, options: unknown): unknown {
   const result = stage.pass.options.safeParse(options);
   if (result.success) return result.data;
-  throw new QtoolError(
-    'schedule',
-    `the target gives ${stage.class} options it does not take: ${result.error.issues[0]?.message}`,
-    {
-      at: stage.at,
-    },
-  );
+  const why = result.error.issues[0]?.message;
+  throw new QtoolError('schedule', `the target gives ${stage.class} options it does not take: ${why}`, {
+    at: stage.at,
+  });
 }
 
 function limited(options: unknown, { set, float }: Rule, changes: string[]): unknown {

@@ -1,6 +1,5 @@
 import { isDepthwise } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
 import { decibels } from '../../numerics/error.ts';
 import { composeSqnr } from '../../numerics/sqnr_model.ts';
 import { plannedLayers, type PlannedLayer } from '../../passes/allocate/layers.ts';
@@ -92,7 +91,7 @@ function gainWidths(tensors: number): Readonly<Record<Source['kind'], readonly n
  * what of it reaches the output, and whether the noises add up there (docs/passes/allocate.md has the derivation).
  */
 export async function analyzeSqnr(ctx: PassContext, model: Model, o: AnalyzeOptions): Promise<SqnrAnalysis> {
-  const { model: float } = untied((await prepare(upgradeOpset(model, 13).model, ctx)).model);
+  const { model: float } = untied((await prepare(model, ctx, 13)).model);
   const shapes = await ctx.shapes(float);
   const rules = { widths: [...analysedWidths], first: null, last: null, limits: {}, together: [] };
   const { layers, skipped } = plannedLayers(float, shapes, {

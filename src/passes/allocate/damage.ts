@@ -8,10 +8,13 @@ import { withRounded } from './rounded.ts';
 import type { Rounder } from './rounder.ts';
 
 /** Damage of each layer at each of its widths, everything else in float. */
-export interface DamageTable {
+export interface DamageTable extends Words {
   /** One row a layer, in the order of its widths; never rising with the width. */
   readonly damage: readonly (readonly number[])[];
-  /** One damage, and the sum of those chosen, in words. */
+}
+
+/** One damage, and the sum of those chosen, in words. */
+interface Words {
   readonly text: (damage: number) => string;
   readonly sum: (damage: number) => string;
 }
@@ -98,18 +101,13 @@ function between(widths: readonly number[], damage: readonly number[], bits: num
 }
 
 /** One measure of damage; all of them are less for a better model. */
-export interface Measure {
+export interface Measure extends Words {
   readonly of: (model: Model) => Promise<number>;
-  readonly text: (damage: number) => string;
-  readonly sum: (damage: number) => string;
 }
 
 /** `output`: noise over signal at the outputs, on calibration samples; else the drop of a metric of the run against `float`. */
 export async function damageMeasure(ctx: PassContext, float: Model, damage: string, samples: number): Promise<Measure> {
-  return damage === 'output' ? outputDamage(ctx, float, samples) : metricDamage(ctx, float, damage);
-}
-
-async function outputDamage(ctx: PassContext, float: Model, samples: number): Promise<Measure> {
+  if (damage !== 'output') return metricDamage(ctx, float, damage);
   const probe = await openProbe(ctx, float, samples);
   return {
     of: (model) => probe.noise(model),

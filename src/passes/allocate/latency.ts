@@ -2,18 +2,14 @@ import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import { knapsack } from '../../numerics/knapsack.ts';
 import { QtoolError } from '../../util/error.ts';
-import type { Pass, PassContext, PassResult, Plan } from '../pass.ts';
-import { weightFormat } from '../quantize/formats.ts';
+import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { damageTable } from './damage.ts';
 import type { PlannedLayer } from './layers.ts';
-import { allocatorSelectors, common, quantizerScales, type AllocatorOptions } from './options.ts';
-import { counted, dB, prepareGround } from './plan.ts';
-import { withRounded, type RoundedLayer } from './rounded.ts';
+import { allocatorSelectors, staticOptions, withStatic } from './options.ts';
+import { allocated, counted, dB, prepareGround } from './plan.ts';
 import { rounderFor } from './rounder.ts';
 import { packedBytes } from './spend.ts';
-import { layerTimes, type LayerTimes } from './timing.ts';
-
-const { widths, first, last, limits, together, rounding, samples } = common;
+import { layerTimes } from './timing.ts';
 
 const options = z.strictObject({
   budget: z
@@ -28,8 +24,7 @@ const options = z.strictObject({
   float: z.boolean().default(true).meta({ description: 'a layer may also stay in float, where that is faster' }),
   seconds: z.number().positive().default(60).meta({ description: 'time that measuring latencies may take' }),
   damage: z.literal('output').default('output'),
-  scales: quantizerScales,
-  ...{ widths, first, last, limits, together, rounding, samples },
+  ...staticOptions,
 });
 
 export type LatencyOptions = z.infer<typeof options>;
@@ -46,7 +41,7 @@ export const latencyAllocator: Pass<LatencyOptions> = {
   summary: 'float or integer widths a layer by latency measured on this machine, damage and size',
   source: 'latency tables of HAQ (arXiv 1811.08886) and HAWQ-V3 (arXiv 2011.10680), measured in onnxruntime',
   options,
-  selectors: (o) => allocatorSelectors(asAllocator(o)),
+  selectors: (o) => allocatorSelectors(withStatic(o)),
   strength: {
     at: (o, t) => ({
       ...o,
@@ -62,12 +57,6 @@ export const latencyAllocator: Pass<LatencyOptions> = {
   apply,
 };
 
-const asAllocator = (o: LatencyOptions): AllocatorOptions => ({
-  ...o,
-  cost: 'parameters',
-  quantizer: 'PostTrainLinearQuantizer',
-});
-
 /** One way to hold a layer; `bits` undefined = float. */
 interface Way {
   readonly bits: number | undefined;
@@ -77,22 +66,19 @@ interface Way {
 }
 
 async function apply(model: Model, o: LatencyOptions, ctx: PassContext): Promise<PassResult> {
-  const ground = await prepareGround(model, asAllocator(o), ctx);
-  const { float, layers, skipped } = ground;
+  const ground = await prepareGround(model, withStatic(o), ctx);
+  const { float, layers } = ground;
   const times = await layerTimes(ctx, float, layers, o.seconds);
   const round = rounderFor(ctx, float, o);
   const table = await damageTable(model, ground, o, round, ctx);
-  const ways = layers.map((layer, i): Way[] => [
-    ...layer.widths.map((bits, k) => ({
-      bits,
-      damage: table.damage[i]?.[k] as number,
-      milliseconds: (times[i] as LayerTimes).integer,
-      size: layer.parameters * bits,
-    })),
-    ...(o.float
-      ? [{ bits: undefined, damage: 0, milliseconds: (times[i] as LayerTimes).float, size: layer.parameters * 32 }]
-      : []),
-  ]);
+  const ways = layers.map(({ widths, parameters: count }, i): Way[] => {
+    const { integer, float: slow } = times[i]!;
+    const integers = widths.map((bits, k) => {
+      return { bits, damage: table.damage[i]![k]!, milliseconds: integer, size: count * bits };
+    });
+    const asIs = { bits: undefined, damage: 0, milliseconds: slow, size: count * 32 };
+    return o.float ? [...integers, asIs] : integers;
+  });
   const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0);
   const limit = (o.budget?.weights ?? 32) * parameters;
   const whole = times.reduce((sum, time) => sum + time.alone, 0);
@@ -100,43 +86,22 @@ async function apply(model: Model, o: LatencyOptions, ctx: PassContext): Promise
   if (o.latency === undefined) ctx.cache?.set('latency', 'fastest');
   const time = o.latency === undefined ? undefined : o.latency * whole;
   const chosen = choose(ways, limit, time, ctx.cache?.get('latency') === 'fastest');
-  const taken = ways.map((list, i) => list[chosen[i]!] as Way);
+  const taken = ways.map((list, i) => list[chosen[i]!]!);
   const total = (key: 'milliseconds' | 'damage'): number => taken.reduce((sum, way) => sum + way[key], 0);
-  const plan: Plan = new Map(
-    layers.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: formatOf(taken[i] as Way) }])),
-  );
-  const rounded = new Map<PlannedLayer, RoundedLayer>();
-  for (const [i, layer] of layers.entries()) {
-    const { bits } = taken[i] as Way;
-    if (bits !== undefined) rounded.set(layer, await round(layer, bits));
-  }
   const microseconds = (ms: number): string => `${(1000 * ms).toFixed(0)} µs`;
-  return {
-    model,
-    plan,
-    preview: withRounded(float, rounded),
-    changed: layers.map((layer, i) => {
-      const { bits, damage } = taken[i] as Way;
-      const { integer, float: slow } = times[i] as LayerTimes;
-      const why = `${counted(layer)}; integer ${microseconds(integer)}, float between integers ${microseconds(slow)}`;
-      return {
-        layer: layer.nodes.join(', '),
-        text: `${bits === undefined ? 'float' : `${bits} bits`}: ${why}; at the output ${dB(damage)}`,
-      };
-    }),
-    skipped,
-    notes: [
-      `layers take ${((100 * total('milliseconds')) / whole).toFixed(0)} % of their time in float at batch 1, ${(taken.reduce((s, w) => s + w.size, 0) / parameters).toFixed(2)} bits a weight; expected at the output ${dB(total('damage'))} from weights alone`,
-      ...(layers.some((layer) => layer.widths.some((w) => w < 8))
-        ? [
-            `${layers.reduce((sum, l, i) => sum + packedBytes(l, (taken[i] as Way).bits ?? 32), 0)} bytes of packed weights`,
-          ]
-        : []),
-    ],
+  const reason = (layer: PlannedLayer, i: number): string => {
+    const { integer, float: slow } = times[i]!;
+    return `${counted(layer)}; integer ${microseconds(integer)}, float between integers ${microseconds(slow)}; at the output ${dB(taken[i]!.damage)}`;
   };
+  const bits = taken.map((way) => way.bits);
+  const size = taken.reduce((sum, way) => sum + way.size, 0);
+  const packed = layers.reduce((sum, layer, i) => sum + packedBytes(layer, bits[i] ?? 32), 0);
+  const narrow = layers.some((layer) => layer.widths.some((w) => w < 8));
+  return allocated(model, ground, bits, round, reason, [
+    `layers take ${((100 * total('milliseconds')) / whole).toFixed(0)} % of their time in float at batch 1, ${(size / parameters).toFixed(2)} bits a weight; expected at the output ${dB(total('damage'))} from weights alone`,
+    ...(narrow ? [`${packed} bytes of packed weights`] : []),
+  ]);
 }
-
-const formatOf = ({ bits }: Way) => weightFormat(bits ?? null, true) ?? ({ kind: 'float', bits: 32 } as const);
 
 /** The least damage with size and time within their limits; without a time limit the least time, then the least damage. */
 function choose(ways: readonly (readonly Way[])[], size: number, time: number | undefined, lenient: boolean): number[] {

@@ -56,7 +56,9 @@ export function plannedLayers(
   shapes: Shapes,
   o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer' | 'scales'>,
 ): { readonly layers: readonly PlannedLayer[]; readonly skipped: readonly Note[] } {
-  const { sites, skipped } = o.quantizer === 'WeightOnlyQuantizer' ? weightOnly(model) : kernels(model, shapes);
+  const all = weightLayers(model);
+  const region = o.quantizer === 'WeightOnlyQuantizer' ? undefined : quantizedRegion(model, shapes, () => undefined);
+  const [sites, skipped] = region ? [kernelLayers(region, all.layers), region.skipped] : [all.layers, all.skipped];
   const nodes = [...new Set(sites.map((site) => site.node))];
   const facts = layerFacts(model);
   const asked = o.widths ?? (o.scales === 'coded' ? quarters : wholes);
@@ -114,20 +116,6 @@ export function plannedLayers(
   return { layers, skipped };
 }
 
-/** What the weight-only quantizer holds in fewer bits. */
-function weightOnly(model: Model): { sites: readonly Layer[]; skipped: readonly Note[] } {
-  const { layers, skipped } = weightLayers(model);
-  return { sites: layers, skipped };
-}
-
-/** What the static quantizer runs on integer kernels. */
-function kernels(model: Model, shapes: Shapes): { sites: readonly Layer[]; skipped: readonly Note[] } {
-  const region = quantizedRegion(model, shapes, () => undefined);
-  const { layers } = weightLayers(model);
-  const sites = kernelLayers(region, layers);
-  return { sites, skipped: region.skipped };
-}
-
 /** Nodes that share a weight tensor or a `together` pattern, joined; in graph order. */
 function grouped(
   nodes: readonly NodeProto[],
@@ -135,9 +123,7 @@ function grouped(
   facts: ReturnType<typeof layerFacts>,
   together: readonly string[],
 ): { members: NodeProto[]; rule: string }[] {
-  const owner = new Map<NodeProto, { members: NodeProto[]; rule: string }>(
-    nodes.map((node) => [node, { members: [node], rule: '' }]),
-  );
+  const owner = new Map(nodes.map((node) => [node, { members: [node], rule: '' }]));
   const join = (list: readonly NodeProto[], rule: string): void => {
     const parts = [...new Set(list.map((node) => must(owner, node, 'the group of')))];
     if (parts.length < 2) return;

@@ -6,12 +6,6 @@ const width = z.number().min(0.25).max(8);
 
 const share = z.string().regex(/^\s*\d+(?:\.\d+)?\s*%\s*$/, "must be a number, or a share such as '16%'");
 
-/** How the quantizer that reads a plan of integer widths chooses its weight scales. */
-export const quantizerScales = z
-  .enum(['mse', 'minmax'])
-  .default('mse')
-  .meta({ description: 'how the quantizer chooses its weight scales' });
-
 /** What an allocation may spend; exactly one of the keys. */
 const budget = z
   .union([
@@ -71,6 +65,17 @@ export const common = {
 };
 
 export type AllocatorOptions = z.infer<z.ZodObject<typeof common>>;
+
+const { widths, first, last, limits, together, rounding, samples } = common;
+
+/** The options of an allocator whose plan only the static quantizer reads. */
+export const staticOptions = {
+  scales: z.enum(['mse', 'minmax']).default('mse').meta({ description: 'how the quantizer chooses its weight scales' }),
+  ...{ widths, first, last, limits, together, rounding, samples },
+};
+
+/** The same with what is not left to choose. */
+export const withStatic = <O>(o: O) => ({ ...o, cost: 'parameters', quantizer: 'PostTrainLinearQuantizer' }) as const;
 
 /** Exactly one of `budget` and `target_sqnr`. */
 export function oneConstraint(o: Pick<AllocatorOptions, 'budget' | 'target_sqnr'>): boolean {

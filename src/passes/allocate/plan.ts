@@ -1,10 +1,9 @@
 import type { Model } from '../../graph/model.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
 import { decibels } from '../../numerics/error.ts';
 import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
 import { untied } from '../quantize/tied.ts';
-import type { Note, PassContext, PassResult, Plan } from '../pass.ts';
+import { noteLine, type Note, type PassContext, type PassResult, type Plan } from '../pass.ts';
 import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
 import type { AllocatorOptions } from './options.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
@@ -27,45 +26,67 @@ export async function prepareGround(model: Model, o: AllocatorOptions, ctx: Pass
     throw new QtoolError('schedule', 'the model is quantized already', {
       hint: 'put the allocator before the quantizer',
     });
-  const { model: float } = untied((await prepare(upgradeOpset(model, 13).model, ctx)).model);
+  const { model: float } = untied((await prepare(model, ctx, 13)).model);
   const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), o);
   if (layers.length === 0)
     throw new QtoolError('schedule', 'the model has no layer that the quantizer could store in fewer bits', {
-      hint: skipped.map((note) => `${note.layer}: ${note.text}`)[0],
+      hint: skipped.map(noteLine)[0],
     });
   return { float, layers, skipped };
 }
 
-/** What an allocator returns: the model as it was, the plan, a sentence a layer, and the model the gate is to judge. */
+/** The plan of these widths; undefined = float. */
+export const planOf = (layers: readonly PlannedLayer[], bits: readonly (number | undefined)[]): Plan =>
+  new Map(
+    layers.flatMap((layer, i) => {
+      const weights = bits[i] === undefined ? ({ kind: 'float', bits: 32 } as const) : plannedFormat(layer, bits[i]);
+      return layer.nodes.map((name) => [name, { weights }] as const);
+    }),
+  );
+
+/** The same with a note on the packed weights, and after each reason the rule that a layer is under. */
 export async function planResult(
   model: Model,
-  { float, layers, skipped }: Ground,
+  ground: Ground,
   bits: readonly number[],
   round: Rounder,
   reason: (layer: PlannedLayer, index: number) => string,
   notes: readonly string[],
 ): Promise<PassResult> {
-  const plan: Plan = new Map(
-    layers.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: plannedFormat(layer, bits[i]!) }])),
-  );
+  const { layers } = ground;
   const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0);
   const spent = layers.reduce((sum, layer, i) => sum + layer.parameters * bits[i]!, 0);
   const packed = layers.reduce((sum, layer, i) => sum + packedBytes(layer, bits[i]!), 0);
+  const mean = `mean ${(spent / parameters).toFixed(2)} bits a weight: ${packed} bytes of packed weights, at 8 bits ${parameters}`;
+  const ruled = (layer: PlannedLayer, i: number): string =>
+    `${reason(layer, i)}${layer.rule === '' ? '' : ` (${layer.rule})`}`;
+  return allocated(model, ground, bits, round, ruled, [mean, ...notes]);
+}
+
+/**
+ * What an allocator returns: the model as it was, the plan, a sentence a layer, and the model the gate is to judge.
+ * @param bits of each layer; undefined = float.
+ */
+export async function allocated(
+  model: Model,
+  { float, layers, skipped }: Ground,
+  bits: readonly (number | undefined)[],
+  round: Rounder,
+  reason: (layer: PlannedLayer, index: number) => string,
+  notes: readonly string[],
+): Promise<PassResult> {
   const rounded = new Map<PlannedLayer, RoundedLayer>();
-  for (const [i, layer] of layers.entries()) rounded.set(layer, await round(layer, bits[i]!));
+  for (const [i, layer] of layers.entries()) if (bits[i] !== undefined) rounded.set(layer, await round(layer, bits[i]));
   return {
     model,
-    plan,
+    plan: planOf(layers, bits),
     preview: withRounded(float, rounded),
     changed: layers.map((layer, i) => ({
       layer: layer.nodes.join(', '),
-      text: `${bits[i]} bits: ${reason(layer, i)}${layer.rule === '' ? '' : ` (${layer.rule})`}`,
+      text: `${bits[i] === undefined ? 'float' : `${bits[i]} bits`}: ${reason(layer, i)}`,
     })),
     skipped,
-    notes: [
-      `mean ${(spent / parameters).toFixed(2)} bits a weight: ${packed} bytes of packed weights, at 8 bits ${parameters}`,
-      ...notes,
-    ],
+    notes,
   };
 }
 

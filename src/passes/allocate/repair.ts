@@ -5,14 +5,12 @@ import { prepare } from '../fold/prepare.ts';
 import type { Note, Pass, PassContext, PassResult, Plan } from '../pass.ts';
 import { damageMeasure } from './damage.ts';
 import { exchange, spent, type Exchange, type ExchangeItem } from './exchange.ts';
-import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
-import { allocatorSelectors, common, quantizerScales } from './options.ts';
-import { dB } from './plan.ts';
+import { plannedLayers, type PlannedLayer } from './layers.ts';
+import { allocatorSelectors, staticOptions, withStatic } from './options.ts';
+import { dB, planOf } from './plan.ts';
 import { heldForKernel, requantized } from './requantize.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import { rounderFor } from './rounder.ts';
-
-const { widths, first, last, limits, together, rounding, samples } = common;
 
 const options = z.strictObject({
   metric: z.string().min(1).default('output').meta({
@@ -20,8 +18,7 @@ const options = z.strictObject({
       "what must become better: 'output' = the error of the outputs on calibration data, or a metric of the run",
   }),
   seconds: z.number().positive().default(120).meta({ description: 'time it may take' }),
-  scales: quantizerScales,
-  ...{ widths, first, last, limits, together, rounding, samples },
+  ...staticOptions,
 });
 
 export type RepairOptions = z.infer<typeof options>;
@@ -39,7 +36,7 @@ export const repairAllocator: Pass<RepairOptions> = {
   summary: 'exchanges bits between layers while the measured whole becomes better, within a time budget',
   source: 'greedy exchange; no paper',
   options,
-  selectors: (o) => allocatorSelectors({ ...o, quantizer: 'PostTrainLinearQuantizer', cost: 'parameters' }),
+  selectors: (o) => allocatorSelectors(withStatic(o)),
   apply,
 };
 
@@ -50,11 +47,7 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
   const float = twin ?? (await prepare(model, ctx)).model;
   const coded = [...ctx.plan.values()].some(({ weights }) => weights?.kind === 'coded');
   const scales = coded ? 'coded' : o.scales;
-  const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), {
-    ...o,
-    scales,
-    quantizer: 'PostTrainLinearQuantizer',
-  });
+  const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), withStatic({ ...o, scales }));
   // What a schedule's overrides have left in float, or hold in another form, has no width to exchange.
   const held = twin ? heldForKernel(model) : () => true;
   const known = layers.filter((layer) => plannedBits(ctx.plan, layer) !== undefined && held(layer));
@@ -90,16 +83,13 @@ async function apply(model: Model, o: RepairOptions, ctx: PassContext): Promise<
     progress: (text) => ctx.progress(Math.min(1, 1 - (end - performance.now()) / (o.seconds * 1000)), text),
   });
   const { bits } = found;
-  const plan: Plan = new Map(
-    known.flatMap((layer, i) => layer.nodes.map((name) => [name, { weights: plannedFormat(layer, bits[i]!) }])),
-  );
   const best = await build(bits);
   const changed = known.flatMap((layer, i): Note[] =>
     bits[i] === start[i] ? [] : [{ layer: layer.nodes.join(', '), text: `${start[i]} → ${bits[i]} bits` }],
   );
   return {
     model: twin ? best : model,
-    plan,
+    plan: planOf(known, bits),
     ...(twin ? {} : { preview: best }),
     changed,
     skipped,

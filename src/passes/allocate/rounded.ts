@@ -28,20 +28,15 @@ export function roundLayer(layer: PlannedLayer, bits: number, scales: Scales): R
   let [signal, noise] = [0, 0];
   const format = plannedFormat(layer, bits);
   const data = layer.weights.map(({ weight }) => {
-    const own = floatData(weight.tensor);
-    const back = roundWeight(weight, own, format, scales);
+    const [own, { dims }] = [floatData(weight.tensor), weight];
+    const params = roundingParams(weight, format, scales);
+    const back = dequantize(quantize(own, dims, params), dims, params);
     const sums = errorSums(own, back);
     signal += sums.signal;
     noise += sums.noise;
     return back;
   });
   return { data, noise: signal === 0 ? 0 : noise / signal };
-}
-
-function roundWeight(weight: Layer['weight'], data: Float32Array, format: NumberFormat, scales: Scales): Float32Array {
-  const { dims } = weight;
-  const params = roundingParams(weight, format, scales);
-  return dequantize(quantize(data, dims, params), dims, params);
 }
 
 /** Scales of a weight in a planned format. */

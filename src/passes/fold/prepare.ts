@@ -1,4 +1,5 @@
 import type { Model } from '../../graph/model.ts';
+import { upgradeOpset } from '../../graph/opset.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { foldAffine } from './affine.ts';
 import { foldBatchNorm } from './batchnorm.ts';
@@ -22,10 +23,12 @@ export const foldPasses: readonly FoldPass[] = [
 /**
  * Brings a model into the form that quantization reads: plain initializers as weights, biases inside their layers, no
  * BatchNormalization where it can be folded, no node without effect. Outputs agree to float32 rounding.
+ * @param opset the least operator set it is to be of.
  */
-export async function prepare(model: Model, ctx: PassContext): Promise<{ model: Model; notes: Note[] }> {
-  const widened = withWidened(model);
-  const notes: Note[] = [...widened.notes];
+export async function prepare(model: Model, ctx: PassContext, opset = 0): Promise<{ model: Model; notes: Note[] }> {
+  const upgraded = upgradeOpset(model, opset);
+  const widened = withWidened(upgraded.model);
+  const notes: Note[] = [...upgraded.notes, ...widened.notes];
   let now = widened.model;
   for (const pass of foldPasses) {
     const result = await pass.apply(now, {}, ctx);

@@ -4,7 +4,6 @@ import { dtypes } from '../../graph/dtype.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { NumberFormat, QuantParams } from '../../numerics/format.ts';
@@ -12,8 +11,8 @@ import { quantize } from '../../numerics/quantize.ts';
 import { fromRows, rowView } from '../../numerics/rows.ts';
 import { given, must } from '../../util/must.ts';
 import { prepare } from '../fold/prepare.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { embeddings, quantizeEmbedding, type Stores as TableStores } from './embedding.ts';
+import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
+import { embeddings, quantizeEmbeddings } from './embedding.ts';
 import { layerFormats, narrowOverrides, overrideSelectors, resolveOverrides, type LayerFormats } from './formats.ts';
 import { describeParams, formatParams } from './params.ts';
 import { addParams } from './qdq.ts';
@@ -51,8 +50,7 @@ export const dynamicQuantizer: Pass<DynamicOptions> = {
 };
 
 async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise<PassResult> {
-  const upgraded = upgradeOpset(model, 13);
-  const prepared = await prepare(upgraded.model, ctx);
+  const prepared = await prepare(model, ctx, 13);
   const { model: twin, copies } = untied(prepared.model);
   const { layers, skipped } = weightLayers(twin);
   const override = resolveOverrides(o.overrides, twin);
@@ -86,21 +84,18 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
       const params = replace(draft, layer, heldOf(layer), stores);
       changed.push({ layer: layer.name, text: `weights ${describeParams(params)}, activations uint8 at run time` });
     }
-    const stored: TableStores = { own: new Map(), tied: new Map() };
-    for (const table of tables.sites)
-      changed.push(
-        quantizeEmbedding(draft, table, stored, (layer) => {
-          const { names, params } = must(stores.weights, weightKey(layer, heldOf(layer)), 'the codes of');
-          return { codes: names[0], scale: names[1], perChannel: params.granularity.per === 'channel', turned: true };
-        }),
-      );
+    const tied = quantizeEmbeddings(draft, tables.sites, (layer) => {
+      const { names, params } = must(stores.weights, weightKey(layer, heldOf(layer)), 'the codes of');
+      return { codes: names[0], scale: names[1], perChannel: params.granularity.per === 'channel', turned: true };
+    });
+    changed.push(...tied);
   });
   return {
     model: retied(quantized, copies),
     twin,
     changed,
     skipped: left,
-    notes: [...[...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`)],
+    notes: prepared.notes.map(noteLine),
   };
 }
 

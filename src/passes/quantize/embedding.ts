@@ -6,12 +6,10 @@ import type { Model } from '../../graph/model.ts';
 import { notFinite } from '../../graph/not_finite.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName } from '../../graph/query.ts';
-import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
-import type { QuantParams } from '../../numerics/format.ts';
-import { minMaxParams, quantize } from '../../numerics/quantize.ts';
+import { dimsOf, elementCount, makeTensor, typeOf } from '../../graph/tensor.ts';
 import type { Note } from '../pass.ts';
-import { describeParams } from './params.ts';
-import { addParams, type ParamNames } from './qdq.ts';
+import { describeParams, wholeCodes } from './params.ts';
+import { addParams } from './qdq.ts';
 import { lookUpTied, tiedLayer, type MatrixCodes } from './tied.ts';
 
 /** A Gather that looks rows up in a constant table. */
@@ -66,54 +64,41 @@ export function embeddings(
 }
 
 /**
- * Stores a table in uint8 and dequantizes the rows that are looked up: Gather → DequantizeLinear. The other order, which other quantizers
+ * Stores tables in uint8, once each, and dequantizes the rows that are looked up: Gather → DequantizeLinear. The other order, which other quantizers
  * write, would dequantize the whole table at every run or round the rows a second time. One scale a table: DequantizeLinear knows no scale
  * that goes with an index.
  * A table whose rows a layer holds as its weights is looked up in that layer's codes.
- * @param stored tables that earlier lookups have stored.
  * @param codesOf where the codes of a tied layer's weight are.
  */
-export function quantizeEmbedding(
+export function quantizeEmbeddings(
   draft: Draft,
-  { node, table, tied }: Embedding,
-  stored: Stores,
+  sites: readonly Embedding[],
   codesOf: (layer: Layer) => MatrixCodes,
-): Note {
-  const { name } = table;
-  if (tied) {
-    stored.tied.set(name, lookUpTied(draft, node, codesOf(tied), stored.tied.get(name)));
-    return { layer: layerName(node), text: `table in the codes of "${tied.name}", which has the same weights` };
-  }
-  const held = stored.own.get(name) ?? storeTable(draft, table);
-  stored.own.set(name, held);
-  const { input, output } = draft.current(node);
-  const value = output[0] as string;
-  const rows = draft.freshName(`${value}_rows`);
-  draft.update(node, { input: [held.codes, ...input.slice(1)], output: [rows] });
-  draft.addNode(makeNode('DequantizeLinear', [rows, held.names.scale, held.names.zeroPoint], [value]));
-  return { layer: layerName(node), text: `table ${describeParams(held.params)}` };
+): Note[] {
+  const stored = new Map<string, ReturnType<typeof storeTable>>();
+  const rowCodes = new Map<string, string>();
+  return sites.map(({ node, table, tied }) => {
+    const { name } = table;
+    const layer = layerName(node);
+    if (tied) {
+      rowCodes.set(name, lookUpTied(draft, node, codesOf(tied), rowCodes.get(name)));
+      return { layer, text: `table in the codes of "${tied.name}", which has the same weights` };
+    }
+    const { codes, names, params } = stored.get(name) ?? storeTable(draft, table);
+    stored.set(name, { codes, names, params });
+    const { input, output } = draft.current(node);
+    const value = output[0]!;
+    const rows = draft.freshName(`${value}_rows`);
+    draft.update(node, { input: [codes, ...input.slice(1)], output: [rows] });
+    draft.addNode(makeNode('DequantizeLinear', [rows, names.scale, names.zeroPoint], [value]));
+    return { layer, text: `table ${describeParams(params)}` };
+  });
 }
 
-/** Tables that lookups have stored, by name; of tied ones the codes row by row. */
-export interface Stores {
-  readonly own: Map<string, StoredTable>;
-  readonly tied: Map<string, string>;
-}
-
-/** A table's codes and scale in the model. */
-interface StoredTable {
-  readonly codes: string;
-  readonly names: ParamNames;
-  readonly params: QuantParams;
-}
-
-function storeTable(draft: Draft, table: TensorProto): StoredTable {
-  const [data, dims] = [floatData(table), dimsOf(table)];
-  const format = { kind: 'int', bits: 8, signed: false, symmetric: false } as const;
-  const params = minMaxParams(data, dims, format, { per: 'tensor' }, table.name);
-  const codes = makeTensor('codes', 'uint8', dims, quantize(data, dims, params));
+function storeTable(draft: Draft, table: TensorProto) {
+  const { dims, codes, params } = wholeCodes(table);
   return {
-    codes: draft.add(`${table.name}_quantized`, codes),
+    codes: draft.add(`${table.name}_quantized`, makeTensor('codes', 'uint8', dims, codes)),
     names: addParams(draft, table.name, dims, params),
     params,
   };

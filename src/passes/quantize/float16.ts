@@ -5,14 +5,13 @@ import { edit } from '../../graph/edit.ts';
 import { fullPrecisionTensors } from '../../graph/full_precision.ts';
 import type { Model } from '../../graph/model.ts';
 import { notFinite } from '../../graph/not_finite.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
 import type { TensorProto } from '../../graph/proto.ts';
 import { consumers, layerName } from '../../graph/query.ts';
 import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { sqnr } from '../../numerics/error.ts';
 import { toFloat16 } from '../../numerics/float16.ts';
 import { prepare } from '../fold/prepare.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { needyRows, rounded, worst } from './float16_rows.ts';
 import { floatOverrides, overrideSelectors, resolveOverrides } from './formats.ts';
 
@@ -44,9 +43,7 @@ export const float16Quantizer: Pass<Float16Options> = {
 };
 
 async function apply(model: Model, o: Float16Options, ctx: PassContext): Promise<PassResult> {
-  const upgraded = upgradeOpset(model, 13);
-  const prepared = await prepare(upgraded.model, ctx);
-  const twin = prepared.model;
+  const { model: twin, notes } = await prepare(model, ctx, 13);
   const override = resolveOverrides(o.overrides, twin);
   const readers = consumers(twin.graph);
   const layerOf = ({ name }: TensorProto): string => {
@@ -91,7 +88,7 @@ async function apply(model: Model, o: Float16Options, ctx: PassContext): Promise
       text: `${tensor.name}: float16${lost(tensor)}; float weights at load time`,
     })),
     skipped,
-    notes: [...upgraded.notes, ...prepared.notes].map((n) => `${n.layer}: ${n.text}`),
+    notes: notes.map(noteLine),
   };
 }
 

@@ -1,10 +1,10 @@
-import type { Weight } from '../../graph/layer.ts';
+import type { Layer, Weight } from '../../graph/layer.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { dimsOf, floatData } from '../../graph/tensor.ts';
-import { affineFormat, chooseParams, type AffineFormat } from '../../numerics/affine.ts';
+import { affineFormat, chooseParams, type AffineFormat, type Codes } from '../../numerics/affine.ts';
 import { codedParams } from '../../numerics/coded.ts';
 import type { Granularity, NumberFormat, QuantParams } from '../../numerics/format.ts';
-import { leastWeightScale, minMaxParams } from '../../numerics/quantize.ts';
+import { leastWeightScale, minMaxParams, quantize } from '../../numerics/quantize.ts';
 import type { Range } from '../../numerics/range.ts';
 import { searchParams } from '../../numerics/weight_scale.ts';
 import { must } from '../../util/must.ts';
@@ -62,6 +62,16 @@ function belowClip(scale: number, steps: number, max: number): number {
   let inside = Math.fround(scale);
   while (Math.fround(inside * steps) > max) inside = Math.fround(inside * (1 - 2 ** -23));
   return inside;
+}
+
+/** What is known of a layer's input: its range, by the value its scale comes from. */
+export function inputParams(
+  { node, product }: Layer,
+  region: Region,
+  params: ReadonlyMap<string, QuantParams>,
+): QuantParams {
+  const value = node.input[product.data] ?? '';
+  return must(params, must(region.values, value, 'the scale of').root, 'the range of');
 }
 
 /** How weight scales are chosen. */
@@ -136,6 +146,18 @@ export function affineParams(
   return scales === 'mse'
     ? searchParams(data, dims, format, granularity, at)
     : minMaxParams(data, dims, format, granularity, at);
+}
+
+/** A constant in uint8, with one scale for all: what integer kernels and lookups read. */
+export function wholeCodes(tensor: TensorProto): {
+  readonly dims: readonly number[];
+  readonly codes: Codes;
+  readonly params: QuantParams;
+} {
+  const [data, dims] = [floatData(tensor), dimsOf(tensor)];
+  const format = { kind: 'int', bits: 8, signed: false, symmetric: false } as const;
+  const params = minMaxParams(data, dims, format, { per: 'tensor' }, tensor.name);
+  return { dims, codes: quantize(data, dims, params), params };
 }
 
 /** Which channels hold nothing but zeros. */

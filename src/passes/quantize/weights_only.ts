@@ -2,13 +2,12 @@ import * as z from 'zod';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { Layer } from '../../graph/layer.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
 import { layerName } from '../../graph/query.ts';
 import type { AffineFormat } from '../../numerics/affine.ts';
 import { prepare } from '../fold/prepare.ts';
 import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { storageOpset } from './folded.ts';
 import { beforeRelu } from './gemm_relu.ts';
 import { overrideSelectors, resolveOverrides, widthOverrides, type Overrides } from './formats.ts';
@@ -97,8 +96,7 @@ export const weightsOnlyQuantizer: Pass<WeightsOnlyOptions> = {
 
 async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Promise<PassResult> {
   const opset = neededOpset(o, ctx);
-  const upgraded = upgradeOpset(model, opset);
-  const prepared = await prepare(upgraded.model, ctx);
+  const prepared = await prepare(model, ctx, opset);
   const { model: twin, copies } = untied(prepared.model);
   const { layers: sites, skipped } = weightLayers(twin);
   const width = widths(o, ctx, resolveOverrides(o.overrides, twin));
@@ -151,7 +149,7 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
     twin,
     changed,
     skipped: left,
-    notes: [...upgraded.notes, ...prepared.notes, ...slow].map((n) => `${n.layer}: ${n.text}`),
+    notes: [...prepared.notes, ...slow].map(noteLine),
   };
 }
 
