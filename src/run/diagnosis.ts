@@ -1,17 +1,20 @@
+import type { Batch } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import { ownErrors, type OwnError } from '../analyze/own_error.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { channelStats, type ChannelStats } from '../numerics/channel_stats.ts';
 import { sealed } from '../numerics/fold.ts';
 import { saturates } from '../runtime/processor.ts';
-import type { Schedule } from '../schedule/types.ts';
+import type { Schedule, Stage } from '../schedule/types.ts';
 import { noStage, type Instruments } from './context.ts';
-import { culprit, dB, soundText, whereText, whyText, type Culprit } from './culprit.ts';
+import { clippedBy, cutsMore } from './clipping.ts';
+import { clippingText, culprit, dB, fewSamplesText, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
 import { curedSchedule, cureLines, curesOf, outputSqnr, tryCures, type TriedCure } from './cures.ts';
+import { heldRange } from './layer_facts.ts';
 import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
 
-/** Samples of calibration data that errors are measured and cures are tried on. */
+/** Samples that errors are measured and cures are tried on. */
 const samples = 32;
 
 interface Asked {
@@ -25,39 +28,53 @@ interface Asked {
 /**
  * Where a quantized model's error enters, why, and what mends it. Own errors apart from inherited ones; the first layer, in graph
  * order, whose own error stands out; what its value looks like; then the schedule's quantizer once more with each likely cure, on a
- * few calibration samples.
+ * few samples.
  */
 export async function diagnose(
-  { model, twin, measurement, stages }: State,
+  { model, twin, measurement, stages }: Pick<State, 'model' | 'twin' | 'measurement' | 'stages'>,
   tools: Instruments,
   { schedule, scheduleText, metrics, signal, progress }: Asked,
 ): Promise<{ readonly diagnosis: Diagnosis; readonly errors: readonly OwnError[] } | undefined> {
   if (twin === undefined) return undefined;
   progress(0, 'diagnosis: own errors');
-  const place = await located(twin, model, tools, { measured: measurement?.metrics ?? [], metrics, signal });
+  const kept = schedule.stages.filter(({ index }) => stages.includes(index));
+  const calibration = kept.map(calibrationOf).findLast((one) => one !== undefined);
+  const measured = measurement?.metrics ?? [];
+  const place = await located(twin, model, tools, { measured, metrics, signal, calibration });
   if (!place) return undefined;
-  const { errors, sqnr, found } = place;
+  const { errors, found } = place;
   const sentences = [...place.sentences];
   const plain = { errors, diagnosis: { sentences } };
   if (!found) return plain;
-  const stage = schedule.stages.find(({ index }) => index === stages.at(-1));
+  const stage = kept.find(({ index }) => index === stages.at(-1));
   const bits = (stage?.options as { readonly bits_weights?: unknown } | undefined)?.bits_weights;
   const saturating =
     stage?.pass.name === 'quantize/static' && bits === 8 && found.part === 'weights' && (await saturates());
   if (saturating) sentences.push('this processor has no VNNI, where sums of products of 8-bit weights saturate');
+  const few = found.cause === 'few samples';
+  if (few) sentences.push(moreSamplesText(tools.calibrationSamples, calibration?.samples ?? Infinity));
   if (stage?.pass.section !== 'quantizers' || stage.pass.name === 'quantize/float16') return plain;
-  const options = { samples, signal, progress };
-  const tried = await tryCures(twin, stage, curesOf(stage, found, saturating), tools, options);
-  const best = chosen(tried, sqnr);
-  sentences.push(triedText(tried, best, sqnr));
+  const cures = curesOf(stage, found, saturating, tools.calibrationSamples);
+  if (few && cures.length === 0) return plain;
+  const batches = (): AsyncIterable<Batch> => (few && tools.unseen ? tools.unseen.batches : tools.calibration)(samples);
+  const tried = await tryCures(twin, stage, cures, tools, { batches, signal, progress });
+  const best = chosen(tried, place.sqnr);
+  const there = (few ? tools.unseen?.samples : undefined) ?? tools.calibrationSamples;
+  const on = `${Math.min(samples, there)} ${few ? 'validation' : 'calibration'} samples`;
+  sentences.push(triedText(tried, best, place.sqnr, on));
   if (!best) return plain;
-  const whole = scheduleText.includes('\n') ? curedSchedule(scheduleText, stage, best.cure) : undefined;
-  return { errors, diagnosis: { sentences, yaml: cureLines(stage, best.cure), ...(whole && { schedule: whole }) } };
+  const yaml = cureLines(scheduleText, stage, best.cure);
+  return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, best.cure) } };
 }
+
+type Calibration = { readonly method: string; readonly samples: number };
+
+const calibrationOf = ({ options }: Stage): Calibration | undefined =>
+  (options as { readonly calibration?: Calibration }).calibration;
 
 export interface Place {
   readonly errors: readonly OwnError[];
-  /** Of the outputs, dB. */
+  /** Of the outputs, dB: on calibration samples, or on others where these are the worse. */
   readonly sqnr: number;
   /** Undefined where all is well. */
   readonly found: Culprit | undefined;
@@ -69,13 +86,45 @@ export interface Place {
 export async function located(
   twin: Model,
   model: Model,
-  tools: Instruments,
-  asked: Pick<Asked, 'metrics' | 'signal'> & { readonly measured: readonly MetricResult[] },
+  tools: Pick<Instruments, 'calibration' | 'calibrationSamples' | 'unseen' | 'context'>,
+  asked: Pick<Asked, 'metrics' | 'signal'> & {
+    readonly measured: readonly MetricResult[];
+    /** How ranges were chosen, where that is known. */
+    readonly calibration?: Calibration | undefined;
+  },
 ): Promise<Place | undefined> {
-  const errors = await ownErrors(twin, model, () => tools.calibration(samples), { signal: asked.signal });
+  const { signal, measured, metrics, calibration } = asked;
+  const calibrated = (): AsyncIterable<Batch> => tools.calibration(samples);
+  const errors = await ownErrors(twin, model, calibrated, { signal });
   if (errors.length === 0) return undefined;
-  const sqnr = await outputSqnr(twin, model, tools, samples, asked.signal);
-  const found = culprit(twin, errors, sqnr, asked.measured, asked.metrics);
+  const sqnr = await outputSqnr(twin, model, calibrated, signal);
+  const found = culprit(twin, errors, sqnr, measured, metrics);
+  const clip = async ({ value, rounded }: OwnError, batches: () => AsyncIterable<Batch>) => {
+    const range = rounded === undefined ? undefined : heldRange(model)(rounded);
+    const clipped = range && (await clippedBy(range, twin, value, batches, signal));
+    return range && clipped && cutsMore(range, clipped) ? { value, range, clipped } : undefined;
+  };
+  if (found?.part === 'input') {
+    const cut = await clip(found.error, calibrated);
+    if (cut) {
+      const why = clippingText(cut.value, cut.range, cut.clipped, calibration?.method);
+      return { errors, sqnr, found: { ...found, cause: 'clipping' }, sentences: [whereText(found, errors), why] };
+    }
+  }
+  const { unseen } = tools;
+  if (!found?.alone && unseen) {
+    const judged = (): AsyncIterable<Batch> => unseen.batches(samples);
+    const other = await outputSqnr(twin, model, judged, signal);
+    const others = worseBy(sqnr, other) ? await ownErrors(twin, model, judged, { signal }) : [];
+    const later = unforeseen(twin, errors, others);
+    const cut = later && (await clip(later.error, judged));
+    if (later && cut) {
+      const used = Math.min(tools.calibrationSamples, calibration?.samples ?? Infinity);
+      const why = fewSamplesText(cut.value, cut.range, cut.clipped, used, Math.min(samples, unseen.samples));
+      const before = `on validation samples, with outputs at ${dB(other)} there and at ${dB(sqnr)} on calibration samples`;
+      return { errors, sqnr: other, found: later, sentences: [`${whereText(later, others)}; this ${before}`, why] };
+    }
+  }
   if (!found) return { errors, sqnr, found, sentences: [soundText(errors, sqnr)] };
   const stats = await valueStats(twin, found, tools);
   return { errors, sqnr, found, sentences: [whereText(found, errors), whyText(found, stats)] };
@@ -85,7 +134,7 @@ export async function located(
 async function valueStats(
   twin: Model,
   { part, error }: Culprit,
-  tools: Instruments,
+  tools: Pick<Instruments, 'context'>,
 ): Promise<ChannelStats | undefined> {
   if (part !== 'input' || twin.graph.initializer.some(({ name }) => name === error.value)) return undefined;
   const context = tools.context(noStage());
@@ -103,9 +152,9 @@ export function chosen(tried: readonly TriedCure[], sqnr: number): TriedCure | u
 }
 
 /** What was tried, and what came of it. */
-export function triedText(tried: readonly TriedCure[], best: TriedCure | undefined, sqnr: number): string {
+export function triedText(tried: readonly TriedCure[], best: TriedCure | undefined, sqnr: number, on: string): string {
   const all = tried.map((one) => `${one.cure.label}: ${dB(one.sqnr)}`).join('; ');
-  const base = `tried on ${samples} calibration samples, outputs at ${dB(sqnr)} before`;
+  const base = `tried on ${on}, outputs at ${dB(sqnr)} before`;
   return best
     ? `${base}: ${best.cure.label} brings ${dB(best.sqnr)}${tried.length > 1 ? ` (${all})` : ''}`
     : `${base}, nothing helped${all && `: ${all}`}`;
