@@ -117,11 +117,11 @@ export function fewSamplesText(
   value: string,
   range: Range,
   { beyond, count, reach }: Clipped,
-  samples: number,
-  looked: number,
+  used: number,
+  on: string,
 ): string {
   // prettier-ignore
-  return `too few calibration samples, or others than these: by ${samples} of them "${value}" was given the range ${rangeText(range)}; on ${looked} validation samples it reaches from ${rangeText(reach)}, and ${shareText(beyond / count)} of its values are cut off`;
+  return `too few calibration samples, or others than these: by ${used} of them "${value}" was given the range ${rangeText(range)}; on ${on} it reaches from ${rangeText(reach)}, and ${shareText(beyond / count)} of its values are cut off`;
 }
 
 /** Where more calibration samples come from. */

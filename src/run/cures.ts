@@ -85,6 +85,20 @@ export function curesOf(
   ];
 }
 
+/** Samples that a trial calibrates, equalizes and rounds on: it has to be much cheaper than the run. */
+const trialSamples = 64;
+
+/** A pass's options with no more samples than a trial may see. */
+function cheaper(options: unknown): unknown {
+  const own = options as { readonly samples?: number; readonly calibration?: { readonly samples: number } };
+  const { samples, calibration } = own;
+  return {
+    ...own,
+    ...(samples === undefined ? {} : { samples: Math.min(samples, trialSamples) }),
+    ...(calibration === undefined ? {} : { calibration: { ...calibration, samples: Math.min(calibration.samples, trialSamples) } }), // prettier-ignore
+  };
+}
+
 /** Quantizes the float model anew with a cure. */
 async function applied(float: Model, stage: Stage, cure: Cure, tools: Instruments): Promise<Model> {
   const context = (twin: Model | undefined): PassContext =>
@@ -94,7 +108,7 @@ async function applied(float: Model, stage: Stage, cure: Cure, tools: Instrument
       passes.find(({ classes }) => classes.includes(name)),
       `the pass ${name}`,
     );
-    return pass.apply(model, pass.options.parse(options), context(twin));
+    return pass.apply(model, cheaper(pass.options.parse(options)), context(twin));
   };
   const before = cure.before ? (await run(cure.before, float, undefined)).model : float;
   const own = cure.raised ? withRaised(stage.options, cure.raised) : stage.options;
@@ -102,7 +116,7 @@ async function applied(float: Model, stage: Stage, cure: Cure, tools: Instrument
   const options = cure.calibration
     ? { ...(narrowed as object), calibration: { ...(own as { calibration: object }).calibration, ...cure.calibration } }
     : narrowed;
-  const result = await stage.pass.apply(before, options, context(undefined));
+  const result = await stage.pass.apply(before, cure.calibration?.samples === undefined ? cheaper(options) : options, context(undefined)); // prettier-ignore
   return cure.after ? (await run(cure.after, result.model, result.twin)).model : result.model;
 }
 
@@ -152,22 +166,22 @@ export function curedSchedule(text: string, stage: Stage, { before, after, raise
   const add = ({ name, class: of, options }: Instance, where: 'start' | 'end'): void => {
     let fresh = name;
     for (let i = 2; doc.hasIn(['extensions', fresh]); i++) fresh = `${name}${i}`;
-    doc.setIn(['extensions', fresh], doc.createNode({ class: of, ...options }));
+    doc.setIn(['extensions', fresh], doc.createNode({ class: of, ...options }, { flow: true }));
     const written = doc.get('policies');
     const list = isSeq(written) ? written : new YAMLSeq();
     if (list !== written) doc.set('policies', list);
     const { items } = list;
     // A quantizer that no policy names comes after all of them.
     const named = items.some((one) => isMap(one) && one.getIn(['quantizer', 'instance_name']) === stage.instance);
-    if (!named) items.push(doc.createNode({ quantizer: { instance_name: stage.instance }, epochs }));
-    const policy = doc.createNode({ extension: { instance_name: fresh }, epochs, gate: 'none' });
+    if (!named) items.push(doc.createNode({ quantizer: { instance_name: stage.instance }, epochs }, { flow: true }));
+    const policy = doc.createNode({ extension: { instance_name: fresh }, epochs, gate: 'none' }, { flow: true });
     items.splice(where === 'start' ? 0 : items.length, 0, policy);
   };
   if (before) add(before, 'start');
   if (after) add(after, 'end');
   if (raised) {
     const own = (doc.getIn([...at, 'overrides']) as { toJSON(): object } | undefined)?.toJSON() ?? {};
-    doc.setIn([...at, 'overrides'], doc.createNode({ ...written(raised), ...own }));
+    doc.setIn([...at, 'overrides'], doc.createNode({ ...written(raised), ...own }, { flow: true }));
   }
   if (bits !== undefined) doc.setIn([...at, 'bits_weights'], bits);
   for (const [key, value] of Object.entries(calibration ?? {})) doc.setIn([...at, 'calibration', key], value);

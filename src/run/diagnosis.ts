@@ -7,7 +7,7 @@ import { sealed } from '../numerics/fold.ts';
 import { saturates } from '../runtime/processor.ts';
 import type { Schedule, Stage } from '../schedule/types.ts';
 import { noStage, type Instruments } from './context.ts';
-import { clippedBy, cutsMore } from './clipping.ts';
+import { clippedBy, cutsMore, type Range } from './clipping.ts';
 import { clippingText, culprit, dB, fewSamplesText, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
 import { curedSchedule, cureLines, curesOf, outputSqnr, tryCures, type TriedCure } from './cures.ts';
 import { heldRange } from './layer_facts.ts';
@@ -56,11 +56,9 @@ export async function diagnose(
   if (stage?.pass.section !== 'quantizers' || stage.pass.name === 'quantize/float16') return plain;
   const cures = curesOf(stage, found, saturating, tools.calibrationSamples);
   if (few && cures.length === 0) return plain;
-  const batches = (): AsyncIterable<Batch> => (few && tools.unseen ? tools.unseen.batches : tools.calibration)(samples);
+  const { batches, on } = place;
   const tried = await tryCures(twin, stage, cures, tools, { batches, signal, progress });
   const best = chosen(tried, place.sqnr);
-  const there = (few ? tools.unseen?.samples : undefined) ?? tools.calibrationSamples;
-  const on = `${Math.min(samples, there)} ${few ? 'validation' : 'calibration'} samples`;
   sentences.push(triedText(tried, best, place.sqnr, on));
   if (!best) return plain;
   const yaml = cureLines(scheduleText, stage, best.cure);
@@ -74,8 +72,11 @@ const calibrationOf = ({ options }: Stage): Calibration | undefined =>
 
 export interface Place {
   readonly errors: readonly OwnError[];
-  /** Of the outputs, dB: on calibration samples, or on others where these are the worse. */
+  /** Of the outputs, dB, on the samples that the fall shows on. */
   readonly sqnr: number;
+  readonly batches: () => AsyncIterable<Batch>;
+  /** These samples in words: `32 calibration samples`. */
+  readonly on: string;
   /** Undefined where all is well. */
   readonly found: Culprit | undefined;
   /** Where the error enters, and why. */
@@ -94,40 +95,49 @@ export async function located(
   },
 ): Promise<Place | undefined> {
   const { signal, measured, metrics, calibration } = asked;
-  const calibrated = (): AsyncIterable<Batch> => tools.calibration(samples);
-  const errors = await ownErrors(twin, model, calibrated, { signal });
+  const { unseen, calibrationSamples } = tools;
+  const used = Math.min(calibrationSamples, calibration?.samples ?? Infinity);
+  const calibrated = { batches: () => tools.calibration(samples), on: `${Math.min(samples, calibrationSamples)} calibration samples` }; // prettier-ignore
+  const errors = await ownErrors(twin, model, calibrated.batches, { signal });
   if (errors.length === 0) return undefined;
-  const sqnr = await outputSqnr(twin, model, calibrated, signal);
+  const sqnr = await outputSqnr(twin, model, calibrated.batches, signal);
   const found = culprit(twin, errors, sqnr, measured, metrics);
-  const clip = async ({ value, rounded }: OwnError, batches: () => AsyncIterable<Batch>) => {
-    const range = rounded === undefined ? undefined : heldRange(model)(rounded);
-    const clipped = range && (await clippedBy(range, twin, value, batches, signal));
-    return range && clipped && cutsMore(range, clipped) ? { value, range, clipped } : undefined;
+  const range = (error: OwnError): Range | undefined =>
+    error.rounded === undefined ? undefined : heldRange(model)(error.rounded);
+  // What a value's range cuts off on some samples, where that is worse than the rounding within it.
+  const cut = async ({ error }: Culprit, of: () => AsyncIterable<Batch>) => {
+    const held = range(error);
+    const clipped = held && (await clippedBy(held, twin, error.value, of, signal));
+    return clipped && cutsMore(held, clipped) ? ([error.value, held, clipped] as const) : undefined;
   };
+  const basis = { errors, sqnr, found, ...calibrated };
   if (found?.part === 'input') {
-    const cut = await clip(found.error, calibrated);
-    if (cut) {
-      const why = clippingText(cut.value, cut.range, cut.clipped, calibration?.method);
-      return { errors, sqnr, found: { ...found, cause: 'clipping' }, sentences: [whereText(found, errors), why] };
+    const known = await cut(found, () => tools.calibration(Math.min(samples, used)));
+    const where = whereText(found, errors);
+    if (known) {
+      const why = clippingText(...known, calibration?.method);
+      return { ...basis, found: { ...found, cause: 'clipping' }, sentences: [where, why] };
+    }
+    const later = used < samples ? await cut(found, calibrated.batches) : undefined;
+    if (later) {
+      const why = fewSamplesText(...later, used, calibrated.on);
+      return { ...basis, found: { ...found, cause: 'few samples' }, sentences: [where, why] };
     }
   }
-  const { unseen } = tools;
   if (!found?.alone && unseen) {
-    const judged = (): AsyncIterable<Batch> => unseen.batches(samples);
-    const other = await outputSqnr(twin, model, judged, signal);
-    const others = worseBy(sqnr, other) ? await ownErrors(twin, model, judged, { signal }) : [];
-    const later = unforeseen(twin, errors, others);
-    const cut = later && (await clip(later.error, judged));
-    if (later && cut) {
-      const used = Math.min(tools.calibrationSamples, calibration?.samples ?? Infinity);
-      const why = fewSamplesText(cut.value, cut.range, cut.clipped, used, Math.min(samples, unseen.samples));
-      const before = `on validation samples, with outputs at ${dB(other)} there and at ${dB(sqnr)} on calibration samples`;
-      return { errors, sqnr: other, found: later, sentences: [`${whereText(later, others)}; this ${before}`, why] };
+    const judged = { batches: () => unseen.batches(samples), on: `${Math.min(samples, unseen.samples)} validation samples` }; // prettier-ignore
+    const other = await outputSqnr(twin, model, judged.batches, signal);
+    const others = worseBy(sqnr, other) ? await ownErrors(twin, model, judged.batches, { signal }) : [];
+    const late = unforeseen(twin, errors, others);
+    const missed = late && (await cut(late, judged.batches));
+    if (missed) {
+      const there = `${whereText(late, others)}; this on validation samples, with outputs at ${dB(other)} there and at ${dB(sqnr)} on calibration samples`;
+      return { errors, sqnr: other, found: late, ...judged, sentences: [there, fewSamplesText(...missed, used, judged.on)] }; // prettier-ignore
     }
   }
-  if (!found) return { errors, sqnr, found, sentences: [soundText(errors, sqnr)] };
+  if (!found) return { ...basis, sentences: [soundText(errors, sqnr)] };
   const stats = await valueStats(twin, found, tools);
-  return { errors, sqnr, found, sentences: [whereText(found, errors), whyText(found, stats)] };
+  return { ...basis, sentences: [whereText(found, errors), whyText(found, stats)] };
 }
 
 /** Ranges of the channels of what a culprit reads; undefined where it has none. */
