@@ -26,7 +26,7 @@ export interface Culprit {
 const [apart, fine] = [8, 25];
 
 /** Without labels, outputs below so many dB are taken to have lost something. */
-const good = 20;
+export const good = 20;
 
 /** The first layer whose own error stands out, else, where the outputs are bad, the first of the largest; undefined where all is well. */
 export function culprit(

@@ -24,6 +24,8 @@ export interface Cure {
   readonly calibration?: { readonly method?: string; readonly samples?: number };
   /** Bits of all weights. */
   readonly bits?: number;
+  /** Takes about as long as a run: it is not tried. */
+  readonly dear?: boolean;
 }
 
 interface Instance {
@@ -80,7 +82,7 @@ export function curesOf(
     ...(method === 'minmax' && part === 'input' ? [bySquares] : []),
     ...raise(part === 'input' ? { bits_activations: 16 } : narrow ? wide : { bits_weights: null }),
     ...(part === 'weights'
-      ? [{ label: 'CrossLayerEqualization before it and AdaRound after it', before: equalizeFirst, after: roundAfter }]
+      ? [{ label: 'CrossLayerEqualization before it and AdaRound after it', before: equalizeFirst, after: roundAfter, dear: true }]
       : []),
   ];
 }

@@ -8,11 +8,12 @@ import { saturates } from '../runtime/processor.ts';
 import type { Schedule, Stage } from '../schedule/types.ts';
 import { noStage, type Instruments } from './context.ts';
 import { clippedBy, cutsMore, type Range } from './clipping.ts';
-import { clippingText, culprit, dB, fewSamplesText, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
+import { clippingText, culprit, dB, fewSamplesText, good, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
 import { curedSchedule, cureLines, curesOf, outputSqnr, tryCures, type TriedCure } from './cures.ts';
 import { heldRange } from './layer_facts.ts';
 import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
+import { remembered } from './remembered.ts';
 
 /** Samples that errors are measured and cures are tried on. */
 const samples = 32;
@@ -57,12 +58,17 @@ export async function diagnose(
   const cures = curesOf(stage, found, saturating, tools.calibrationSamples);
   if (few && cures.length === 0) return plain;
   const { batches, on } = place;
-  const tried = await tryCures(twin, stage, cures, tools, { batches, signal, progress });
+  const cheap = cures.filter(({ dear }) => dear !== true);
+  const tried = await tryCures(twin, stage, cheap, tools, { batches, signal, progress });
   const best = chosen(tried, place.sqnr);
   sentences.push(triedText(tried, best, place.sqnr, on));
-  if (!best) return plain;
-  const yaml = cureLines(scheduleText, stage, best.cure);
-  return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, best.cure) } };
+  // What takes as long as the run is only proposed, where nothing else comes near.
+  const dear = (best?.sqnr ?? place.sqnr) < good ? cures.find((one) => one.dear) : undefined;
+  if (dear) sentences.push(`that is little: proposed is ${dear.label}, which takes about as long as a run and was not tried`); // prettier-ignore
+  const cure = dear ?? best?.cure;
+  if (!cure) return plain;
+  const yaml = cureLines(scheduleText, stage, cure);
+  return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, cure) } };
 }
 
 type Calibration = { readonly method: string; readonly samples: number };
@@ -97,7 +103,7 @@ export async function located(
   const { signal, measured, metrics, calibration } = asked;
   const { unseen, calibrationSamples } = tools;
   const used = Math.min(calibrationSamples, calibration?.samples ?? Infinity);
-  const calibrated = { batches: () => tools.calibration(samples), on: `${Math.min(samples, calibrationSamples)} calibration samples` }; // prettier-ignore
+  const calibrated = { batches: remembered(() => tools.calibration(samples)), on: `${Math.min(samples, calibrationSamples)} calibration samples` }; // prettier-ignore
   const errors = await ownErrors(twin, model, calibrated.batches, { signal });
   if (errors.length === 0) return undefined;
   const sqnr = await outputSqnr(twin, model, calibrated.batches, signal);
@@ -112,7 +118,7 @@ export async function located(
   };
   const basis = { errors, sqnr, found, ...calibrated };
   if (found?.part === 'input') {
-    const known = await cut(found, () => tools.calibration(Math.min(samples, used)));
+    const known = await cut(found, used < samples ? () => tools.calibration(used) : calibrated.batches);
     const where = whereText(found, errors);
     if (known) {
       const why = clippingText(...known, calibration?.method);
@@ -125,7 +131,7 @@ export async function located(
     }
   }
   if (!found?.alone && unseen) {
-    const judged = { batches: () => unseen.batches(samples), on: `${Math.min(samples, unseen.samples)} validation samples` }; // prettier-ignore
+    const judged = { batches: remembered(() => unseen.batches(samples)), on: `${Math.min(samples, unseen.samples)} validation samples` }; // prettier-ignore
     const other = await outputSqnr(twin, model, judged.batches, signal);
     const others = worseBy(sqnr, other) ? await ownErrors(twin, model, judged.batches, { signal }) : [];
     const late = unforeseen(twin, errors, others);
