@@ -16,7 +16,7 @@ import type { State } from './stage.ts';
 import { remembered } from './remembered.ts';
 
 /** Samples that errors are measured and cures are tried on. */
-const samples = 32;
+const samples = 16;
 
 interface Asked {
   readonly schedule: Schedule;
