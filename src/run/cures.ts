@@ -82,7 +82,14 @@ export function curesOf(
     ...(method === 'minmax' && part === 'input' ? [bySquares] : []),
     ...raise(part === 'input' ? { bits_activations: 16 } : narrow ? wide : { bits_weights: null }),
     ...(part === 'weights'
-      ? [{ label: 'CrossLayerEqualization before it and AdaRound after it', before: equalizeFirst, after: roundAfter, dear: true }]
+      ? [
+          {
+            label: 'CrossLayerEqualization before it and AdaRound after it',
+            before: equalizeFirst,
+            after: roundAfter,
+            dear: true,
+          },
+        ]
       : []),
   ];
 }

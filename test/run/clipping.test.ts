@@ -14,7 +14,12 @@ describe('clippedBy', () => {
 
 describe('cutsMore', () => {
   // Steps of 2: an error of 4 / 12 a value by rounding.
-  it.each([[3, false], [3.4, true], [0, false]])('than rounding: %d for 10 values, %s', (noise, more) => { // prettier-ignore
+  it.each([
+    [3, false],
+    [3.4, true],
+    [0, false],
+  ])('than rounding: %d for 10 values, %s', (noise, more) => {
+    // prettier-ignore
     expect(cutsMore([-255, 255], { count: 10, beyond: 1, reach: [-300, 300], noise })).toBe(more);
   });
 });

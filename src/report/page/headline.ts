@@ -83,6 +83,9 @@ const unbroken = (text: string): string => text.replaceAll(/(\d) (dB|%)/g, '$1\u
 /** What the run says of its own result, and what to paste. */
 export function diagnosis({ diagnosis: found }: RunReport): string {
   if (found === undefined || (found.sentences.length === 0 && found.yaml === undefined)) return '';
-  const yaml = found.yaml === undefined ? '' : `<p class="soft">in the schedule, in place of its sections of these names:</p>${block(found.yaml)}`;
+  const yaml =
+    found.yaml === undefined
+      ? ''
+      : `<p class="soft">in the schedule, in place of its sections of these names:</p>${block(found.yaml)}`;
   return `<div class="card">${list(found.sentences.map(unbroken))}${yaml}</div>`;
 }
