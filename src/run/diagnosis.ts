@@ -64,7 +64,7 @@ export async function diagnose(
   sentences.push(triedText(tried, best, place.sqnr, on));
   // What takes as long as the run is only proposed, where nothing else comes near.
   const dear = (best?.sqnr ?? place.sqnr) < good ? cures.find((one) => one.dear) : undefined;
-  if (dear) sentences.push(`that is little: proposed is ${dear.label}, which takes about as long as a run and was not tried`); // prettier-ignore
+  if (dear) sentences.push(`the outputs stay below ${good} dB: proposed is ${dear.label}, which takes about as long as a run and was not tried`); // prettier-ignore
   const cure = dear ?? best?.cure;
   if (!cure) return plain;
   const yaml = cureLines(scheduleText, stage, cure);
