@@ -24,6 +24,8 @@ export interface OwnError {
   readonly layer: string;
   /** The value that the layer reads, by the float model's name. */
   readonly value: string;
+  /** What it reads in the quantized model, restored from codes; undefined where that is not rounded. */
+  readonly rounded: string | undefined;
   /** By its inputs' and its weights' rounding together. */
   readonly own: number;
   /** By the rounding and clipping of its inputs alone, at the output; ∞ where they are not quantized. */
@@ -120,6 +122,7 @@ export async function ownErrors(
       {
         layer: site.layer,
         value: site.inputs[0]?.value ?? '',
+        rounded: site.inputs[0]?.after,
         own: dB(sums.own),
         input: dB(sums.input),
         weights: dB(sums.weights),

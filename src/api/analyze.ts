@@ -1,9 +1,14 @@
 import { analyzeSqnr } from '../analyze/sqnr/analyze.ts';
+import type { Model } from '../graph/model.ts';
 import { sqnrAllocator } from '../passes/allocate/sqnr.ts';
 import { proposalYaml, type AnalysisReport } from '../report/analysis.ts';
-import { noStage, openInstruments } from '../run/context.ts';
+import { noStage, openInstruments, type Instruments } from '../run/context.ts';
+import { diagnose } from '../run/diagnosis.ts';
+import type { Diagnosis } from '../run/report.ts';
+import { refusal } from '../run/trial.ts';
 import { batchSizeOf, openModelData, type DataGiven, type DataOptions } from './data.ts';
 import { abortable, openModel, type ModelGiven, type Watch } from './given.ts';
+import { checkedSchedule, scheduleText } from './schedule.ts';
 
 export interface AnalyzeOptions extends DataOptions, Watch {
   readonly model: ModelGiven;
@@ -43,9 +48,37 @@ export function analyze(options: AnalyzeOptions): Promise<AnalysisReport> {
         weights?.kind === 'int' ? [{ layer, bits: weights.bits }] : [],
       );
       const yaml = proposalYaml(proposal, scales);
-      return { format: 1, path: model.path ?? '', ...found, bits, proposal, yaml, notes: data.notes };
+      const progress = (done: number, text: string): void => options.onProgress?.({ kind: 'progress', done, text });
+      const diagnosis = await plainDiagnosis(model, instruments, { signal, progress });
+      return { format: 1, path: model.path ?? '', ...found, bits, proposal, yaml, diagnosis, notes: data.notes };
     } finally {
       await instruments.close();
     }
   });
+}
+
+/** The schedule whose result is diagnosed: what is tried first. */
+export const plainSchedule = 'int8';
+
+/** What the plainest schedule would do to a model: where the error would enter, why, and what mends it. */
+async function plainDiagnosis(
+  model: Model,
+  instruments: Instruments,
+  watch: { readonly signal: AbortSignal; readonly progress: (done: number, text: string) => void },
+): Promise<Diagnosis | undefined> {
+  const text = await scheduleText(plainSchedule);
+  const schedule = checkedSchedule(text, { model });
+  let diagnosis: Diagnosis | undefined;
+  const fails = await refusal(async () => {
+    let [now, twin]: [Model, Model | undefined] = [model, undefined];
+    for (const { pass, options, clock } of schedule.stages) {
+      const result = await pass.apply(now, options, instruments.context({ ...noStage(), twin, clock }));
+      [now, twin] = [result.model, result.twin ?? twin];
+    }
+    const stages = schedule.stages.map(({ index }) => index);
+    const asked = { ...watch, schedule, scheduleText: text.text, metrics: [] };
+    const found = await diagnose({ model: now, twin, measurement: undefined, stages }, instruments, asked);
+    diagnosis = found?.diagnosis;
+  });
+  return fails === undefined ? diagnosis : { sentences: [`none could be made: ${fails}`] };
 }

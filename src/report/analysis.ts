@@ -1,4 +1,6 @@
 import type { AnalysedSource, SqnrAnalysis } from '../analyze/sqnr/analyze.ts';
+import type { Diagnosis } from '../run/report.ts';
+import { diagnosisText } from './diagnosis.ts';
 import { grouped, hanging, percent, plural, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
 import { right, table } from './table.ts';
@@ -13,6 +15,8 @@ export interface AnalysisReport extends SqnrAnalysis {
   readonly proposal: readonly { readonly layer: string; readonly bits: number }[];
   /** The proposal as a quantizer of a schedule. */
   readonly yaml: string;
+  /** Of what `--schedule int8` would make of the model; undefined where it has nothing to quantize. */
+  readonly diagnosis: Diagnosis | undefined;
   readonly notes: readonly string[];
 }
 
@@ -53,6 +57,9 @@ export function analysisText(report: AnalysisReport, paint: Paint, width: number
     compositions(report, paint, width),
     paint.bold(`closed form at a mean of ${report.bits} bits a weight, to paste into a schedule`),
     report.yaml,
+    ...(report.diagnosis
+      ? [diagnosisText(report.diagnosis, 'diagnosis of plain int8 (`--schedule int8`)', undefined, paint, width)]
+      : []),
     ...[...report.skipped.map((n) => `${n.layer}: ${n.text}`), ...report.notes].map((text) =>
       paint.dim(hanging('', text, width)),
     ),

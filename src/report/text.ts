@@ -1,5 +1,6 @@
 import { dirname, join } from 'node:path';
 import type { LayerReport, RunReport, StageReport } from '../run/report.ts';
+import { diagnosisText } from './diagnosis.ts';
 import { bullets, bytes, datasetText, duration, grouped, hanging, percent, plural, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
 import { layerTable } from './layer_table.ts';
@@ -29,7 +30,7 @@ export function textReport(report: RunReport, { paint, width }: TextOptions): st
     layers(report.layers, paint, width),
     skipped(report, paint, width),
     bullets('notes', remarks(report), paint, width),
-    diagnosisText(report, paint, width),
+    diagnosisOf(report, paint, width),
     resultLine(report, paint),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
@@ -117,17 +118,10 @@ function skipped(report: RunReport, paint: Paint, width: number): string {
   return blocks.join('\n\n');
 }
 
-/** Where the error enters, why, and the lines to paste. */
-function diagnosisText({ diagnosis, result }: RunReport, paint: Paint, width: number): string {
+function diagnosisOf({ diagnosis, result }: RunReport, paint: Paint, width: number): string {
   if (!diagnosis) return '';
-  const lines = diagnosis.sentences.map((sentence) => hanging('  - ', sentence, width));
-  const where = result.path === undefined ? 'mended.yaml' : join(dirname(result.path), 'mended.yaml');
-  const whole = diagnosis.schedule === undefined ? '' : ` (the whole schedule with them: ${where})`;
-  const paste =
-    diagnosis.yaml === undefined
-      ? []
-      : [`  lines for the schedule${whole}:`, ...diagnosis.yaml.split('\n').map((line) => `    ${line}`)];
-  return [paint.bold('diagnosis'), ...lines, ...paste].join('\n');
+  const whole = result.path === undefined ? 'mended.yaml' : join(dirname(result.path), 'mended.yaml');
+  return diagnosisText(diagnosis, 'diagnosis', diagnosis.schedule === undefined ? undefined : whole, paint, width);
 }
 
 function resultLine(report: RunReport, paint: Paint): string {

@@ -56,6 +56,11 @@ export interface Instruments {
   context(state: StageState): PassContext;
   /** The first calibration samples, in batches. */
   readonly calibration: (samples: number) => AsyncIterable<Batch>;
+  /** How many there are. */
+  readonly calibrationSamples: number;
+  /** The first validation samples, in batches; undefined where they are the calibration samples. */
+  readonly unseen:
+    { readonly samples: number; readonly batches: (samples: number) => AsyncIterable<Batch> } | undefined;
   /** A first batch of the validation data, for timing. */
   sample(): Promise<Feeds>;
   close(): Promise<void>;
@@ -130,6 +135,11 @@ export function openInstruments(setting: Setting): Instruments {
   return {
     measure: measured,
     calibration: (samples) => cut(data.calibration, samples),
+    calibrationSamples: data.calibration.info.samples,
+    unseen:
+      data.validation === data.calibration
+        ? undefined
+        : { samples: data.validation.info.samples, batches: (samples) => cut(data.validation, samples) },
     sample: async () => (await firstBatch(cut(data.validation))).feeds,
     close: () => computer.close(),
     context: (state) => ({

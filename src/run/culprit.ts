@@ -5,6 +5,7 @@ import { layerName } from '../graph/query.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import type { ChannelStats } from '../numerics/channel_stats.ts';
 import { given } from '../util/must.ts';
+import type { Clipped, Range } from './clipping.ts';
 import { accuraciesAmong } from './verdict.ts';
 
 /** The layer that did the damage. */
@@ -17,13 +18,15 @@ export interface Culprit {
   readonly weighted: boolean;
   /** Whether it stands out, or only has the largest of many like errors. */
   readonly alone: boolean;
+  /** What is known to be the matter: its input's range, which cuts values off. */
+  readonly cause?: 'clipping' | 'few samples';
 }
 
 /** dB below the middle layer's that make a layer stand out, and the own error above which none is at fault. */
 const [apart, fine] = [8, 25];
 
 /** Without labels, outputs below so many dB are taken to have lost something. */
-const good = 20;
+export const good = 20;
 
 /** The first layer whose own error stands out, else, where the outputs are bad, the first of the largest; undefined where all is well. */
 export function culprit(
@@ -41,7 +44,29 @@ export function culprit(
   const lost =
     judged.length > 0 ? judged.some(({ drop, dropInterval }) => drop > (dropInterval ?? Infinity)) : sqnr < good;
   const error = bad ?? (lost ? errors.find(({ own }) => own < worst + 3) : undefined);
-  if (!error) return undefined;
+  return error && culpritOf(twin, error, bad !== undefined);
+}
+
+/** By how many dB samples that no range was calibrated on must be worse. */
+const strange = 4;
+
+export const worseBy = (calibrated: number, other: number): boolean => other < calibrated - strange;
+
+/**
+ * The first layer that is worse on samples which its range was not calibrated on, by its input, and as bad as the worst of these.
+ * @param others own errors on such samples; `errors` on those that ranges were calibrated on.
+ */
+export function unforeseen(twin: Model, errors: readonly OwnError[], others: readonly OwnError[]): Culprit | undefined {
+  const before = new Map(errors.map((one) => [one.layer, one.own]));
+  const worse = others.filter(
+    ({ layer, own, input, weights }) => input <= weights && worseBy(before.get(layer) ?? own, own),
+  );
+  const worst = Math.min(...worse.map(({ own }) => own));
+  const error = worse.find(({ own }) => own < worst + 3);
+  return error && { ...culpritOf(twin, error, true), cause: 'few samples' };
+}
+
+function culpritOf(twin: Model, error: OwnError, alone: boolean): Culprit {
   const node = given(
     twin.graph.node.find((one) => layerName(one) === error.layer),
     `layer ${error.layer}`,
@@ -53,7 +78,7 @@ export function culprit(
     part: error.input <= error.weights ? 'input' : 'weights',
     error,
     weighted: layer !== undefined,
-    alone: bad !== undefined,
+    alone,
   };
 }
 
@@ -79,6 +104,34 @@ export function whereText({ layer, op, part, error, alone }: Culprit, errors: re
   return `no layer stands out: own errors of ${Math.min(...own).toFixed(0)} to ${Math.max(...own).toFixed(0)} dB add up over ${errors.length} layers; the first of the largest is at ${layer} (${op}, ${place}), ${dB(error.own)}, most from ${which}`;
 }
 
+const show = (value: number): string => String(Number(value.toPrecision(3)));
+const rangeText = ([low, high]: Range): string => `${show(low)} to ${show(high)}`;
+
+/** That a range leaves out what calibration samples hold, and by which method it was chosen, where that is known. */
+export function clippingText(value: string, range: Range, { beyond, count, reach }: Clipped, method?: string): string {
+  return `clipping: calibration${method === undefined ? '' : ` by "${method}"`} gave "${value}" the range ${rangeText(range)}, which cuts off ${shareText(beyond / count)} of its values on the calibration samples themselves; they reach from ${rangeText(reach)}`;
+}
+
+/** That a range holds all that it was calibrated on, and not what comes later. */
+export function fewSamplesText(
+  value: string,
+  range: Range,
+  { beyond, count, reach }: Clipped,
+  used: number,
+  on: string,
+): string {
+  // prettier-ignore
+  return `too few calibration samples, or others than these: by ${used} of them "${value}" was given the range ${rangeText(range)}; on ${on} it reaches from ${rangeText(reach)}, and ${shareText(beyond / count)} of its values are cut off`;
+}
+
+/** Where more calibration samples come from. */
+export const moreSamplesText = (available: number, used: number): string =>
+  available > used
+    ? `${available} calibration samples are there, ${used} were used: raise \`samples\` of the quantizer's calibration`
+    : `all ${available} calibration samples were used: give more, by \`--samples\`, or by \`split\` or a larger \`calibration\` set in the data's config`;
+
+const shareText = (share: number): string => `${show(100 * share)} %`;
+
 /** One channel beyond the others by this factor takes the range; a value so many deviations away is an outlier. */
 const [wideChannel, farAway] = [8, 30];
 
@@ -93,7 +146,6 @@ export function whyText({ layer, op, part, error }: Culprit, stats: ChannelStats
   const largest = Math.max(...peaks);
   const channel = peaks.indexOf(largest);
   const middle = [...peaks].sort((a, b) => a - b)[peaks.length >> 1] ?? 0;
-  const show = (value: number): string => String(Number(value.toPrecision(3)));
   if (largest > wideChannel * middle)
     return `channel ${channel} of "${error.value}" reaches ${show(largest)}, the middle one of its ${peaks.length} channels ${show(middle)}: one scale for all of them leaves ${show(largest / middle)} times fewer steps to the rest`;
   const count = stats.count * stats.channels;

@@ -1,5 +1,6 @@
-import { isMap, isSeq, parseDocument, YAMLSeq } from 'yaml';
+import { Document, isMap, isNode, isSeq, parseDocument, YAMLSeq } from 'yaml';
 import { outputError } from '../analyze/layer_error.ts';
+import type { Batch } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import { decibels } from '../numerics/error.ts';
 import { passes } from '../passes/index.ts';
@@ -20,9 +21,11 @@ export interface Cure {
   readonly after?: Instance;
   /** What the quantizer is to be given beside what it has. */
   readonly raised?: Readonly<Record<string, Raise>>;
-  readonly calibration?: { readonly method: string };
+  readonly calibration?: { readonly method?: string; readonly samples?: number };
   /** Bits of all weights. */
   readonly bits?: number;
+  /** Takes about as long as a run: it is not tried. */
+  readonly dear?: boolean;
 }
 
 interface Instance {
@@ -40,30 +43,69 @@ export interface TriedCure {
 const equalizeFirst: Instance = { name: 'equalize', class: 'CrossLayerEqualization', options: {} };
 const roundAfter: Instance = { name: 'rounding', class: 'AdaRound', options: { samples: 256, iterations: 0 } };
 
+const bySquares: Cure = { label: 'calibration by least squared error', calibration: { method: 'mse' } };
+
 /** What may help a culprit, the milder first: what keeps every layer in 8 bits, then more bits for one. */
-export function curesOf(stage: Stage, { layer, part, weighted }: Culprit, saturating: boolean): Cure[] {
+export function curesOf(
+  stage: Stage,
+  { layer, part, weighted, cause }: Culprit,
+  saturating: boolean,
+  available = 0,
+): Cure[] {
   const o = stage.options as {
     readonly bits_weights?: number | null;
     readonly bits_activations?: number | null;
-    readonly calibration?: { readonly method: string };
+    readonly calibration?: { readonly method: string; readonly samples: number };
   };
   const narrow = typeof o.bits_weights === 'number' && o.bits_weights < 8;
   const wide: Raise = { bits_weights: 8 };
   const raise = (to: Raise): Cure[] =>
     weighted ? [{ label: overridesText({ [layer]: to }), raised: { [layer]: to } }] : [];
   if (stage.pass.name !== 'quantize/static') return raise(narrow ? wide : { bits_weights: null });
+  const equalize: Cure = { label: 'CrossLayerEqualization before it', before: equalizeFirst };
+  const method = o.calibration?.method;
+  // More of the range, or of what it is taken from, is all that helps what is cut off.
+  if (cause === 'few samples')
+    return available > (o.calibration?.samples ?? Infinity)
+      ? [{ label: `all ${available} calibration samples`, calibration: { samples: available } }]
+      : [];
+  if (cause === 'clipping')
+    return [
+      ...(method === 'minmax' ? [] : [{ label: 'calibration by the extremes', calibration: { method: 'minmax' } }]),
+      ...(method === 'mse' ? [] : [bySquares]),
+      equalize,
+    ];
   return [
     // At 7 bits no product saturates.
     ...(saturating ? [{ label: 'weights of 7 bits', bits: 7 }] : []),
-    { label: 'CrossLayerEqualization before it', before: equalizeFirst },
-    ...(o.calibration?.method === 'minmax' && part === 'input'
-      ? [{ label: 'calibration by least squared error', calibration: { method: 'mse' } }]
-      : []),
+    equalize,
+    ...(method === 'minmax' && part === 'input' ? [bySquares] : []),
     ...raise(part === 'input' ? { bits_activations: 16 } : narrow ? wide : { bits_weights: null }),
     ...(part === 'weights'
-      ? [{ label: 'CrossLayerEqualization before it and AdaRound after it', before: equalizeFirst, after: roundAfter }]
+      ? [
+          {
+            label: 'CrossLayerEqualization before it and AdaRound after it',
+            before: equalizeFirst,
+            after: roundAfter,
+            dear: true,
+          },
+        ]
       : []),
   ];
+}
+
+/** Samples that a trial calibrates, equalizes and rounds on: it has to be much cheaper than the run. */
+const trialSamples = 64;
+
+/** A pass's options with no more samples than a trial may see. */
+function cheaper(options: unknown): unknown {
+  const own = options as { readonly samples?: number; readonly calibration?: { readonly samples: number } };
+  const { samples, calibration } = own;
+  return {
+    ...own,
+    ...(samples === undefined ? {} : { samples: Math.min(samples, trialSamples) }),
+    ...(calibration === undefined ? {} : { calibration: { ...calibration, samples: Math.min(calibration.samples, trialSamples) } }), // prettier-ignore
+  };
 }
 
 /** Quantizes the float model anew with a cure. */
@@ -75,7 +117,7 @@ async function applied(float: Model, stage: Stage, cure: Cure, tools: Instrument
       passes.find(({ classes }) => classes.includes(name)),
       `the pass ${name}`,
     );
-    return pass.apply(model, pass.options.parse(options), context(twin));
+    return pass.apply(model, cheaper(pass.options.parse(options)), context(twin));
   };
   const before = cure.before ? (await run(cure.before, float, undefined)).model : float;
   const own = cure.raised ? withRaised(stage.options, cure.raised) : stage.options;
@@ -83,19 +125,18 @@ async function applied(float: Model, stage: Stage, cure: Cure, tools: Instrument
   const options = cure.calibration
     ? { ...(narrowed as object), calibration: { ...(own as { calibration: object }).calibration, ...cure.calibration } }
     : narrowed;
-  const result = await stage.pass.apply(before, options, context(undefined));
+  const result = await stage.pass.apply(before, cure.calibration?.samples === undefined ? cheaper(options) : options, context(undefined)); // prettier-ignore
   return cure.after ? (await run(cure.after, result.model, result.twin)).model : result.model;
 }
 
-/** SQNR of a model's outputs against the float model's on calibration samples, dB. */
+/** SQNR of a model's outputs against the float model's, dB. */
 export async function outputSqnr(
   float: Model,
   model: Model,
-  tools: Pick<Instruments, 'calibration'>,
-  samples: number,
+  batches: () => AsyncIterable<Batch>,
   signal: AbortSignal,
 ): Promise<number> {
-  return decibels(1, await outputError(float, model, () => tools.calibration(samples), signal));
+  return decibels(1, await outputError(float, model, batches, signal));
 }
 
 /** Tries cures on the float model that the stage quantized, and measures each at the outputs. One that does not run is left out. */
@@ -105,11 +146,12 @@ export async function tryCures(
   cures: readonly Cure[],
   tools: Instruments,
   {
-    samples,
+    batches,
     signal,
     progress,
   }: {
-    readonly samples: number;
+    /** What the outputs are measured on. */
+    readonly batches: () => AsyncIterable<Batch>;
     readonly signal: AbortSignal;
     readonly progress: (done: number, text: string) => void;
   },
@@ -119,7 +161,7 @@ export async function tryCures(
     progress(i / cures.length, `diagnosis: trying ${cure.label}`);
     await refusal(async () => {
       const model = await applied(float, stage, cure, tools);
-      tried.push({ cure, sqnr: await outputSqnr(float, model, tools, samples, signal) });
+      tried.push({ cure, sqnr: await outputSqnr(float, model, batches, signal) });
     });
   }
   return tried;
@@ -133,25 +175,25 @@ export function curedSchedule(text: string, stage: Stage, { before, after, raise
   const add = ({ name, class: of, options }: Instance, where: 'start' | 'end'): void => {
     let fresh = name;
     for (let i = 2; doc.hasIn(['extensions', fresh]); i++) fresh = `${name}${i}`;
-    doc.setIn(['extensions', fresh], doc.createNode({ class: of, ...options }));
+    doc.setIn(['extensions', fresh], doc.createNode({ class: of, ...options }, { flow: true }));
     const written = doc.get('policies');
     const list = isSeq(written) ? written : new YAMLSeq();
     if (list !== written) doc.set('policies', list);
     const { items } = list;
     // A quantizer that no policy names comes after all of them.
     const named = items.some((one) => isMap(one) && one.getIn(['quantizer', 'instance_name']) === stage.instance);
-    if (!named) items.push(doc.createNode({ quantizer: { instance_name: stage.instance }, epochs }));
-    const policy = doc.createNode({ extension: { instance_name: fresh }, epochs, gate: 'none' });
+    if (!named) items.push(doc.createNode({ quantizer: { instance_name: stage.instance }, epochs }, { flow: true }));
+    const policy = doc.createNode({ extension: { instance_name: fresh }, epochs, gate: 'none' }, { flow: true });
     items.splice(where === 'start' ? 0 : items.length, 0, policy);
   };
   if (before) add(before, 'start');
   if (after) add(after, 'end');
   if (raised) {
     const own = (doc.getIn([...at, 'overrides']) as { toJSON(): object } | undefined)?.toJSON() ?? {};
-    doc.setIn([...at, 'overrides'], doc.createNode({ ...written(raised), ...own }));
+    doc.setIn([...at, 'overrides'], doc.createNode({ ...written(raised), ...own }, { flow: true }));
   }
   if (bits !== undefined) doc.setIn([...at, 'bits_weights'], bits);
-  if (calibration) doc.setIn([...at, 'calibration', 'method'], calibration.method);
+  for (const [key, value] of Object.entries(calibration ?? {})) doc.setIn([...at, 'calibration', key], value);
   return doc.toString({ lineWidth: 0 });
 }
 
@@ -166,27 +208,23 @@ const written = (raised: NonNullable<Cure['raised']>): object =>
     ]),
   );
 
-/** The lines that a cure adds to a schedule. */
-export function cureLines(stage: Stage, { before, after, raised, calibration, bits }: Cure): string {
-  const instances = [before, after].filter((one) => one !== undefined);
-  const flow = (value: object): string =>
-    `{ ${Object.entries(value)
-      .map(([key, one]) => `${key}: ${String(one)}`)
-      .join(', ')} }`;
-  const policy = (one: Instance | undefined, place: string): string[] =>
-    one
-      ? [`  - { extension: { instance_name: ${one.name} }, epochs: [${stage.clock.epoch}], gate: none }   # ${place}`]
-      : [];
-  const lines = [
-    ...(instances.length === 0 ? [] : ['extensions:']),
-    ...instances.map(({ name, class: of, options }) => `  ${name}: ${flow({ class: of, ...options })}`),
-    ...(raised || calibration || bits ? ['quantizers:', `  ${stage.instance}:`] : []),
-    ...(bits === undefined ? [] : [`    bits_weights: ${bits}`]),
-    ...(raised ? [`    ${overridesText(raised)}`] : []),
-    ...(calibration ? [`    calibration: { method: ${calibration.method} }`] : []),
-    ...(instances.length === 0 ? [] : ['policies:']),
-    ...policy(before, 'first of all'),
-    ...policy(after, 'last'),
-  ];
-  return lines.join('\n');
+/** What a cure changes of a schedule: the sections that are to stand in place of the file's own of the same names. */
+export function cureLines(text: string, stage: Stage, cure: Cure): string {
+  const sections = (yaml: string): Map<string, unknown> => {
+    const { contents } = parseDocument(yaml);
+    const pairs = isMap(contents) ? contents.items : [];
+    return new Map(pairs.map(({ key, value }) => [String(key), value]));
+  };
+  const json = (value: unknown): string => JSON.stringify(isNode(value) ? value.toJSON() : value);
+  const before = sections(text);
+  const changed = [...sections(curedSchedule(text, stage, cure))].filter(
+    ([name, value]) => json(value) !== json(before.get(name)),
+  );
+  return changed.map(([name, value]) => sectionText(name, value)).join('\n');
+}
+
+function sectionText(name: string, value: unknown): string {
+  const doc = new Document({});
+  doc.set(name, value);
+  return doc.toString({ lineWidth: 0 }).trimEnd();
 }

@@ -1,18 +1,22 @@
+import type { Batch } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import { ownErrors, type OwnError } from '../analyze/own_error.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { channelStats, type ChannelStats } from '../numerics/channel_stats.ts';
 import { sealed } from '../numerics/fold.ts';
 import { saturates } from '../runtime/processor.ts';
-import type { Schedule } from '../schedule/types.ts';
+import type { Schedule, Stage } from '../schedule/types.ts';
 import { noStage, type Instruments } from './context.ts';
-import { culprit, dB, soundText, whereText, whyText, type Culprit } from './culprit.ts';
+import { clippedBy, cutsMore, type Range } from './clipping.ts';
+import { clippingText, culprit, dB, fewSamplesText, good, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
 import { curedSchedule, cureLines, curesOf, outputSqnr, tryCures, type TriedCure } from './cures.ts';
+import { heldRange } from './layer_facts.ts';
 import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
+import { remembered } from './remembered.ts';
 
-/** Samples of calibration data that errors are measured and cures are tried on. */
-const samples = 32;
+/** Samples that errors are measured and cures are tried on. */
+const samples = 16;
 
 interface Asked {
   readonly schedule: Schedule;
@@ -25,40 +29,60 @@ interface Asked {
 /**
  * Where a quantized model's error enters, why, and what mends it. Own errors apart from inherited ones; the first layer, in graph
  * order, whose own error stands out; what its value looks like; then the schedule's quantizer once more with each likely cure, on a
- * few calibration samples.
+ * few samples.
  */
 export async function diagnose(
-  { model, twin, measurement, stages }: State,
+  { model, twin, measurement, stages }: Pick<State, 'model' | 'twin' | 'measurement' | 'stages'>,
   tools: Instruments,
   { schedule, scheduleText, metrics, signal, progress }: Asked,
 ): Promise<{ readonly diagnosis: Diagnosis; readonly errors: readonly OwnError[] } | undefined> {
   if (twin === undefined) return undefined;
   progress(0, 'diagnosis: own errors');
-  const place = await located(twin, model, tools, { measured: measurement?.metrics ?? [], metrics, signal });
+  const kept = schedule.stages.filter(({ index }) => stages.includes(index));
+  const calibration = kept.map(calibrationOf).findLast((one) => one !== undefined);
+  const measured = measurement?.metrics ?? [];
+  const place = await located(twin, model, tools, { measured, metrics, signal, calibration });
   if (!place) return undefined;
-  const { errors, sqnr, found } = place;
+  const { errors, found } = place;
   const sentences = [...place.sentences];
   const plain = { errors, diagnosis: { sentences } };
   if (!found) return plain;
-  const stage = schedule.stages.find(({ index }) => index === stages.at(-1));
+  const stage = kept.find(({ index }) => index === stages.at(-1));
   const bits = (stage?.options as { readonly bits_weights?: unknown } | undefined)?.bits_weights;
   const saturating =
     stage?.pass.name === 'quantize/static' && bits === 8 && found.part === 'weights' && (await saturates());
   if (saturating) sentences.push('this processor has no VNNI, where sums of products of 8-bit weights saturate');
+  const few = found.cause === 'few samples';
+  if (few) sentences.push(moreSamplesText(tools.calibrationSamples, calibration?.samples ?? Infinity));
   if (stage?.pass.section !== 'quantizers' || stage.pass.name === 'quantize/float16') return plain;
-  const options = { samples, signal, progress };
-  const tried = await tryCures(twin, stage, curesOf(stage, found, saturating), tools, options);
-  const best = chosen(tried, sqnr);
-  sentences.push(triedText(tried, best, sqnr));
-  if (!best) return plain;
-  const whole = scheduleText.includes('\n') ? curedSchedule(scheduleText, stage, best.cure) : undefined;
-  return { errors, diagnosis: { sentences, yaml: cureLines(stage, best.cure), ...(whole && { schedule: whole }) } };
+  const cures = curesOf(stage, found, saturating, tools.calibrationSamples);
+  if (few && cures.length === 0) return plain;
+  const { batches, on } = place;
+  const cheap = cures.filter(({ dear }) => dear !== true);
+  const tried = await tryCures(twin, stage, cheap, tools, { batches, signal, progress });
+  const best = chosen(tried, place.sqnr);
+  sentences.push(triedText(tried, best, place.sqnr, on));
+  // What takes as long as the run is only proposed, where nothing else comes near.
+  const dear = (best?.sqnr ?? place.sqnr) < good ? cures.find((one) => one.dear) : undefined;
+  if (dear) sentences.push(`the outputs stay below ${good} dB: proposed is ${dear.label}, which takes about as long as a run and was not tried`); // prettier-ignore
+  const cure = dear ?? best?.cure;
+  if (!cure) return plain;
+  const yaml = cureLines(scheduleText, stage, cure);
+  return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, cure) } };
 }
+
+type Calibration = { readonly method: string; readonly samples: number };
+
+const calibrationOf = ({ options }: Stage): Calibration | undefined =>
+  (options as { readonly calibration?: Calibration }).calibration;
 
 export interface Place {
   readonly errors: readonly OwnError[];
-  /** Of the outputs, dB. */
+  /** Of the outputs, dB, on the samples that the fall shows on. */
   readonly sqnr: number;
+  readonly batches: () => AsyncIterable<Batch>;
+  /** These samples in words: `32 calibration samples`. */
+  readonly on: string;
   /** Undefined where all is well. */
   readonly found: Culprit | undefined;
   /** Where the error enters, and why. */
@@ -69,23 +93,64 @@ export interface Place {
 export async function located(
   twin: Model,
   model: Model,
-  tools: Instruments,
-  asked: Pick<Asked, 'metrics' | 'signal'> & { readonly measured: readonly MetricResult[] },
+  tools: Pick<Instruments, 'calibration' | 'calibrationSamples' | 'unseen' | 'context'>,
+  asked: Pick<Asked, 'metrics' | 'signal'> & {
+    readonly measured: readonly MetricResult[];
+    /** How ranges were chosen, where that is known. */
+    readonly calibration?: Calibration | undefined;
+  },
 ): Promise<Place | undefined> {
-  const errors = await ownErrors(twin, model, () => tools.calibration(samples), { signal: asked.signal });
+  const { signal, measured, metrics, calibration } = asked;
+  const { unseen, calibrationSamples } = tools;
+  const used = Math.min(calibrationSamples, calibration?.samples ?? Infinity);
+  const calibrated = { batches: remembered(() => tools.calibration(samples)), on: `${Math.min(samples, calibrationSamples)} calibration samples` }; // prettier-ignore
+  const errors = await ownErrors(twin, model, calibrated.batches, { signal });
   if (errors.length === 0) return undefined;
-  const sqnr = await outputSqnr(twin, model, tools, samples, asked.signal);
-  const found = culprit(twin, errors, sqnr, asked.measured, asked.metrics);
-  if (!found) return { errors, sqnr, found, sentences: [soundText(errors, sqnr)] };
+  const sqnr = await outputSqnr(twin, model, calibrated.batches, signal);
+  const found = culprit(twin, errors, sqnr, measured, metrics);
+  const range = (error: OwnError): Range | undefined =>
+    error.rounded === undefined ? undefined : heldRange(model)(error.rounded);
+  // What a value's range cuts off on some samples, where that is worse than the rounding within it.
+  const cut = async ({ error }: Culprit, of: () => AsyncIterable<Batch>) => {
+    const held = range(error);
+    const clipped = held && (await clippedBy(held, twin, error.value, of, signal));
+    return clipped && cutsMore(held, clipped) ? ([error.value, held, clipped] as const) : undefined;
+  };
+  const basis = { errors, sqnr, found, ...calibrated };
+  if (found?.part === 'input') {
+    const known = await cut(found, used < samples ? () => tools.calibration(used) : calibrated.batches);
+    const where = whereText(found, errors);
+    if (known) {
+      const why = clippingText(...known, calibration?.method);
+      return { ...basis, found: { ...found, cause: 'clipping' }, sentences: [where, why] };
+    }
+    const later = used < samples ? await cut(found, calibrated.batches) : undefined;
+    if (later) {
+      const why = fewSamplesText(...later, used, calibrated.on);
+      return { ...basis, found: { ...found, cause: 'few samples' }, sentences: [where, why] };
+    }
+  }
+  if (!found?.alone && unseen) {
+    const judged = { batches: remembered(() => unseen.batches(samples)), on: `${Math.min(samples, unseen.samples)} validation samples` }; // prettier-ignore
+    const other = await outputSqnr(twin, model, judged.batches, signal);
+    const others = worseBy(sqnr, other) ? await ownErrors(twin, model, judged.batches, { signal }) : [];
+    const late = unforeseen(twin, errors, others);
+    const missed = late && (await cut(late, judged.batches));
+    if (missed) {
+      const there = `${whereText(late, others)}; this on validation samples, with outputs at ${dB(other)} there and at ${dB(sqnr)} on calibration samples`;
+      return { errors, sqnr: other, found: late, ...judged, sentences: [there, fewSamplesText(...missed, used, judged.on)] }; // prettier-ignore
+    }
+  }
+  if (!found) return { ...basis, sentences: [soundText(errors, sqnr)] };
   const stats = await valueStats(twin, found, tools);
-  return { errors, sqnr, found, sentences: [whereText(found, errors), whyText(found, stats)] };
+  return { ...basis, sentences: [whereText(found, errors), whyText(found, stats)] };
 }
 
 /** Ranges of the channels of what a culprit reads; undefined where it has none. */
 async function valueStats(
   twin: Model,
   { part, error }: Culprit,
-  tools: Instruments,
+  tools: Pick<Instruments, 'context'>,
 ): Promise<ChannelStats | undefined> {
   if (part !== 'input' || twin.graph.initializer.some(({ name }) => name === error.value)) return undefined;
   const context = tools.context(noStage());
@@ -103,9 +168,9 @@ export function chosen(tried: readonly TriedCure[], sqnr: number): TriedCure | u
 }
 
 /** What was tried, and what came of it. */
-export function triedText(tried: readonly TriedCure[], best: TriedCure | undefined, sqnr: number): string {
+export function triedText(tried: readonly TriedCure[], best: TriedCure | undefined, sqnr: number, on: string): string {
   const all = tried.map((one) => `${one.cure.label}: ${dB(one.sqnr)}`).join('; ');
-  const base = `tried on ${samples} calibration samples, outputs at ${dB(sqnr)} before`;
+  const base = `tried on ${on}, outputs at ${dB(sqnr)} before`;
   return best
     ? `${base}: ${best.cure.label} brings ${dB(best.sqnr)}${tried.length > 1 ? ` (${all})` : ''}`
     : `${base}, nothing helped${all && `: ${all}`}`;

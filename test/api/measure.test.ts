@@ -25,10 +25,12 @@ describe('the calls that only look', () => {
   });
 
   it('analyzes', async () => {
-    const { proposal, path, bits } = await analyze({ ...given(), bits: 8 });
+    const { proposal, path, bits, diagnosis } = await analyze({ ...given(), bits: 8 });
     expect(path).toBe(shop.path('model.onnx'));
     expect(bits).toBe(8);
     expect(proposal.map(({ layer }) => layer)).toEqual(['conv', 'fc']);
+    // Of what the plainest schedule would make of it.
+    expect(diagnosis?.sentences[0]).toMatch(/^(the first fall is at|no layer stands out)/);
   });
 
   it('compares, and renders what it measured', async () => {

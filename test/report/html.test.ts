@@ -128,7 +128,7 @@ describe('htmlReport', () => {
     for (const layer of layers) expect(html).toContain(`aria-controls="layer-${layers.indexOf(layer) + 1}-more">${layer.layer}</button>`); // prettier-ignore
     for (const stage of stages) for (const attempt of stage.attempts) expect(html).toContain(attempt.strength);
     for (const { text } of stages.flatMap((stage) => stage.skipped)) expect(html).toContain(text);
-    for (const text of ['446 kB of 1.73 MB', '0.11 ±0.10 points', '25.9 %', '3 of 4 stages kept']) expect(html).toContain(text); // prettier-ignore
+    for (const text of ['446 kB of 1.73 MB', 'drop of top1, points', '0.11 ±0.10', '25.9 %', '3 of 4 stages kept']) expect(html).toContain(text); // prettier-ignore
   });
 
   it('opens a layer to all that is known of it', () => {

@@ -20,7 +20,7 @@ const twin = makeModel({
 });
 const names = ['conv', 'deep', 'sum', 'last'];
 const errorOf = (layer: string, own: number, more: Partial<OwnError> = {}): OwnError =>
-  ({ layer, value: `in of ${layer}`, own, input: own, weights: Infinity, inherited: Infinity, ...more }); // prettier-ignore
+  ({ layer, value: `in of ${layer}`, rounded: undefined, own, input: own, weights: Infinity, inherited: Infinity, ...more }); // prettier-ignore
 const errors = (...own: number[]): OwnError[] => own.map((one, i) => errorOf(names[i]!, one));
 const top1 = (drop: number, dropInterval?: number): MetricResult => ({
   ...{ name: 'top1', value: 90 - drop, unit: '%', higherIsBetter: true, samples: 99, reference: 90, drop },

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { parse } from 'yaml';
 import type { Feeds } from '../../src/data/types.ts';
 import type { Model } from '../../src/graph/model.ts';
@@ -34,6 +35,7 @@ describe('curesOf', () => {
   const sixteen = { raised: { fc: { bits_activations: 16 } } };
   const round = { before: 'CrossLayerEqualization', after: 'AdaRound' };
   const mse = { calibration: { method: 'mse' } };
+  const minmax = { calibration: { method: 'minmax' } };
   // [quantizer, its options, the culprit, whether products saturate, what may help, the milder first].
   it.each<[string, string, Partial<Culprit>, boolean, object[]]>([
     [static8, '', { part: 'weights' }, false, [equalize, float, round]],
@@ -43,12 +45,29 @@ describe('curesOf', () => {
     [static8, ', calibration: { method: minmax }', { part: 'weights' }, false, [equalize, float, round]],
     [static8, ', calibration: { method: entropy }', { part: 'input' }, false, [equalize, sixteen]],
     [static8, '', { part: 'weights', weighted: false }, false, [equalize, round]],
+    [static8, '', { part: 'input', cause: 'clipping' }, true, [mse, equalize]],
+    [static8, ', calibration: { method: mse }', { part: 'input', cause: 'clipping' }, false, [minmax, equalize]],
+    [
+      static8,
+      ', calibration: { method: entropy }',
+      { part: 'input', cause: 'clipping' },
+      false,
+      [minmax, mse, equalize],
+    ],
+    [
+      static8,
+      ', calibration: { samples: 98 }',
+      { part: 'input', cause: 'few samples' },
+      false,
+      [{ calibration: { samples: 99 } }],
+    ],
+    [static8, ', calibration: { samples: 99 }', { part: 'input', cause: 'few samples' }, false, []],
     ['WeightOnlyQuantizer', ', bits_weights: 4', {}, false, [eight]],
     ['WeightOnlyQuantizer', ', bits_weights: 8', {}, false, [float]],
     ['DynamicQuantizer', ', bits_weights: 7', {}, false, [eight]],
     ['DynamicQuantizer', '', { weighted: false }, false, []],
   ])('of %s%s for %j, saturating %s', (cls, options, found, saturating, cures) => {
-    expect(curesOf(stageOf(written(cls, options)), culprit(found), saturating).map(essence)).toEqual(cures);
+    expect(curesOf(stageOf(written(cls, options)), culprit(found), saturating, 99).map(essence)).toEqual(cures);
   });
 
   it('are called what they are', () => {
@@ -141,28 +160,51 @@ policies: [ { pruner: { instance_name: p }, epochs: [0] } ]
 });
 
 describe('cureLines', () => {
-  const stage = stageOf(written('PostTrainLinearQuantizer'));
+  /** The top-level sections of a file: each key with the lines up to the next. */
+  const sections = (text: string): Map<string, string> =>
+    new Map(
+      text.split(/^(?=[a-z]+:)/m).flatMap((part) => (/^[a-z]+:/.test(part) ? [[part.split(':')[0]!, part]] : [])),
+    );
+  const pasted = (text: string, lines: string): string =>
+    [...new Map([...sections(text), ...sections(`${lines}\n`)]).values()].join('\n');
+  const folder = new URL('../../schedules/', import.meta.url);
+  const shipped = readdirSync(folder).map((file): [string, string] => [file, readFileSync(new URL(file, folder), 'utf8')]); // prettier-ignore
+  const bare = 'version: 1\nquantizers: { q: { class: PostTrainLinearQuantizer } }\n';
+  const culprits = (['input', 'weights'] as const).flatMap((part) =>
+    ([undefined, 'clipping', 'few samples'] as const).map((cause) => culprit({ part, ...(cause && { cause }) })),
+  );
 
-  it('are a schedule’s, with what the cure adds', () => {
-    expect(parse(cureLines(stage, both))).toEqual({
-      extensions: {
-        equalize: { class: 'CrossLayerEqualization' },
-        rounding: { class: 'AdaRound', samples: 256, iterations: 0 },
-      },
-      policies: [
-        { extension: { instance_name: 'equalize' }, epochs: [3], gate: 'none' },
-        { extension: { instance_name: 'rounding' }, epochs: [3], gate: 'none' },
-      ],
-    });
-    expect(cureLines(stage, both)).toMatch(/equalize \}.* # first of all\n.*rounding \}.* # last$/);
-    const of = (cure: object): unknown => parse(cureLines(stage, { label: '', ...cure }));
-    expect(of({ bits: 7 })).toEqual({ quantizers: { q: { bits_weights: 7 } } });
-    expect(of({ calibration: { method: 'mse' } })).toEqual({ quantizers: { q: { calibration: { method: 'mse' } } } });
-    expect(of({ raised: raised.raised })).toEqual({
-      quantizers: { q: { overrides: { fc: { bits_weights: 'float' }, 'a/b': { bits_activations: 16 } } } },
-    });
-    expect(of({ before: both.before })).toMatchObject({ policies: [{ extension: { instance_name: 'equalize' } }] });
-    expect(of({ after: both.after })).toMatchObject({ policies: [{ extension: { instance_name: 'rounding' } }] });
+  // What is printed, put in place of the sections of these names, is the schedule with the cure where it belongs.
+  it.each([...shipped, ['no policies', bare]])('mend %s when they are pasted', (_, text) => {
+    const stages = (yaml: string): Stage[] => [...parseSchedule(yaml, 'pasted.yaml', { passes }).stages];
+    const stage = stageOf(text);
+    const method = { ...stage, options: { ...(stage.options as object), calibration: { method: 'percentile', samples: 512 } } }; // prettier-ignore
+    const cures = [stage, ...(stage.pass.name === 'quantize/static' ? [method] : [])].flatMap((one) => culprits.flatMap((found) => curesOf(one, found, true, 999))); // prettier-ignore
+    for (const cure of cures) {
+      const now = stages(pasted(text, cureLines(text, stage, cure)));
+      const at = now.findIndex(({ instance }) => instance === stage.instance);
+      const quantizer = now[at]!;
+      const { overrides, calibration, bits_weights } = quantizer.options as Record<string, object>;
+      if (cure.raised) expect(overrides).toMatchObject(cure.raised);
+      if (cure.calibration) expect(calibration).toMatchObject(cure.calibration);
+      if (cure.bits !== undefined) expect(bits_weights).toBe(cure.bits);
+      const { epoch } = quantizer.clock;
+      const classes = (some: readonly Stage[]): string[] => some.filter(({ clock, gate }) => clock.epoch === epoch && !gate).map((one) => one.class); // prettier-ignore
+      if (cure.before) expect(classes(now.slice(0, at))).toContain(cure.before.class);
+      if (cure.after) expect(classes(now.slice(at + 1))).toContain(cure.after.class);
+      // And nothing else has changed.
+      expect(now.length).toBe(stages(text).length + (cure.before ? 1 : 0) + (cure.after ? 1 : 0));
+    }
+  });
+
+  it('are only the sections that change', () => {
+    const text = written('PostTrainLinearQuantizer');
+    const stage = stageOf(text);
+    const keys = (cure: object): string[] => [...sections(cureLines(text, stage, { label: '', ...cure })).keys()];
+    expect(keys({ bits: 7 })).toEqual(['quantizers']);
+    expect(keys({ calibration: { samples: 9 } })).toEqual(['quantizers']);
+    expect(new Set(keys({ before: both.before }))).toEqual(new Set(['extensions', 'policies']));
+    expect(keys({})).toEqual([]);
   });
 });
 
@@ -179,7 +221,11 @@ describe('tryCures', () => {
     const told: [number, string][] = [];
     const progress = (done: number, text: string): void => void told.push([done, text]);
     return {
-      found: await tryCures(dense, stage, cures, tools as never, { samples: 8, signal: never, progress }),
+      found: await tryCures(dense, stage, cures, tools as never, {
+        batches: () => tools.calibration(8),
+        signal: never,
+        progress,
+      }),
       told,
     };
   };
@@ -197,28 +243,32 @@ describe('tryCures', () => {
     const cures: Cure[] = [
       { label: 'bits', bits: 8 },
       { label: 'method', calibration: { method: 'mse' } },
+      { label: 'samples', calibration: { samples: 999 } },
       { label: 'raised', raised: { one: { bits_weights: 8 } } },
       { label: 'before', before: both.before! },
       { label: 'after', after: both.after! },
     ];
     const { found, told } = await tried(cures, { ...stage, pass: { ...stage.pass, apply } });
     expect(found.map(({ cure }) => cure)).toEqual(cures);
-    expect(told).toEqual(cures.map(({ label }, i) => [i / 5, containing(`trying ${label}`)]));
-    const { options } = stage as { options: { calibration: object } };
+    expect(told).toEqual(cures.map(({ label }, i) => [i / cures.length, containing(`trying ${label}`)]));
+    const { options: own } = stage as { options: { calibration: object } };
+    // A trial sees few samples, but where more of them are what is tried.
+    const options = { ...own, calibration: { ...own.calibration, samples: 64 } };
     const calibration = { ...options.calibration, method: 'mse' };
     expect(seen).toEqual([
       [true, { ...options, bits_weights: 8 }, undefined, 0, 0, 3],
       [true, { ...options, calibration }, undefined, 0, 0, 3],
+      [true, { ...options, calibration: { ...own.calibration, samples: 999 } }, undefined, 0, 0, 3],
       [true, { ...options, overrides: { one: { bits_weights: 8 } } }, undefined, 0, 0, 3],
       [false, options, undefined, 0, 0, 3],
       [true, options, undefined, 0, 0, 3],
     ]);
     const expected = (await joined(dense, vectors.slice(0, 8))) as never;
-    for (const i of [0, 1, 2, 3])
+    for (const i of [0, 1, 2, 3, 4])
       expect(found[i]?.sqnr).toBeCloseTo(snr(expected, (await joined(made[i]!, vectors.slice(0, 8))) as never), 4);
     // Searched rounding of 3 bits is better than the nearest one.
-    const plain = await outputSqnr(dense, made[4]!, tools, 8, never);
-    expect(found[4]!.sqnr).toBeGreaterThan(plain + 0.3);
+    const plain = await outputSqnr(dense, made[5]!, () => tools.calibration(8), never);
+    expect(found[5]!.sqnr).toBeGreaterThan(plain + 0.3);
   }, 20000);
 
   it('leaves out what does not run, and ends at a bug', async () => {

@@ -71,7 +71,7 @@ async function compressed(float: Model, feeds: readonly Feeds[], yaml: string) {
   return { model, twin, stages: stages.map(({ index }) => index) };
 }
 
-async function diagnosed(float: Model, feeds = samples(), yaml = text, scheduleText = yaml, drop = 0) {
+async function diagnosed(float: Model, feeds = samples(), yaml = text, drop = 0, later?: readonly Feeds[]) {
   const { model, twin, stages } = await compressed(float, feeds, yaml);
   const top1 = { name: 'top1', value: 90 - drop, reference: 90, drop, dropInterval: 1, unit: '%' };
   const measurement = drop === 0 ? undefined : { metrics: [top1] };
@@ -80,11 +80,13 @@ async function diagnosed(float: Model, feeds = samples(), yaml = text, scheduleT
   const told: [number, string][] = [];
   const tools = {
     calibration: samplesOf(feeds, asked),
+    calibrationSamples: feeds.length,
+    unseen: later && { samples: later.length, batches: samplesOf(later) },
     context: (stage: object) => testContext({ calibration: feeds, reference: float, ...stage }),
   };
   const progress = (done: number, what: string): void => void told.push([done, what]);
   const metrics = [{ name: 'top1' }] as never;
-  const found = await diagnose(state, tools as never, { schedule: parsed(yaml), scheduleText, metrics, signal: never, progress }); // prettier-ignore
+  const found = await diagnose(state, tools as never, { schedule: parsed(yaml), scheduleText: yaml, metrics, signal: never, progress }); // prettier-ignore
   const quality = async (again: string): Promise<number> => {
     const now = (await compressed(float, feeds, again)).model;
     const all = await Promise.all(
@@ -154,19 +156,18 @@ describe('diagnose', () => {
     const then = `${text.replace('policies:', 'extensions: { b: { class: BiasCorrection } }\npolicies:')}  - { extension: { instance_name: b }, epochs: [1] }\n`;
     const quantizer = await diagnosed(lacking, samples(), then);
     // What float16 does is in no distance, but may be in the accuracy.
-    const half = await diagnosed(network(), samples(), with8('Float16Quantizer'), text, 5);
+    const half = await diagnosed(network(), samples(), with8('Float16Quantizer'), 5);
     for (const { sentences, lines, told } of [quantizer, half])
       expect([sentences.length, lines, told.length]).toEqual([2, undefined, 1]);
     expect(quantizer.sentences[0]).toMatch(/first fall/);
     expect(half.sentences[0]).toMatch(/^no layer stands out: own errors of /);
   });
 
-  it('looks at 32 samples, tells what it does, and needs no file for the lines that mend', async () => {
-    const { asked, told, mended, lines } = await diagnosed(lacking, samples(), text, 'by name');
-    expect(new Set(asked)).toEqual(new Set([32]));
+  it('looks at 16 samples, and tells what it does', async () => {
+    const { asked, told } = await diagnosed(lacking);
+    expect(new Set(asked)).toEqual(new Set([16]));
     expect(told[0]).toEqual([0, expect.stringContaining('own errors')]);
     expect(told.slice(1).every(([, what]) => what.includes('trying'))).toBe(true);
-    expect([mended, typeof lines]).toEqual([undefined, 'string']);
   });
 
   it('says that nothing helped where many layers are as bad', async () => {
@@ -219,6 +220,44 @@ describe('diagnose', () => {
     expect(sentences[1]).toMatch(/^channel 5 of "ra" reaches .* its 8 channels/);
   });
 
+  // What reads `rb` rounds it to 256 steps: where some values lie beyond, these are worse than all the rounding.
+  const plain = network();
+  const calibrated = (more: string): string => text.replace('bits_weights: 7', `bits_weights: 7, calibration: { ${more} }`); // prettier-ignore
+  const larger = samples((_, data) => void data.forEach((value, i) => (data[i] = 3 * value)));
+
+  it('names a range that cuts values off of the very samples it was chosen on', async () => {
+    const { sentences, mended, quality } = await diagnosed(plain, samples(), calibrated('method: percentile, percentile: 90')); // prettier-ignore
+    expect(sentences[1]).toMatch(/^clipping: calibration by "percentile" gave ".*" the range .* cuts off \d+(\.\d+)? % of its values/); // prettier-ignore
+    expect(mended).toContain('method: minmax');
+    expect(await quality(mended ?? '')).toBeGreaterThan((await quality(calibrated('method: percentile, percentile: 90'))) + 10); // prettier-ignore
+  });
+
+  it('names samples that were too few: others lie beyond the ranges that hold all of these', async () => {
+    const { sentences, lines } = await diagnosed(plain, samples(), text, 0, larger);
+    expect(sentences[0]).toMatch(/^the first fall is at a .*its input "x".*on validation samples/);
+    expect(sentences[1]).toMatch(/^too few calibration samples, .*by 16 of them "x" was given the range .*on 16 validation samples it reaches/); // prettier-ignore
+    expect(sentences[2]).toMatch(/^all 16 calibration samples were used: give more, by `--samples`/);
+    expect([sentences.length, lines]).toEqual([3, undefined]);
+  });
+
+  it('takes more of the calibration samples where the data has them', async () => {
+    const growing = [...samples(), ...larger];
+    const two = calibrated('samples: 2');
+    for (const later of [undefined, larger]) {
+      const { sentences, mended, quality } = await diagnosed(plain, growing, two, 0, later);
+      expect(sentences[1]).toMatch(/^too few calibration samples, .*by 2 of them "/);
+      expect(sentences[2]).toMatch(/^32 calibration samples are there, 2 were used/);
+      expect(sentences[3]).toMatch(/all 32 calibration samples brings/);
+      expect(mended).toContain('samples: 32');
+      expect(await quality(mended ?? '')).toBeGreaterThan(28);
+    }
+  });
+
+  it('says nothing of samples where others are as good', async () => {
+    const { sentences } = await diagnosed(plain, samples(), text, 0, samples().slice(3, 9));
+    expect(sentences).toEqual([expect.stringMatching(/^no layer stands out/)]);
+  });
+
   it('says of a model with nothing wrong that there is nothing', async () => {
     const { sentences, mended } = await diagnosed(network());
     expect(sentences).toEqual([expect.stringMatching(/^no layer stands out/)]);
@@ -237,10 +276,10 @@ describe('of the cures', () => {
 
   it('what was tried is told', () => {
     const [one, two] = [cures(20), cures(15, 20)];
-    expect(triedText(two, two[1], 10)).toMatch(/32 .*10\.0 dB before: cure 1 brings 20\.0 dB \(cure 0: 15\.0 dB; cure 1: 20\.0 dB\)$/); // prettier-ignore
-    expect(triedText(one, one[0], 10)).toMatch(/: cure 0 brings 20\.0 dB$/);
-    expect(triedText(two, undefined, 10)).toMatch(/nothing helped: cure 0: 15\.0 dB; cure 1: 20\.0 dB$/);
-    expect(triedText([], undefined, 10)).toMatch(/nothing helped$/);
+    expect(triedText(two, two[1], 10, '9 validation samples')).toMatch(/on 9 validation samples.*10\.0 dB before: cure 1 brings 20\.0 dB \(cure 0: 15\.0 dB; cure 1: 20\.0 dB\)$/); // prettier-ignore
+    expect(triedText(one, one[0], 10, '')).toMatch(/: cure 0 brings 20\.0 dB$/);
+    expect(triedText(two, undefined, 10, '')).toMatch(/nothing helped: cure 0: 15\.0 dB; cure 1: 20\.0 dB$/);
+    expect(triedText([], undefined, 10, '')).toMatch(/nothing helped$/);
   });
 });
 

@@ -221,7 +221,7 @@ describe('layerReports', () => {
 
   it('have the error of each layer itself where that was measured', () => {
     const [one, two] = [{ layer: 'one', why: 'a' }, { layer: 'two', why: 'b' }] as never as LayerReport[]; // prettier-ignore
-    const error = { layer: 'two', value: 'h', own: 30, input: 31, weights: 32, inherited: 20 };
+    const error = { layer: 'two', value: 'h', rounded: undefined, own: 30, input: 31, weights: 32, inherited: 20 };
     expect(withOwnErrors([one!, two!], [error])).toEqual([one, { ...two, own: 30, inherited: 20 }]);
   });
 

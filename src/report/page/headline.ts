@@ -1,6 +1,6 @@
 import type { RunReport } from '../../run/report.ts';
 import { escapeHtml as e } from '../escape.ts';
-import { bytes, grouped, number, percent, plural, pointsOf, titleOf, withInterval } from '../format.ts';
+import { bytes, grouped, number, percent, plural, titleOf, withInterval } from '../format.ts';
 import { isNoise, metricNamed, shownMetrics } from '../summary.ts';
 import { block, list } from './parts.ts';
 
@@ -49,8 +49,9 @@ function tiles(report: RunReport): string {
     const value = tile(titleOf(metric), withInterval(metric.value, metric.interval, metric.unit), beside);
     if (!Number.isFinite(metric.drop)) return [value];
     const doubt = isNoise(metric) ? 'within its own interval: may be none' : metric.drop > 0 ? 'worse than float' : 'not worse than float'; // prettier-ignore
-    const tone = isNoise(metric) ? 'plain' : metric.drop > 0 ? 'fair' : 'good';
-    return [value, tile(`drop of ${metric.name}`, `${withInterval(metric.drop, metric.dropInterval, metric.unit)}${pointsOf(metric.unit)}`, doubt, tone)]; // prettier-ignore
+    // Surely more than a point is no small loss.
+    const tone = isNoise(metric) || metric.drop <= 0 ? (isNoise(metric) ? 'plain' : 'good') : metric.unit === '%' && metric.drop - (metric.dropInterval ?? 0) > 1 ? 'bad' : 'fair'; // prettier-ignore
+    return [value, tile(`drop of ${metric.name}${metric.unit === '%' ? ', points' : ''}`, withInterval(metric.drop, metric.dropInterval, metric.unit), doubt, tone)]; // prettier-ignore
   });
   if (all.length === 0) all.push(tile('accuracy', 'not measured', 'no gate could be judged', 'bad'));
   const share = measured.bytes / model.bytes;
@@ -76,9 +77,15 @@ function tile(title: string, value: string, beside: string, tone = 'plain'): str
   return `<li><span>${e(title)}</span><strong class="ink-${tone}">${e(value)}</strong><span>${e(beside)}</span></li>`;
 }
 
+/** Keeps a number and its unit on one line. */
+const unbroken = (text: string): string => text.replaceAll(/(\d) (dB|%)/g, '$1\u00a0$2');
+
 /** What the run says of its own result, and what to paste. */
 export function diagnosis({ diagnosis: found }: RunReport): string {
   if (found === undefined || (found.sentences.length === 0 && found.yaml === undefined)) return '';
-  const yaml = found.yaml === undefined ? '' : `<p class="soft">paste into the schedule:</p>${block(found.yaml)}`;
-  return `<div class="card">${list(found.sentences)}${yaml}</div>`;
+  const yaml =
+    found.yaml === undefined
+      ? ''
+      : `<p class="soft">in the schedule, in place of its sections of these names:</p>${block(found.yaml)}`;
+  return `<div class="card">${list(found.sentences.map(unbroken))}${yaml}</div>`;
 }

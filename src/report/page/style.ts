@@ -29,7 +29,7 @@ p { margin: 0.5rem 0; } .soft, .legend { color: var(--soft); font-size: 0.87rem;
 code, pre { font-family: ui-monospace, monospace; font-size: 0.9em; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.75rem; margin: 0.4rem 0; white-space: pre-wrap; }
 nav { display: flex; flex-wrap: wrap; gap: 0.2rem 1.1rem; margin: 1rem 0 0; font-size: 0.92rem; }
-.alarm, .card { border: 1px solid var(--line); border-left: 4px solid var(--plain); border-radius: 6px; background: var(--card); padding: 0.6rem 0.9rem; margin: 0.75rem 0; }
+.alarm, .card { border: 1px solid var(--line); border-left: 4px solid var(--plain); border-radius: 6px; background: var(--card); padding: 0.6rem 0.9rem; margin: 0.75rem 0; } .card ul { margin: 0.3rem 0; padding-left: 1.2rem; } .card li { overflow-wrap: anywhere; }
 .alarm { border-left-color: var(--bad); } .alarm strong, .ink-bad { color: var(--bad); } .ink-fair { color: var(--fair); } .ink-good { color: var(--good); }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 10.5rem), 1fr)); gap: 0.75rem; margin: 1rem 0 0; padding: 0; list-style: none; }
 .tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.6rem 0.9rem; }
