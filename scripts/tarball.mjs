@@ -95,7 +95,7 @@ try {
 
   call('--help', qtool('--help'), { says: /quantize/ });
   const model = join(home, 'examples/mnist/lenet-5.onnx');
-  call('init', qtool('init', model, '--data', 'mnist', '-o', 'begun'), { says: /schedule\.yaml/ });
+  call('init', qtool('init', model, '-o', 'begun'), { says: /schedule\.yaml/ });
   const demo = [
     'quantize',
     model,

@@ -43,6 +43,7 @@ describe('qtool init', () => {
   it.each([
     ['no preprocessing is clear', ['--data', 'unlabelled'], /preprocess/],
     ['the data is a config', ['--data', 'data.yaml'], /this is a data config already/],
+    ['the data is a config by name', ['--data', 'mnist'], /mnist: this is a data config already\n  hint: give it to qtool quantize --data/],
     ['the data is not there', ['--data', 'nothing'], /does not exist/],
   ])('writes nothing where %s', async (_name, [flag, data], message) => {
     await shop.write('unlabelled/a.png', await readFile(shop.path('images', 'a_red', '0.png')));
