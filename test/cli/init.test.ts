@@ -43,7 +43,6 @@ describe('qtool init', () => {
   it.each([
     ['no preprocessing is clear', ['--data', 'unlabelled'], /preprocess/],
     ['the data is a config', ['--data', 'data.yaml'], /this is a data config already/],
-    ['the data is a config by name', ['--data', 'mnist'], /mnist: this is a data config already\n  hint: give it to qtool quantize --data/],
     ['the data is not there', ['--data', 'nothing'], /does not exist/],
   ])('writes nothing where %s', async (_name, [flag, data], message) => {
     await shop.write('unlabelled/a.png', await readFile(shop.path('images', 'a_red', '0.png')));
@@ -52,5 +51,13 @@ describe('qtool init', () => {
     expect(code).toBe(2);
     expect(err).toMatch(message);
     await expect(readFile(shop.path('none', 'data.yaml'))).rejects.toThrow('ENOENT');
+  });
+
+  it('takes the name of a config for one', async () => {
+    const { code, err } = await qtool('init', model(), '--data', 'mnist', '-o', shop.path('none'));
+    expect([code, err]).toEqual([
+      2,
+      expect.stringMatching(/^qtool: mnist: this is a data config already\n  hint: give it to/),
+    ]);
   });
 });
