@@ -153,7 +153,7 @@ export default {
         `own${limit}`,
         '--allow-modules',
         '--no-latency',
-        '-q',
+        '--quiet',
       ),
       expected,
     );

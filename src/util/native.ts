@@ -26,7 +26,7 @@ export async function loadNative<T>(native: Native, load: () => Promise<T>): Pro
 }
 
 /** What the loaders of Node.js and of the system say when a binary is not to be had, and the cure. */
-export function explainNative(
+function explainNative(
   { name, purpose, install, needs }: Native,
   text: string,
 ): { readonly message: string; readonly hint: string } {
