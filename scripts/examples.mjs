@@ -1,18 +1,20 @@
 // Compiles the examples of docs/library.md against the types of the package, as TypeScript finds them in an installed one, under both ways of
-// resolving modules; and runs them in Node.js. `npm run examples` builds first.
-//   node scripts/examples.mjs [path of tsc]
+// resolving modules; and runs them in Node.js. `npm run examples` builds first and takes this checkout for the package.
+//   node scripts/examples.mjs [folder with node_modules/qtool, node_modules/@types/node] [path of tsc]…
 import { spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import ts from 'typescript';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const tsc = process.argv[2] ?? join(root, 'node_modules/typescript/bin/tsc');
+const [installed, ...compilers] = process.argv.slice(2);
+if (compilers.length === 0) compilers.push(join(root, 'node_modules/typescript/bin/tsc'));
 const page = await readFile(join(root, 'docs/library.md'), 'utf8');
 const blocks = [...page.matchAll(/^```(js|ts)\n(.*?)^```$/gms)];
-const folder = await mkdtemp(join(tmpdir(), 'qtool-examples-'));
+const folder = await mkdtemp(join(installed ?? tmpdir(), 'qtool-examples-'));
+const library = join(installed ? join(installed, 'node_modules/qtool') : root, 'dist/index.js');
 const write = (name, content) => writeFile(join(folder, name), content);
 let failed = 0;
 const call = (what, args) => {
@@ -34,7 +36,7 @@ function npy(descr, dims, data) {
 
 /** What the page says is in the folder: a classifier of images by their colour, and such images. */
 async function furnish() {
-  const { makeModel, makeNode, makeTensor, makeValue, writeModel } = await import('../dist/index.js');
+  const { makeModel, makeNode, makeTensor, makeValue, writeModel } = await import(pathToFileURL(library).href);
   const fc = Float32Array.from([4, -2, -2, 0.1, -2, 4, -2, 0.1, -2, -2, 4, 0.1, -2, -2, -2, -0.1]);
   const conv = new Float32Array(4 * 27).map((_, i) => (i % 112 === 4 || i % 9 === 4 ? 0.05 : 0.01));
   for (let c = 0; c < 3; c++) conv[(c * 3 + c) * 9 + 4] = 1;
@@ -66,9 +68,11 @@ async function furnish() {
 }
 
 try {
-  await mkdir(join(folder, 'node_modules/@types'), { recursive: true });
-  await symlink(root, join(folder, 'node_modules/qtool'), 'dir');
-  await symlink(join(root, 'node_modules/@types/node'), join(folder, 'node_modules/@types/node'), 'dir');
+  if (!installed) {
+    await mkdir(join(folder, 'node_modules/@types'), { recursive: true });
+    await symlink(root, join(folder, 'node_modules/qtool'), 'dir');
+    await symlink(join(root, 'node_modules/@types/node'), join(folder, 'node_modules/@types/node'), 'dir');
+  }
   await write('package.json', '{ "type": "module" }');
   await furnish();
   for (const [i, [, language, code]] of blocks.entries()) await write(`example${i}.${language}`, code);
@@ -78,7 +82,7 @@ try {
   ]) {
     const options = { target: 'es2023', module, moduleResolution, strict: true, noEmit: true, types: ['node'], allowJs: true, checkJs: true, lib: ['es2023'] }; // prettier-ignore
     await write('tsconfig.json', JSON.stringify({ compilerOptions: options, files: blocks.map(([, language], i) => `example${i}.${language}`) })); // prettier-ignore
-    call(`types, ${moduleResolution} (TypeScript at ${tsc})`, [tsc, '-p', '.']);
+    for (const tsc of compilers) call(`types, ${moduleResolution} (TypeScript at ${tsc})`, [tsc, '-p', '.']);
   }
   for (const [i, [, language, code]] of blocks.entries()) {
     const module = ts.ModuleKind.ESNext;

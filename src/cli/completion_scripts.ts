@@ -91,8 +91,11 @@ _qtool() {
   if (( CURRENT == 2 )); then
     items=(${described(commands.map(({ name, summary }) => [name, summary]))})
     _describe command items
+    [[ \${words[2]} == -* ]] && compadd -- --help --version
     return
   fi
+  # --schedule=int8 is one word to zsh.
+  if [[ \${words[CURRENT]} == --*=* ]]; then before=\${words[CURRENT]%%=*}; compset -P '*='; fi
   case $command:$before in
 ${branches(commands, (values) => `${values.length > 0 ? `compadd -- ${values.map(quoted).join(' ')}; ` : ''}_files; return`)}
   esac
@@ -142,6 +145,8 @@ function fish(commands: readonly CommandWords[]): string {
     ];
   });
   return `# Completion of qtool for fish. In ~/.config/fish/config.fish: qtool completion fish | source
+complete -c qtool -n __fish_use_subcommand -f -l help -s h -d 'show the help'
+complete -c qtool -n __fish_use_subcommand -f -l version -s v -d 'print the version'
 ${lines.join('\n')}
 `;
 }

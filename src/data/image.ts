@@ -3,6 +3,14 @@ import { messageOf } from './errors.ts';
 import type { Pixels } from './pixels.ts';
 import { decodePng } from './png.ts';
 import { QtoolError } from '../util/error.ts';
+import { loadNative, type Native } from '../util/native.ts';
+
+const native: Native = {
+  name: 'sharp',
+  purpose: 'decodes images other than PNG',
+  install: 'npm install --include=optional sharp',
+  needs: 'it needs Linux, macOS or Windows on x64 or arm64',
+};
 
 /** File types that are decoded. */
 export const imageTypes: readonly string[] = ['.png', '.jpg', '.jpeg', '.webp', '.gif', '.tif', '.tiff', '.avif'];
@@ -19,7 +27,7 @@ export function isImage(file: string): boolean {
 export async function decodeImage(bytes: Uint8Array, name: string): Promise<Pixels<Uint8Array>> {
   const plain = decodePng(bytes);
   if (plain) return plain;
-  const { default: sharp } = await import('sharp');
+  const { default: sharp } = await loadNative(native, () => import('sharp'));
   try {
     const { data, info } = await sharp(bytes, { ignoreIcc: true, failOn: 'error' })
       .toColourspace('srgb')

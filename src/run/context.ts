@@ -13,7 +13,7 @@ import { capture } from '../runtime/capture.ts';
 import { collect } from '../runtime/collect.ts';
 import { openComputer } from '../runtime/compute.ts';
 import { keepReferences, measure } from '../runtime/measure.ts';
-import { onnxruntimeVersion } from '../runtime/session.ts';
+import { onnxruntimeVersion } from '../runtime/onnxruntime.ts';
 import { inferShapes } from '../runtime/shapes.ts';
 import { QtoolError } from '../util/error.ts';
 import { version } from '../util/version.ts';

@@ -11,7 +11,7 @@ import { productOf } from '../graph/ops.ts';
 import { layerName, opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
-import { onnxruntimeVersion } from '../runtime/session.ts';
+import { onnxruntimeVersion } from '../runtime/onnxruntime.ts';
 import { limitProblem } from '../schedule/language.ts';
 import type { Schedule } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';

@@ -10,6 +10,7 @@ import { modelInputs, type ModelInput } from '../graph/query.ts';
 import { weightBytes } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { explainLoad, explainRun } from './explain.ts';
+import { onnxruntime } from './onnxruntime.ts';
 
 /** How a session runs. What is not given is chosen for measuring many models in one process. */
 export interface SessionOptions {
@@ -107,21 +108,6 @@ export async function withSession<T>(
   } finally {
     await session.close();
   }
-}
-
-/**
- * onnxruntime. 1.30 writes what models it runs into a database under the user's cache and a file in the temporary folder, unless the
- * environment says ORT_DISABLE_TELEMETRY=1: so it does, where the user has not said otherwise.
- */
-function onnxruntime(): Promise<typeof Ort> {
-  process.env.ORT_DISABLE_TELEMETRY ??= '1';
-  return import('onnxruntime-node');
-}
-
-/** The version of the onnxruntime that runs the models. */
-export async function onnxruntimeVersion(): Promise<string> {
-  const ort = await onnxruntime();
-  return ort.env.versions.node ?? ort.env.versions.common;
 }
 
 function sessionOptions(options: SessionOptions): Ort.InferenceSession.SessionOptions {

@@ -40,6 +40,7 @@ export async function importModule(
   try {
     return (await import(pathToFileURL(path).href)) as Record<string, unknown>;
   } catch (cause) {
+    if (cause instanceof QtoolError) throw cause;
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new QtoolError(code, `the module does not load: ${message.split('\n')[0]}`, { at: path, cause });
   }

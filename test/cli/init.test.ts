@@ -52,4 +52,12 @@ describe('qtool init', () => {
     expect(err).toMatch(message);
     await expect(readFile(shop.path('none', 'data.yaml'))).rejects.toThrow('ENOENT');
   });
+
+  it('takes the name of a config for one', async () => {
+    const { code, err } = await qtool('init', model(), '--data', 'mnist', '-o', shop.path('none'));
+    expect([code, err]).toEqual([
+      2,
+      expect.stringMatching(/^qtool: mnist: this is a data config already\n  hint: give it to/),
+    ]);
+  });
 });

@@ -139,6 +139,9 @@ describe('qtool completion', () => {
     expect(code).toBe(0);
     for (const word of ['quantize', 'compare', 'schedule', 'no-latency', 'int8-accurate', 'AdaRound'])
       expect(out).toContain(word);
+    // Both as one word and as two: each shell has its own way.
+    if (shell === 'zsh') expect(out).toContain("compset -P '*='");
+    else expect(out).toContain('-l schedule -r');
   });
 
   it('knows no other shell', async () => {

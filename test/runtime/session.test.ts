@@ -5,7 +5,8 @@ import { makeModel, makeNode, makeValue, type ModelParts } from '../../src/graph
 import { writeModel } from '../../src/graph/file.ts';
 import { decodeModel, encodeModel } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
-import { onnxruntimeVersion, openSession, withSession } from '../../src/runtime/session.ts';
+import { onnxruntimeVersion } from '../../src/runtime/onnxruntime.ts';
+import { openSession, withSession } from '../../src/runtime/session.ts';
 import { QtoolError } from '../../src/util/error.ts';
 import { denseModel, float, hidden, numbers } from './models.ts';
 

@@ -7,7 +7,7 @@ import { guessedDims } from '../../api/inspect.ts';
 import { checkedSchedule, scheduleText } from '../../api/schedule.ts';
 import { openData } from '../../data/open.ts';
 import type { DataConfigValue } from '../../data/config.ts';
-import { guessConfig } from '../../data/guess.ts';
+import { configNames, guessConfig } from '../../data/guess.ts';
 import { intAttribute } from '../../graph/attribute.ts';
 import type { Model } from '../../graph/model.ts';
 import { isOp, modelInputs } from '../../graph/query.ts';
@@ -74,8 +74,8 @@ async function dataConfig(model: Model, options: InitOptions, call: Call): Promi
     const dims = guessedDims(model);
     return { version: 1, data: { kind: 'random', ...(Object.keys(dims).length > 0 ? { dims } : {}) } };
   }
-  if (/\.ya?ml$/.test(options.data))
-    throw new QtoolError('usage', 'this is a data config already', { at: options.data, hint: 'give a folder or a file of data' }); // prettier-ignore
+  if (/\.ya?ml$/.test(options.data) || configNames().includes(options.data))
+    throw new QtoolError('usage', 'this is a data config already', { at: options.data, hint: 'give it to qtool quantize --data as it is, or a folder or a file of data here' }); // prettier-ignore
   const { value } = guessConfig(options.data);
   let recipe = options.preprocess;
   await interruptible(call.io, (signal) =>
