@@ -1,5 +1,6 @@
 import { jsonText } from '../util/json.ts';
 import type { Paint } from '../report/paint.ts';
+import type { Answers } from './answers.ts';
 import { paintFor, wantsColor } from './color.ts';
 import type { Io } from './io.ts';
 
@@ -9,6 +10,9 @@ export interface CommonOptions {
   readonly quiet?: boolean;
   readonly color?: boolean;
 }
+
+/** One of the published forms. */
+export type Answer = Answers[keyof Answers];
 
 /** What a command gets besides its own arguments. */
 export interface Call {
@@ -22,7 +26,7 @@ export interface Call {
   /** Columns to print for. */
   readonly width: number;
   /** The result on stdout: the object with `--json`, else the text. Called once. */
-  answer(object: unknown, text: () => string): void;
+  answer(object: Answer, text: () => string): void;
   /** A remark on stderr, unless `--quiet`. */
   remark(text: string): void;
 }

@@ -1,5 +1,6 @@
 import { oneLine } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
+import type { ErrorReport } from './answers.ts';
 import { QtoolError } from '../util/error.ts';
 
 /** What a shell sees. 70 is sysexits' EX_SOFTWARE, 130 what a shell gives for Ctrl-C. */
@@ -26,7 +27,7 @@ export function errorText(error: unknown, paint: Paint): string {
 }
 
 /** The same for `--json`. */
-export function errorObject(error: unknown): object {
+export function errorObject(error: unknown): ErrorReport {
   if (!(error instanceof QtoolError))
     return { error: { code: 'bug', message: error instanceof Error ? error.message : String(error) } };
   const { code, message, at, hint } = error;
