@@ -53,19 +53,22 @@ const numberSchema = {
 /** A number as it stands in JSON under a key. */
 const numberOf = (key) => (counts.has(key) ? { type: 'integer' } : { $ref: '#/definitions/Number' });
 
-/** The schema as it holds for JSON: `undefined` in a list is null there, numbers that are not finite are words. */
-function plain(schema, key) {
-  if (Array.isArray(schema)) return schema.map((one) => plain(one, key));
+/** The schema as it holds for JSON: `undefined` in a list is null there, numbers that are not finite are words. Shares of counts are not whole. */
+function plain(schema, key, whole = true) {
+  if (Array.isArray(schema)) return schema.map((one) => plain(one, key, whole));
   if (schema === null || typeof schema !== 'object') return schema;
   if (schema.not && Object.keys(schema.not).length === 0) return { type: 'null' };
   const { type, ...rest } = schema;
-  if (type === 'number' && !('const' in rest) && !('enum' in rest)) return { ...rest, ...numberOf(key) };
+  if (type === 'number' && !('const' in rest) && !('enum' in rest)) return { ...rest, ...numberOf(whole ? key : '') };
   if (Array.isArray(type) && type.includes('number') && !('enum' in rest))
-    return { ...rest, anyOf: [numberOf(key), ...type.filter((one) => one !== 'number').map((one) => ({ type: one }))] };
+    return {
+      ...rest,
+      anyOf: [numberOf(whole ? key : ''), ...type.filter((one) => one !== 'number').map((one) => ({ type: one }))],
+    };
   const held = Object.entries(schema).map(([name, value]) => {
     if (name === 'properties')
-      return [name, Object.fromEntries(Object.entries(value).map(([own, one]) => [own, plain(one, own)]))];
-    return [name, ['enum', 'const', 'required'].includes(name) ? value : plain(value, key)];
+      return [name, Object.fromEntries(Object.entries(value).map(([own, one]) => [own, plain(one, own, whole)]))];
+    return [name, ['enum', 'const', 'required'].includes(name) ? value : plain(value, key, whole)];
   });
   const object = Object.fromEntries(held);
   // What may be anything may be undefined, which JSON leaves out.
@@ -78,7 +81,7 @@ function reached(schema, found = {}) {
   for (const [, name] of JSON.stringify(schema).matchAll(/"#\/definitions\/([^"]+)"/g)) {
     const key = decodeURIComponent(name);
     if (found[key] !== undefined) continue;
-    found[key] = key === 'Number' ? numberSchema : plain(all.definitions[key]);
+    found[key] = key === 'Number' ? numberSchema : plain(all.definitions[key], undefined, !key.endsWith('Shares'));
     reached(found[key], found);
   }
   return Object.fromEntries(Object.entries(found).sort(([a], [b]) => (a < b ? -1 : 1)));

@@ -4,6 +4,7 @@ import type { EvalReport } from '../report/eval.ts';
 import type { InspectReport } from '../report/inspect.ts';
 import type { PlanReport } from '../report/plan.ts';
 import type { CompareReport } from '../run/compare.ts';
+import type { QuantizeSensitivityReport } from '../run/quantize_sensitivity.ts';
 import type { RunReport } from '../run/report.ts';
 import type { SensitivityReport } from '../run/sensitivity.ts';
 import type { InitReport } from './commands/init.ts';
@@ -40,7 +41,7 @@ export interface Answers {
   /** What qtool schedules prints with --json */
   readonly schedules: SchedulesReport;
   /** What qtool sensitivity prints with --json and writes as sensitivity.json */
-  readonly sensitivity: SensitivityReport;
+  readonly sensitivity: SensitivityReport | QuantizeSensitivityReport;
 }
 
 /** What went wrong: `code` tells kinds of mistakes apart, `at` is where, `hint` how to mend it. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Answers } from '../../src/cli/answers.ts';
 import { main } from '../../src/cli/main.ts';
+import type { RunReport } from '../../src/run/report.ts';
 import { fakeIo } from './fake_io.ts';
 import { furnish, openWorkshop, type Workshop } from './workshop.ts';
 
@@ -16,6 +17,10 @@ const before = process.cwd();
 beforeAll(async () => {
   await furnish((shop = await openWorkshop()));
   process.chdir(shop.path());
+  await shop.write(
+    'bits.yaml',
+    'version: 1\nallocators: { bits: { class: SensitivityAllocator, budget: { weights: 4 } } }\npolicies: [{ allocator: { instance_name: bits }, epochs: [0] }]\n',
+  );
 });
 afterAll(async () => {
   process.chdir(before);
@@ -31,9 +36,7 @@ function strict(schema: unknown): unknown {
 }
 
 function validator(name: keyof Answers): ValidateFunction {
-  return new Ajv({ strict: false }).compile(
-    strict(read(join(folder, `${name}.schema.json`))) as object,
-  );
+  return new Ajv({ strict: false }).compile(strict(read(join(folder, `${name}.schema.json`))) as object);
 }
 
 const asked = new Set<string>();
@@ -62,19 +65,20 @@ describe('the JSON Schemas of answers', () => {
 
   const data = ['--data', 'data.yaml'];
   it.each<[keyof Answers, string[]]>([
-    ['quantize', ['quantize', 'model.onnx', '--schedule', 'int8', ...data, '-o', 'out']],
-    ['quantize', ['quantize', 'model.onnx', '--schedule', 'schedule.yaml', '--data', 'random', '-o', 'random', '--no-latency']], // prettier-ignore
+    ['quantize', ['quantize', 'model.onnx', '--schedule', 'int8', ...data, '-o', 'out', '--no-latency']],
+    ['quantize', ['quantize', 'model.onnx', '--schedule', 'bits.yaml', '--data', 'random', '-o', 'random', '--no-latency']], // prettier-ignore
     ['check', ['quantize', 'model.onnx', '--schedule', 'int8', ...data, '-o', 'no', '--dry-run']],
     ['check', ['check', 'schedule.yaml']],
-    ['eval', ['eval', 'model.onnx', ...data]],
+    ['eval', ['eval', 'model.onnx', ...data, '--no-latency']],
     // A model beside itself: its SQNR is infinite.
     ['eval', ['eval', 'model.onnx', '--reference', 'model.onnx', '--data', 'random']],
-    ['compare', ['compare', 'model.onnx', 'out/model.onnx', ...data]],
+    ['compare', ['compare', 'model.onnx', 'out/model.onnx', ...data, '--no-latency']],
     ['compare', ['compare', 'model.onnx', 'model.onnx', '--data', 'random', '--no-latency']],
     ['bench', ['bench', 'model.onnx', '--batch', '1', '--seconds', '0']],
     ['inspect', ['inspect', 'model.onnx']],
     ['analyze', ['analyze', 'model.onnx', ...data, '--samples', '8']],
-    ['sensitivity', ['sensitivity', 'model.onnx', ...data, '--levels', '0.5', '--budget', 'parameters=0.8']],
+    ['sensitivity', ['sensitivity', 'model.onnx', ...data, '--levels', '0.5,0.9', '--budget', 'parameters=0.7']],
+    ['sensitivity', ['sensitivity', 'model.onnx', ...data, '--quantize', '--widths', '4', '--layers', 'fc']],
     ['init', ['init', 'model.onnx', '-o', 'try']],
     ['report', ['report', 'out']],
     ['passes', ['passes']],
@@ -90,6 +94,10 @@ describe('the JSON Schemas of answers', () => {
 
   it('hold for the files of a run', () => {
     expectValid('quantize', read(shop.path('out', 'report.json')));
+    // What the allocator measured of each layer, for the heat map.
+    const { sensitivity } = read(shop.path('random', 'report.json')) as RunReport;
+    expect(sensitivity?.rows.map(({ layer, values }) => [layer, values.length])).toEqual([['conv', 7], ['fc', 7]]); // prettier-ignore
+    expect(readFileSync(shop.path('random', 'report.html'), 'utf8')).toContain('conv at 2 bits: drop ');
   });
 
   it('are there for every command that takes --json', async () => {

@@ -51,7 +51,14 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   await writeFile(dataFile, `${dataHead(options)}${stringify(config, { flowCollectionPadding: true })}`);
   await writeFile(scheduleFile, shipped.text);
   const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}`;
-  const report: InitReport = { format: 1, data: dataFile, schedule: scheduleFile, from: choice.name, why: choice.why, command };
+  const report: InitReport = {
+    format: 1,
+    data: dataFile,
+    schedule: scheduleFile,
+    from: choice.name,
+    why: choice.why,
+    command,
+  };
   call.answer(report, () =>
     [
       hanging('  ', `${dataFile}: ${describe(config, options)}`, call.width),

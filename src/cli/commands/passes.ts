@@ -82,7 +82,7 @@ function passText(pass: Pass, { paint, width }: Call): string {
     `${paint.bold(pass.classes[0] ?? pass.name)} ${paint.dim(`(${pass.section})`)}`,
     hanging('  ', pass.summary, width),
     ...(pass.classes.length > 1 ? [hanging('  also called  ', pass.classes.slice(1).join(', '), width)] : []),
-    hanging('  file         ', `src/passes/${pass.name}.ts`, width),
+    hanging('  file         ', `src/passes/${pass.file ?? pass.name}.ts`, width),
     hanging('  source       ', pass.source, width),
   ];
   const columns = ['option', 'type', 'default', 'meaning'].map((title) => ({ title }));

@@ -1,7 +1,7 @@
 import type { Model } from '../../graph/model.ts';
 import { harmOf, type MetricResult } from '../../metrics/metric.ts';
 import { QtoolError } from '../../util/error.ts';
-import type { Judge, PassContext, StageContext } from '../pass.ts';
+import type { Judge, PassContext, SensitivityMap, StageContext } from '../pass.ts';
 import { dB, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
 import { withRounded } from './rounded.ts';
@@ -14,6 +14,17 @@ export interface DamageTable {
   /** One damage, and the sum of those chosen, in words. */
   readonly text: (damage: number) => string;
   readonly sum: (damage: number) => string;
+  readonly metric: Measure['metric'];
+}
+
+/** The table as a report shows it. */
+export function mapOf({ damage, metric }: DamageTable, { layers }: Ground): SensitivityMap {
+  const widths = [...new Set(layers.flatMap((layer) => layer.widths))].sort((a, b) => b - a);
+  const rows = layers.map((layer, i) => ({
+    layer: layer.name,
+    values: widths.map((bits) => damage[i]?.[layer.widths.indexOf(bits)]),
+  }));
+  return { metric: metric.name, unit: metric.unit, columns: widths.map((bits) => `${bits} bits`), rows };
 }
 
 interface TableOptions {
@@ -80,7 +91,7 @@ async function measuredTable(
     }
     damage.push(layer.widths.map((bits) => between(widths, row, bits)));
   }
-  return { damage, text: measure.text, sum: measure.sum };
+  return { damage, text: measure.text, sum: measure.sum, metric: measure.metric };
 }
 
 /** Fractions of a bit are not measured but the whole numbers around them, and the ends. */
@@ -102,6 +113,8 @@ export interface Measure {
   readonly of: (model: Model) => Promise<number>;
   readonly text: (damage: number) => string;
   readonly sum: (damage: number) => string;
+  /** What the damage is a drop of. */
+  readonly metric: Pick<SensitivityMap, 'unit'> & { readonly name: string };
 }
 
 /** `output`: noise over signal at the outputs, on calibration samples; else the drop of a metric of the run against `float`. */
@@ -114,6 +127,7 @@ async function outputDamage(ctx: PassContext, float: Model, samples: number): Pr
   return {
     of: (model) => probe.noise(model),
     text: dB,
+    metric: { name: 'the outputs (noise to signal)', unit: '' },
     sum: (damage) => `expected at the output ${dB(damage)} from weights alone`,
   };
 }
@@ -135,6 +149,7 @@ async function metricDamage(ctx: Judge, float: Model, name: string): Promise<Mea
   return {
     of: async (model) => harmOf(await read(model)) - base,
     text,
+    metric: noise ? { name: `${name} (noise to signal)`, unit: '' } : { name, unit: whole.unit },
     sum: (damage) => `expected ${noise ? 'noise' : 'drop'} of ${name} ${text(damage)} from weights alone`,
   };
 }
