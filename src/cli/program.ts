@@ -33,7 +33,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .helpCommand(false)
     .addHelpText(
       'after',
-      '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool, 130 interrupted.',
+      '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool,\n130 interrupted.',
     );
 
   const declare: Declare = (usage, summary, description) =>

@@ -22,7 +22,7 @@ export function quantizeSensitivityText(report: QuantizeSensitivityReport, paint
   const shown = noise ? `${metric.name} in dB` : `drop of ${metric.name} from ${number(metric.value, metric.unit)}${metric.unit === '%' ? ' %' : ''}`; // prettier-ignore
   const parts = [
     sensitivityHead(report, `each tensor alone in fewer bits; ${shown}`, paint, width),
-    table([{ title: 'tensor' }, { title: 'kind' }, ...titles.slice(1).map(right)], rows, paint),
+    table([{ title: 'tensor' }, { title: 'kind' }, ...titles.slice(1).map(right)], rows, paint, width),
     worst(report, width),
     bullets('notes', notes, paint, width),
   ];

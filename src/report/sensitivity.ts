@@ -30,7 +30,7 @@ export function sensitivityText(report: SensitivityReport, paint: Paint, width: 
   const rows = cells.map((row, i) => [shorten(curves[i]?.layer ?? '', room), ...row]);
   const parts = [
     sensitivityHead(report, `${report.class}, each layer alone; ${dropTitle(report)}`, paint, width),
-    table([{ title: 'layer' }, ...titles.map(right)], rows, paint),
+    table([{ title: 'layer' }, ...titles.map(right)], rows, paint, width),
     solution ? solutionText(report, solution, width) : '',
     bullets('notes', report.notes, paint, width),
   ];

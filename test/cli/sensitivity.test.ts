@@ -120,7 +120,7 @@ describe('qtool sensitivity', () => {
         ],
       ],
       ...['x', 'r', 'g']
-        .map((name) => [
+        .map(() => [
           'activation',
           expect.any(String),
           [

@@ -67,12 +67,12 @@ function passText(pass: Pass, { paint, width }: Call): string {
   const known = optionsOf(pass);
   const facts = known.map((option) => [
     option.name,
-    wrap(option.type, 36).join('\n'),
+    wrap(option.type, width < 100 ? 22 : 36).join('\n'),
     option.required
       ? 'required'
       : option.default === undefined
         ? ''
-        : wrap(JSON.stringify(option.default), 20).join('\n'),
+        : wrap(JSON.stringify(option.default), width < 100 ? 12 : 20).join('\n'),
   ]);
   const longest = (text: string): number => Math.max(...text.split('\n').map((line) => line.length));
   const used = [0, 1, 2].map((i) => gap + Math.max(8, ...facts.map((row) => longest(row[i] ?? ''))));
