@@ -11,6 +11,7 @@ import type { InitReport } from './commands/init.ts';
 import type { PassesReport } from './commands/passes.ts';
 import type { PageReport } from './commands/report.ts';
 import type { SchedulesReport } from './commands/schedules.ts';
+import type { ErrorReport } from './errors.ts';
 
 /** What commands print with `--json`: the JSON Schemas under configs/schemas are made from this type, and these lines are their titles. */
 export interface Answers {
@@ -42,14 +43,4 @@ export interface Answers {
   readonly schedules: SchedulesReport;
   /** What qtool sensitivity prints with --json and writes as sensitivity.json */
   readonly sensitivity: SensitivityReport | QuantizeSensitivityReport;
-}
-
-/** What went wrong: `code` tells kinds of mistakes apart, `at` is where, `hint` how to mend it. */
-export interface ErrorReport {
-  readonly error: {
-    readonly code: string;
-    readonly message: string;
-    readonly at?: string | undefined;
-    readonly hint?: string | undefined;
-  };
 }

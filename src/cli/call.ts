@@ -1,6 +1,5 @@
 import { jsonText } from '../util/json.ts';
 import type { Paint } from '../report/paint.ts';
-import type { Answers } from './answers.ts';
 import { paintFor, wantsColor } from './color.ts';
 import type { Io } from './io.ts';
 
@@ -10,9 +9,6 @@ export interface CommonOptions {
   readonly quiet?: boolean;
   readonly color?: boolean;
 }
-
-/** One of the published forms. */
-export type Answer = Answers[keyof Answers];
 
 /** What a command gets besides its own arguments. */
 export interface Call {
@@ -25,8 +21,8 @@ export interface Call {
   readonly errorPaint: Paint;
   /** Columns to print for. */
   readonly width: number;
-  /** The result on stdout: the object with `--json`, else the text. Called once. */
-  answer(object: Answer, text: () => string): void;
+  /** The result on stdout: the object with `--json`, of a type that `Answers` has, else the text. Called once. */
+  answer(object: object, text: () => string): void;
   /** A remark on stderr, unless `--quiet`. */
   remark(text: string): void;
 }

@@ -1,6 +1,5 @@
 import { oneLine } from '../report/format.ts';
 import type { Paint } from '../report/paint.ts';
-import type { ErrorReport } from './answers.ts';
 import { QtoolError } from '../util/error.ts';
 
 /** What a shell sees. 70 is sysexits' EX_SOFTWARE, 130 what a shell gives for Ctrl-C. */
@@ -24,6 +23,16 @@ export function errorText(error: unknown, paint: Paint): string {
   const at = error.at === undefined ? '' : `${oneLine(error.at)}: `;
   const hint = error.hint === undefined ? '' : `  ${paint.dim('hint:')} ${error.hint}\n`;
   return `${paint.red('qtool:')} ${at}${error.message}\n${hint}`;
+}
+
+/** What went wrong: `code` tells kinds of mistakes apart, `at` is where, `hint` how to mend it. */
+export interface ErrorReport {
+  readonly error: {
+    readonly code: string;
+    readonly message: string;
+    readonly at?: string | undefined;
+    readonly hint?: string | undefined;
+  };
 }
 
 /** The same for `--json`. */

@@ -1,7 +1,7 @@
 import type { Watch } from '../api/given.ts';
 import type { Paint } from '../report/paint.ts';
 import { recipeTable } from '../report/recipes.ts';
-import type { Answer, Call } from './call.ts';
+import type { Call } from './call.ts';
 import { exit } from './errors.ts';
 import { interruptible } from './interrupt.ts';
 import { progressFor } from './progress.ts';
@@ -26,7 +26,7 @@ export async function watched<T>(call: Call, work: (watch: Watched) => Promise<T
 }
 
 /** The same for a call whose report is all that the command gives. */
-export async function answered<R extends Answer>(
+export async function answered<R extends object>(
   call: Call,
   work: (watch: Watched) => Promise<R>,
   text: (report: R, paint: Paint, width: number) => string,

@@ -122,7 +122,7 @@ describe('qtool sensitivity', () => {
       ...['x', 'r', 'g']
         .map(() => [
           'activation',
-          expect.any(String),
+          expect.any(String) as unknown,
           [
             [8, undefined],
             [2, undefined],
