@@ -29,7 +29,7 @@ bench: build ## compare with other quantizers on DATA=<folder> (an hour; never p
 	@[ -n "$(DATA)" ] || { echo 'usage: make bench DATA=<folder with models/ and data/>; see bench/peers/README.md'; exit 2; }
 	@node bench/peers/run.mjs --data "$(DATA)"
 
-schema: install ## write configs/schedule.schema.json anew
+schema: install ## write configs/schedule.schema.json and configs/schemas/ anew
 	@npm run --silent schema
 
 # The commands of qtool for other people's Makefiles: make -C <qtool> quantize MODEL=… . Paths start where make was called, or from

@@ -58,7 +58,7 @@ export function analyze(options: AnalyzeOptions): Promise<AnalysisReport> {
 }
 
 /** The schedule whose result is diagnosed: what is tried first. */
-export const plainSchedule = 'int8';
+const plainSchedule = 'int8';
 
 /** What the plainest schedule would do to a model: where the error would enter, why, and what mends it. */
 async function plainDiagnosis(

@@ -21,8 +21,8 @@ export interface Call {
   readonly errorPaint: Paint;
   /** Columns to print for. */
   readonly width: number;
-  /** The result on stdout: the object with `--json`, else the text. Called once. */
-  answer(object: unknown, text: () => string): void;
+  /** The result on stdout: the object with `--json`, of a type that `Answers` has, else the text. Called once. */
+  answer(object: object, text: () => string): void;
   /** A remark on stderr, unless `--quiet`. */
   remark(text: string): void;
 }

@@ -40,8 +40,18 @@ export function errorText(error: unknown, paint: Paint): string {
   return `${paint.red('qtool:')} ${at}${error.message}\n${hint}`;
 }
 
+/** What went wrong: `code` tells kinds of mistakes apart, `at` is where, `hint` how to mend it. */
+export interface ErrorReport {
+  readonly error: {
+    readonly code: string;
+    readonly message: string;
+    readonly at?: string | undefined;
+    readonly hint?: string | undefined;
+  };
+}
+
 /** The same for `--json`. */
-export function errorObject(error: unknown): object {
+export function errorObject(error: unknown): ErrorReport {
   if (!(error instanceof QtoolError)) {
     const at = moduleOf(error);
     const message = error instanceof Error ? error.message : String(error);

@@ -11,7 +11,10 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'qtool quantize model.onnx --schedule try/schedule.yaml --data try/data.yaml -o try/out',
   ],
   check: ['qtool check int8', 'qtool check int8-accurate --model model.onnx'],
-  sensitivity: ['qtool sensitivity model.onnx --data random --limit 64 --levels 0.5,0.8'],
+  sensitivity: [
+    'qtool sensitivity model.onnx --data random --limit 64 --levels 0.5,0.8',
+    'qtool sensitivity model.onnx --data random --limit 64 --quantize --widths 8,4',
+  ],
   report: ['qtool report out'],
   passes: ['qtool passes'],
   explain: ['qtool explain PostTrainLinearQuantizer'],

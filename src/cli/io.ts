@@ -24,7 +24,8 @@ export function processIo(): Io {
     stderr: (text) => void process.stderr.write(text),
     env: process.env,
     tty: { stdout: process.stdout.isTTY === true, stderr: process.stderr.isTTY === true },
-    columns: process.stdout.columns ?? process.stderr.columns,
+    // Where no stream is a terminal: what the environment says, as of `script` or a pager.
+    columns: process.stdout.columns ?? process.stderr.columns ?? (Number(process.env['COLUMNS']) || undefined),
     onInterrupt(callback) {
       process.on('SIGINT', callback);
       return () => void process.off('SIGINT', callback);

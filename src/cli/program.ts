@@ -1,4 +1,4 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { callOf, type CommonOptions } from './call.ts';
 import { QtoolCommand, withExamples } from './command.ts';
 import type { Io } from './io.ts';
@@ -33,7 +33,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .helpCommand(false)
     .addHelpText(
       'after',
-      '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool, 130 interrupted.',
+      '\nExit codes: 0 fine, 1 a gate failed, 2 something to mend, 70 a bug in qtool,\n130 interrupted.',
     );
 
   const declare: Declare = (usage, summary, description) =>
@@ -138,14 +138,22 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   const sensitivity = declare(
     'sensitivity <model>',
     'measure how much each layer bears, and find the levels that meet a budget',
-    'Prune each layer alone to several sparsities and measure the model. With a budget: the levels that meet it at the least drop, and the schedule to paste.',
+    'Prune each layer alone to several sparsities and measure the model. With a budget: the levels that meet it at the least drop, and the schedule to paste. With --quantize: the weights of each layer, and each activation, alone in several widths.',
   )
+    .addOption(
+      new Option('--quantize', 'quantize each tensor alone, instead of pruning').conflicts([
+        'class',
+        'levels',
+        'budget',
+      ]),
+    )
+    .option('--widths <bits>', 'with --quantize: widths to try (default: 8,6,4)')
     .option('--class <pruner>', 'a class that takes levels, such as ChannelPruner', 'SparsityLevelParameterPruner')
     .option('--levels <shares>', 'sparsities to try', '0.2,0.4,0.5,0.6,0.7,0.8,0.9')
     .option('--layers <selectors>', 'layers to try, separated by commas', '*')
     .option('--metric <name>', 'what is measured (default: the first metric of the data)')
     .option('--budget <unit=share>', 'what may stay: parameters, macs, bytes or latency, such as macs=0.7')
-    .option('-o, --output <dir>', 'folder for sensitivity.json, sensitivity.csv and schedule.yaml')
+    .option('-o, --output <dir>', 'folder for sensitivity.json, .csv, .html and schedule.yaml')
     .option('--force', 'write into a folder that is not empty');
   withCommon(withData(sensitivity)).addOption(
     numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'),

@@ -26,7 +26,7 @@ export async function watched<T>(call: Call, work: (watch: Watched) => Promise<T
 }
 
 /** The same for a call whose report is all that the command gives. */
-export async function answered<R>(
+export async function answered<R extends object>(
   call: Call,
   work: (watch: Watched) => Promise<R>,
   text: (report: R, paint: Paint, width: number) => string,

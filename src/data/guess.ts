@@ -54,6 +54,10 @@ const kinds: Readonly<Record<string, 'npy' | 'manifest' | 'parquet' | 'image-fol
   ...each('module', '.js .mjs'),
 };
 
+/** Whether a file of this name can be given as data itself. */
+export const isDataFile = (name: string): boolean =>
+  extname(name) in kinds || /\.ya?ml$/.test(name) || (/idx\d/.test(basename(name)) && !isImage(name));
+
 function guessSource(path: string): SourceConfig | undefined {
   if (statSync(path).isDirectory()) {
     const names = readdirSync(path);

@@ -1,7 +1,9 @@
+import { join } from 'node:path';
 import { isImage, imageTypes } from './image.ts';
 import { onlyInput, unknownClass } from './check.ts';
 import type { SourceConfigOf } from './config.ts';
 import { dataError } from './errors.ts';
+import { isDataFile } from './guess.ts';
 import { imageSource, type ImageEntry } from './image_source.ts';
 import type { IndexedSource, Opening } from './source.ts';
 import { byCodePoint, openTree } from './tree.ts';
@@ -15,8 +17,7 @@ export function openImageFolder(config: SourceConfigOf<'image-folder'>, opening:
   const tree = openTree(path, true);
   const files = tree.files();
   const images = files.filter(isImage);
-  if (images.length === 0)
-    throw dataError(`holds no images (${imageTypes.join(', ')})`, path, files.length > 0 ? `It holds ${files.length} other files.` : 'Give a folder with images, or with one folder of images a class.'); // prettier-ignore
+  if (images.length === 0) throw dataError(`holds no images (${imageTypes.join(', ')})`, path, insteadOf(files, path));
   const notes: string[] = [];
   const others = files.length - images.length;
   if (others > 0) notes.push(`${others} files of ${config.path} are no images and were left out`);
@@ -36,4 +37,12 @@ export function openImageFolder(config: SourceConfigOf<'image-folder'>, opening:
   const entries = images.map((file): ImageEntry => (labelled ? { file, label: label.get(classOf(file))! } : { file }));
   const input = onlyInput(opening.inputs, config.input, opening.at('input'));
   return imageSource({ kind: 'image-folder', source: config.path, labelled, notes }, tree, entries, input, opening);
+}
+
+/** What to give instead of a folder or archive without images. */
+function insteadOf(files: readonly string[], path: string): string {
+  if (files.length === 0) return 'Give a folder with images, or with one folder of images a class.';
+  const held = `It holds ${files.length === 1 ? 'one other file' : `${files.length} other files`}`;
+  const data = files.find(isDataFile);
+  return data === undefined ? `${held}.` : `${held}: give the file itself, ${join(path, data)}.`;
 }

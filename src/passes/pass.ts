@@ -126,6 +126,16 @@ export interface PassResult {
   readonly skipped: readonly Note[];
   /** Remarks that belong to no layer. */
   readonly notes?: readonly string[];
+  /** Set by passes that measured layers alone. */
+  readonly sensitivity?: SensitivityMap;
+}
+
+/** What single layers cost the model when they alone are changed: `values[i]` is the drop at `columns[i]`. */
+export interface SensitivityMap {
+  readonly metric: string;
+  readonly unit: MetricResult['unit'];
+  readonly columns: readonly string[];
+  readonly rows: readonly { readonly layer: string; readonly values: readonly (number | undefined)[] }[];
 }
 
 /**
@@ -153,6 +163,8 @@ export interface OtherForm {
 export interface Pass<O = unknown> {
   /** The path below src/passes: `prune/level`. */
   readonly name: string;
+  /** The path below src/passes where another pass's file holds this one too. */
+  readonly file?: string;
   readonly section: Section;
   /** The class names a schedule may write; the first is the one qtool prints, the others are Distiller's. */
   readonly classes: readonly string[];

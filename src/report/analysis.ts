@@ -113,7 +113,7 @@ function section(
     right(`out ${at}b`),
     { title: legend.split(':')[0] ?? '' },
   ];
-  return `${table(columns, rows, paint)}\n${paint.dim(
+  return `${table(columns, rows, paint, width)}\n${paint.dim(
     hanging(
       '',
       `κ: dB a bit. model: by the nearest distribution with the tensor's mean and deviation.${sources[0]?.output ? " own: at the layer's own output." : ''} gain: of its noise, at the output. out: what it alone leaves there. ${legend}.`,
@@ -146,5 +146,5 @@ function compositions({ compositions: list }: AnalysisReport, paint: Paint, widt
         width,
       ),
     );
-  return [table(columns, rows, paint), ...why].join('\n');
+  return [table(columns, rows, paint, width), ...why].join('\n');
 }

@@ -10,7 +10,7 @@ const least = { name: 16, why: 24 };
 export function layerTable(layers: readonly LayerReport[], paint: Paint, width: number): string {
   const owns = layers.some(({ own }) => own !== undefined);
   const cells = layers.map((layer) => [
-    shorten(layer.op, 18),
+    shorten(layer.op, width < 100 ? 12 : 18),
     shorten(layer.weights, 18),
     shorten(layer.activations, 11),
     dB(layer.sqnr),
@@ -36,7 +36,7 @@ export function layerTable(layers: readonly LayerReport[], paint: Paint, width: 
     title,
     align: title.endsWith(' dB') ? ('right' as const) : ('left' as const),
   }));
-  return [table(columns, rows, paint), ...(below ? reasons(layers, paint, width) : [])].join('\n');
+  return [table(columns, rows, paint, width), ...(below ? reasons(layers, paint, width) : [])].join('\n');
 }
 
 const dB = (value: number | undefined): string => (value === undefined ? '' : number(value, 'dB'));

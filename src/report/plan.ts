@@ -1,4 +1,4 @@
-import type { Schedule, Stage } from '../schedule/types.ts';
+import type { Gate, Schedule, Stage, Waiting } from '../schedule/types.ts';
 import { bullets, hanging, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
 import { gateText } from './summary.ts';
@@ -62,8 +62,30 @@ function scalar(value: unknown): string {
   return typeof value === 'string' ? value : (JSON.stringify(value) ?? '');
 }
 
+/** A plan as plain data. */
+export interface PlanReport {
+  readonly format: 1;
+  /** The file. */
+  readonly schedule: string;
+  readonly stages: readonly PlannedStage[];
+  readonly waiting: readonly Waiting[];
+  readonly notes: readonly string[];
+}
+
+interface PlannedStage {
+  readonly index: number;
+  readonly instance: string;
+  readonly class: string;
+  readonly pass: string;
+  readonly epoch: number;
+  readonly gate: Gate | undefined;
+  readonly options: unknown;
+  /** `file:line:col` of the policy. */
+  readonly at: string;
+}
+
 /** The same as plain data, for `--json`. */
-export function planObject(schedule: Schedule): object {
+export function planObject(schedule: Schedule): PlanReport {
   const stages = schedule.stages.map(({ index, instance, pass, options, clock, gate, at, ...rest }) => ({
     index,
     instance,
@@ -74,5 +96,5 @@ export function planObject(schedule: Schedule): object {
     options,
     at,
   }));
-  return { schedule: schedule.file, stages, waiting: schedule.waiting, notes: schedule.notes };
+  return { format: 1, schedule: schedule.file, stages, waiting: schedule.waiting, notes: schedule.notes };
 }

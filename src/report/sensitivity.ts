@@ -1,23 +1,36 @@
+import type { SensitivityMap } from '../passes/pass.ts';
 import type { LayerCurve, SensitivityReport, SensitivitySolution } from '../run/sensitivity.ts';
-import { bullets, bytes, hanging, number, percent, plural } from './format.ts';
+import { bullets, bytes, hanging, number, percent, plural, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
-import { right, table } from './table.ts';
+import { right, table, widthOf } from './table.ts';
+
+/** What was looked at, on what, and how. */
+export function sensitivityHead(
+  { model, data }: Pick<SensitivityReport, 'model' | 'data'>,
+  how: string,
+  paint: Paint,
+  width: number,
+): string {
+  const source = data.kind === 'random' ? 'random input' : data.source;
+  const lines = [
+    hanging('model  ', `${model.path}: ${bytes(model.bytes)}`, width),
+    hanging('data   ', `${source}: ${plural(data.samples, 'sample')}`, width),
+    hanging('shown  ', how, width),
+  ];
+  return lines.map((line) => paint.dim(line)).join('\n');
+}
 
 /** The drop of the metric for every layer and sparsity, and the levels that meet the target, with the YAML to paste. */
 export function sensitivityText(report: SensitivityReport, paint: Paint, width: number): string {
-  const { model, data, metric, curves, solution } = report;
-  const source = data.kind === 'random' ? 'random input' : data.source;
-  const head = [
-    hanging('model  ', `${model.path}: ${bytes(model.bytes)}`, width),
-    hanging('data   ', `${source}: ${plural(data.samples, 'sample')}`, width),
-    hanging('class  ', `${report.class}, each layer alone; ${dropTitle(report)}`, width),
-  ];
+  const { metric, curves, solution } = report;
   const levels = [...new Set(curves.flatMap(({ points }) => points.map((p) => p.sparsity)))].sort((a, b) => a - b);
-  const rows = curves.map((curve) => [curve.layer, ...levels.map((level) => cell(curve, level, metric.unit))]);
-  const columns = [{ title: 'layer' }, ...levels.map((level) => right(percent(level, 0)))];
+  const cells = curves.map((curve) => levels.map((level) => cell(curve, level, metric.unit)));
+  const titles = levels.map((level) => percent(level, 0));
+  const room = Math.max(12, width - widthOf(titles, cells));
+  const rows = cells.map((row, i) => [shorten(curves[i]?.layer ?? '', room), ...row]);
   const parts = [
-    head.map((line) => paint.dim(line)).join('\n'),
-    table(columns, rows, paint),
+    sensitivityHead(report, `${report.class}, each layer alone; ${dropTitle(report)}`, paint, width),
+    table([{ title: 'layer' }, ...titles.map(right)], rows, paint, width),
     solution ? solutionText(report, solution, width) : '',
     bullets('notes', report.notes, paint, width),
   ];
@@ -76,21 +89,36 @@ export function solutionYaml(report: SensitivityReport, { levels, drop, value }:
   ].join('\n');
 }
 
+/** What the drops of a heat map are counted in: of a metric in dB they are noise beside the signal. */
+export const noiseMetric = ({ name, unit }: SensitivityReport['metric']): Pick<SensitivityMap, 'metric' | 'unit'> =>
+  unit === 'dB' ? { metric: `${name} (noise to signal)`, unit: '' } : { metric: name, unit };
+
+/** The curves as a heat map. */
+export function sensitivityMap({ curves, metric }: SensitivityReport): SensitivityMap {
+  const levels = [...new Set(curves.flatMap(({ points }) => points.map((p) => p.sparsity)))].sort((a, b) => a - b);
+  const valueAt = (points: LayerCurve['points'], level: number): number | undefined =>
+    points.find(({ sparsity }) => sparsity === level)?.drop;
+  return {
+    ...noiseMetric(metric),
+    columns: levels.map((level) => percent(level, 0)),
+    rows: curves.map(({ layer, points }) => ({ layer, values: levels.map((level) => valueAt(points, level)) })),
+  };
+}
+
 /** One row a point: what spreadsheets and plotting programs read. */
 export function sensitivityCsv({ curves, metric }: SensitivityReport): string {
   const units = [...new Set(curves.flatMap(({ points }) => points.flatMap((p) => Object.keys(p.costs))))];
-  const quoted = (text: string): string => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const rows = curves.flatMap(({ layer, name, points }) =>
-    points.map(({ sparsity, value, drop, costs }) =>
-      [
-        quoted(layer),
-        quoted(name),
-        sparsity,
-        value,
-        drop,
-        ...units.map((u) => (costs as Record<string, number>)[u] ?? ''),
-      ].join(','),
-    ),
+    points.map(({ sparsity, value, drop, costs }) => [
+      ...[layer, name, sparsity, value, drop],
+      ...units.map((u) => (costs as Record<string, number>)[u] ?? ''),
+    ]),
   );
-  return [['layer', 'weight', 'sparsity', metric.name, 'drop', ...units].join(','), ...rows, ''].join('\n');
+  return csv(['layer', 'weight', 'sparsity', metric.name, 'drop', ...units], rows);
+}
+
+export function csv(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const cellOf = (value: string | number): string =>
+    typeof value === 'string' && /[",\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : String(value);
+  return [head, ...rows].map((row) => `${row.map(cellOf).join(',')}\n`).join('');
 }

@@ -1,6 +1,6 @@
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Measurement, RunReport, StageReport, Verdict } from '../run/report.ts';
-import { bytes, dropText, number, percent, titleOf, withInterval, wrap } from './format.ts';
+import { bytes, dropText, hanging, number, percent, titleOf, withInterval, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
 import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf } from './summary.ts';
 import { right, table, widthOf, type Column } from './table.ts';
@@ -37,7 +37,10 @@ export function stageTable(report: RunReport, paint: Paint, width: number): stri
       paintVerdict(stage.verdict, paint),
     ]),
   ];
-  return [table(columns, wrapColumn(columns, rows, 1, width), paint), ...legend(report, batches, paint)].join('\n');
+  return [
+    table(columns, wrapColumn(columns, rows, 1, width), paint, width),
+    ...legend(report, batches, paint, width),
+  ].join('\n');
 }
 
 function passText(stage: StageReport): string {
@@ -74,11 +77,11 @@ export function paintVerdict(verdict: Verdict, paint: Paint): string {
 /** Wraps one column so that the table fits the width; numbers are never cut. */
 function wrapColumn(columns: readonly Column[], rows: readonly string[][], wrapped: number, width: number): string[][] {
   const titles = columns.map(({ title }) => title);
-  const room = Math.max(16, width - widthOf(titles, rows, wrapped));
+  const room = Math.max(12, width - widthOf(titles, rows, wrapped));
   return rows.map((row) => row.map((cell, i) => (i === wrapped ? wrap(cell, room).join('\n') : cell)));
 }
 
-function legend(report: RunReport, batches: readonly number[], paint: Paint): string[] {
+function legend(report: RunReport, batches: readonly number[], paint: Paint, width: number): string[] {
   const measured = [report.baseline, ...report.stages.map(measurementShown)].flatMap((one) => one?.metrics ?? []);
   const intervals = measured.some((metric) => metric.interval !== undefined || metric.dropInterval !== undefined);
   const lines: string[] = [];
@@ -86,5 +89,5 @@ function legend(report: RunReport, batches: readonly number[], paint: Paint): st
     lines.push('±: 95 % interval; of a drop, paired on the same samples. A drop below its own ± may be none.');
   if (batches.length > 0)
     lines.push('×: speed against the float model, median of interleaved runs (above 1 is faster).');
-  return lines.map((line) => paint.dim(line));
+  return lines.map((line) => paint.dim(hanging('', line, width)));
 }

@@ -12,8 +12,46 @@ const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '' };
 const bottom = { bottom: '', 'bottom-mid': '', 'bottom-left': '', 'bottom-right': '' };
 const sides = { left: '', 'left-mid': '', right: '', 'right-mid': '', mid: '', 'mid-mid': '', middle: '  ' };
 
-/** A table without frames: a head, a rule, rows. Cells may hold several lines and colours. No line ends in spaces. */
-export function table(columns: readonly Column[], rows: readonly (readonly string[])[], paint: Paint): string {
+/**
+ * A table without frames: a head, a rule, rows. Cells may hold several lines and colours. No line ends in spaces. What is wider than
+ * `width` becomes several tables, each with the first column, so that no row breaks.
+ */
+export function table(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  paint: Paint,
+  width = Infinity,
+): string {
+  return groupsWithin(columns, rows, width)
+    .map((group) =>
+      whole(
+        group.map((i) => columns[i]!),
+        rows.map((row) => group.map((i) => row[i] ?? '')),
+        paint,
+      ),
+    ) // prettier-ignore
+    .join('\n\n');
+}
+
+/** Columns of each table, by place. */
+function groupsWithin(columns: readonly Column[], rows: readonly (readonly string[])[], width: number): number[][] {
+  const widths = columns.map(({ title }, i) =>
+    Math.max(title.length, ...rows.flatMap((row) => (row[i] ?? '').split('\n').map(visibleWidth))),
+  );
+  const groups: number[][] = [[]];
+  let used = 0;
+  for (const [i, own] of widths.entries()) {
+    if (used + own > width && (groups.at(-1)?.length ?? 0) > 1) {
+      groups.push([0]);
+      used = widths[0]! + gap;
+    }
+    groups.at(-1)?.push(i);
+    used += own + gap;
+  }
+  return groups;
+}
+
+function whole(columns: readonly Column[], rows: readonly (readonly string[])[], paint: Paint): string {
   const out = new Table({
     chars: { ...none, ...bottom, ...sides },
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },

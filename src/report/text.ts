@@ -6,7 +6,7 @@ import type { Paint } from './paint.ts';
 import { layerTable } from './layer_table.ts';
 import { paintVerdict, stageTable } from './stage_table.ts';
 import { byReason, gateText, metricCells, metricNamed, remarks, triedText } from './summary.ts';
-import { right, table } from './table.ts';
+import { right, table, visibleWidth } from './table.ts';
 
 export interface TextOptions {
   readonly paint: Paint;
@@ -31,7 +31,7 @@ export function textReport(report: RunReport, { paint, width }: TextOptions): st
     skipped(report, paint, width),
     bullets('notes', remarks(report), paint, width),
     diagnosisOf(report, paint, width),
-    resultLine(report, paint),
+    resultLine(report, paint, width),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
 }
@@ -124,12 +124,14 @@ function diagnosisOf({ diagnosis, result }: RunReport, paint: Paint, width: numb
   return diagnosisText(diagnosis, 'diagnosis', diagnosis.schedule === undefined ? undefined : whole, paint, width);
 }
 
-function resultLine(report: RunReport, paint: Paint): string {
+function resultLine(report: RunReport, paint: Paint, width: number): string {
   const { result, model } = report;
   const size = result.measurement.bytes;
   if (result.path === undefined) return paint.red(`${result.status}; no stage was kept, and no model is written`);
   const status = result.status === 'finished' ? '' : ` ${paint.red(`(${result.status}; the best model so far)`)}`;
   const judged = result.gated === false && result.stages.length > 0 ? '; no gate judged it' : '';
   const packed = `gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)}`;
-  return `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float (${packed})${judged}${status}`;
+  const head = `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float`;
+  const tail = `(${packed})${judged}${status}`;
+  return `${head}${visibleWidth(head) + 1 + visibleWidth(tail) > width ? '\n  ' : ' '}${tail}`;
 }

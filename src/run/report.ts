@@ -1,6 +1,6 @@
 import type { DatasetInfo } from '../data/types.ts';
 import type { MetricResult } from '../metrics/metric.ts';
-import type { Note } from '../passes/pass.ts';
+import type { Note, SensitivityMap } from '../passes/pass.ts';
 import type { Latency } from '../runtime/time.ts';
 import type { Gate } from '../schedule/types.ts';
 
@@ -100,14 +100,6 @@ export interface ActivationSpread {
   readonly clipped?: number | undefined;
 }
 
-/** What single layers cost the model when they alone are changed: `values[i]` is the drop at `columns[i]`. */
-export interface SensitivityMap {
-  readonly metric: string;
-  readonly unit: MetricResult['unit'];
-  readonly columns: readonly string[];
-  readonly rows: readonly { readonly layer: string; readonly values: readonly (number | undefined)[] }[];
-}
-
 /** SQNR of the outputs against the float model's, dB, with onnxruntime's graph optimizations off and on. */
 export interface Levels {
   readonly samples: number;
@@ -171,6 +163,7 @@ export interface RunReport {
     readonly status: 'finished' | 'stopped' | 'cancelled' | 'failed';
   };
   readonly diagnosis?: Diagnosis | undefined;
+  /** Of the last stage that measured layers alone. */
   readonly sensitivity?: SensitivityMap | undefined;
   /** What must be known before the result is used, first of all. */
   readonly warnings: readonly string[];

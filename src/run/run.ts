@@ -11,6 +11,7 @@ import { productOf } from '../graph/ops.ts';
 import { layerName, opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
+import type { SensitivityMap } from '../passes/pass.ts';
 import { onnxruntimeVersion } from '../runtime/onnxruntime.ts';
 import { limitProblem } from '../schedule/language.ts';
 import type { Schedule } from '../schedule/types.ts';
@@ -82,6 +83,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   });
   const reports: StageReport[] = [];
   let state: State = { model, plan: new Map(), twin: undefined, measurement: undefined, stages: [] };
+  let sensitivity: SensitivityMap | undefined;
   let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(await withDecodedWeights(model)), latency: [] };
   try {
     log({ kind: 'phase', text: 'float baseline' });
@@ -131,6 +133,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       stages: reports,
       layers,
       diagnosis,
+      sensitivity,
       result: {
         path: any ? path : undefined,
         sha256: any ? modelHash(state.model) : undefined,
@@ -169,6 +172,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
         const outcome = await runStage(stage, state, instruments, options, memories);
         reports.push(outcome.report);
+        sensitivity = outcome.sensitivity ?? sensitivity;
         say({ kind: 'stage', report: outcome.report });
         if (outcome.state !== state) {
           state = outcome.state;

@@ -173,7 +173,7 @@ async function sweep(
 }
 
 /** Layers with float weights that the selectors name, with the name that a pruner's `levels` call them. */
-function chosenLayers(
+export function chosenLayers(
   model: Model,
   selectors: readonly string[],
 ): { readonly fact: LayerFact; readonly name: string }[] {

@@ -1,7 +1,7 @@
 import { outputError } from '../analyze/layer_error.ts';
 import type { Model } from '../graph/model.ts';
 import { layerName } from '../graph/query.ts';
-import type { PassContext, Plan } from '../passes/pass.ts';
+import type { PassContext, Plan, SensitivityMap } from '../passes/pass.ts';
 import { latency } from '../runtime/time.ts';
 import type { Fallback, Stage } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
@@ -42,7 +42,7 @@ export async function runStage(
   tools: Instruments,
   options: StageOptions,
   memories: Memories,
-): Promise<{ state: State; report: StageReport }> {
+): Promise<{ state: State; report: StageReport; sensitivity: SensitivityMap | undefined }> {
   const began = Date.now();
   const attempts: Attempt[] = [];
   const old = memories.get(stage.instance) ?? new Map<string, unknown>();
@@ -95,7 +95,7 @@ export async function runStage(
     notes: tried.result.notes ?? [],
     seconds: (Date.now() - began) / 1000,
   };
-  return { state, report };
+  return { state, report, sensitivity: tried.result.sensitivity };
 }
 
 interface Raising {

@@ -1,3 +1,4 @@
+import type { PassesReport } from '../../src/cli/commands/passes.ts';
 import { main } from '../../src/cli/main.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { writeModel } from '../../src/graph/file.ts';
@@ -191,7 +192,7 @@ describe('qtool passes', () => {
     const { out } = await qtool('passes', 'SparsityLevelParameterPruner');
     expect(out).toMatch(/file +src\/passes\/prune\/level\.ts/);
     const { json } = await qtool('passes', 'prune/level', '--json');
-    const [pass] = json<{ name: string; options: { name: string; type: string }[] }[]>();
+    const [pass] = json<PassesReport>().passes;
     expect(pass?.options.map((option) => option.name)).toContain('levels');
   });
 
@@ -203,7 +204,7 @@ describe('qtool passes', () => {
 
   it('describes every pass: a schema that JSON Schema can say, a summary, a source', async () => {
     const { json } = await qtool('passes', '--json');
-    for (const pass of json<{ name: string; summary: string; source: string; options: unknown[] }[]>()) {
+    for (const pass of json<PassesReport>().passes) {
       expect([pass.name, pass.summary !== '', pass.source !== '']).toEqual([pass.name, true, true]);
       expect(Array.isArray(pass.options)).toBe(true);
     }

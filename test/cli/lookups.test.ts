@@ -1,4 +1,5 @@
 import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { main } from '../../src/cli/main.ts';
 import { headOf, type ScheduleFacts } from '../../src/cli/commands/schedules.ts';
 import { examples } from '../../src/cli/examples.ts';
@@ -42,6 +43,14 @@ describe('qtool explain', () => {
     const { stages } = parseSchedule(exampleSchedule(pass), 'example.yaml', { passes });
     expect(stages.map((stage) => stage.pass.name)).toContain(pass.name);
   });
+
+  it.each(passes.map((pass) => [pass.name, pass.classes[0] ?? '']))(
+    'names the file that holds %s',
+    async (_name, one) => {
+      const [, file = ''] = /^ {2}file +(\S+)$/m.exec((await qtool('explain', one)).out) ?? [];
+      expect([file, existsSync(new URL(`../../${file}`, import.meta.url))]).toEqual([file, true]);
+    },
+  );
 
   it('shows options, their defaults and the example', async () => {
     const { code, out } = await qtool('explain', 'AdaRound');

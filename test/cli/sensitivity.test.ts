@@ -5,12 +5,13 @@ import { layerFacts } from '../../src/graph/names.ts';
 import { passes } from '../../src/passes/index.ts';
 import { floatData } from '../../src/graph/tensor.ts';
 import { levelPruner } from '../../src/passes/prune/level.ts';
+import type { QuantizeSensitivityReport } from '../../src/run/quantize_sensitivity.ts';
 import type { SensitivityReport } from '../../src/run/sensitivity.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import { testContext } from '../helpers/context.ts';
 import { fakeIo } from './fake_io.ts';
-import { furnish, openWorkshop, type Workshop } from './workshop.ts';
+import { dataConfig, furnish, openWorkshop, type Workshop } from './workshop.ts';
 
 let shop: Workshop;
 beforeAll(async () => furnish((shop = await openWorkshop())));
@@ -93,7 +94,77 @@ describe('qtool sensitivity', () => {
     expect(solution!.costs.macs).toBeCloseTo(0.75, 3);
   });
 
+  it('quantizes each tensor alone in each width', async () => {
+    const folder = shop.path('widths');
+    const config = await shop.write('sqnr.yaml', dataConfig('images').replace('top1', 'sqnr'));
+    const args = ['--data', config, '--quantize', '--widths', '2,8', '--json', '-o', folder];
+    const { code, json } = await sensitivity(...args);
+    expect(code).toBe(0);
+    const { tensors, widths, metric } = JSON.parse(JSON.stringify(json())) as QuantizeSensitivityReport;
+    expect([widths, metric.name]).toEqual([[8, 2], 'sqnr']);
+    expect(tensors.map(({ kind, name, points }) => [kind, name, points.map((p) => [p.bits, p.bytes])])).toEqual([
+      [
+        'weights',
+        'conv',
+        [
+          [8, 108],
+          [2, 27],
+        ],
+      ],
+      [
+        'weights',
+        'fc',
+        [
+          [8, 16],
+          [2, 4],
+        ],
+      ],
+      ...['x', 'r', 'g']
+        .map(() => [
+          'activation',
+          expect.any(String) as unknown,
+          [
+            [8, undefined],
+            [2, undefined],
+          ],
+        ])
+        .slice(0, tensors.length - 2),
+    ]);
+    expect(tensors.length).toBeGreaterThan(2);
+    // The narrow width costs more, but of conv, whose few values every width holds: noise beside the signal, what the SQNR says in dB.
+    for (const {
+      points: [wide, narrow],
+    } of tensors) {
+      expect(narrow!.drop).toBeGreaterThanOrEqual(wide!.drop);
+      expect(narrow!.drop).toBeCloseTo(10 ** (-narrow!.value / 10), 12);
+    }
+    const worse = tensors.filter(({ points }) => points[1]!.drop > points[0]!.drop);
+    expect(worse.length).toBeGreaterThanOrEqual(tensors.length - 1);
+    const rows = (await readFile(`${folder}/sensitivity.csv`, 'utf8')).trimEnd().split('\n');
+    expect(rows[0]).toBe('kind,tensor,bits,sqnr,drop,bytes');
+    expect(rows).toHaveLength(1 + 2 * tensors.length);
+    expect(await readFile(`${folder}/sensitivity.html`, 'utf8')).toContain('conv at 2 bits: drop ');
+  });
+
+  it('quantizes the layers that are named, and what they read', async () => {
+    const { json } = await sensitivity('--quantize', '--widths', '4', '--layers', 'fc', '--json');
+    const { tensors } = JSON.parse(JSON.stringify(json())) as QuantizeSensitivityReport;
+    expect(tensors.map(({ kind }) => kind)).toEqual(['weights', 'activation']);
+    const { out } = await sensitivity('--quantize', '--widths', '4', '--layers', 'fc');
+    expect(out).toMatch(/^fc +weights +0\.00$/m);
+    expect(out).toContain('No tensor alone costs anything of top1 at 4 bits.');
+  });
+
+  it('draws the sparsities as a heat map too', async () => {
+    const folder = shop.path('map');
+    await sensitivity('--levels', '0.5', '--layers', 'fc', '-o', folder);
+    expect(await readFile(`${folder}/sensitivity.html`, 'utf8')).toContain('fc at 50 %: drop ');
+  });
+
   it.each([
+    [['--quantize', '--widths', '9'], '--widths takes whole numbers of bits from 2 to 8'],
+    [['--quantize', '--levels', '0.5'], "option '--quantize' cannot be used with option '--levels <shares>'"],
+    [['--widths', '8'], '--widths goes with --quantize'],
     [['--class', 'AutomatedGradualPruner'], 'is no pruner that takes levels'],
     [['--levels', '0.5,1.5'], '--levels takes shares between 0 and 1'],
     [['--budget', 'macs=0.5'], 'zeros save no macs'],

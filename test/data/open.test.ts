@@ -66,6 +66,9 @@ describe('an image folder', () => {
   it('says what is wrong', async () => {
     expect(await failure(() => openData(config('data: { kind: image-folder, path: imges }'), image))).toMatch(/d\.yaml:1:35 "imges" does not exist: there is no "imges" in .* \(did you mean "images"\?\)/); // prettier-ignore
     expect(await failure(() => openData(config('data: { kind: image-folder, path: none }'), image))).toMatch(/none holds no images/); // prettier-ignore
+    folder.write('arrays/test.npz', new Uint8Array(1));
+    folder.write('arrays/README', new Uint8Array(1));
+    expect(await failure(() => openData(config('data: { kind: image-folder, path: arrays }'), image))).toMatch(/arrays holds no images.*It holds 2 other files: give the file itself, \S*arrays.test\.npz/s); // prettier-ignore
     expect(await failure(() => openData(config('data: { kind: image-folder, path: images }'), image, { classes: 2 }))).toMatch(/has 3 class folders, the model tells 2 classes apart/); // prettier-ignore
     folder.write('loose/a/1.png', await png(2, 2, [0, 0, 0]));
     folder.write('loose/2.png', await png(2, 2, [0, 0, 0]));

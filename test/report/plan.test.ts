@@ -19,6 +19,6 @@ policies:
   });
 
   it('is whole as data', () => {
-    expect((planObject(plan) as { stages: unknown[] }).stages).toHaveLength(9000);
+    expect((planObject(plan) as { stages: readonly unknown[] }).stages).toHaveLength(9000);
   });
 });

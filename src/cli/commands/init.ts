@@ -27,6 +27,16 @@ interface InitOptions extends PreprocessingOptions {
   readonly force?: boolean;
 }
 
+/** What `qtool init` wrote: two files, the schedule it began from and why, the command that runs them. */
+export interface InitReport {
+  readonly format: 1;
+  readonly data: string;
+  readonly schedule: string;
+  readonly from: string;
+  readonly why: string;
+  readonly command: string;
+}
+
 /** `qtool init`: looks at a model and its data, and writes a data config and a schedule that run as they are. */
 export async function init(path: string, options: InitOptions, call: Call): Promise<number> {
   const dataFile = join(options.output, 'data.yaml');
@@ -41,7 +51,14 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   await writeFile(dataFile, `${dataHead(options)}${stringify(config, { flowCollectionPadding: true })}`);
   await writeFile(scheduleFile, shipped.text);
   const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}`;
-  const report = { format: 1, data: dataFile, schedule: scheduleFile, from: choice.name, why: choice.why, command };
+  const report: InitReport = {
+    format: 1,
+    data: dataFile,
+    schedule: scheduleFile,
+    from: choice.name,
+    why: choice.why,
+    command,
+  };
   call.answer(report, () =>
     [
       hanging('  ', `${dataFile}: ${describe(config, options)}`, call.width),

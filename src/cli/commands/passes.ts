@@ -9,6 +9,31 @@ import { didYouMean } from '../../util/suggest.ts';
 import type { Call, CommonOptions } from '../call.ts';
 import { exit } from '../errors.ts';
 
+export interface PassesReport {
+  readonly format: 1;
+  readonly passes: readonly PassFacts[];
+}
+
+/** A pass: the classes a schedule may name, what it does, where the method is from, a schedule with it. */
+interface PassFacts {
+  readonly name: string;
+  readonly section: string;
+  readonly classes: readonly string[];
+  readonly summary: string;
+  readonly source: string;
+  readonly options: readonly PassOption[];
+  readonly example: string;
+}
+
+interface PassOption {
+  readonly name: string;
+  /** In words. */
+  readonly type: string;
+  readonly required: boolean;
+  readonly default: unknown;
+  readonly description: string;
+}
+
 /** `qtool passes [class]`: what a schedule may name; with a class or pass name, everything about that one. */
 export async function listPasses(name: string | undefined, _: CommonOptions, call: Call): Promise<number> {
   const shown =
@@ -21,7 +46,7 @@ export async function listPasses(name: string | undefined, _: CommonOptions, cal
       hint: like.length > 0 ? `near are: ${like.join(', ')}` : 'qtool passes lists all, qtool schedules the schedules',
     });
   }
-  call.answer(shown.map(passObject), () =>
+  call.answer({ format: 1, passes: shown.map(passObject) }, () =>
     name === undefined ? listText(call) : shown.map((pass) => passText(pass, call)).join('\n\n'),
   );
   return exit.ok;
@@ -42,12 +67,12 @@ function passText(pass: Pass, { paint, width }: Call): string {
   const known = optionsOf(pass);
   const facts = known.map((option) => [
     option.name,
-    wrap(option.type, 36).join('\n'),
+    wrap(option.type, width < 100 ? 22 : 36).join('\n'),
     option.required
       ? 'required'
       : option.default === undefined
         ? ''
-        : wrap(JSON.stringify(option.default), 20).join('\n'),
+        : wrap(JSON.stringify(option.default), width < 100 ? 12 : 20).join('\n'),
   ]);
   const longest = (text: string): number => Math.max(...text.split('\n').map((line) => line.length));
   const used = [0, 1, 2].map((i) => gap + Math.max(8, ...facts.map((row) => longest(row[i] ?? ''))));
@@ -57,7 +82,7 @@ function passText(pass: Pass, { paint, width }: Call): string {
     `${paint.bold(pass.classes[0] ?? pass.name)} ${paint.dim(`(${pass.section})`)}`,
     hanging('  ', pass.summary, width),
     ...(pass.classes.length > 1 ? [hanging('  also called  ', pass.classes.slice(1).join(', '), width)] : []),
-    hanging('  file         ', `src/passes/${pass.name}.ts`, width),
+    hanging('  file         ', `src/passes/${pass.file ?? pass.name}.ts`, width),
     hanging('  source       ', pass.source, width),
   ];
   const columns = ['option', 'type', 'default', 'meaning'].map((title) => ({ title }));
@@ -71,7 +96,7 @@ function passText(pass: Pass, { paint, width }: Call): string {
   return [head.join('\n'), options, example.join('\n')].join('\n\n');
 }
 
-function passObject(pass: Pass): object {
+function passObject(pass: Pass): PassFacts {
   const { name, section, classes, summary, source } = pass;
   return { name, section, classes, summary, source, options: optionsOf(pass), example: `${exampleSchedule(pass)}\n` };
 }
@@ -79,7 +104,7 @@ function passObject(pass: Pass): object {
 type JsonSchema = z.core.JSONSchema.BaseSchema;
 
 /** The options as the pass's schema has them. */
-function optionsOf(pass: Pass) {
+function optionsOf(pass: Pass): PassOption[] {
   const schema = z.toJSONSchema(pass.options, { io: 'input', unrepresentable: 'any' });
   const required = new Set(schema.required ?? []);
   return Object.entries(schema.properties ?? {}).map(([name, value]) => {

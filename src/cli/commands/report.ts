@@ -14,6 +14,14 @@ interface ReportOptions {
   readonly force?: boolean;
 }
 
+/** The page that `qtool report` wrote, and of which runs. */
+export interface PageReport {
+  readonly format: 1;
+  readonly output: string;
+  readonly bytes: number;
+  readonly runs: readonly string[];
+}
+
 /** `qtool report`: the page of a run again from its report.json, or several runs on one page. */
 export async function reportCommand(folders: readonly string[], options: ReportOptions, call: Call): Promise<number> {
   const runs: NamedRun[] = [];
@@ -31,7 +39,7 @@ export async function reportCommand(folders: readonly string[], options: ReportO
   });
   await rename(`${output}.part`, output);
   const size = Buffer.byteLength(html);
-  call.answer({ output, bytes: size, runs: folders }, () => `${output}  ${bytes(size)}`);
+  call.answer({ format: 1, output, bytes: size, runs: folders }, () => `${output}  ${bytes(size)}`);
   return exit.ok;
 }
 

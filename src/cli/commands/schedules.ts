@@ -15,6 +15,11 @@ export interface ScheduleFacts {
   readonly measured: string;
 }
 
+export interface SchedulesReport {
+  readonly format: 1;
+  readonly schedules: readonly ScheduleFacts[];
+}
+
 /** `qtool schedules`: the schedules that come with qtool and what each is for. */
 export async function listSchedules(_: CommonOptions, call: Call): Promise<number> {
   const names = (await namedSchedules()).sort();

@@ -5,9 +5,13 @@ import { describeValue } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
 import { passes } from '../../passes/index.ts';
 import type { Pass } from '../../passes/pass.ts';
-import { sensitivityCsv, sensitivityText, solutionYaml } from '../../report/sensitivity.ts';
+import type { Paint } from '../../report/paint.ts';
+import { quantizeCsv, quantizeMap, quantizeSensitivityText } from '../../report/quantize_sensitivity.ts';
+import { sensitivityCsv, sensitivityMap, sensitivityText, solutionYaml } from '../../report/sensitivity.ts';
+import { sensitivityPage } from '../../report/sensitivity_page.ts';
 import { checkRunFolder } from '../../run/output.ts';
-import { sensitivity, sensitivityUnits, type SensitivityOptions, type SensitivityUnit } from '../../run/sensitivity.ts';
+import { quantizeSensitivity, triedWidths, type QuantizeSensitivityReport } from '../../run/quantize_sensitivity.ts';
+import { sensitivity, sensitivityUnits, type SensitivityOptions, type SensitivityReport, type SensitivityUnit } from '../../run/sensitivity.ts'; // prettier-ignore
 import { QtoolError } from '../../util/error.ts';
 import { makeFolder } from '../../util/folder.ts';
 import { jsonText } from '../../util/json.ts';
@@ -19,6 +23,8 @@ import { watched } from '../watched.ts';
 
 interface SensitivityCommandOptions extends DataOptions {
   readonly data: string;
+  readonly quantize?: boolean;
+  readonly widths?: string;
   readonly class: string;
   readonly levels: string;
   readonly layers: string;
@@ -28,15 +34,13 @@ interface SensitivityCommandOptions extends DataOptions {
   readonly force?: boolean;
 }
 
-/** `qtool sensitivity`: how much each layer bears, and the levels that meet a target at the least drop. */
+/** `qtool sensitivity`: how much each layer bears, and the levels that meet a target at the least drop; or each tensor in fewer bits. */
 export async function sensitivityCommand(
   path: string,
   options: SensitivityCommandOptions,
   call: Call,
 ): Promise<number> {
-  const pass = passOf(options.class);
-  const levels = levelsOf(options.levels);
-  const target = options.budget === undefined ? undefined : targetOf(options.budget, pass);
+  const asked = options.quantize === true ? { widths: widthsOf(options.widths ?? '8,6,4') } : pruningOf(options);
   if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
   const model = await openModel(path);
   const data = await watched(call, (watch) => openModelData(model, options.data, { ...options, ...watch }));
@@ -46,31 +50,67 @@ export async function sensitivityCommand(
     throw new QtoolError('usage', `the metric "${options.metric}" is not measured on this data`, {
       hint: `measured are: ${all.map(({ name }) => name).join(', ')}`,
     });
-  const report = await watched(call, ({ signal, onProgress }) =>
-    sensitivity({
-      model,
-      data,
-      metrics: [metric],
-      pass,
-      class: options.class,
-      levels,
-      layers: options.layers.split(',').map((name) => name.trim()),
-      target,
-      batchSize: batchSizeOf(options, data),
-      threads: options.threads,
-      signal,
-      log: onProgress,
-    }),
-  );
+  const setting = {
+    ...{ model, data, metrics: [metric], layers: options.layers.split(',').map((name) => name.trim()) },
+    ...{ batchSize: batchSizeOf(options, data), threads: options.threads },
+  };
+  const { report, files, text } = await watched(call, async ({ signal, onProgress }): Promise<Found> => {
+    const how = { ...setting, signal, log: onProgress };
+    return 'widths' in asked
+      ? quantized(await quantizeSensitivity({ ...how, ...asked }))
+      : pruned(await sensitivity({ ...how, ...asked }));
+  });
   if (options.output !== undefined) {
     await makeFolder(options.output);
-    await writeFile(join(options.output, 'sensitivity.json'), jsonText(report));
-    await writeFile(join(options.output, 'sensitivity.csv'), sensitivityCsv(report));
-    if (report.solution)
-      await writeFile(join(options.output, 'schedule.yaml'), `${solutionYaml(report, report.solution)}\n`);
+    for (const [name, content] of Object.entries({ 'sensitivity.json': jsonText(report), ...files }))
+      await writeFile(join(options.output, name), content);
   }
-  call.answer(report, () => sensitivityText(report, call.paint, call.width));
+  call.answer(report, () => text(call.paint, call.width));
   return exit.ok;
+}
+
+/** A report, and the files besides its JSON. */
+interface Found {
+  readonly report: SensitivityReport | QuantizeSensitivityReport;
+  readonly files: Readonly<Record<string, string>>;
+  readonly text: (paint: Paint, width: number) => string;
+}
+
+const pruned = (report: SensitivityReport): Found => ({
+  report,
+  files: {
+    'sensitivity.csv': sensitivityCsv(report),
+    'sensitivity.html': sensitivityPage(report, sensitivityMap(report)),
+    ...(report.solution ? { 'schedule.yaml': `${solutionYaml(report, report.solution)}\n` } : {}),
+  },
+  text: (paint, width) => sensitivityText(report, paint, width),
+});
+
+const quantized = (report: QuantizeSensitivityReport): Found => ({
+  report,
+  files: {
+    'sensitivity.csv': quantizeCsv(report),
+    'sensitivity.html': sensitivityPage(report, quantizeMap(report)),
+  },
+  text: (paint, width) => quantizeSensitivityText(report, paint, width),
+});
+
+function pruningOf(
+  options: SensitivityCommandOptions,
+): Pick<SensitivityOptions, 'pass' | 'class' | 'levels' | 'target'> {
+  if (options.widths !== undefined)
+    throw new QtoolError('usage', '--widths goes with --quantize', { hint: 'zeros have --levels' });
+  const pass = passOf(options.class);
+  const target = options.budget === undefined ? undefined : targetOf(options.budget, pass);
+  return { pass, class: options.class, levels: levelsOf(options.levels), target };
+}
+
+function widthsOf(text: string): number[] {
+  const widths = text.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)));
+  if (widths.every((bits) => triedWidths.includes(bits))) return [...new Set(widths)].sort((a, b) => b - a);
+  throw new QtoolError('usage', `--widths takes whole numbers of bits from 2 to 8, not "${text}"`, {
+    hint: 'such as 8,6,4',
+  });
 }
 
 /** Classes whose options are levels by layer. */

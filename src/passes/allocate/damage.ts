@@ -1,7 +1,7 @@
 import type { Model } from '../../graph/model.ts';
 import { harmOf, type MetricResult } from '../../metrics/metric.ts';
 import { QtoolError } from '../../util/error.ts';
-import type { Judge, PassContext, StageContext } from '../pass.ts';
+import type { Judge, PassContext, SensitivityMap, StageContext } from '../pass.ts';
 import { dB, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
 import { withRounded } from './rounded.ts';
@@ -17,6 +17,18 @@ export interface DamageTable extends Words {
 interface Words {
   readonly text: (damage: number) => string;
   readonly sum: (damage: number) => string;
+  /** What the damage is a drop of. */
+  readonly metric: Pick<SensitivityMap, 'unit'> & { readonly name: string };
+}
+
+/** The table as a report shows it. */
+export function mapOf({ damage, metric }: DamageTable, { layers }: Ground): SensitivityMap {
+  const widths = [...new Set(layers.flatMap((layer) => layer.widths))].sort((a, b) => b - a);
+  const rows = layers.map((layer, i) => ({
+    layer: layer.name,
+    values: widths.map((bits) => damage[i]?.[layer.widths.indexOf(bits)]),
+  }));
+  return { metric: metric.name, unit: metric.unit, columns: widths.map((bits) => `${bits} bits`), rows };
 }
 
 interface TableOptions {
@@ -83,7 +95,7 @@ async function measuredTable(
     }
     damage.push(layer.widths.map((bits) => between(widths, row, bits)));
   }
-  return { damage, text: measure.text, sum: measure.sum };
+  return { damage, text: measure.text, sum: measure.sum, metric: measure.metric };
 }
 
 /** Fractions of a bit are not measured but the whole numbers around them, and the ends. */
@@ -112,6 +124,7 @@ export async function damageMeasure(ctx: PassContext, float: Model, damage: stri
   return {
     of: (model) => probe.noise(model),
     text: dB,
+    metric: { name: 'the outputs (noise to signal)', unit: '' },
     sum: (damage) => `expected at the output ${dB(damage)} from weights alone`,
   };
 }
@@ -133,6 +146,7 @@ async function metricDamage(ctx: Judge, float: Model, name: string): Promise<Mea
   return {
     of: async (model) => harmOf(await read(model)) - base,
     text,
+    metric: noise ? { name: `${name} (noise to signal)`, unit: '' } : { name, unit: whole.unit },
     sum: (damage) => `expected ${noise ? 'noise' : 'drop'} of ${name} ${text(damage)} from weights alone`,
   };
 }

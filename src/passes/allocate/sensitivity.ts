@@ -3,7 +3,7 @@ import type { Model } from '../../graph/model.ts';
 import { knapsack, type Choice } from '../../numerics/knapsack.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { damageTable, type DamageTable } from './damage.ts';
+import { damageTable, mapOf, type DamageTable } from './damage.ts';
 import { allocatorSelectors, budgetStrength, common, oneConstraint, oneConstraintMessage } from './options.ts';
 import { counted, dB, planResult, prepareGround } from './plan.ts';
 import { rounderFor } from './rounder.ts';
@@ -54,7 +54,7 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
   const bits = layers.map((layer, i) => layer.widths[chosen[i]!] as number);
   const damage = layers.reduce((sum, _, i) => sum + (table.damage[i]?.[chosen[i]!] ?? 0), 0);
   const cost = layers.reduce((sum, _, i) => sum + (costs[i]?.[chosen[i]!] ?? 0), 0);
-  return planResult(
+  const result = await planResult(
     model,
     ground,
     bits,
@@ -65,6 +65,7 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
         .join(', ')}`,
     [`${spend.describe(cost)}; ${table.sum(damage)}`],
   );
+  return { ...result, sensitivity: mapOf(table, ground) };
 }
 
 const choices = (cost: readonly number[], damage: readonly number[]): Choice[] =>

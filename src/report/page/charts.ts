@@ -1,4 +1,5 @@
-import type { LayerReport, RunReport, SensitivityMap, StageReport } from '../../run/report.ts';
+import type { SensitivityMap } from '../../passes/pass.ts';
+import type { LayerReport, RunReport, StageReport } from '../../run/report.ts';
 import { bytes, dropText, number, percent, titleOf, withInterval } from '../format.ts';
 import { measurementShown, metricNamed, strengthOf } from '../summary.ts';
 import { frontierOf, measuredModels, type MeasuredModel } from './models.ts';

@@ -108,6 +108,7 @@ export function twoForms<O extends { readonly weights: readonly string[] }>(
   const ramped: Pass<O & { readonly initial_sparsity: number; readonly final_sparsity: number }> = {
     ...once,
     name: `${name}_agp`,
+    file: name,
     classes: classes.map((one) => `${one}_AGP`),
     summary: `${summary}, little by little`,
     options: schema({ initial_sparsity: share, final_sparsity: share }),
