@@ -1,3 +1,4 @@
+import { allFinite } from '../numerics/finite.ts';
 import { fromBfloat16, fromFloat16 } from '../numerics/float16.ts';
 import type { TensorProto } from './proto.ts';
 import { tensorData, typeOf } from './tensor.ts';
@@ -16,9 +17,7 @@ export function notFinite(tensor: TensorProto): string | undefined {
       : type === 'bfloat16'
         ? fromBfloat16(data as Uint16Array)
         : (data as Float32Array | Float64Array);
-  let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]! * 0; // NaN for NaN and ±∞ alone
-  if (sum === 0) return undefined;
+  if (allFinite(values)) return undefined;
   const at = values.findIndex((v: number) => !Number.isFinite(v));
   return `holds ${values[at]} at element ${at} of ${values.length}`;
 }

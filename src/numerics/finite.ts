@@ -1,14 +1,19 @@
 import { QtoolError } from '../util/error.ts';
 
+/** Whether every element is finite. One multiply-add an element: v·0 is NaN for NaN and ±∞ alone. */
+export function allFinite(data: Float32Array | Float64Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < data.length; i++) sum += data[i]! * 0;
+  return sum === 0;
+}
+
 /**
- * Nothing if every element is finite. One multiply-add an element: v·0 is NaN for NaN and ±∞ alone.
+ * Nothing if every element is finite.
  *
  * @throws QtoolError `data` naming `at`, the first bad element and its position.
  */
 export function checkFinite(data: Float32Array | Float64Array, at?: string): void {
-  let sum = 0;
-  for (let i = 0; i < data.length; i++) sum += data[i]! * 0;
-  if (sum !== 0) throwNotFinite(data, at);
+  if (!allFinite(data)) throwNotFinite(data, at);
 }
 
 /** Throws the error for data known to hold NaN or infinity. */
