@@ -11,18 +11,17 @@ const makers = ['Log', 'Sqrt', 'Pow', 'Acos', 'Asin', 'Acosh', 'Atanh'];
 const carriers = words(
   'Identity Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Expand Tile Concat Gather Cast Add Sub Mul Div Neg Abs Exp Sum Mean ReduceSum ReduceMean',
 );
-/** NaN in, NaN out as well; what they give for infinity is finite. */
-const bounded = words(
-  'Sigmoid HardSigmoid Tanh Erf Softsign Clip Softmax LogSoftmax LayerNormalization InstanceNormalization GroupNormalization',
+/** What answers a question about its inputs, or chooses among them: neither NaN nor infinity is taken further. */
+const ends = words(
+  'Where IsNaN IsInf Equal Greater GreaterOrEqual Less LessOrEqual ArgMax ArgMin NonZero Shape Size ConstantOfShape',
 );
-/** They carry infinity too, of one sign at least. */
-const unbounded = words(
-  'Relu LeakyRelu PRelu Elu Selu Celu Gelu HardSwish Mish Softplus Sqrt Log Pow Max Min BatchNormalization MaxPool AveragePool GlobalAveragePool GlobalMaxPool Pad Resize DepthToSpace SpaceToDepth ReduceMax ReduceMin GatherND GatherElements',
-);
+/** What they give for infinity is finite; NaN stays NaN. */
+const bounded = words('Sigmoid HardSigmoid Tanh Erf Softsign Clip Softmax LogSoftmax');
 
 /**
  * The nodes that NaN or infinity among the stored numbers comes to, with a sentence: integers hold neither, and kernels that round
- * their input make them finite. Infinity ends at what bounds it (a mask of −∞ at the Softmax), both end at Where and comparisons.
+ * their input make them finite. Infinity ends at what bounds it (a mask of −∞ at the Softmax), both end at Where and comparisons;
+ * any other operator carries them on, whatever it is (LSTM, a custom one).
  */
 export function notFinitePaths(model: Model): ReadonlyMap<NodeProto, string> {
   const found = new Map<NodeProto, string>();
@@ -30,9 +29,9 @@ export function notFinitePaths(model: Model): ReadonlyMap<NodeProto, string> {
   for (const tensor of model.graph.initializer) {
     const bad = notFinite(tensor);
     if (bad === undefined) continue;
-    const carried = [...carriers, ...products, ...unbounded, ...(bad.includes('NaN') ? bounded : [])];
+    const last = bad.includes('NaN') ? ends : [...ends, ...bounded];
     const after = (names: readonly string[]): NodeProto[] =>
-      names.flatMap((name) => (readers.get(name) ?? []).filter((node) => isOp(node, ...carried)));
+      names.flatMap((name) => (readers.get(name) ?? []).filter((node) => !isOp(node, ...last)));
     for (const node of reached(after([tensor.name]), (node) => after(node.output)))
       if (!found.has(node))
         found.set(node, `it computes with "${tensor.name}", which ${bad}, which integers cannot hold`);

@@ -20,15 +20,16 @@ export interface RateCurve {
 const stepsAnOctave = 8;
 /** Values looked at: their entropy is within some hundredths of a bit of all values'. */
 const mostValues = 2 ** 17;
-/** int8 without −128. */
-const largestCode = 127;
+/** The largest code of so many bits; the smallest is its negative. */
+const largestOf = (bits: number): number => 2 ** (bits - 1) - 1;
 
 /**
- * The curve of a weight tensor (or several that share a step), from the finest step that int8 codes reach with up to the one that
+ * The curve of a weight tensor (or several that share a step), from the finest step that codes of `most` bits reach with up to the one that
  * rounds everything to 0. Its slope tends to one bit an octave: entropy ≈ h(w) − log2(step) (Gish and Pierce, Asymptotically
  * efficient quantizing, 1968).
  */
-export function rateCurve(values: readonly Float32Array[]): RateCurve {
+export function rateCurve(values: readonly Float32Array[], most = 8): RateCurve {
+  const largestCode = largestOf(most);
   const total = values.reduce((sum, list) => sum + list.length, 0);
   const every = max(1, ceil(total / mostValues));
   const looked: number[] = [];
@@ -56,7 +57,7 @@ export function rateCurve(values: readonly Float32Array[]): RateCurve {
   return { first, bits };
 }
 
-/** The step at which values take so many bits on average, or the finest one that int8 codes reach with. */
+/** The step at which values take so many bits on average, or the finest one that codes reach with. */
 export function stepForRate({ first, bits }: RateCurve, rate: number): number {
   let k = 0;
   while (k + 1 < bits.length && bits[k + 1]! >= rate) k++;
@@ -71,7 +72,7 @@ export function codedParams(data: Float32Array, step: number): QuantParams {
   return {
     format: { kind: 'int', bits: 8, signed: true, symmetric: true, narrow: true },
     granularity: { per: 'tensor' },
-    scale: Float32Array.of(max(fround(step), fround(largest / largestCode))),
+    scale: Float32Array.of(max(fround(step), fround(largest / largestOf(8)))),
     zeroPoint: Int32Array.of(0),
   };
 }

@@ -56,6 +56,8 @@ describe('entropy-coded steps', () => {
     const largest = gauss.subarray(0, 4000).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
     // More than int8 codes hold: the finest step. Less than one code takes: everything is 0.
     expect(stepForRate(both, 12)).toBeCloseTo(largest / 127, 6);
+    // Codes of 7 bits end at 63: their finest step is as much coarser.
+    expect(stepForRate(rateCurve([gauss.subarray(0, 4000)], 7), 12)).toBeCloseTo(largest / 63, 6);
     expect(largest / stepForRate(both, 0)).toBeLessThan(0.5);
     expect(codedParams(new Float32Array(3), stepForRate(rateCurve([new Float32Array(3)]), 3)).scale[0]).toBe(1);
     expect(codedParams(Float32Array.of(127, -254), 0.1).scale[0]).toBe(2);

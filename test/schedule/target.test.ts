@@ -11,13 +11,16 @@ const shipped = (name: string): Target =>
 const target = (rules: string): Target =>
   parseTarget(`version: 1\nsummary: a machine\nrules:\n${rules}`, 'target.yaml', 'mine', passes);
 
-/** A schedule of one quantizer with these options. */
-const schedule = (cls: string, options = '') =>
-  parseSchedule(
-    `version: 1\nquantizers:\n  q: { class: ${cls}${options && `, ${options}`} }\npolicies:\n  - quantizer: { instance_name: q }\n    epochs: [0]\n`,
+/** A schedule of one stage with these options; an allocator must be told what to spend. */
+const schedule = (cls: string, options = '') => {
+  const { section = 'quantizers', options: takes } = passes.find(({ classes }) => classes.includes(cls)) ?? {};
+  const all = options || (takes?.safeParse({}).success === false ? 'budget: { weights: 4 }' : '');
+  return parseSchedule(
+    `version: 1\n${section}:\n  q: { class: ${cls}${all && `, ${all}`} }\npolicies:\n  - ${section.slice(0, -1)}: { instance_name: q }\n    epochs: [0]\n`,
     'schedule.yaml',
     { passes },
   );
+};
 const optionsOf = (cls: string, written: string, to: Target) => {
   const { stages, notes } = forTarget(schedule(cls, written), to);
   return { options: stages[0]?.options as Record<string, unknown>, pass: stages[0]?.pass as Pass, notes };
@@ -54,6 +57,11 @@ describe('targets', () => {
       '*': { bits_activations: 8 },
     });
     expect(notes.at(-1)).toContain('bits_weights 8 → 7; b*: bits_weights 8 → 7; two products');
+    // A plan brings widths of its own: every allocator is held too.
+    const allocators = passes.filter(({ section }) => section === 'allocators').flatMap(({ classes }) => classes);
+    expect(allocators.length).toBeGreaterThan(3);
+    for (const name of allocators) expect(avx2.rules.map((rule) => rule.class)).toContain(name);
+    expect(optionsOf('SqnrAllocator', '', avx2).options['most_bits']).toBe(bits);
     expect(optionsOf('DynamicQuantizer', '', avx2).options['bits_weights']).toBe(7);
   });
 

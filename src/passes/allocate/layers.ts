@@ -54,7 +54,8 @@ const weightOnlyWidths = [2, 4, 8];
 export function plannedLayers(
   model: Model,
   shapes: Shapes,
-  o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer' | 'scales'>,
+  o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer' | 'scales'> &
+    Partial<Pick<AllocatorOptions, 'most_bits'>>,
 ): { readonly layers: readonly PlannedLayer[]; readonly skipped: readonly Note[] } {
   const all = weightLayers(model);
   const region = o.quantizer === 'WeightOnlyQuantizer' ? undefined : quantizedRegion(model, shapes, () => undefined);
@@ -69,6 +70,9 @@ export function plannedLayers(
     });
   const groups = grouped(nodes, sites, facts, o.together);
   const [first, last] = [nodes[0], nodes.at(-1)];
+  // With one step a layer a width is what codes take on average; how many they may have bounds the step.
+  const coded = o.scales === 'coded';
+  const held = (bits: number): number => (coded ? bits : Math.min(bits, o.most_bits ?? bits));
   const layers = groups.map(({ members, rule }): PlannedLayer => {
     const rules = rule === '' ? [] : [rule];
     let widths = [...new Set(asked)].sort((a, b) => a - b);
@@ -81,12 +85,13 @@ export function plannedLayers(
       widths = widths.filter((w) => weightOnlyWidths.includes(w));
       if (widths.length < asked.length) rules.push('stored in 2, 4 or 8 bits');
     }
+    keep((w) => w <= held(w), `at most ${o.most_bits} bits`);
     for (const node of members) {
       const limit = o.limits[limits.get(layerName(node)) ?? ''];
       if (limit) keep((w) => w >= limit.min && w <= limit.max, `limited to ${limit.min} … ${limit.max} bits`);
       // A rule about the first or last layer says the width itself; it need not be one of those free to others.
-      if (node === first && o.first !== null) [widths] = [[o.first], rules.push('first layer')];
-      if (node === last && o.last !== null) [widths] = [[o.last], rules.push('last layer')];
+      if (node === first && o.first !== null) [widths] = [[held(o.first)], rules.push('first layer')];
+      if (node === last && o.last !== null) [widths] = [[held(o.last)], rules.push('last layer')];
     }
     if (widths.length === 0)
       throw new QtoolError('schedule', 'no width is left for this layer', {
@@ -109,7 +114,7 @@ export function plannedLayers(
       parameters: weights.reduce((sum, { weight }) => sum + elementCount(weight.dims), 0),
       macs: members.reduce((sum, node) => sum + known(macsOf(node, shapes)), 0),
       widths,
-      ...(o.scales === 'coded' ? { curve: rateCurve(weights.map(({ weight }) => floatData(weight.tensor))) } : {}),
+      ...(coded ? { curve: rateCurve(weights.map(dataOf), o.most_bits) } : {}),
       rule: rules.join('; '),
     };
   });
@@ -148,5 +153,7 @@ function grouped(
   }
   return [...new Set(nodes.map((node) => must(owner, node, 'the group of')))];
 }
+
+const dataOf = ({ weight }: Layer): Float32Array => floatData(weight.tensor);
 
 const known = (macs: number | string): number => (typeof macs === 'number' ? macs : 0);

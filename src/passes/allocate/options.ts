@@ -41,6 +41,10 @@ export const common = {
   }),
   first: width.nullable().default(null).meta({ description: 'width of the first layer; null = as any other' }),
   last: width.nullable().default(null).meta({ description: 'width of the last layer; null = as any other' }),
+  most_bits: z.number().int().min(2).max(8).default(8).meta({
+    description:
+      'the most bits a code may take, whatever else is asked; 7 where a processor adds products of bytes in 16 bits (x86-64 without VNNI), with scales: coded as well',
+  }),
   limits: z
     .record(z.string(), z.strictObject({ min: width.default(2), max: width.default(8) }))
     .default({})
@@ -66,12 +70,12 @@ export const common = {
 
 export type AllocatorOptions = z.infer<z.ZodObject<typeof common>>;
 
-const { widths, first, last, limits, together, rounding, samples } = common;
+const { widths, first, last, most_bits, limits, together, rounding, samples } = common;
 
 /** The options of an allocator whose plan only the static quantizer reads. */
 export const staticOptions = {
   scales: z.enum(['mse', 'minmax']).default('mse').meta({ description: 'how the quantizer chooses its weight scales' }),
-  ...{ widths, first, last, limits, together, rounding, samples },
+  ...{ widths, first, last, most_bits, limits, together, rounding, samples },
 };
 
 /** The same with what is not left to choose. */

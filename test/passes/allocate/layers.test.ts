@@ -1,15 +1,18 @@
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import type { Model } from '../../../src/graph/model.ts';
+import { floatData } from '../../../src/graph/tensor.ts';
+import type { NumberFormat } from '../../../src/numerics/format.ts';
 import { plannedFormat, plannedLayers } from '../../../src/passes/allocate/layers.ts';
+import { given } from '../../../src/util/must.ts';
 import { floats, testContext } from '../../helpers/context.ts';
 import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 
 const free = { widths: null, first: null, last: null, limits: {}, together: [] as string[], scales: 'mse' } as const;
 type Rules = Partial<Parameters<typeof plannedLayers>[2]>;
 const calibration = [{ x: floats(noise(1, 192), [1, 3, 8, 8]) }];
-const planned = async (rules: Rules = {}, model: Model = smallConvNet(), given = calibration) => {
-  const shapes = await testContext({ calibration: given }).shapes(model);
+const planned = async (rules: Rules = {}, model: Model = smallConvNet(), feeds = calibration) => {
+  const shapes = await testContext({ calibration: feeds }).shapes(model);
   return plannedLayers(model, shapes, { ...free, quantizer: 'PostTrainLinearQuantizer', ...rules });
 };
 const widthsOf = async (rules: Rules, model?: Model) =>
@@ -52,6 +55,19 @@ describe('the layers of a plan', () => {
       dw: 'limited to 3 … 4 bits',
       fc: 'limited to 7 … 8 bits',
     });
+  });
+
+  it('hold no more bits a code than there may be, at the ends too', async () => {
+    const most = { most_bits: 7, widths: [4, 8], first: 8, last: 2 };
+    expect(await widthsOf(most)).toEqual({ conv1: [7], conv2: [4], dw: [4], fc: [2] });
+    expect((await rulesOf(most))['dw']).toBe('at most 7 bits');
+    const { layers } = await planned({ most_bits: 7, scales: 'coded' });
+    for (const layer of layers) {
+      const format = plannedFormat(layer, 8) as Extract<NumberFormat, { kind: 'coded' }>;
+      const values = floatData(given(layer.weights[0], 'a weight').weight.tensor);
+      // The largest code is 63: with float32's rounding of the step, and no finer than that.
+      expect(values.reduce((m, v) => Math.max(m, Math.abs(v)), 0) / format.step).toBeCloseTo(63, 4);
+    }
   });
 
   it('have a width of their own at the ends, whatever is free to others', async () => {

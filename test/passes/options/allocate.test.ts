@@ -46,6 +46,7 @@ const layers: Readonly<Record<string, Effect>> = {
   widths: [null, [2, 8]],
   first: [null, 8],
   last: [null, 2],
+  most_bits: [8, 3],
   'limits.*.min': [2, 4],
   'limits.*.max': [8, 5],
   together: [[], ['/conv|fc/']],

@@ -71,6 +71,7 @@ describe.each(quantizers)('stored NaN and infinity, %s', (_, pass, options) => {
   it.each([
     ['a table', table, ids],
     ['a bias, NaN', biased(NaN, 'Tanh'), vectors],
+    ['a bias, NaN, and an operator that no list has', biased(NaN, 'Round'), vectors],
     ['a bias, infinity', biased(-Infinity, 'LeakyRelu'), vectors],
   ])('come out of the result as of the float model: %s', async (_name, model, feeds) => {
     const result = await apply(model, feeds);
