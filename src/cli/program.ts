@@ -4,6 +4,7 @@ import { QtoolCommand, withExamples } from './command.ts';
 import type { Io } from './io.ts';
 import { examples } from './examples.ts';
 import { declareLookups, type Declare, type Runs } from './lookups.ts';
+import { QtoolError } from '../util/error.ts';
 import { numberOption, wholeNumber, withCommon, withData, withPreprocessing } from './options.ts';
 
 /**
@@ -42,6 +43,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     // Commander gives the arguments, the options and the command itself.
     command.action(async (...given: unknown[]) => {
       const args = given.slice(0, -1);
+      refuseEmpty(command, args);
       const call = await callOf(io, args.at(-1) as CommonOptions);
       const run = await load();
       finish(await run(...([...args, call] as never[])));
@@ -172,6 +174,15 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   declareLookups(program, declare, runs, finish);
   for (const command of program.commands) withExamples(command, ...(examples[command.name()] ?? []));
   return program;
+}
+
+/** A text of nothing is a variable of the shell that is not set, never what was meant: as a folder it would be the one at hand. */
+function refuseEmpty(command: Command, args: readonly unknown[]): void {
+  const options = Object.entries(command.opts<Record<string, unknown>>());
+  const [option] = options.find(([, value]) => value === '') ?? [];
+  const flags = command.options.find((one) => one.attributeName() === option)?.flags;
+  if (flags === undefined && !args.flat().includes('')) return;
+  throw new QtoolError('usage', `${flags ?? 'an argument'} is empty`, { hint: 'is a variable of the shell not set?' });
 }
 
 /** Commander's message without its own prefix and line breaks: every error of qtool is one line and a hint. */

@@ -55,8 +55,8 @@ interface Candidate {
 /**
  * Raises parts of a quantized model until a gate holds. A layer in float frees no value that its neighbours keep in integers, so
  * values are candidates beside layers: they are ranked by how much of the outputs' error goes when each alone is raised (a layer
- * to float, a value to 16 bits). The shortest head of the ranking that must be raised is then found by halves; where weights are
- * narrower than 8 bits, first with those in 8 bits, then with layers in float. The best trial is kept, and is the result where
+ * to float, a value to 16 bits). The shortest head of the ranking that must be raised is then found by halves. Where weights are
+ * narrower than 8 bits, first with weights alone, in 8 bits: all stays on integer kernels. The best trial is kept, and is the result where
  * the time is up or nothing holds.
  */
 export async function fallBack<T extends FallbackTrial>(
@@ -88,12 +88,12 @@ export async function fallBack<T extends FallbackTrial>(
     await leastThatHolds(1, among.length, holds, Math.min(among.length, 4));
   };
   const wider = work.bits !== null && work.bits < 8;
-  await search(order, wider ? 8 : null, {});
-  if (best.cost > 0 && !ended) {
-    // What 8 bits could not do, or 16-bit values beside float layers: layers in float alone.
-    const layers = order.filter(({ of }) => of === 'weights');
-    if (wider || layers.length < order.length) await search(layers, null, wider ? raise(order, 8, {}) : {});
-  }
+  const layers = order.filter(({ of }) => of === 'weights');
+  if (wider) await search(layers, 8, {});
+  if (best.cost > 0 && !ended && !(wider && layers.length === order.length)) await search(order, wider ? 8 : null, {});
+  // What 8 bits could not do, or 16-bit values beside float layers: layers in float alone.
+  if (best.cost > 0 && !ended && (wider || layers.length < order.length))
+    await search(layers, null, wider ? raise(order, 8, {}) : {});
   const passed = best.cost <= 0;
   const count = `${Object.keys(best.raised).length} of ${work.layers.length} layers raised`;
   return {

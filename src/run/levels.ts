@@ -39,11 +39,12 @@ export async function levelWarning(
   // NaN at one level only is a difference as well.
   if (Number.isNaN(low) ? Number.isNaN(disabled) === Number.isNaN(all) : high - low <= allowed || low >= negligible)
     return undefined;
-  const integer = layers.some(({ kernel }) => kernel === 'integer');
+  const unpacks = ({ why }: LayerReport): boolean => why.includes('MatMulNBits');
+  const integer = layers.some((layer) => layer.kernel === 'integer' && !unpacks(layer));
   const cause =
     all < disabled && integer && (await saturates())
       ? 'this processor has no VNNI, where sums of 8-bit products saturate: quantize with --target auto'
-      : layers.some(({ why }) => why.includes('MatMulNBits'))
+      : layers.some(unpacks)
         ? 'MatMulNBits, which onnxruntime runs there, rounds activations to 8 bits'
         : 'onnxruntime makes another model of it: look at the layers of lowest SQNR';
   const dB = (value: number): string => (Number.isFinite(value) ? `${value.toFixed(1)} dB` : String(value));

@@ -41,6 +41,8 @@ describe('qtool', () => {
       ['inspect', 'm.onnx', '--jsno'],
       /^qtool: unknown option '--jsno' \(Did you mean --json\?\)\n/,
     ],
+    ['an option of nothing', ['report', 'out', '-o', ''], /^qtool: -o, --output <file> is empty\n {2}hint: /],
+    ['an argument of nothing', ['report', 'out', ''], /^qtool: an argument is empty\n {2}hint: /],
     ['a missing argument', ['inspect'], /^qtool: missing required argument 'model'\n/],
     ['a missing option', ['eval', 'm.onnx'], /^qtool: required option '--data <config or folder>' not specified\n/],
     [

@@ -82,6 +82,8 @@ describe('fallBack', () => {
     const { raised, passed } = await search(1, 4);
     expect(raised).toEqual({ b: { bits_weights: 8 }, d: { bits_weights: 8 }, f: { bits_weights: 8 } });
     expect(passed).toBe(true);
+    // Values are not touched where weights do.
+    expect((await search(1, 4, { readers: Object.keys(loss) })).raised).toEqual(raised);
     // All in 8 bits cost 0.64: b must be in float.
     const more = await search(0.4, 4);
     expect(more.raised).toMatchObject({ b: { bits_weights: null }, a: { bits_weights: 8 } });

@@ -98,7 +98,9 @@ describe('levelWarning', () => {
     [49.9, 90, [layer('integer')], unknown, false],
     [20, 10, [layer('float')], unknown, false],
     [20, 10, [], unknown, false],
-    [20, 10, [layer('float'), nBits], /MatMulNBits/, true],
+    // Its products of bytes cannot overflow.
+    [20, 10, [layer('float'), nBits], /MatMulNBits/, false],
+    [20, 10, [layer('integer'), nBits], /MatMulNBits/, true],
     [10, 20, [layer('float'), nBits], /MatMulNBits/, false],
     [NaN, 20, [layer('float')], unknown, false],
     [20, NaN, [layer('float')], unknown, false],

@@ -11,12 +11,14 @@ import { isMatrix } from './targets.ts';
 
 /** Bytes of second moments held at once; layers beyond that wait for another pass over the data. */
 const momentLimit = 512 * 2 ** 20;
+/** Float32 holds normal numbers from 2⁻¹²⁶: products of a square above this with 24 bits of digits are right. */
+const smallestSquare = 2 ** -100;
 
 /**
  * Second moments of what each weight is multiplied with, a bounded number of layers a pass over the data. Recurrent layers: W
  * meets the layer's input; R meets the hidden state, for which the layer's outputs stand (all steps, all directions). Sites
  * that have none (embeddings, ConvTranspose, constants on the left, batched matrices) come with undefined, first; so do, later,
- * those whose inputs are not finite.
+ * those whose inputs are not finite, or so small that float32 cannot hold their squares.
  * @param limit bytes of moments that one pass may hold; a layer that needs more is looked at alone.
  */
 export async function* siteMoments(
@@ -46,12 +48,17 @@ export async function* siteMoments(
   for (const group of groups) {
     const requests = group.map(({ request }) => request);
     const found = await layerMoments(ctx, named, requests, { samples });
-    // A NaN or an infinity that later nodes mask says nothing about the weights.
     for (const [i, { site }] of group.entries()) {
       const moments = found[i] as Moments;
-      yield { site, moments: moments.gram.every(Number.isFinite) ? moments : undefined };
+      yield { site, moments: telling(moments) ? moments : undefined };
     }
   }
+}
+
+/** A NaN or an infinity that later nodes mask says nothing about the weights; nor do squares at the end of float32's range, which have lost their digits. */
+function telling({ gram }: Moments): boolean {
+  const largest = gram.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  return Number.isFinite(largest) && (largest === 0 || largest > smallestSquare);
 }
 
 function requestOf(layer: Layer, states: ReadonlyMap<NodeProto, string>): MomentRequest | undefined {

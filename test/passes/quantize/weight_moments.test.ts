@@ -111,6 +111,17 @@ describe('of layers', () => {
     expect(apart(found.get('four'), both)).toBeLessThan(slack);
   });
 
+  it.each([
+    // Squares of 1e-42 lie below float32's normal numbers, those of 1e-26 well above.
+    [1e-21, undefined],
+    [1e-13, 16],
+    [0, 16],
+  ])('are known of inputs about %d where float32 holds their squares', async (size, length) => {
+    const small: Feeds = { x: floats(noise(1, 32).map((v) => v * size), [8, 4]) }; // prettier-ignore
+    const found = new Map(await grams(chain, testContext({ calibration: [small] })));
+    expect(found.get('four')?.length).toBe(length);
+  });
+
   it('are not known where an input is not finite, of that layer alone', async () => {
     const bad: Feeds = { x: floats(noise(1, 32), [8, 4]) };
     (bad['x']!.data as Float32Array)[3] = Infinity;
