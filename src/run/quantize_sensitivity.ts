@@ -13,7 +13,7 @@ import { quantizedRegion } from '../passes/quantize/region.ts';
 import { staticQuantizer } from '../passes/quantize/static.ts';
 import { given } from '../util/must.ts';
 import { noStage, openInstruments } from './context.ts';
-import { chosenLayers, type SensitivityOptions } from './sensitivity.ts';
+import { chosenLayers, measurable, type SensitivityOptions } from './sensitivity.ts';
 
 /** One tensor in one width, everything else in float. */
 export interface WidthPoint {
@@ -66,7 +66,7 @@ export async function quantizeSensitivity(options: QuantizeSensitivityOptions): 
   const measured = async (one: Model): Promise<MetricResult> =>
     given((await instruments.measure(one))[0], 'the metric');
   try {
-    const base = await measured(model);
+    const base = measurable(await measured(model));
     const context = instruments.context(noStage());
     const asked = sensitivityAllocator.options.parse({ budget: { weights: 8 }, widths: [...widths] });
     const ground = await prepareGround(model, asked, context);

@@ -91,7 +91,7 @@ export async function sensitivity(options: SensitivityOptions): Promise<Sensitiv
   });
   try {
     const probe = await openProbe(options, instruments);
-    const base = await probe.measure(model);
+    const base = measurable(await probe.measure(model));
     const { curves, notes } = await sweep(options, probe);
     const solution = target && (await solve(options, curves, target, probe));
     return {
@@ -107,6 +107,14 @@ export async function sensitivity(options: SensitivityOptions): Promise<Sensitiv
   } finally {
     await instruments.close();
   }
+}
+
+/** What a model measures beside itself. @throws QtoolError where that is no number: no layer could be told from another. */
+export function measurable(base: MetricResult): MetricResult {
+  if (!Number.isNaN(base.value)) return base;
+  throw new QtoolError('data', `${base.name} of the model as it is is no number: its outputs hold NaN or infinity`, {
+    hint: 'give data on which they are finite, or another metric (--metric)',
+  });
 }
 
 /** Applies the pruner and looks at what comes out. */

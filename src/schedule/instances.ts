@@ -97,9 +97,14 @@ export function readOptions(
   place?: (below: Path) => Path,
 ): { readonly options: unknown; readonly notes: readonly string[] } {
   const { otherForm } = pass;
-  if (!otherForm || !keysOf(written).some((key) => otherForm.keys.includes(key)))
+  const foreign = keysOf(written).find((key) => otherForm?.keys.includes(key));
+  if (!otherForm || foreign === undefined)
     return { options: checkOptions(pass.options, written, path, problems, place), notes: [] };
-  const given = checkOptions(otherForm.options, written, path, problems, place);
+  const wrong: Problem[] = [];
+  const given = checkOptions(otherForm.options, written, path, wrong, place);
+  // Who has written qtool's own options and one of Distiller's words would not know why they are refused.
+  const why = `"${foreign}" stands here, so these are read as Distiller's arguments: `;
+  problems.push(...wrong.map((problem) => ({ ...problem, message: why + problem.message })));
   if (given === undefined) return { options: undefined, notes: [] };
   const { options, notes } = otherForm.toOptions(given);
   return { options: checkOptions(pass.options, options, path, problems, place), notes };

@@ -46,6 +46,8 @@ export async function sensitivityCommand(
   const data = await watched(call, (watch) => openModelData(model, options.data, { ...options, ...watch }));
   const all = await openMetrics(data, model.graph.output.map(describeValue));
   const metric = options.metric === undefined ? all[0] : all.find(({ name }) => name === options.metric);
+  if (all.length === 0)
+    throw new QtoolError('usage', 'none of the outputs can be compared', { hint: 'add one of numbers to the model' });
   if (!metric)
     throw new QtoolError('usage', `the metric "${options.metric}" is not measured on this data`, {
       hint: `measured are: ${all.map(({ name }) => name).join(', ')}`,
