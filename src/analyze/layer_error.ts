@@ -1,3 +1,4 @@
+import { comparable } from '../graph/selections.ts';
 import type { Batch } from '../data/types.ts';
 import { dtypes } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
@@ -126,9 +127,12 @@ export async function outputError(
   batches: () => AsyncIterable<Batch>,
   signal: AbortSignal,
 ): Promise<number> {
-  const pairs = float.graph.output
-    .filter((output) => output.type?.tensor_type?.elem_type === dtypes.float32.code)
-    .map(({ name }) => ({ layer: name, float: name, quantized: name }));
+  const { compared, named } = comparable(quantized, float);
+  const own = new Map([...named].map(([theirs, name]) => [name, theirs]));
+  const others = float.graph.output.filter((output) => output.type?.tensor_type?.elem_type !== dtypes.float32.code);
+  const pairs = compared
+    .filter((name) => !others.some((output) => output.name === name))
+    .map((name) => ({ layer: name, float: name, quantized: own.get(name) ?? name }));
   const errors = pairs.length === 0 ? [] : await layerErrors(float, quantized, pairs, batches, { signal });
   return errors.reduce((sum, { sqnr }) => sum + 10 ** (-sqnr / 10), 0);
 }

@@ -47,13 +47,14 @@ const angular = [...products, ...sums, ...moves, 'Concat', 'Neg', 'Mod', 'CumSum
  * layer makes up for it. Caught are
  *
  * - Mul, Div, Add, Sub, Sum, MatMul, Gemm, Einsum and Conv of constants and positions alone whose result goes into Sin or Cos, with
- *   nothing but sums, products and moves between; and Sin or Cos of a constant;
+ *   nothing but sums, products and moves between, also of up to four floats that are fed (points times frequencies: Fourier features, the first
+ *   layer of a SIREN); rows of a table that are looked up for a Sin or Cos; and Sin or Cos of a constant;
  * - the same operators on positions that the graph counts itself and a table, wherever it leads;
  * - outer products (a sum over one element) of integers that the model is fed with a table;
  * - what `nanPaths` finds.
  *
- * Not caught: a layer whose input is a float, a byte or a layer's output and that sums over several of them, be its activation
- * Sin (SIREN); layers on integer features or on an image's bytes. Nodes in the bodies of If, Loop and Scan are looked at too.
+ * Not caught: a layer whose input is more floats or a layer's output, be its activation Sin (the others of a SIREN, a phase that a layer
+ * makes and CumSum adds up); layers on integer features or on an image's bytes. Nodes in the bodies of If, Loop and Scan are looked at too.
  */
 export function fullPrecision(model: Model): ReadonlyMap<NodeProto, string> {
   return examined(model).found;
@@ -104,8 +105,10 @@ function reasonFor(
   const { origin, float } = values.get(y) ?? unknown;
   if (isOp(node, 'Sin', 'Cos'))
     return operands.every((o) => o.origin === 'constant') ? `its angles are a table, and ${finer}` : undefined;
-  if (!isOp(node, ...products, ...sums) || origin === 'other' || !float) return undefined;
   const angle = angles.get(y);
+  if (isOp(node, 'Gather') && angle !== undefined && operands[0]?.origin === 'constant' && origin === 'other')
+    return `it looks up the angles of "${angle}", and ${finer}`;
+  if (!isOp(node, ...products, ...sums) || origin === 'other' || !float) return undefined;
   if (angle !== undefined) return `it makes the angles of "${angle}", and ${finer}`;
   const product = isOp(node, ...products);
   const tabled = product || operands.some((o) => o.origin === 'constant' && o.table);
@@ -179,8 +182,8 @@ function resultOf(
   if (isOp(node, 'Identity')) return at(0);
   if (isOp(node, 'Unsqueeze')) return { ...value, dims: unsqueezed(node, at(0).dims, tensors) };
   if (isOp(node, 'Transpose')) return { ...value, dims: turned(node, at(0).dims) };
-  // A layer, as those of a SIREN are: it sums over several things that it is fed.
-  if (isOp(node, ...products) && origin === 'coordinate' && summedOver(node, values) !== 1) return unknown;
+  // A layer: it sums over more things that it is fed than a point in space and time has.
+  if (isOp(node, ...products) && origin === 'coordinate' && (summedOver(node, values) ?? Infinity) > 4) return unknown;
   return value;
 }
 

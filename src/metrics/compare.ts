@@ -26,12 +26,12 @@ export interface Pair {
  * it) comes whole. @throws QtoolError where nothing can be compared.
  */
 export function* pairs(
-  { batch, outputs, reference }: MetricInput,
+  { batch, outputs, reference, compared }: MetricInput,
   options: CompareOptions,
   metric: string,
 ): Generator<Pair> {
   const wanted = options.output === undefined ? undefined : [options.output];
-  const names = wanted ?? Object.keys(outputs).filter((name) => isFloat(outputs[name]!));
+  const names = wanted ?? (compared ?? Object.keys(outputs)).filter((name) => isFloat(outputs[name]!));
   for (const name of names) if (!isFloat(outputNamed(outputs, name, metric))) throw fault(metric, `output "${name}" is of type ${outputs[name]!.type}, not of floats`); // prettier-ignore
   if (names.length === 0) throw fault(metric, 'no output is of floats');
   for (const name of names) {

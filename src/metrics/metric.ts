@@ -6,6 +6,8 @@ export interface MetricInput {
   readonly batch: Batch;
   readonly outputs: Feeds;
   readonly reference: Feeds;
+  /** Names of what can be compared one by one, where that is not all outputs: see `comparable`. */
+  readonly compared?: readonly string[] | undefined;
 }
 
 /**

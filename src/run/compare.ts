@@ -1,3 +1,4 @@
+import { selectionNotes } from '../graph/selections.ts';
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { layerPairs } from '../analyze/layer_error.ts';
 import { slowRemark } from '../analyze/speed.ts';
@@ -99,6 +100,7 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
           ? []
           : ['the models have no layer of the same name: only outputs are compared']),
         ...data.notes,
+        ...selectionNotes(reference),
         ...data.validation.info.notes,
       ],
     };

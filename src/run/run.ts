@@ -1,3 +1,4 @@
+import { selectionNotes } from '../graph/selections.ts';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { withDecodedWeights } from '../analyze/decoded.ts';
@@ -150,6 +151,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         ...(slow === undefined ? [] : [slow]),
         ...schedule.waiting.map((w) => `${w.name} (${w.at}) waits for training: ${w.reason}`),
         ...schedule.notes,
+        ...selectionNotes(options.model),
         ...told,
       ],
     };

@@ -1,5 +1,6 @@
 import type { Batch, Feeds, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
+import { comparable, type Comparable } from '../graph/selections.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { QtoolError } from '../util/error.ts';
 import { ahead, checkCancelled, realRows } from './capture.ts';
@@ -54,6 +55,8 @@ export async function measure(
   options: MeasureOptions = {},
 ): Promise<MetricResult[]> {
   const states = metrics.map((metric) => metric.start());
+  const pair = comparable(model, reference);
+  const compared = pair.selected.size === 0 ? undefined : pair.compared;
   const open = new Map<Model, Session>();
   const run = async (which: Model, feeds: Feeds): Promise<Feeds> => {
     const session = open.get(which) ?? (await openSession(which, options));
@@ -66,11 +69,13 @@ export async function measure(
     for await (const batch of ahead(batches)) {
       checkCancelled(options.signal);
       const known = options.references?.get(index, batch);
-      const expected = known ?? realOutputs(await run(reference, batch.feeds), batch);
+      const expected = known ?? realOutputs(await run(pair.float, batch.feeds), batch);
       if (known === undefined) options.references?.put(index, batch, expected);
-      const outputs = model === reference ? expected : realOutputs(await run(model, batch.feeds), batch);
-      checkOutputs(outputs, expected, model);
-      metrics.forEach((metric, i) => (states[i] = metric.add(states[i], { batch, outputs, reference: expected })));
+      const own = async (): Promise<Feeds> => realOutputs(await run(pair.model, batch.feeds), batch, pair.named);
+      const outputs = model === reference ? expected : await own();
+      checkOutputs(outputs, expected, model, pair.selected);
+      const input = { batch, outputs, reference: expected, compared };
+      metrics.forEach((metric, i) => (states[i] = metric.add(states[i], input)));
       samples += batch.count;
       index += 1;
       options.progress?.(samples);
@@ -82,16 +87,18 @@ export async function measure(
   return metrics.map((metric, i) => metric.finish(states[i]));
 }
 
-function realOutputs(outputs: Feeds, batch: Batch): Feeds {
-  return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, realRows(tensor, batch)]));
+function realOutputs(outputs: Feeds, batch: Batch, named: ReadonlyMap<string, string> = new Map()): Feeds {
+  return Object.fromEntries(
+    Object.entries(outputs).map(([name, tensor]) => [named.get(name) ?? name, realRows(tensor, batch)]),
+  );
 }
 
-function checkOutputs(outputs: Feeds, expected: Feeds, model: Model): void {
+function checkOutputs(outputs: Feeds, expected: Feeds, model: Model, selected: Comparable['selected']): void {
   for (const [name, tensor] of Object.entries(expected)) {
     const got = outputs[name];
     if (got === undefined)
       throw new QtoolError('runtime', `the changed model has no output "${name}" any more`, { at: model.path ?? name });
-    if (got.data.length !== tensor.data.length)
+    if (got.data.length !== tensor.data.length && !selected.has(name))
       throw new QtoolError(
         'runtime',
         `output "${name}" is [${got.dims.join(', ')}] in the changed model, [${tensor.dims.join(', ')}] in the float model`,

@@ -1,9 +1,11 @@
 import type { Feeds, Tensor } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import { modelInputs } from '../../graph/query.ts';
+import { comparable } from '../../graph/selections.ts';
 import { elementCount } from '../../graph/tensor.ts';
 import { errorSums } from '../../numerics/error.ts';
 import { QtoolError } from '../../util/error.ts';
+import { must } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
 
 /** Measures how far the outputs of a changed model are from the float model's. */
@@ -31,7 +33,7 @@ interface Held {
  */
 export async function openProbe(ctx: PassContext, float: Model, samples: number): Promise<Probe> {
   const inputs = modelInputs(float);
-  const names = float.graph.output.map((output) => output.name);
+  const names = comparable(float, float).compared;
   const held: Held[] = [];
   let bytes = 0;
   let count = 0;
@@ -54,11 +56,13 @@ export async function openProbe(ctx: PassContext, float: Model, samples: number)
   if (held.length === 0) throw new QtoolError('data', 'there is no calibration sample to measure the output error on');
   const error: Probe['error'] = async (candidate) => {
     const sums = new Map<string, { signal: number; noise: number; dot: number }>();
+    const { model, named } = comparable(candidate, float);
     for (const { feeds, outputs } of held) {
       ctx.signal.throwIfAborted();
-      const got = await ctx.compute(candidate, feeds);
+      const computed = await ctx.compute(model, feeds);
+      const got = new Map(Object.entries(computed).map(([name, tensor]) => [named.get(name) ?? name, tensor]));
       for (const [name, wanted] of Object.entries(outputs)) {
-        const [x, y] = [wanted.data as Float32Array, got[name]?.data as Float32Array];
+        const [x, y] = [wanted.data as Float32Array, must(got, name, 'the output').data as Float32Array];
         // Rows that only fill a fixed batch up stand last.
         const { signal, noise, dot } = errorSums(x, y.subarray(0, elementCount(wanted.dims)));
         const sum = sums.get(name) ?? { signal: 0, noise: 0, dot: 0 };

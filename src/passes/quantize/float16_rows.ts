@@ -1,3 +1,4 @@
+import { comparable } from '../../graph/selections.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { TensorProto } from '../../graph/proto.ts';
@@ -81,7 +82,7 @@ function lostOf(data: Float32Array, back: Float32Array, groupOf: (i: number) => 
 /** The model's float outputs on the first calibration samples, one after the other. */
 async function outputsOf(model: Model, ctx: Pick<PassContext, 'capture'>): Promise<Float32Array[]> {
   const found: Float32Array[] = [];
-  const names = model.graph.output.map((output) => output.name);
+  const names = comparable(model, model).compared;
   for await (const values of ctx.capture(model, names, few))
     for (const name of names) {
       const data = values[name]?.data;

@@ -2,6 +2,7 @@ import type { Feeds, Tensor } from '../../../data/types.ts';
 import { edit } from '../../../graph/edit.ts';
 import type { Model } from '../../../graph/model.ts';
 import { initializers } from '../../../graph/query.ts';
+import { comparable } from '../../../graph/selections.ts';
 import { dimsOf, floatData, makeTensor } from '../../../graph/tensor.ts';
 import type { PassContext } from '../../pass.ts';
 import { linearSizes, readRows, writeRows } from '../../rows.ts';
@@ -35,7 +36,7 @@ export function withReaders(model: Model, readers: readonly Reader[]): Model {
 
 /** How far the outputs of two models are apart: Σ‖o − o₀‖² / Σ‖o₀ − mean‖², the mean over their float outputs. */
 export async function outputError(ctx: PassContext, model: Model, float: Model, samples: number): Promise<number> {
-  const names = float.graph.output.map((output) => output.name);
+  const { compared: names } = comparable(model, float);
   const sums = new Map<string, { error: number; count: number; sum: number; squares: number }>();
   const floats = ctx.capture(float, names, samples)[Symbol.asyncIterator]();
   for await (const values of ctx.capture(model, names, samples)) {
