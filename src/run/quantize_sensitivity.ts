@@ -1,3 +1,4 @@
+import { selectionNotes } from '../graph/selections.ts';
 import { activationSources, analysedWidths, injected, type Injection } from '../analyze/sqnr/sources.ts';
 import type { DatasetInfo } from '../data/types.ts';
 import { modelBytes } from '../graph/file.ts';
@@ -93,7 +94,7 @@ export async function quantizeSensitivity(options: QuantizeSensitivityOptions): 
       widths,
       metric: { name: base.name, unit: base.unit, value: base.value },
       tensors: curves,
-      notes: [...data.notes, ...ground.skipped.map(({ layer, text }) => `${layer}: ${text}`)],
+      notes: [...data.notes, ...selectionNotes(model), ...ground.skipped.map(({ layer, text }) => `${layer}: ${text}`)],
     };
   } finally {
     await instruments.close();

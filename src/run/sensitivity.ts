@@ -1,3 +1,4 @@
+import { selectionNotes } from '../graph/selections.ts';
 import { cost } from '../analyze/cost.ts';
 import type { DatasetInfo, RunData } from '../data/types.ts';
 import { modelBytes } from '../graph/file.ts';
@@ -102,7 +103,7 @@ export async function sensitivity(options: SensitivityOptions): Promise<Sensitiv
       metric: { name: base.name, unit: base.unit, value: base.value },
       curves,
       solution,
-      notes: [...data.notes, ...notes],
+      notes: [...data.notes, ...selectionNotes(model), ...notes],
     };
   } finally {
     await instruments.close();

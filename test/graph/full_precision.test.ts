@@ -35,8 +35,13 @@ const tables = [
   weight('bias', [32], 9),
   weight('arange', [64, 1], 10),
   weight('taps', [32, 1, 1], 11),
+  weight('spots', [3, 32], 12),
+  weight('features', [5, 32], 13),
   ints('line', 1, 1, -1),
   ints('minus_one', -1),
+  ints('zeros', 0),
+  ints('threes', 3),
+  ints('ones', 1),
   ints('one', 1),
   ints('rows', 16),
   ints('shape', 1, 32, 1),
@@ -52,6 +57,26 @@ const ids = ['int64', ['B', 'S']] as const;
 const batch = ['float32', ['N', 16]] as const;
 
 const cases: Readonly<Record<string, Case>> = {
+  'points in space times frequencies, for a Sin': {
+    input: ['float32', ['N', 3]],
+    nodes: [node('MatMul', 'f', 'x spots'), node('Mul', 'm', 'f half'), node('Sin', 'y', 'm')],
+    found: ['f', 'm'],
+    tables: ['half', 'spots'],
+  },
+  'points in space for anything else, and more features than a point has': {
+    input: ['float32', ['N', 5]],
+    nodes: [
+      ...[node('MatMul', 'f', 'x features'), node('Sin', 's', 'f')],
+      ...[node('Slice', 'three', 'x zeros threes ones'), node('MatMul', 'g', 'three spots'), node('Relu', 'y', 'g')],
+    ],
+    found: [],
+  },
+  'rows of a table that are angles': {
+    input: ids,
+    nodes: [node('Gather', 'rows', 'w2 x'), node('Mul', 'm', 'rows half'), node('Cos', 'y', 'm')],
+    found: ['rows'],
+    tables: ['w2'],
+  },
   'MatMul of positions and frequencies': {
     input: ids,
     nodes: [

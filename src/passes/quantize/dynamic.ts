@@ -52,7 +52,7 @@ export const dynamicQuantizer: Pass<DynamicOptions> = {
 async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise<PassResult> {
   const prepared = await prepare(model, ctx, 13);
   const { model: twin, copies } = untied(prepared.model);
-  const { layers, skipped } = weightLayers(twin);
+  const { layers, skipped, kept } = weightLayers(twin);
   const override = resolveOverrides(o.overrides, twin);
   const defaults = { ...o, bits_activations: 8, weights_symmetric: true };
   const formatOf = (node: NodeProto): LayerFormats => layerFormats(node, defaults, ctx.plan, override);
@@ -69,7 +69,7 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
     }),
   );
   const coded = layers.filter((layer) => layer.product.as !== 'Gather' && !reasons.has(layer));
-  const tables = embeddings(twin, coded, byHand);
+  const tables = embeddings(twin, coded, (node) => byHand(node) ?? kept.get(node));
   const changed: Note[] = [];
   // A table of another type is told by both.
   const told = new Set(skipped.map(({ layer }) => layer));

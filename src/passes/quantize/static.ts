@@ -86,7 +86,7 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
   const tables = embeddings(
     twin,
     coded.flatMap((weight) => weight.layers),
-    (node) => (formatOf(node).weights === undefined ? 'left in float by the schedule' : undefined),
+    (node) => (formatOf(node).weights === undefined ? 'left in float by the schedule' : kept.get(node)),
   );
   const alone = layers.filter(
     ({ node, product }) =>

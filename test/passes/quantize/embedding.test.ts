@@ -9,6 +9,7 @@ import { dynamicQuantizer } from '../../../src/passes/quantize/dynamic.ts';
 import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
 import { runModel, testContext } from '../../helpers/context.ts';
 import { noise, weight } from '../../helpers/models.ts';
+import { snr } from '../../helpers/quality.ts';
 
 const ids: Feeds = { ids: { type: 'int64', dims: [2, 3], data: BigInt64Array.of(0n, 63n, 7n, 7n, 31n, 5n) } };
 const table = noise(3, 64 * 32, 0.2);
@@ -33,6 +34,18 @@ function network(
 }
 
 const quantizers = { static: staticQuantizer, dynamic: dynamicQuantizer } as const;
+
+const [lookup, product] = network().graph.node as [NodeProto, NodeProto];
+
+/** Its rows are angles of many turns. */
+const angles = makeModel({
+  opset: 13,
+  ir: 8,
+  inputs: [makeValue('ids', 'int64', ['N', 'T'])],
+  outputs: [makeValue('y', 'float32')],
+  initializers: [makeTensor('table', 'float32', [64, 32], table.map((v) => 1000 * v)), weight('w', [32, 8], 4)], // prettier-ignore
+  nodes: [lookup, makeNode('Sin', ['rows'], ['s'], {}, { name: 'sin' }), { ...product, input: ['s', 'w'] }],
+});
 
 async function quantized(model: Model, kind: keyof typeof quantizers, options: object = {}) {
   const pass = quantizers[kind] as typeof dynamicQuantizer;
@@ -115,5 +128,15 @@ describe.each(['static', 'dynamic'] as const)('tables of the %s quantizer', (kin
     const { model, skipped } = await quantized(network(more), kind, options);
     expect(skipped.find((note) => note.layer === layer)?.text).toMatch(reason);
     expect(model.graph.node.find(({ name }) => name === layer)?.input[0]).not.toMatch(/quantized/);
+  });
+
+  it('leave rows in float that are angles', async () => {
+    const { model, skipped } = await quantized(angles, kind, { bits_weights: 7 });
+    expect(skipped.find(({ layer }) => layer === 'lookup')?.text).toContain('looks up the angles of "sin"');
+    for (const level of ['disabled', 'all'] as const) {
+      const [wanted, got] = await Promise.all([angles, model].map((one) => runModel(one, ids, level)));
+      // Of weights and sines in 7 and 8 bits; a table in uint8 gives noise alone.
+      expect(snr(wanted?.y?.data as Float32Array, got?.y?.data as Float32Array)).toBeGreaterThan(30);
+    }
   });
 });
