@@ -19,7 +19,7 @@ export interface Culprit {
   /** Whether it stands out, or only has the largest of many like errors. */
   readonly alone: boolean;
   /** What is known to be the matter: its input's range, which cuts values off. */
-  readonly cause?: 'clipping' | 'few samples';
+  readonly cause?: 'clipping' | 'few samples' | 'magnified';
 }
 
 /** dB below the middle layer's that make a layer stand out, and the own error above which none is at fault. */
@@ -66,7 +66,7 @@ export function unforeseen(twin: Model, errors: readonly OwnError[], others: rea
   return error && { ...culpritOf(twin, error, true), cause: 'few samples' };
 }
 
-function culpritOf(twin: Model, error: OwnError, alone: boolean): Culprit {
+export function culpritOf(twin: Model, error: OwnError, alone: boolean): Culprit {
   const node = given(
     twin.graph.node.find((one) => layerName(one) === error.layer),
     `layer ${error.layer}`,

@@ -69,6 +69,8 @@ export function curesOf(
     return available > (o.calibration?.samples ?? Infinity)
       ? [{ label: `all ${available} calibration samples`, calibration: { samples: available } }]
       : [];
+  // Only an error that is not made is not magnified.
+  if (cause === 'magnified') return raise({ bits_weights: null });
   if (cause === 'clipping')
     return [
       ...(method === 'minmax' ? [] : [{ label: 'calibration by the extremes', calibration: { method: 'minmax' } }]),

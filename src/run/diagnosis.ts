@@ -8,11 +8,12 @@ import { saturates } from '../runtime/processor.ts';
 import type { Schedule, Stage } from '../schedule/types.ts';
 import { noStage, type Instruments } from './context.ts';
 import { clippedBy, cutsMore, type Range } from './clipping.ts';
-import { clippingText, culprit, dB, fewSamplesText, good, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
+import { clippingText, culprit, culpritOf, dB, fewSamplesText, good, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
 import { curedSchedule, cureLines, curesOf, outputSqnr, tryCures, type TriedCure } from './cures.ts';
 import { heldRange } from './layer_facts.ts';
 import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
+import { magnified } from './magnified.ts';
 import { remembered } from './remembered.ts';
 
 /** Samples that errors are measured and cures are tried on. */
@@ -130,6 +131,8 @@ export async function located(
       return { ...basis, found: { ...found, cause: 'few samples' }, sentences: [where, why] };
     }
   }
+  const grown = found?.alone ? undefined : magnified(twin, errors);
+  if (grown) return { ...basis, found: { ...culpritOf(twin, grown.from, true), cause: 'magnified' }, sentences: [grown.text] }; // prettier-ignore
   if (!found?.alone && unseen) {
     const judged = { batches: remembered(() => unseen.batches(samples)), on: `${Math.min(samples, unseen.samples)} validation samples` }; // prettier-ignore
     const other = await outputSqnr(twin, model, judged.batches, signal);

@@ -1,12 +1,14 @@
 import type { Feeds } from '../../src/data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';
+import { edit } from '../../src/graph/edit.ts';
 import { layerFacts } from '../../src/graph/names.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import { ownErrors } from '../../src/analyze/own_error.ts';
 import { passes } from '../../src/passes/index.ts';
 import { chosen, diagnose, triedText } from '../../src/run/diagnosis.ts';
 import { saturates } from '../../src/runtime/processor.ts';
+import { given } from '../../src/util/must.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import type { ParsedSchedule } from '../../src/schedule/types.ts';
@@ -125,6 +127,26 @@ describe('diagnose', () => {
     expect(sentences[0]).toMatch(/^the first fall is at a .*its input "x"/);
     expect(sentences[1]).toMatch(/channel 0 of "x" reaches 400|outlier/);
     expect(await quality(mended ?? '')).toBeGreaterThan((await quality(text)) + 10);
+  });
+
+  it('names errors that grow between layers, and the layer that would have to make none', async () => {
+    // A phase: what a layer gives is added up, and a Sin of many turns taken of it.
+    const plain = network();
+    const float = edit(plain, (draft) => {
+      const [last] = draft.nodes().filter(({ name }) => name === 'c');
+      const axis = draft.add('axis', makeTensor('', 'int64', [], BigInt64Array.of(1n)));
+      const turns = draft.add('turns', makeTensor('', 'float32', [], Float32Array.of(20)));
+      draft.addNode(makeNode('CumSum', ['rb', axis], ['sum']));
+      draft.addNode(makeNode('Mul', ['sum', turns], ['phase'], {}, { name: 'phase' }));
+      draft.addNode(makeNode('Sin', ['phase'], ['wave']));
+      draft.update(given(last, 'c'), { input: ['wave', 'w_c'] });
+    });
+    const { sentences, mended } = await diagnosed(float);
+    expect(sentences[0]).toMatch(/^errors grow between the layers: what "c" reads is at -?\d.*\(Relu, CumSum, Mul, Sin\) magnifies them$/); // prettier-ignore
+    expect(sentences[1]).toContain("'b': { bits_weights: float }");
+    expect(mended === undefined || /b: \{ bits_weights: float \}/.test(mended)).toBe(true);
+    // Without the phase errors add up and no more.
+    expect((await diagnosed(plain)).sentences[0]).toMatch(/^no layer stands out/);
   });
 
   // What c lacks is in its weights, at any width of 8 bits and less.
