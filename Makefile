@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install build test tarball mutants demo bench clean schema quantize eval analyze sensitivity compare report
+.PHONY: help install build test tarball mutants demo bench clean schema docs quantize eval analyze sensitivity compare report
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -31,6 +31,9 @@ bench: build ## compare with other quantizers on DATA=<folder> (an hour; never p
 
 schema: install ## write configs/schedule.schema.json and configs/schemas/ anew
 	@npm run --silent schema
+
+docs: install ## write the pages of the library's functions and types to docs/api/, by typedoc
+	@npm run --silent docs
 
 # The commands of qtool for other people's Makefiles: make -C <qtool> quantize MODEL=… . Paths start where make was called, or from
 # FROM=<folder>, which a Makefile that calls this one gives as FROM=$(CURDIR). ARGS= are further options.
