@@ -81,7 +81,7 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
     const differ = levels && (await levelWarning(levels, layers));
     if (options.latency) log({ kind: 'phase', text: 'measuring latency' });
     const timed = options.latency ? await latency(model, reference, await tools.sample(), { signal }) : [];
-    const slow = timed.length > 0 ? slowRemark(timed, layers, model, 'the first') : undefined;
+    const slow = slowRemark(timed, layers, model, 'the first');
     const compared = layers.some(({ sqnr }) => sqnr !== undefined);
     return {
       ...{ format: 1, model: sizeOf(model), reference: sizeOf(reference), data: data.validation.info },

@@ -127,7 +127,7 @@ describe('compareModels', () => {
         makeNode('Neg', ['new'], ['y']),
       ],
     });
-    expect((await compared(net(), half)).notes).toEqual(['of the data', 'of the samples']);
+    expect(await compared(net(), half)).toMatchObject({ notes: ['of the data', 'of the samples'], first: undefined });
   });
 
   it('says that a model takes longer', async () => {
@@ -199,6 +199,12 @@ describe('what is measured', () => {
       expect((await compared(model, model)).metrics).toEqual([...metrics, 'largest difference']);
     },
   );
+
+  it('is what the data asks for, and all that compares outputs', async () => {
+    const asked = [{ name: 'mse', options: {}, at: () => undefined }];
+    const { metrics } = await compared(net(), net(), {}, { metrics: asked });
+    expect(metrics).toEqual(['mse', 'agreement', ...distances, 'largest difference']);
+  });
 
   it('is whether integers agree', async () => {
     const model = net('N', { outputs: [makeValue('y', 'int64', ['N', 1])], initializers: [], nodes: [makeNode('ArgMax', ['x'], ['y'], { axis: 1 })] }); // prettier-ignore
