@@ -96,6 +96,10 @@ export function open(model: Model): State {
 
 /** The draft that writes into a state. */
 export function draftOf(model: Model, state: State): Draft {
+  /** Names that came with this step, where `freshName` has been asked for some already. */
+  const taken = ({ name, output = [] }: { readonly name: string; readonly output?: readonly string[] }): void => {
+    for (const one of [name, ...output]) state.names?.add(one);
+  };
   const entry = (node: NodeProto): Entry => {
     const found = state.entryOf.get(node);
     if (!found) throw new QtoolError('graph', 'this node is not part of the edited model', { at: layerName(node) });
@@ -105,11 +109,14 @@ export function draftOf(model: Model, state: State): Draft {
     const at = entry(node);
     at.node = NodeCodec.amend(at.node, fields);
     state.entryOf.set(at.node, at);
-    for (const name of fields.output ?? []) state.names?.add(name);
+    taken(at.node);
     return at.node;
   };
   const notAnInput = (name: string): void => {
     state.inputs = state.inputs.filter((input) => input.name !== name);
+  };
+  const setTensor = (name: string, tensor: TensorProto): void => {
+    state.tensors.set(name, tensor.name === name ? tensor : renamed(tensor, name));
   };
   const freshName = (base: string): string => {
     // Names of this edit so far count too: `names` is made when first asked for.
@@ -132,7 +139,7 @@ export function draftOf(model: Model, state: State): Draft {
       const added = { origin: node, node, removed: false };
       state.entries.push(added);
       state.entryOf.set(node, added);
-      for (const name of [node.name, ...node.output]) state.names?.add(name);
+      taken(node);
     },
     removeNode(node) {
       const at = entry(node);
@@ -159,14 +166,14 @@ export function draftOf(model: Model, state: State): Draft {
     },
     add(hint, tensor) {
       const name = freshName(hint);
-      state.tensors.set(name, tensor.name === name ? tensor : renamed(tensor, name));
+      setTensor(name, tensor);
       return name;
     },
     replace(name, tensor) {
       if (!state.tensors.has(name) && !state.freed.has(name))
         throw new QtoolError('graph', 'there is no initializer of this name to replace', { at: name });
       notAnInput(name);
-      state.tensors.set(name, tensor.name === name ? tensor : renamed(tensor, name));
+      setTensor(name, tensor);
     },
     removeInitializer(name) {
       notAnInput(name);
@@ -183,7 +190,10 @@ export function draftOf(model: Model, state: State): Draft {
     },
     freshName,
     addOutput: (value) => void state.outputs.push(value),
-    addInput: (value) => void state.inputs.push(value),
+    addInput(value) {
+      state.inputs.push(value);
+      taken(value);
+    },
     setOutputs: (values) => void (state.outputs = [...values]),
     forgetShapes(names) {
       state.valueInfo = names ? state.valueInfo.filter((v) => !names.has(v.name)) : [];

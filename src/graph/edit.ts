@@ -90,7 +90,7 @@ function sorted(state: State): NodeProto[] {
   for (const start of nodes) {
     const stack = [start];
     for (let node = stack.at(-1); node !== undefined; node = stack.at(-1)) {
-      const waiting = mark.get(node) === 'done' ? [] : waitsFor(node);
+      const waiting = waitsFor(node);
       if (waiting.length > 0) {
         if (mark.get(node) === 'open')
           throw new QtoolError('graph', 'the edit would make a cycle', { at: layerName(node) });

@@ -47,7 +47,6 @@ export function notFinitePaths(model: Model): ReadonlyMap<NodeProto, string> {
 export function nanPaths(model: Model): ReadonlyMap<NodeProto, string> {
   const found = new Map<NodeProto, string>();
   const asked = model.graph.node.filter((node) => isOp(node, 'IsNaN'));
-  if (asked.length === 0) return found;
   const made = producers(model.graph);
   const readers = consumers(model.graph);
   const before = (node: NodeProto): NodeProto[] => node.input.flatMap((name) => made.get(name) ?? []);

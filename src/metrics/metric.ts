@@ -1,7 +1,10 @@
 import type { Batch, Feeds } from '../data/types.ts';
 import type { Fold } from '../numerics/fold.ts';
 
-/** What a metric sees of one batch: the model's outputs, the float model's on the same feeds, and the batch with its targets. */
+/**
+ * What a metric sees of one batch: the model's outputs, the float model's on the same feeds, and the batch with its targets. What a batch
+ * was padded with is cut off the outputs, and its `size` is its `count`.
+ */
 export interface MetricInput {
   readonly batch: Batch;
   readonly outputs: Feeds;

@@ -35,31 +35,33 @@ export function cutsMore([low, high]: Range, { count, noise }: Clipped): boolean
   return noise > (count * ((high - low) / 255) ** 2) / 12;
 }
 
-function clipping([low, high]: Range): Fold<Tensor, Clipped, Clipped> {
+/** Numbers of a tensor that lie outside of a range. */
+function clippedIn(tensor: Tensor, [low, high]: Range): Clipped {
+  const data = numbersOf(tensor);
+  let [beyond, noise, least, most] = [0, 0, Infinity, -Infinity];
+  for (const v of data) {
+    least = Math.min(least, v);
+    most = Math.max(most, v);
+    const off = v < low ? low - v : v > high ? v - high : 0;
+    if (off > 0) beyond++;
+    noise += off * off;
+  }
+  return { count: data.length, beyond, reach: [least, most], noise };
+}
+
+function merged(a: Clipped, b: Clipped): Clipped {
   return {
-    name: 'clipping',
-    start: () => ({ count: 0, beyond: 0, reach: [Infinity, -Infinity], noise: 0 }),
-    add: (state, tensor) => {
-      if (!isFloat(tensor)) return state;
-      let { beyond, noise } = state;
-      let [least, most] = state.reach;
-      const data = numbersOf(tensor);
-      for (const v of data) {
-        least = Math.min(least, v);
-        most = Math.max(most, v);
-        const off = v < low ? low - v : v > high ? v - high : 0;
-        if (off === 0) continue;
-        beyond++;
-        noise += off * off;
-      }
-      return { count: state.count + data.length, beyond, reach: [least, most], noise };
-    },
-    merge: (a, b) => ({
-      count: a.count + b.count,
-      beyond: a.beyond + b.beyond,
-      reach: [Math.min(a.reach[0], b.reach[0]), Math.max(a.reach[1], b.reach[1])],
-      noise: a.noise + b.noise,
-    }),
-    finish: (state) => state,
+    count: a.count + b.count,
+    beyond: a.beyond + b.beyond,
+    reach: [Math.min(a.reach[0], b.reach[0]), Math.max(a.reach[1], b.reach[1])],
+    noise: a.noise + b.noise,
   };
 }
+
+const clipping = (range: Range): Fold<Tensor, Clipped, Clipped> => ({
+  name: 'clipping',
+  start: () => ({ count: 0, beyond: 0, reach: [Infinity, -Infinity], noise: 0 }),
+  add: (state, tensor) => (isFloat(tensor) ? merged(state, clippedIn(tensor, range)) : state),
+  merge: merged,
+  finish: (state) => state,
+});

@@ -67,7 +67,7 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
   // Errors of layers are measured on the samples that the outputs are.
   const tools = openInstruments({
     ...{ reference, data: { ...data, calibration: data.validation }, metrics, signal, threads, progress },
-    ...{ batchSize: batchOf(reference, model) ?? options.batchSize ?? data.batchSize ?? 32, memoryLimit: undefined },
+    ...{ batchSize: options.batchSize ?? data.batchSize ?? 32, fixedBatch: fixedBatch(modelInputs(model)) },
   });
   try {
     log({ kind: 'phase', text: 'comparing outputs' });
@@ -81,7 +81,7 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
     const differ = levels && (await levelWarning(levels, layers));
     if (options.latency) log({ kind: 'phase', text: 'measuring latency' });
     const timed = options.latency ? await latency(model, reference, await tools.sample(), { signal }) : [];
-    const slow = timed.length > 0 ? slowRemark(timed, layers, model, 'the first') : undefined;
+    const slow = slowRemark(timed, layers, model, 'the first');
     const compared = layers.some(({ sqnr }) => sqnr !== undefined);
     return {
       ...{ format: 1, model: sizeOf(model), reference: sizeOf(reference), data: data.validation.info },
@@ -124,11 +124,6 @@ async function baseOf(reference: Model, model: Model, tools: Instruments): Promi
   const prepared = (await prepare(reference, tools.context(noStage()))).model;
   const shared = (base: Model): number => layerPairs(base, model).length;
   return shared(prepared) >= shared(reference) ? prepared : reference;
-}
-
-/** The batch size that either model insists on. */
-function batchOf(reference: Model, model: Model): number | undefined {
-  return fixedBatch(modelInputs(reference)) ?? fixedBatch(modelInputs(model));
 }
 
 /** @throws QtoolError `model` with the first input or output that is not the same. */

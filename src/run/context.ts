@@ -26,6 +26,8 @@ export interface Setting {
   readonly data: RunData;
   readonly metrics: readonly Metric[];
   readonly batchSize: number;
+  /** The batch size that another model insists on where the reference takes any. */
+  readonly fixedBatch?: number | undefined;
   readonly threads?: number | undefined;
   readonly memoryLimit?: number | undefined;
   /** Where statistics are kept; absent: nowhere. */
@@ -70,7 +72,7 @@ export interface Instruments {
 export function openInstruments(setting: Setting): Instruments {
   const { reference, data, signal, threads } = setting;
   const session = { threads };
-  const fixed = fixedBatch(modelInputs(reference));
+  const fixed = fixedBatch(modelInputs(reference)) ?? setting.fixedBatch;
   const cut = (set: Dataset, limit?: number, reuse = false): AsyncIterable<Batch> =>
     batches(set, { batchSize: setting.batchSize, fixedBatch: fixed, limit, reuse });
   const share = (samples: number, of: Dataset, limit?: number): number =>

@@ -44,7 +44,7 @@ export async function latency(
   feeds: Feeds,
   options: LatencyOptions = {},
 ): Promise<Latency[]> {
-  const fixed = fixedBatch(modelInputs(float));
+  const fixed = fixedBatch(modelInputs(float)) ?? fixedBatch(modelInputs(candidate));
   // A sample that is a whole input cannot be repeated along axis 0.
   const whole = new Set(Object.values(feeds).flatMap(({ dims }) => dims.slice(0, 1))).size > 1;
   const batches = whole ? [1] : fixed === undefined ? (options.batches ?? [1, 32]) : [fixed];

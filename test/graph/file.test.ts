@@ -185,3 +185,14 @@ describe('readModel and writeModel', () => {
     await expect(readModel(join(folder, 'huge.onnx'))).rejects.toThrow(/over protobuf's limit of 2 GiB/);
   });
 });
+
+describe('decodeModel', () => {
+  it('says what a file is that is no model', () => {
+    const bytes = encodeModel(smallConvNet());
+    expect(() => decodeModel(new Uint8Array(0))).toThrow('the file is empty');
+    expect(() => decodeModel(new TextEncoder().encode('hello: world\n'))).toThrow('text file');
+    expect(() => decodeModel(Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 1, 2, 3, 0))).toThrow('not an ONNX model');
+    for (const share of [0.1, 0.5, 0.9, 0.999])
+      expect(() => decodeModel(bytes.subarray(0, Math.floor(bytes.length * share)))).toThrow('truncated or damaged');
+  });
+});

@@ -17,14 +17,28 @@ describe('remembered', () => {
     expect(asked).toEqual([3, 3]);
   });
 
-  it('makes what is too large anew', async () => {
+  it.each([
+    ['keeps 128 MiB', 2 ** 25, 1],
+    ['makes what is larger anew', 2 ** 25 + 1, 2],
+  ])('%s', async (_, count, times) => {
     let made = 0;
-    const large = { ...vectors[0]!.x, data: new Float32Array(2 ** 25 + 1) };
+    const large = { ...vectors[0]!.x, data: new Float32Array(count) };
     const batches = remembered(async function* () {
       made++;
       yield { ids: ['a'], feeds: { x: large }, targets: [undefined], count: 1, size: 1 };
     });
     for (let i = 0; i < 2; i++) expect(await ids(batches())).toEqual(['a']);
+    expect(made).toBe(times);
+  });
+
+  it('makes texts anew, whose size it does not know', async () => {
+    let made = 0;
+    const texts = { type: 'string', dims: [1], data: ['word'] } as const;
+    const batches = remembered(async function* () {
+      made++;
+      for (const id of ['a', 'b']) yield { ids: [id], feeds: { x: texts }, targets: [undefined], count: 1, size: 1 };
+    });
+    for (let i = 0; i < 2; i++) expect(await ids(batches())).toEqual(['a', 'b']);
     expect(made).toBe(2);
   });
 });

@@ -1,7 +1,12 @@
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
+import type { Batch } from '../../src/data/types.ts';
+import { agreement } from '../../src/metrics/agreement.ts';
 import type { Metric, MetricInput, MetricResult } from '../../src/metrics/metric.ts';
+import { mse } from '../../src/metrics/mse.ts';
+import { psnr } from '../../src/metrics/psnr.ts';
+import { topK } from '../../src/metrics/topk.ts';
 import { keepReferences, measure } from '../../src/runtime/measure.ts';
 import { batchOf, float, numbers } from './models.ts';
 
@@ -67,6 +72,31 @@ describe('measure', () => {
     // 3 v − 2 v, with one float32 rounding each.
     expect(result?.value).toBeCloseTo(largest, 6);
     expect(seen).toEqual([4, 5]);
+  });
+
+  it('gives of a padded batch what its real samples give', async () => {
+    const kinds = [agreement(), topK(1), psnr(), mse()];
+    const labelled = (size: number, count = size) => {
+      const rows = Array.from({ length: size }, (_, i) => x.subarray(i < count ? 2 * i : 0).subarray(0, 2));
+      const batch = batchOf(
+        {
+          x: float(
+            [size, 2],
+            rows.flatMap((row) => [...row]),
+          ),
+        },
+        size,
+        count,
+      );
+      return { ...batch, targets: batch.ids.map((_, i) => ({ label: Int32Array.of(i % 2) })) };
+    };
+    const measured = (batch: Batch, size: number | string) => {
+      const one = async function* () {
+        yield await Promise.resolve(batch);
+      };
+      return measure(scale(-3, size), scale(2, size), one(), kinds);
+    };
+    expect(await measured(labelled(4, 3), 4)).toEqual(await measured(labelled(3), 'N'));
   });
 
   it('keeps reference outputs within the limit and uses them instead of the float model', async () => {

@@ -29,7 +29,11 @@ describe('a package with a binary', () => {
       'libonnx',
       /delete node_modules\/engine/,
     ],
-    ['/a/e.node: invalid ELF header', 'does not load on', /delete node_modules\/engine and npm install engine$/],
+    [
+      '/a/e.node: invalid ELF header',
+      `does not load on ${process.platform} ${process.arch}: /a/e.node: invalid ELF header`,
+      /delete node_modules\/engine and npm install engine$/,
+    ],
   ])('%s', async (text, message, hint) => {
     const loaded = loadNative(native, () => Promise.reject(new Error(text)));
     await expect(loaded).rejects.toMatchObject({

@@ -112,7 +112,7 @@ export function insertQdq(
  */
 function guard(draft: Draft, value: string, source: string): void {
   const passed = draft.freshName(`${value}_guarded`);
-  draft.rewire(source, passed, (node, input) => input === 0 && node.op_type === 'QuantizeLinear');
+  draft.rewire(source, passed, (node) => node.op_type === 'QuantizeLinear');
   draft.addNode(makeNode('Max', [source], [passed]));
 }
 

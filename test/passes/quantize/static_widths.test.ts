@@ -128,27 +128,30 @@ describe('weights alone', () => {
     expect(skipped).toEqual([{ layer: 'two', text: expect.stringMatching(/"?v"? is a vector/) as unknown }]);
   });
 
-  it('that two layers read are held as each of them asks', async () => {
-    const model = makeModel({
-      opset: 21,
-      ir: 10,
-      inputs: [makeValue('x', 'float32', ['N', 16])],
-      outputs: ['narrow', 'wide'].map((name) => makeValue(name, 'float32')),
-      initializers: [weight('w', [16, 8], 1)],
-      nodes: ['narrow', 'wide'].map((name) => makeNode('MatMul', ['x', 'w'], [name], {}, { name })),
-    });
-    const x = { x: floats(noise(2, 64), [4, 16]) };
-    const options = { bits_activations: null, overrides: { narrow: { bits_weights: 3 } } };
-    const context = testContext({ calibration: [x], reference: model });
-    const result = await staticQuantizer.apply(model, parsed(options), context);
-    const [wanted, got] = [await runModel(model, x), await runModel(result.model, x, 'disabled')];
-    const [narrow, wide] = ['narrow', 'wide'].map((name) =>
-      snr(wanted[name]!.data as Float32Array, got[name]!.data as Float32Array),
-    );
-    // About 6 dB a bit.
-    expect(narrow).toBeLessThan(20);
-    expect(wide).toBeGreaterThan(35);
-  });
+  it.each([null, 16])(
+    'that two layers read are held as each of them asks, activations of %s bits',
+    async (bits_activations) => {
+      const model = makeModel({
+        opset: 21,
+        ir: 10,
+        inputs: [makeValue('x', 'float32', ['N', 16])],
+        outputs: ['narrow', 'wide'].map((name) => makeValue(name, 'float32')),
+        initializers: [weight('w', [16, 8], 1)],
+        nodes: ['narrow', 'wide'].map((name) => makeNode('MatMul', ['x', 'w'], [name], {}, { name })),
+      });
+      const x = { x: floats(noise(2, 64), [4, 16]) };
+      const options = { bits_activations, overrides: { narrow: { bits_weights: 3 } } };
+      const context = testContext({ calibration: [x], reference: model });
+      const result = await staticQuantizer.apply(model, parsed(options), context);
+      const [wanted, got] = [await runModel(model, x), await runModel(result.model, x, 'disabled')];
+      const [narrow, wide] = ['narrow', 'wide'].map((name) =>
+        snr(wanted[name]!.data as Float32Array, got[name]!.data as Float32Array),
+      );
+      // About 6 dB a bit.
+      expect(narrow).toBeLessThan(20);
+      expect(wide).toBeGreaterThan(35);
+    },
+  );
 
   it('of an embedding are its table', async () => {
     const ids = { ids: { type: 'int64', dims: [3], data: BigInt64Array.of(1n, 2n, 3n) } } as const;
@@ -216,6 +219,10 @@ it.each(['Conv', 'ConvTranspose', 'Gemm'])(
     });
     const { model: result } = await quantized(model, { overrides: { float: { bits_weights: null } } });
     expect(await optimizedOps(result)).toMatchObject({ [op]: 1 });
+    // What is quantized is what the guard lets through.
+    const guards = result.graph.node.filter(({ op_type }) => op_type === 'Max');
+    const read = guards.flatMap(({ output }) => result.graph.node.filter(({ input }) => input.includes(output[0]!)));
+    expect(read.map(({ op_type }) => op_type)).toEqual(guards.map(() => 'QuantizeLinear'));
   },
 );
 
