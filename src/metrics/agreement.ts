@@ -1,6 +1,6 @@
 import type { Metric } from './metric.ts';
 import { argmax, bothScores, startOf, type ScoreOptions } from './select.ts';
-import { addShare, finishShare, mergeShare, startShare, type ShareState } from './share.ts';
+import { addShare, finishShare, startShare, type ShareState } from './share.ts';
 
 /**
  * Share of positions where the highest score (or the class that the model itself chose) is of the same class as the float model's, in percent: needs no labels. The float
@@ -29,7 +29,6 @@ export function agreement(options: ScoreOptions = {}): Metric<ShareState> {
       }
       return state;
     },
-    merge: mergeShare,
     finish: (state) => finishShare('agreement', state),
   };
 }

@@ -104,14 +104,6 @@ export function distance<S extends Record<keyof S, number> & { samples: number }
       }
       return state;
     },
-    merge(a, b) {
-      const merged = new Map(a);
-      for (const [output, sums] of b) {
-        const other = merged.get(output);
-        merged.set(output, other === undefined ? sums : joined(other, sums));
-      }
-      return merged;
-    },
     finish(state) {
       const all = [...state.values()];
       const overall = (which: 'own' | 'float'): number => {

@@ -27,11 +27,6 @@ export function largestDifference(): Metric<Largest> {
       state.samples += input.batch.count;
       return state;
     },
-    merge(a, b) {
-      const byOutput = new Map(a.byOutput);
-      for (const [name, worst] of b.byOutput) byOutput.set(name, Math.max(byOutput.get(name) ?? 0, worst));
-      return { samples: a.samples + b.samples, byOutput };
-    },
     finish({ samples, byOutput }) {
       const [value, perOutput] = [Math.max(0, ...byOutput.values()), Object.fromEntries(byOutput)];
       return compared({ name, value, unit: '', higherIsBetter: false, samples, perOutput }, 0);

@@ -40,7 +40,6 @@ export interface UserMetric<S = unknown> extends Partial<
 > {
   start(): S;
   add(state: S, input: MetricInput): S;
-  merge?(a: S, b: S): S;
   finish(state: S): number | Partial<MetricResult>;
 }
 
@@ -76,11 +75,6 @@ export function userMetric(metric: UserMetric, fallback: string, path: string): 
       own: metric.add(own, input),
       float: metric.add(float, { ...input, outputs: input.reference }),
     }),
-    merge(a, b) {
-      const samples = a.samples + b.samples;
-      if (metric.merge) return { samples, own: metric.merge(a.own, b.own), float: metric.merge(a.float, b.float) };
-      throw new QtoolError('data', `metric ${name} cannot merge its parts`, { at: path, hint: 'Give it a function merge(a, b).' }); // prettier-ignore
-    },
     finish({ samples, own, float }) {
       const { unit = '', higherIsBetter = true } = metric;
       const fields = finished(own);

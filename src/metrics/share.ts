@@ -41,12 +41,6 @@ export function addShare(state: ShareState, positions: number, hits: number, ref
   state.lostPositions += lost * positions;
 }
 
-export function mergeShare(a: ShareState, b: ShareState): ShareState {
-  const sum = startShare();
-  for (const key of Object.keys(sum) as (keyof ShareState)[]) sum[key] = a[key] + b[key];
-  return sum;
-}
-
 /**
  * Half width of the 95 % Wilson score interval of `hits` among `n` independent trials. Source: E. B. Wilson, Probable inference,
  * the law of succession, and statistical inference, JASA 22 (1927).

@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Metric, MetricInput } from './metric.ts';
 import { argmax, bothScores, rankOf, startOf, type ScoreOptions, type Scores } from './select.ts';
-import { addShare, finishShare, mergeShare, startShare, type ShareState } from './share.ts';
+import { addShare, finishShare, startShare, type ShareState } from './share.ts';
 
 export const scoreOptions = z.strictObject({
   output: z
@@ -38,7 +38,6 @@ export function topK(k: number, options: ScoreOptions = {}): Metric<ShareState> 
       }
       return state;
     },
-    merge: mergeShare,
     finish: (state) => finishShare(name, state),
   };
 }

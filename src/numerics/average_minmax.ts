@@ -35,7 +35,6 @@ export function averageMinmax(
       state.count += parts;
       return state;
     },
-    merge: (a, b) => ({ count: a.count + b.count, sumMin: a.sumMin + b.sumMin, sumMax: a.sumMax + b.sumMax }),
     finish: ({ count, sumMin, sumMax }) =>
       count === 0 ? { min: 0, max: 0 } : { min: sumMin / count, max: sumMax / count },
   };

@@ -77,20 +77,6 @@ export function channelStats(
       stats.count += layout.params === 0 ? 0 : layout.elements / layout.params;
       return state;
     },
-    merge: (a, b) => {
-      if (a.stats === undefined || b.stats === undefined) return a.stats === undefined ? b : a;
-      const [x, y] = [a.stats, b.stats];
-      same(x.channels, y.channels, at);
-      for (let c = 0; c < x.channels; c++) {
-        x.min[c] = Math.min(x.min[c]!, y.min[c]!);
-        x.max[c] = Math.max(x.max[c]!, y.max[c]!);
-        x.sum[c]! += y.sum[c]!;
-        x.sumSquares[c]! += y.sumSquares[c]!;
-        x.zeros[c]! += y.zeros[c]!;
-      }
-      x.count += y.count;
-      return a;
-    },
     finish: ({ stats }) => {
       if (stats === undefined) return empty(0);
       if (stats.count === 0) return { ...stats, min: stats.sum.slice(), max: stats.sum.slice() };

@@ -1,6 +1,6 @@
 /**
  * The one shape of observer, statistic and metric: a streaming reduction whose state does not grow with the samples.
- * `add` may change and return its state; `merge` joins two states of disjoint parts of the data.
+ * `add` may change and return its state.
  */
 export interface Fold<I, S, R> {
   readonly name: string;
@@ -14,7 +14,6 @@ export interface Fold<I, S, R> {
   readonly reads?: 'extremes' | 'elements';
   start(): S;
   add(state: S, input: I): S;
-  merge(a: S, b: S): S;
   finish(state: S): R;
 }
 

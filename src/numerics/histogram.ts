@@ -81,24 +81,6 @@ export function histogram(
       }
       return state;
     },
-    merge: (a, b) => {
-      if (a.count === 0) return b;
-      if (b.count === 0) return a;
-      fit(a, min(a.min, b.min), max(a.max, b.max));
-      fit(b, a.min, a.max);
-      spill(a);
-      spill(b);
-      const into = a.spilled!;
-      // Both have the same width now, but their bins may start at different places.
-      b.spilled?.forEach((n, i) => {
-        if (n !== 0) into[i + b.first - a.first]! += n;
-      });
-      a.count += b.count;
-      a.sum += b.sum;
-      a.sumSquares += b.sumSquares;
-      a.sumAbs += b.sumAbs;
-      return a;
-    },
     finish,
   };
 }

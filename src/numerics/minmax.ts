@@ -22,7 +22,6 @@ export function minmax(at?: string): Fold<Values, MinMaxState, Range> {
       extremes(data, 0, data.length, state, at);
       return state;
     },
-    merge: (a, b) => ({ min: Math.min(a.min, b.min), max: Math.max(a.max, b.max) }),
     finish: ({ min, max }) => (min > max ? { min: 0, max: 0 } : { min, max }),
   };
 }

@@ -5,9 +5,7 @@ import type { Range } from './range.ts';
 import { floatsOf, type Values } from './values.ts';
 
 export interface MovingAverageState {
-  /** Batches seen, and the first one's range: what an exact `merge` needs. */
   batches: number;
-  first: Range;
   min: number;
   max: number;
 }
@@ -15,8 +13,7 @@ export interface MovingAverageState {
 /**
  * Exponential moving average of each batch's minimum and maximum: m ← m + c·(batch − m), starting at the first batch; c is
  * onnxruntime's `averaging_constant` (0.01), one minus the usual momentum (PyTorch's MovingAverageMinMaxObserver has the same
- * rule). Later batches count more, so `merge(a, b)` takes `b` as what came after `a` and gives exactly what one run over both
- * would have given. Empty batches do not count.
+ * rule). Empty batches do not count.
  *
  * @throws QtoolError `schedule` if c is not within 0 to 1.
  */
@@ -28,26 +25,17 @@ export function movingAverageMinmax(
   return {
     name: 'moving_average_minmax',
     reads: 'extremes',
-    start: () => ({ batches: 0, first: { min: 0, max: 0 }, min: 0, max: 0 }),
+    start: () => ({ batches: 0, min: 0, max: 0 }),
     add: (state, values) => {
       const data = floatsOf(values, at);
       if (data.length === 0) return state;
       const batch = { min: Infinity, max: -Infinity };
       extremes(data, 0, data.length, batch, at);
-      if (state.batches === 0) return { batches: 1, first: batch, ...batch };
+      if (state.batches === 0) return { batches: 1, ...batch };
       state.min += c * (batch.min - state.min);
       state.max += c * (batch.max - state.max);
       state.batches++;
       return state;
-    },
-    merge: (a, b) => {
-      if (a.batches === 0) return b;
-      if (b.batches === 0) return a;
-      // b started at its first batch instead of a·(1−c) + first·c; every later batch shrank that difference by 1−c.
-      const kept = (1 - c) ** b.batches;
-      const min = b.min + kept * (a.min - b.first.min);
-      const max = b.max + kept * (a.max - b.first.max);
-      return { batches: a.batches + b.batches, first: a.first, min, max };
     },
     finish: ({ min, max }) => ({ min, max }),
   };

@@ -49,7 +49,7 @@ function clippedIn(tensor: Tensor, [low, high]: Range): Clipped {
   return { count: data.length, beyond, reach: [least, most], noise };
 }
 
-function merged(a: Clipped, b: Clipped): Clipped {
+function added(a: Clipped, b: Clipped): Clipped {
   return {
     count: a.count + b.count,
     beyond: a.beyond + b.beyond,
@@ -61,7 +61,6 @@ function merged(a: Clipped, b: Clipped): Clipped {
 const clipping = (range: Range): Fold<Tensor, Clipped, Clipped> => ({
   name: 'clipping',
   start: () => ({ count: 0, beyond: 0, reach: [Infinity, -Infinity], noise: 0 }),
-  add: (state, tensor) => (isFloat(tensor) ? merged(state, clippedIn(tensor, range)) : state),
-  merge: merged,
+  add: (state, tensor) => (isFloat(tensor) ? added(state, clippedIn(tensor, range)) : state),
   finish: (state) => state,
 });

@@ -38,10 +38,7 @@ const tables = [
   weight('spots', [3, 32], 12),
   weight('features', [5, 32], 13),
   ints('line', 1, 1, -1),
-  ints('minus_one', -1),
-  ints('zeros', 0),
-  ints('threes', 3),
-  ints('ones', 1),
+  ...[ints('minus_one', -1), ints('zeros', 0), ints('threes', 3), ints('ones', 1)],
   ints('one', 1),
   ints('rows', 16),
   ints('shape', 1, 32, 1),
@@ -65,10 +62,7 @@ const cases: Readonly<Record<string, Case>> = {
   },
   'points in space for anything else, and more features than a point has': {
     input: ['float32', ['N', 5]],
-    nodes: [
-      ...[node('MatMul', 'f', 'x features'), node('Sin', 's', 'f')],
-      ...[node('Slice', 'three', 'x zeros threes ones'), node('MatMul', 'g', 'three spots'), node('Relu', 'y', 'g')],
-    ],
+    nodes: [node('MatMul', 'f', 'x features'), node('Sin', 's', 'f'), node('Slice', 'three', 'x zeros threes ones'), node('MatMul', 'g', 'three spots'), node('Relu', 'y', 'g')], // prettier-ignore
     found: [],
   },
   'rows of a table that are angles': {

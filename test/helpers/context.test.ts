@@ -10,7 +10,6 @@ const peak = sealed({
   name: 'peak',
   start: () => -Infinity,
   add: (state: number, tensor: Tensor) => Math.max(state, ...(tensor.data as Float32Array)),
-  merge: (a: number, b: number) => Math.max(a, b),
   finish: (state: number) => state,
 });
 

@@ -64,7 +64,6 @@ const seen = (reads?: 'elements'): AnyFold<Tensor, number[]> =>
     ...(reads === undefined ? {} : { reads }),
     start: (): number[] => [],
     add: (list: number[], { data }: Tensor) => [...list, ...Array.from(data as Float32Array)],
-    merge: (a: number[], b: number[]) => [...a, ...b],
     finish: (list: number[]) => list,
   });
 const wanted = (reads?: 'elements') => new Map([['h', [seen(reads)]]]);

@@ -56,7 +56,6 @@ const score: Metric<number> = {
   ...{ name: 'score', needs: 'reference', summary: '' },
   start: () => 0,
   add: (_, { outputs }) => Number(outputs['y']?.data[0]),
-  merge: (a) => a,
   finish: (loss): MetricResult => ({ name: 'score', value: 100 - loss, unit: '%', higherIsBetter: true, samples: 3, reference: 100, drop: loss }), // prettier-ignore
 };
 

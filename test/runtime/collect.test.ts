@@ -12,7 +12,6 @@ const elements: Elements = {
   name: 'elements',
   start: () => [],
   add: (state, tensor) => [...state, ...Array.from(tensor.data as Float32Array)],
-  merge: (a, b) => [...a, ...b],
   finish: (state) => state,
 };
 const count: Fold<Tensor, number[], number[]> = {

@@ -36,7 +36,6 @@ const difference: Metric<Seen> = {
     const error = got.reduce((most, v, i) => Math.max(most, Math.abs(v - (wanted[i] as number))), state.error);
     return { elements: state.elements + got.length, error, references: [...state.references, reference] };
   },
-  merge: (a) => a,
   finish: ({ elements, error }): MetricResult => ({
     name: 'difference',
     value: error,

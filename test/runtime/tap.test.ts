@@ -171,7 +171,6 @@ describe('collect with folds that say what they read', () => {
     name: fold.name,
     start: () => fold.start(),
     add: (state, tensor) => fold.add(state, tensor),
-    merge: (a, b) => fold.merge(a, b),
     finish: (state) => fold.finish(state),
   });
 
@@ -214,7 +213,6 @@ describe('collect with folds that say what they read', () => {
       name: 'all',
       start: () => 0,
       add: (state, tensor) => seen.push(Array.from(tensor.data as Float32Array)) && state,
-      merge: (a) => a,
       finish: () => 0,
     };
     await collect(model, source(...rows.map((row) => batchOf({ x: float([1, 4], row) }, 1))), new Map([['y', [fold]]]));
