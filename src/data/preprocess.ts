@@ -34,6 +34,10 @@ const arithmetic = ['scale', 'offset', 'mean', 'std'] as const;
 /** Whether steps say what becomes of the values, not only of size and layout. */
 export const hasArithmetic = (steps: Transforms = {}): boolean => arithmetic.some((key) => steps[key] !== undefined);
 
+/** Whether what is subtracted and divided by leaves open what values are meant. */
+const withinOne = ({ mean, std, offset }: Transforms = {}): boolean =>
+  [mean, std, offset].flatMap((one) => one ?? []).every((one) => Math.abs(Number(one)) <= 1);
+
 const isEmpty = (steps: Transforms | undefined): boolean => Object.keys(steps ?? {}).length === 0;
 const own = (source: SourceConfig): Transforms | undefined => ('transforms' in source ? source.transforms : undefined);
 const madeElsewhere: ReadonlySet<SourceConfig['kind']> = new Set(['onnx', 'module', 'memory', 'random']);
@@ -60,6 +64,8 @@ export function transformsFor(
   const fromFile = value.preprocess;
   // Images that are described by single flags still have to come to the model's size.
   const plain = fromFile === undefined && isEmpty(written) && hasArithmetic(transforms);
+  if (plain && (guessed === true || isImages(source)) && transforms?.scale === undefined && withinOne(transforms))
+    throw dataError('--mean and --std within 1 say nothing of the scale: pixels are 0 to 255', at([]), 'Add --scale 1/255 where the model was trained on 0 to 1, or --scale 1.'); // prettier-ignore
   const recipe = fromFile ?? (plain && (guessed === true || isImages(source)) ? '0..255' : undefined);
   const base = recipe === undefined ? {} : recipeTransforms(recipe, inputs, at(['preprocess'], 'value'));
   return given({ ...base, ...written }, transforms);

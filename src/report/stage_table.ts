@@ -5,7 +5,10 @@ import type { Paint } from './paint.ts';
 import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf } from './summary.ts';
 import { right, table, widthOf, type Column } from './table.ts';
 
-/** One row a stage, the float model first. The pass column takes what room the numbers leave and wraps. */
+/**
+ * One row a stage, the float model first. The pass column takes what room the numbers leave and wraps between words; where a line has no
+ * room for the longest of them, columns that say least are left out, and named.
+ */
 export function stageTable(report: RunReport, paint: Paint, width: number): string {
   const metrics = shownMetrics(report);
   const batches = batchesOf(report);
@@ -37,10 +40,33 @@ export function stageTable(report: RunReport, paint: Paint, width: number): stri
       paintVerdict(stage.verdict, paint),
     ]),
   ];
+  const { shown, left } = fitting(columns, rows, width);
+  const some = <T>(all: readonly T[]): T[] => shown.map((i) => all[i]!);
+  const kept = rows.map(some);
   return [
-    table(columns, wrapColumn(columns, rows, 1, width), paint, width),
+    table(some(columns), wrapColumn(some(columns), kept, 1, width), paint, width),
     ...legend(report, batches, paint, width),
+    ...(left.length > 0 ? [paint.dim(hanging('', `no room for ${left.join(', ')}: see report.html`, width))] : []),
   ].join('\n');
+}
+
+/** Places of the columns that a line has room for beside the longest word of the second, and the titles of those left out. */
+function fitting(
+  columns: readonly Column[],
+  rows: readonly (readonly string[])[],
+  width: number,
+): { readonly shown: readonly number[]; readonly left: readonly string[] } {
+  const word = Math.max(...rows.flatMap((row) => row[1]!.split(' ').map((one) => one.length)));
+  const least = ['zeros', ...columns.map(({ title }) => title).filter((title) => title.startsWith('batch')).reverse(), 'of float']; // prettier-ignore
+  const left: string[] = [];
+  const shown = (): number[] => columns.flatMap(({ title }, i) => (left.includes(title) ? [] : [i]));
+  const room = (): number => {
+    const places = shown();
+    const titles = places.map((i) => columns[i]!.title);
+    return width - widthOf(titles, rows.map((row) => places.map((i) => row[i]!)), 1); // prettier-ignore
+  };
+  while (room() < word && left.length < least.length) left.push(least[left.length]!);
+  return { shown: shown(), left };
 }
 
 function passText(stage: StageReport): string {

@@ -22,8 +22,11 @@ export interface Culprit {
   readonly cause?: 'clipping' | 'few samples' | 'magnified';
 }
 
-/** dB below the middle layer's that make a layer stand out, and the own error above which none is at fault. */
-const [apart, fine] = [8, 25];
+/** dB below the middle layer's that make a layer stand out. */
+const apart = 8;
+
+/** The own error, dB, above which no layer is at fault. */
+export const fine = 25;
 
 /** Without labels, outputs below so many dB are taken to have lost something. */
 export const good = 20;

@@ -45,13 +45,26 @@ const roundAfter: Instance = { name: 'rounding', class: 'AdaRound', options: { s
 
 const bySquares: Cure = { label: 'calibration by least squared error', calibration: { method: 'mse' } };
 
+/** At 7 bits no sum of products saturates. */
+export const sevenBits: Cure = { label: 'weights of 7 bits', bits: 7 };
+
+/** Both at once. */
+export const together = (one: Cure, other: Cure): Cure => ({
+  ...one,
+  ...other,
+  label: `${one.label} and ${other.label}`,
+});
+
 /** What may help a culprit, the milder first: what keeps every layer in 8 bits, then more bits for one. */
-export function curesOf(
-  stage: Stage,
-  { layer, part, weighted, cause }: Culprit,
-  saturating: boolean,
-  available = 0,
-): Cure[] {
+export function curesOf(stage: Stage, found: Culprit, saturating: boolean, available = 0): Cure[] {
+  const cures = likely(stage, found, available);
+  // Nothing else helps as long as sums saturate.
+  return saturating && stage.pass.name === 'quantize/static'
+    ? [sevenBits, ...cures.map((cure) => together(sevenBits, cure))]
+    : cures;
+}
+
+function likely(stage: Stage, { layer, part, weighted, cause }: Culprit, available: number): Cure[] {
   const o = stage.options as {
     readonly bits_weights?: number | null;
     readonly bits_activations?: number | null;
@@ -78,11 +91,10 @@ export function curesOf(
       equalize,
     ];
   return [
-    // At 7 bits no product saturates.
-    ...(saturating ? [{ label: 'weights of 7 bits', bits: 7 }] : []),
     equalize,
     ...(method === 'minmax' && part === 'input' ? [bySquares] : []),
-    ...raise(part === 'input' ? { bits_activations: 16 } : narrow ? wide : { bits_weights: null }),
+    ...(part === 'input' ? raise({ bits_activations: 16 }) : []),
+    ...raise(narrow && part === 'weights' ? wide : { bits_weights: null }),
     ...(part === 'weights'
       ? [
           {

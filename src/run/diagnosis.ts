@@ -8,8 +8,17 @@ import { saturates } from '../runtime/processor.ts';
 import type { Schedule, Stage } from '../schedule/types.ts';
 import { noStage, type Instruments } from './context.ts';
 import { clippedBy, cutsMore, type Range } from './clipping.ts';
-import { clippingText, culprit, culpritOf, dB, fewSamplesText, good, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
-import { curedSchedule, cureLines, curesOf, outputSqnr, tryCures, type TriedCure } from './cures.ts';
+import { clippingText, culprit, culpritOf, dB, fine, fewSamplesText, good, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
+import {
+  curedSchedule,
+  cureLines,
+  curesOf,
+  outputSqnr,
+  sevenBits,
+  together,
+  tryCures,
+  type TriedCure,
+} from './cures.ts';
 import { heldRange } from './layer_facts.ts';
 import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
@@ -25,6 +34,8 @@ interface Asked {
   readonly metrics: readonly Metric[];
   readonly signal: AbortSignal;
   readonly progress: (done: number, text: string) => void;
+  /** Whether sums saturate in its kernels, where that is known: its outputs are far worse than those of the same graph unoptimized. */
+  readonly saturated?: boolean | undefined;
 }
 
 /**
@@ -35,7 +46,7 @@ interface Asked {
 export async function diagnose(
   { model, twin, measurement, stages }: Pick<State, 'model' | 'twin' | 'measurement' | 'stages'>,
   tools: Instruments,
-  { schedule, scheduleText, metrics, signal, progress }: Asked,
+  { schedule, scheduleText, metrics, signal, progress, saturated }: Asked,
 ): Promise<{ readonly diagnosis: Diagnosis; readonly errors: readonly OwnError[] } | undefined> {
   if (twin === undefined) return undefined;
   progress(0, 'diagnosis: own errors');
@@ -47,16 +58,22 @@ export async function diagnose(
   const { errors, found } = place;
   const sentences = [...place.sentences];
   const plain = { errors, diagnosis: { sentences } };
-  if (!found) return plain;
   const stage = kept.find(({ index }) => index === stages.at(-1));
   const bits = (stage?.options as { readonly bits_weights?: unknown } | undefined)?.bits_weights;
-  const saturating =
-    stage?.pass.name === 'quantize/static' && bits === 8 && found.part === 'weights' && (await saturates());
+  const may = stage?.pass.name === 'quantize/static' && bits === 8 && (await saturates());
+  const saturating = may && (saturated ?? found?.part === 'weights');
+  if (!found && !saturating) return plain;
   if (saturating) sentences.push('this processor has no VNNI, where sums of products of 8-bit weights saturate');
-  const few = found.cause === 'few samples';
+  const few = found?.cause === 'few samples';
   if (few) sentences.push(moreSamplesText(tools.calibrationSamples, calibration?.samples ?? Infinity));
-  if (stage?.pass.section !== 'quantizers' || stage.pass.name === 'quantize/float16') return plain;
-  const cures = curesOf(stage, found, saturating, tools.calibrationSamples);
+  if (stage?.pass.section !== 'quantizers') {
+    sentences.push('passes follow the quantizer: no cure was tried');
+    return plain;
+  }
+  if (stage.pass.name === 'quantize/float16') return plain;
+  // Where another error hides it no one knows whether sums saturate, but they may once that error is mended.
+  const hidden = may && place.sqnr < good;
+  const cures = found ? curesOf(stage, found, saturating || hidden, tools.calibrationSamples) : [sevenBits];
   if (few && cures.length === 0) return plain;
   const { batches, on } = place;
   const cheap = cures.filter(({ dear }) => dear !== true);
@@ -65,8 +82,10 @@ export async function diagnose(
   sentences.push(triedText(tried, best, place.sqnr, on));
   // What takes as long as the run is only proposed, where nothing else comes near.
   const dear = (best?.sqnr ?? place.sqnr) < good ? cures.find((one) => one.dear) : undefined;
-  if (dear) sentences.push(`the outputs stay below ${good} dB: proposed is ${dear.label}, which takes about as long as a run and was not tried`); // prettier-ignore
-  const cure = dear ?? best?.cure;
+  // A layer that had to be in float has to be so beside whatever else is done.
+  const raised = best?.cure.raised && { label: best.cure.label, raised: best.cure.raised };
+  const cure = dear && raised ? together(raised, dear) : (dear ?? best?.cure);
+  if (dear && cure) sentences.push(`the outputs stay below ${good} dB: proposed is ${cure.label}, which takes about as long as a run and was not tried`); // prettier-ignore
   if (!cure) return plain;
   const yaml = cureLines(scheduleText, stage, cure);
   return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, cure) } };
@@ -164,10 +183,10 @@ async function valueStats(
   return collected.get(error.value)?.[0];
 }
 
-/** The mildest cure that comes near the best, where that is worth it: 1 dB and more. */
+/** The mildest cure that comes near the best, or is good enough, where that is worth it: 1 dB and more. */
 export function chosen(tried: readonly TriedCure[], sqnr: number): TriedCure | undefined {
   const best = Math.max(...tried.map((one) => one.sqnr));
-  return best > sqnr + 1 ? tried.find((one) => one.sqnr > best - 1.5) : undefined;
+  return best > sqnr + 1 ? tried.find((one) => one.sqnr > Math.max(sqnr + 1, Math.min(best - 1.5, fine))) : undefined;
 }
 
 /** What was tried, and what came of it. */

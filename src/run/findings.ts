@@ -5,7 +5,7 @@ import type { Schedule } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
 import { diagnose } from './diagnosis.ts';
 import { layerReports, withOwnErrors } from './layers.ts';
-import { levelWarning, optimizationLevels } from './levels.ts';
+import { levelWarning, optimizationLevels, saturated } from './levels.ts';
 import type { Diagnosis, LayerReport, Levels, Measurement, RunReport, StageReport } from './report.ts';
 import { refusal } from './trial.ts';
 import { figureWarnings } from './verdict.ts';
@@ -56,11 +56,15 @@ export async function findingsOf(
       differ = levels && (await levelWarning(levels, layers));
       let found: Awaited<ReturnType<typeof diagnose>>;
       // A diagnosis that cannot be made is no reason to lose the result.
-      const fails = await refusal(async () => void (found = await diagnose(state, instruments, asked)));
+      const known = levels && { saturated: await saturated(levels, layers) };
+      const fails = await refusal(
+        async () => void (found = await diagnose(state, instruments, { ...asked, ...known })),
+      );
       diagnosis = fails === undefined ? found?.diagnosis : { sentences: [`none could be made: ${fails}`] };
       layers = withOwnErrors(layers, found?.errors ?? []);
     } catch (error) {
       if (!signal.aborted) throw error;
+      diagnosis = { sentences: ['none: interrupted before it was made'] };
     }
   const grown = modelBytes(model) / modelBytes(float);
   const { baseline, reports, metrics } = asked;

@@ -30,23 +30,26 @@ export async function optimizationLevels(
 /** dB that the levels may differ by, and above which no difference is worth a word: rounding of float alone makes some there. */
 const [allowed, negligible] = [1, 50];
 
+/** Whether the optimized model is worse because sums of 8-bit products saturate in its kernels. */
+export async function saturated({ disabled, all }: Levels, layers: readonly LayerReport[]): Promise<boolean> {
+  const integer = layers.some((layer) => layer.kernel === 'integer' && !unpacks(layer));
+  return all < Math.min(disabled, negligible) - allowed && integer && (await saturates());
+}
+
+const unpacks = ({ why }: LayerReport): boolean => why.includes('MatMulNBits');
+
 /** Says that a model is another one when it is optimized, and why as far as that is known; undefined where it is not. */
-export async function levelWarning(
-  { disabled, all, samples }: Levels,
-  layers: readonly LayerReport[],
-): Promise<string | undefined> {
+export async function levelWarning(levels: Levels, layers: readonly LayerReport[]): Promise<string | undefined> {
+  const { disabled, all, samples } = levels;
   const [low, high] = [Math.min(disabled, all), Math.max(disabled, all)];
   // NaN at one level only is a difference as well.
   if (Number.isNaN(low) ? Number.isNaN(disabled) === Number.isNaN(all) : high - low <= allowed || low >= negligible)
     return undefined;
-  const unpacks = ({ why }: LayerReport): boolean => why.includes('MatMulNBits');
-  const integer = layers.some((layer) => layer.kernel === 'integer' && !unpacks(layer));
-  const cause =
-    all < disabled && integer && (await saturates())
-      ? 'this processor has no VNNI, where sums of 8-bit products saturate: quantize with --target auto'
-      : layers.some(unpacks)
-        ? 'MatMulNBits, which onnxruntime runs there, rounds activations to 8 bits'
-        : 'onnxruntime makes another model of it: look at the layers of lowest SQNR';
+  const cause = (await saturated(levels, layers))
+    ? 'this processor has no VNNI, where sums of 8-bit products saturate: quantize with --target auto'
+    : layers.some(unpacks)
+      ? 'MatMulNBits, which onnxruntime runs there, rounds activations to 8 bits'
+      : 'onnxruntime makes another model of it: look at the layers of lowest SQNR';
   const dB = (value: number): string => (Number.isFinite(value) ? `${value.toFixed(1)} dB` : String(value));
   return `the outputs have an SQNR of ${dB(all)} as onnxruntime runs the model, but of ${dB(disabled)} with its graph optimizations off (${samples} samples): ${cause}`;
 }

@@ -1,7 +1,13 @@
+import { words } from '../util/words.ts';
 import type { OwnError } from '../analyze/own_error.ts';
 import { dB } from './culprit.ts';
 import type { Model } from '../graph/model.ts';
 import { layerName, producers } from '../graph/query.ts';
+
+/** What makes a small error a large one; sums, moves and activations do not. */
+const magnifying = words(
+  'Sin Cos Tan CumSum Div Reciprocal Exp Pow Log Sqrt LayerNormalization InstanceNormalization GroupNormalization',
+);
 
 /** dB by which what arrives is worse than what all layers before have done: sums and activations move errors by less. */
 const grown = 10;
@@ -25,7 +31,7 @@ export function magnified(twin: Model, errors: readonly OwnError[]): Magnified |
       const { from, between } = before(twin, one, sites);
       const by = between.length > 0 ? ` (${between.join(', ')})` : '';
       const text = `errors grow between the layers: what "${one.layer}" reads is at ${dB(one.inherited)}, where the own errors of the layers before add up to ${dB(made)}; what stands between${by} magnifies them`;
-      return from && { from, text };
+      return from && between.some((op) => magnifying.includes(op)) ? { from, text } : undefined;
     }
     noise += 10 ** (-one.own / 10);
   }

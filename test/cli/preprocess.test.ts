@@ -106,6 +106,7 @@ describe('preprocessing on the command line', () => {
     [['--scale', 'much'], /'--scale <number>' argument 'much' is invalid\. It must be a number or a fraction/],
     [['--scale', '1/0'], /It must be a number or a fraction/],
     [['--mean', '1,,2'], /'--mean <numbers>' argument '1,,2' is invalid\. It must be one number or one a channel/],
+    [['--mean', '0.5'], /within 1 say nothing of the scale: pixels are 0 to 255\n {2}hint: Add --scale 1\/255/],
     [['--std', '0'], /none of them 0/],
     [['--resize', '8x'], /It must be a number of pixels, such as 256, or a height and a width/],
     [['--layout', 'NCWH'], /Allowed choices are NCHW, NHWC/],

@@ -22,6 +22,17 @@ describe('textReport', () => {
     expect(lines.filter((line) => line !== line.trimEnd())).toEqual([]);
   });
 
+  it('keeps words and verdicts whole in 80 columns, and names what it left out', () => {
+    const out = text(80);
+    expect(out.split('\n').filter((line) => line.length > 80)).toEqual([]);
+    const row = rowOf(out, /^ *2 +prune/);
+    expect(row).toMatch(/ undone$/);
+    const words = report.stages.map(({ pass }) => pass);
+    for (const word of words) expect(out).toContain(word);
+    expect(out).toMatch(/^no room for zeros(, [a-z0-9 ]+)*: see report\.html$/m);
+    expect(text(160)).not.toContain('no room for');
+  });
+
   it('says the same with colours and without', () => {
     const coloured = textReport(report, { paint: colourful, width: 110 });
     expect(coloured).not.toBe(strip(coloured));

@@ -39,13 +39,26 @@ describe('curesOf', () => {
   // [quantizer, its options, the culprit, whether products saturate, what may help, the milder first].
   it.each<[string, string, Partial<Culprit>, boolean, object[]]>([
     [static8, '', { part: 'weights' }, false, [equalize, float, round]],
-    [static8, '', { part: 'weights' }, true, [{ bits: 7 }, equalize, float, round]],
+    [
+      static8,
+      '',
+      { part: 'weights' },
+      true,
+      [{ bits: 7 }, ...[equalize, float, round].map((cure) => ({ ...cure, bits: 7 }))],
+    ],
     [static8, ', bits_weights: 4', { part: 'weights' }, false, [equalize, eight, round]],
-    [static8, ', calibration: { method: minmax }', { part: 'input' }, false, [equalize, mse, sixteen]],
+    [static8, ', calibration: { method: minmax }', { part: 'input' }, false, [equalize, mse, sixteen, float]],
     [static8, ', calibration: { method: minmax }', { part: 'weights' }, false, [equalize, float, round]],
-    [static8, ', calibration: { method: entropy }', { part: 'input' }, false, [equalize, sixteen]],
+    [static8, ', calibration: { method: entropy }', { part: 'input' }, false, [equalize, sixteen, float]],
     [static8, '', { part: 'weights', weighted: false }, false, [equalize, round]],
-    [static8, '', { part: 'input', cause: 'clipping' }, true, [mse, equalize]],
+    [
+      static8,
+      '',
+      { part: 'input', cause: 'clipping' },
+      true,
+      [{ bits: 7 }, { ...mse, bits: 7 }, { ...equalize, bits: 7 }],
+    ],
+    [static8, '', { part: 'weights', cause: 'magnified' }, false, [float]],
     [static8, ', calibration: { method: mse }', { part: 'input', cause: 'clipping' }, false, [minmax, equalize]],
     [
       static8,
@@ -74,8 +87,8 @@ describe('curesOf', () => {
     const labels = curesOf(stageOf(written(static8)), culprit({}), true).map(({ label }) => label);
     expect(labels).toEqual([
       expect.stringContaining('7 bits'),
-      expect.stringMatching(/^CrossLayerEqualization before it$/),
-      "overrides: { 'fc': { bits_weights: float } }",
+      'weights of 7 bits and CrossLayerEqualization before it',
+      "weights of 7 bits and overrides: { 'fc': { bits_weights: float } }",
       expect.stringMatching(/CrossLayerEqualization before .* AdaRound after/),
     ]);
     const [, second] = curesOf(stageOf(written(static8, ', calibration: { method: minmax }')), culprit({ part: 'input' }), false); // prettier-ignore

@@ -179,8 +179,9 @@ describe('diagnose', () => {
     const quantizer = await diagnosed(lacking, samples(), then);
     // What float16 does is in no distance, but may be in the accuracy.
     const half = await diagnosed(network(), samples(), with8('Float16Quantizer'), 5);
-    for (const { sentences, lines, told } of [quantizer, half])
-      expect([sentences.length, lines, told.length]).toEqual([2, undefined, 1]);
+    for (const { lines, told } of [quantizer, half]) expect([lines, told.length]).toEqual([undefined, 1]);
+    expect(quantizer.sentences[2]).toBe('passes follow the quantizer: no cure was tried');
+    expect(half.sentences).toHaveLength(2);
     expect(quantizer.sentences[0]).toMatch(/first fall/);
     expect(half.sentences[0]).toMatch(/^no layer stands out: own errors of /);
   });
@@ -293,6 +294,8 @@ describe('of the cures', () => {
   it('the mildest that comes near the best is taken, where that is worth it', () => {
     const of = (sqnr: number, ...all: number[]): string | undefined => chosen(cures(...all), sqnr)?.cure.label;
     expect([of(10, 15, 20, 21.4), of(10, 15, 20, 21.5), of(10, 20, 15, 10)]).toEqual(['cure 1', 'cure 2', 'cure 0']);
+    // Good enough: 25 dB and more.
+    expect([of(10, 26, 40), of(24.5, 25.4, 40), of(10, 24, 40)]).toEqual(['cure 0', 'cure 1', 'cure 1']);
     expect([of(10, 11), of(10, 11.1), of(10)]).toEqual([undefined, 'cure 0', undefined]);
   });
 

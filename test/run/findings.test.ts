@@ -101,7 +101,8 @@ describe('findingsOf', () => {
     const fails = () => {
       throw new TypeError('a bug');
     };
-    expect(await found(dense, [1], { signal: AbortSignal.abort() }, fails)).toMatchObject({ warnings: [] });
+    const ended = await found(dense, [1], { signal: AbortSignal.abort() }, fails);
+    expect(ended).toMatchObject({ warnings: [], diagnosis: { sentences: ['none: interrupted before it was made'] } });
     await expect(found(dense, [1], {}, fails)).rejects.toThrow('a bug');
   });
 });
