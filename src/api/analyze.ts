@@ -7,7 +7,7 @@ import { diagnose } from '../run/diagnosis.ts';
 import type { Diagnosis } from '../run/report.ts';
 import { refusal } from '../run/trial.ts';
 import { batchSizeOf, openModelData, type DataGiven, type DataOptions } from './data.ts';
-import { abortable, openModel, type ModelGiven, type Watch } from './given.ts';
+import { abortable, checkCall, openModel, type ModelGiven, type Watch } from './given.ts';
 import { checkedSchedule, scheduleText } from './schedule.ts';
 
 export interface AnalyzeOptions extends DataOptions, Watch {
@@ -26,7 +26,8 @@ const defaultSamples = 128;
  * Says what quantization noise does in a model, and the widths that the closed form would give its layers, as `qtool analyze` does.
  * @throws QtoolError; the signal's reason.
  */
-export function analyze(options: AnalyzeOptions): Promise<AnalysisReport> {
+export async function analyze(options: AnalyzeOptions): Promise<AnalysisReport> {
+  checkCall('analyze', options, ['model', 'data']);
   return abortable(options.signal, async (signal) => {
     const model = await openModel(options.model);
     const samples = options.samples ?? defaultSamples;

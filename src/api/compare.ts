@@ -1,6 +1,6 @@
 import { compareModels, type CompareReport } from '../run/compare.ts';
 import { openModelData, type DataGiven, type DataOptions } from './data.ts';
-import { abortable, openModel, type ModelGiven, type Watch } from './given.ts';
+import { abortable, checkCall, openModel, type ModelGiven, type Watch } from './given.ts';
 
 export interface CompareOptions extends DataOptions, Watch {
   /** The model that is taken as right: the float one. */
@@ -17,7 +17,8 @@ export interface CompareOptions extends DataOptions, Watch {
  * the error of each layer, its own apart from what it inherits.
  * @throws QtoolError, also where the inputs or outputs are not the same; the signal's reason.
  */
-export function compare(options: CompareOptions): Promise<CompareReport> {
+export async function compare(options: CompareOptions): Promise<CompareReport> {
+  checkCall('compare', options, ['a', 'b', 'data']);
   return abortable(options.signal, async (signal) => {
     const [reference, model] = [await openModel(options.a), await openModel(options.b)];
     const data = await openModelData(reference, options.data, options, 'validation');

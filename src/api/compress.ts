@@ -19,7 +19,7 @@ import {
   type DataOptions,
   type MetricGiven,
 } from './data.ts';
-import { abortable, openModel, type ModelGiven, type Watch } from './given.ts';
+import { abortable, checkCall, openModel, type ModelGiven, type Watch } from './given.ts';
 import { modulePasses } from './modules.ts';
 import { checkedSchedule, scheduleText, type ScheduleGiven } from './schedule.ts';
 import { findTarget } from './target.ts';
@@ -123,7 +123,8 @@ export function runOptions(
  */
 export function compress(options: CompressOptions & { readonly output: string }): Promise<CompressedFile>;
 export function compress(options: CompressOptions & { readonly output?: undefined }): Promise<Compressed>;
-export function compress(options: CompressOptions): Promise<Compressed | CompressedFile> {
+export async function compress(options: CompressOptions): Promise<Compressed | CompressedFile> {
+  checkCall('compress', options, ['model', 'schedule', 'data']);
   return abortable(options.signal, async (signal) => {
     const prepared = await prepare(options);
     if (options.output !== undefined) {

@@ -13,7 +13,7 @@ import type { Alone, EvalReport } from '../report/eval.ts';
 import { measure } from '../runtime/measure.ts';
 import { latency, type Latency } from '../runtime/time.ts';
 import { batchSizeOf, metricsFor, openModelData, type DataGiven, type DataOptions, type MetricGiven } from './data.ts';
-import { abortable, openModel, type ModelGiven, type Watch } from './given.ts';
+import { abortable, checkCall, openModel, type ModelGiven, type Watch } from './given.ts';
 
 export interface EvaluateOptions extends DataOptions, Watch {
   readonly model: ModelGiven;
@@ -27,7 +27,8 @@ export interface EvaluateOptions extends DataOptions, Watch {
 }
 
 /** Measures a model on the validation data, also against a float model, as `qtool eval` does. @throws QtoolError; the signal's reason. */
-export function evaluate(options: EvaluateOptions): Promise<EvalReport> {
+export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
+  checkCall('evaluate', options, ['model', 'data']);
   return abortable(options.signal, async (signal) => {
     const model = await openModel(options.model);
     const reference = options.reference === undefined ? undefined : await openModel(options.reference);

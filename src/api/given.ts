@@ -2,6 +2,9 @@ import { checkModel } from '../graph/check.ts';
 import { readModel } from '../graph/file.ts';
 import { decodeModel, type Model } from '../graph/model.ts';
 import type { RunEvent } from '../run/event.ts';
+import { QtoolError } from '../util/error.ts';
+import { nearest } from '../util/suggest.ts';
+import { words } from '../util/words.ts';
 import type { RecipeTrial } from '../run/recipe_trial.ts';
 
 /** A model: the path of an .onnx file, its bytes, or one that was read before. */
@@ -15,6 +18,33 @@ export interface Watch {
   readonly onRecipes?: ((trial: RecipeTrial) => void) | undefined;
   /** Ends the call after the batch at work; its promise is then rejected with the signal's reason. */
   readonly signal?: AbortSignal | undefined;
+}
+
+const counts = { samples: 1, limit: 1, batchSize: 1, threads: 1, memoryLimit: 1, seed: 0 } as const;
+const others = words(
+  'model schedule data reference a b output force measure latency cache metrics passes target onProgress onRecipes signal dataRoot allowModules preprocess scale mean std layout resize minmax bits',
+);
+
+/**
+ * What JavaScript does not check of a call's one argument: that what it needs is there, that numbers are numbers, and that a name is no slip
+ * of another. @throws QtoolError('usage').
+ */
+export function checkCall(call: string, options: object, needs: readonly string[]): void {
+  const refuse = (message: string): never => {
+    throw new QtoolError('usage', `${call}: ${message}`, { hint: 'docs/library.md says what it takes' });
+  };
+  const given: unknown = options;
+  if (typeof given !== 'object' || given === null) return refuse('an object of options is expected');
+  const all = new Map<string, unknown>(Object.entries(given));
+  for (const name of needs) if (all.get(name) === undefined) refuse(`"${name}" is missing`);
+  for (const [name, value] of all) {
+    const least = Object.hasOwn(counts, name) ? counts[name as keyof typeof counts] : undefined;
+    if (least !== undefined && value !== undefined && !(Number.isSafeInteger(value) && Number(value) >= least))
+      refuse(`"${name}" must be a whole number of at least ${least}`);
+    const known = [...Object.keys(counts), ...others];
+    const meant = known.includes(name) ? undefined : nearest(name, known);
+    if (meant !== undefined) refuse(`unknown option "${name}" (did you mean "${meant}"?)`);
+  }
 }
 
 /** A model that qtool can work on. @throws QtoolError('model'). */

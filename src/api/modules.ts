@@ -55,8 +55,16 @@ async function loaded(full: string, path: string, section: Section, at: string):
         at: full,
         hint: 'It must be a pass { options, apply }, or a function that returns one (docs/library.md).',
       });
+  const pass = made as Pass;
+  const apply: Pass['apply'] = async (...given) => {
+    const result: unknown = await pass.apply(...given);
+    const lists = ['changed', 'skipped'].every((key) => Array.isArray(field(result, key)));
+    if (lists && field(field(result, 'model'), 'graph') !== undefined)
+      return result as Awaited<ReturnType<Pass['apply']>>;
+    throw new QtoolError('schedule', 'the module\'s apply gave no { model, changed, skipped }', { at: full, hint: 'docs/library.md has a pass to begin with' }); // prettier-ignore
+  };
   // Whatever it calls itself, the schedule knows it by its path, in the section where it stands.
-  return { ...facts(path, section), ...(made as Pass), section, classes: [path] };
+  return { ...facts(path, section), ...pass, apply, section, classes: [path] };
 }
 
 /** For a plan that nothing is run for. */

@@ -1,13 +1,16 @@
 import { InvalidArgumentError, Option, type Command } from 'commander';
 import { recipeNames } from '../data/recipes.ts';
 
+/** More threads than any machine has cores: onnxruntime would make them all. */
+export const mostThreads = 1024;
+
 /** Option values that are checked where they are read, so that the message names the option. */
 
-export function wholeNumber(least: number): (text: string) => number {
+export function wholeNumber(least: number, most = Infinity): (text: string) => number {
   return (text) => {
     const value = Number(text);
-    if (text.trim() === '' || !Number.isSafeInteger(value) || value < least)
-      throw new InvalidArgumentError(`It must be a whole number of at least ${least}.`);
+    if (text.trim() === '' || !Number.isSafeInteger(value) || value < least || value > most)
+      throw new InvalidArgumentError(`It must be a whole number ${most === Infinity ? `of at least ${least}` : `from ${least} to ${most}`}.`); // prettier-ignore
     return value;
   };
 }
@@ -68,7 +71,7 @@ export function withData(command: Command): Command {
     .option('--limit <n>', 'validate on the first n samples only', wholeNumber(1))
     .option('--batch-size <n>', 'samples a run takes', wholeNumber(1))
     .option('--seed <n>', 'for everything drawn at random (default: 0)', wholeNumber(0))
-    .option('--threads <n>', 'threads within one operator (default: all cores)', wholeNumber(1));
+    .option('--threads <n>', 'threads within one operator (default: all cores)', wholeNumber(1, mostThreads));
   return withPreprocessing(command);
 }
 

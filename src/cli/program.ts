@@ -5,7 +5,7 @@ import type { Io } from './io.ts';
 import { examples } from './examples.ts';
 import { declareLookups, type Declare, type Runs } from './lookups.ts';
 import { QtoolError } from '../util/error.ts';
-import { numberOption, wholeNumber, withCommon, withData, withPreprocessing } from './options.ts';
+import { mostThreads, numberOption, wholeNumber, withCommon, withData, withPreprocessing } from './options.ts';
 
 /**
  * Declares every command. Their code is imported when they are called, never before: `qtool --help` answers at once.
@@ -91,7 +91,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
     .option('--data-root <folder>', 'where relative paths in the data config start')
     .option('--batch <sizes>', 'batch sizes to run at', '1,32')
-    .option('--threads <n>', 'threads within one operator (default: 1)', wholeNumber(1))
+    .option('--threads <n>', 'threads within one operator (default: 1)', wholeNumber(1, mostThreads))
     .option('--seconds <n>', 'for each model and batch size (default: 2; 0: five runs)', wholeNumber(0));
   runs(withCommon(withPreprocessing(benchmark)), async () => (await import('./commands/bench.ts')).benchCommand);
 

@@ -70,7 +70,7 @@ function likely(stage: Stage, { layer, part, weighted, cause }: Culprit, availab
     readonly bits_activations?: number | null;
     readonly calibration?: { readonly method: string; readonly samples: number };
   };
-  const narrow = typeof o.bits_weights === 'number' && o.bits_weights < 8;
+  const narrow = typeof o.bits_weights === 'number' && o.bits_weights < 7;
   const wide: Raise = { bits_weights: 8 };
   const raise = (to: Raise): Cure[] =>
     weighted ? [{ label: overridesText({ [layer]: to }), raised: { [layer]: to } }] : [];
@@ -94,7 +94,8 @@ function likely(stage: Stage, { layer, part, weighted, cause }: Culprit, availab
     equalize,
     ...(method === 'minmax' && part === 'input' ? [bySquares] : []),
     ...(part === 'input' ? raise({ bits_activations: 16 }) : []),
-    ...raise(narrow && part === 'weights' ? wide : { bits_weights: null }),
+    ...(narrow && part === 'weights' ? raise(wide) : []),
+    ...raise({ bits_weights: null }),
     ...(part === 'weights'
       ? [
           {

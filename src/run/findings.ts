@@ -70,7 +70,7 @@ export async function findingsOf(
   const { baseline, reports, metrics } = asked;
   const result = state.measurement ?? baseline;
   const warnings = [
-    ...(measure ? figureWarnings({ float, metrics, baseline, result, stages: reports }) : []),
+    ...(measure ? figureWarnings({ float, metrics, baseline, result, stages: reports, kept: stages }) : []),
     ...(differ === undefined ? [] : [differ]),
     ...(grown > 1 ? [`the file grew: it has ${(100 * grown).toFixed(1)} % of the float model's bytes`] : []),
     ...(stages.length === 0 && status === 'finished' ? ['no stage was kept: the result is the float model'] : []),

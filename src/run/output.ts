@@ -1,4 +1,4 @@
-import { appendFile, readdir, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
+import { appendFile, readFile, readdir, realpath, rename, rm, rmdir, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { writeModel } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
@@ -35,6 +35,8 @@ export interface RunFolder {
   write(name: (typeof outputFiles)[number], text: string): Promise<void>;
   /** Adds a line to the log; lines stand in the order of the calls. */
   log(line: string): Promise<void>;
+  /** Lets other runs take the folder. */
+  release(): Promise<void>;
   /** Takes away what this run wrote, and the folder if it was not there before. */
   discard(): Promise<void>;
 }
@@ -72,15 +74,44 @@ export async function checkSourceStays(folder: string, source: string | undefine
     });
 }
 
+/** Names the process that writes into the folder. */
+const lockFile = '.qtool.lock';
+
+/** @throws QtoolError('usage') where another run that still lives has the folder. */
+async function lock(folder: string): Promise<void> {
+  const path = join(folder, lockFile);
+  const mine = await writeFile(path, String(process.pid), { flag: 'wx' }).catch(
+    (cause: NodeJS.ErrnoException) => cause,
+  );
+  if (mine?.code !== 'EEXIST') {
+    if (mine) throw mine;
+    return;
+  }
+  const pid = Number(await readFile(path, 'utf8').catch(() => ''));
+  if (pid > 0 && isAlive(pid))
+    throw new QtoolError('usage', `another run (process ${pid}) is writing into this folder`, { at: folder, hint: 'name another folder, or wait for its end' }); // prettier-ignore
+  // Whoever held it ended without a word.
+  await writeFile(path, String(process.pid));
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
 /** Takes a folder for a run. With `force` the files of an earlier run go; other files are never touched. @throws as above. */
 export async function openRunFolder(folder: string, force: boolean): Promise<RunFolder> {
   await checkRunFolder(folder, force);
   const clear = async (): Promise<void> => {
     for (const name of outputFiles) await rm(join(folder, name), { force: true });
   };
-  await clear();
   // The topmost folder that had to be made; undefined where all were there.
   const made = await makeFolder(folder);
+  await lock(folder);
+  await clear();
   const [modelPath, partialPath] = [join(folder, 'model.onnx'), join(folder, 'model.partial.onnx')];
   let logged: Promise<void> = Promise.resolve();
   return {
@@ -101,9 +132,14 @@ export async function openRunFolder(folder: string, force: boolean): Promise<Run
       await rename(`${path}.part`, path);
     },
     log: (line) => (logged = logged.then(() => appendFile(join(folder, 'qtool.log'), `${line}\n`))),
+    async release() {
+      await logged;
+      await rm(join(folder, lockFile), { force: true });
+    },
     async discard() {
       await logged;
       await clear();
+      await rm(join(folder, lockFile), { force: true });
       // rmdir removes empty folders only: what others put there meanwhile stays.
       if (made !== undefined) await rmdir(folder).catch(() => undefined);
     },

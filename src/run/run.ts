@@ -142,7 +142,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         levels,
         ...(any ? await compressedSizes(folder.partialPath) : { gzip: 0, brotli: 0 }),
         stages: state.stages,
-        gated: wasGated(reports),
+        gated: wasGated(reports, state.stages),
         status,
       },
       warnings,
@@ -217,6 +217,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     }
     throw error;
   } finally {
+    await folder.release().catch(() => undefined);
     await instruments.close();
   }
 }

@@ -10,20 +10,27 @@ export interface Judged {
   readonly baseline: Measurement;
   readonly result: Measurement;
   readonly stages: readonly StageReport[];
+  /** The stages whose effect the result carries. */
+  readonly kept: readonly number[];
 }
 
+/** Whether a stage has a gate that was really asked: without measuring (`--no-measure`) none is. */
+export const wasJudged = ({ gate, attempts }: StageReport): boolean =>
+  gate !== undefined && attempts.some(({ measurement }) => (measurement?.metrics.length ?? 0) > 0);
+
 /** Whether any gate judged a stage that the result carries. */
-export const wasGated = (stages: readonly StageReport[]): boolean =>
-  stages.some(
-    ({ gate, attempts }) => gate !== undefined && attempts.some(({ measurement }) => measurement !== undefined),
-  );
+export const wasGated = (stages: readonly StageReport[], kept: readonly number[]): boolean =>
+  stages.some((stage) => kept.includes(stage.index) && wasJudged(stage));
+
+/** Outputs below so many dB have little of the float model's left, whatever they mean. */
+const lost = 10;
 
 /** Those of the results that measure a model by itself, not how far it is from the float model. */
 export const accuraciesAmong = (results: readonly MetricResult[], metrics: Judged['metrics']): MetricResult[] =>
   results.filter(({ name }) => metrics.some((metric) => metric.name === name && metric.perfect === undefined));
 
 /** What must be known of a result before it is used, as far as its figures say it, worst first. */
-export function figureWarnings({ float, metrics, baseline, result, stages }: Judged): string[] {
+export function figureWarnings({ float, metrics, baseline, result, stages, kept }: Judged): string[] {
   const accuracies = accuraciesAmong(result.metrics, metrics).filter(({ unit }) => unit === '%');
   const chance = chanceOf(float);
   const atChance = ({ value, interval }: Pick<MetricResult, 'value' | 'interval'>): boolean =>
@@ -36,13 +43,20 @@ export function figureWarnings({ float, metrics, baseline, result, stages }: Jud
     ];
   if (top && atChance(top))
     return [`the result is at chance: ${top.value.toFixed(2)} % top1, where guessing gives ${chance?.toFixed(2)} %`];
-  if (wasGated(stages) || stages.length === 0) return [];
-  return accuracies
+  const warned = stages
+    .filter(({ verdict, gate }) => verdict === 'warned' && gate !== undefined)
+    .map(({ index, instance, why }) => `the gate of ${index} ${instance} failed, and only warns: ${why}`);
+  if (wasGated(stages, kept) || stages.length === 0) return warned;
+  const far = result.metrics.find(({ name, unit, value }) => name === 'sqnr' && unit === 'dB' && value < lost);
+  if (far && accuracies.length === 0)
+    return [...warned, `the outputs are at ${far.value.toFixed(1)} dB: little of the float model's is left, and no gate was asked whether that may be`]; // prettier-ignore
+  const fell = accuracies
     .filter(({ drop, dropInterval }) => drop > (dropInterval ?? Infinity))
     .map(
       ({ name, drop, dropInterval }) =>
         `${name} fell by ${drop.toFixed(2)} points (±${(dropInterval ?? 0).toFixed(2)}), and no gate was asked whether that may be`,
     );
+  return [...warned, ...fell];
 }
 
 /** What guessing gives of top1, in %: one of the classes of the only output, where their number is known. */

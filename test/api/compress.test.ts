@@ -41,6 +41,17 @@ const options = (): CompressOptions & { output?: undefined } => ({
   latency: false,
 });
 
+describe('what JavaScript does not check', () => {
+  it.each<[string, object | undefined]>([
+    ['an object of options is expected', undefined],
+    ['"data" is missing', { model: 'a.onnx', schedule: 'int8' }],
+    ['unknown option "limt" (did you mean "limit"?)', { model: 'a.onnx', schedule: 'int8', data: 'random', limt: 3 }],
+    ['"limit" must be a whole number of at least 1', { model: 'a.onnx', schedule: 'int8', data: 'random', limit: -1 }],
+  ])('is told: %s', async (message, given) => {
+    await expect(compress(given as never)).rejects.toMatchObject({ code: 'usage', message: `compress: ${message}` });
+  });
+});
+
 describe('compress', () => {
   it('gives the model as bytes and leaves nothing on disk', async () => {
     const temporary = process.env['TMPDIR'];

@@ -88,4 +88,14 @@ describe('modules that a schedule or a data config names', () => {
       message: expect.stringContaining(message) as string,
     });
   });
+
+  it('are named where their result is none', async () => {
+    await shop.write('empty.mjs', `import { z } from '${new URL('../../node_modules/zod/index.js', import.meta.url).href}';\nexport default { options: z.object({}), apply: async () => ({ model: null }) };\n`); // prettier-ignore
+    const schedule = await shop.write('bad.yaml', own('./empty.mjs'));
+    await expect(compress({ ...options(), schedule, allowModules: true })).rejects.toMatchObject({
+      code: 'schedule',
+      message: "the module's apply gave no { model, changed, skipped }",
+      at: shop.path('empty.mjs'),
+    });
+  });
 });

@@ -1,3 +1,7 @@
+import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
+import { writeModel } from '../../src/graph/file.ts';
+import type { NodeProto } from '../../src/graph/proto.ts';
+import { weight } from '../helpers/models.ts';
 import { readFile } from 'node:fs/promises';
 import { main } from '../../src/cli/main.ts';
 import { fakeIo } from './fake_io.ts';
@@ -51,6 +55,19 @@ describe('qtool init', () => {
     expect(code).toBe(2);
     expect(err).toMatch(message);
     await expect(readFile(shop.path('none', 'data.yaml'))).rejects.toThrow('ENOENT');
+  });
+
+  it('takes the schedule that fits what the model is made of', async () => {
+    const chosen = async (nodes: readonly NodeProto[]): Promise<string> => {
+      const file = shop.path('other.onnx');
+      const last = nodes.at(-1)?.output.find((name) => name !== '') ?? '';
+      await writeModel(makeModel({ inputs: [makeValue('x', 'float32', [4, 1, 8])], outputs: [makeValue(last, 'float32')], initializers: [weight('w', [1, 8, 8], 1), weight('r', [1, 8, 8], 2), weight('m', [8, 8], 3)], nodes: [...nodes] }), file); // prettier-ignore
+      const { out } = await qtool('init', file, '-o', shop.path('fits'), '--force', '--json');
+      return (JSON.parse(out) as { from: string }).from;
+    };
+    const recurrent = makeNode('RNN', ['x', 'w', 'r'], ['', 'h'], { hidden_size: 8 });
+    expect(await chosen([recurrent, makeNode('MatMul', ['h', 'm'], ['y'])])).toBe('w4-weight-only');
+    expect(await chosen([makeNode('MatMul', ['x', 'm'], ['y'])])).toBe('int8-fast');
   });
 
   it('takes the name of a config for one', async () => {

@@ -46,7 +46,7 @@ describe('curesOf', () => {
       true,
       [{ bits: 7 }, ...[equalize, float, round].map((cure) => ({ ...cure, bits: 7 }))],
     ],
-    [static8, ', bits_weights: 4', { part: 'weights' }, false, [equalize, eight, round]],
+    [static8, ', bits_weights: 4', { part: 'weights' }, false, [equalize, eight, float, round]],
     [static8, ', calibration: { method: minmax }', { part: 'input' }, false, [equalize, mse, sixteen, float]],
     [static8, ', calibration: { method: minmax }', { part: 'weights' }, false, [equalize, float, round]],
     [static8, ', calibration: { method: entropy }', { part: 'input' }, false, [equalize, sixteen, float]],
@@ -77,7 +77,8 @@ describe('curesOf', () => {
     [static8, ', calibration: { samples: 99 }', { part: 'input', cause: 'few samples' }, false, []],
     ['WeightOnlyQuantizer', ', bits_weights: 4', {}, false, [eight]],
     ['WeightOnlyQuantizer', ', bits_weights: 8', {}, false, [float]],
-    ['DynamicQuantizer', ', bits_weights: 7', {}, false, [eight]],
+    ['DynamicQuantizer', ', bits_weights: 7', {}, false, [float]],
+    ['DynamicQuantizer', ', bits_weights: 6', {}, false, [eight]],
     ['DynamicQuantizer', '', { weighted: false }, false, []],
   ])('of %s%s for %j, saturating %s', (cls, options, found, saturating, cures) => {
     expect(curesOf(stageOf(written(cls, options)), culprit(found), saturating, 99).map(essence)).toEqual(cures);

@@ -3,31 +3,46 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkSourceStays, openRunFolder } from '../../src/run/output.ts';
 import { smallConvNet } from '../helpers/models.ts';
+import { containing } from './support.ts';
 
 let folder: string;
 beforeEach(async () => void (folder = await mkdtemp(join(tmpdir(), 'qtool-out-'))));
 afterEach(() => rm(folder, { recursive: true, force: true }));
+
+const lock = '.qtool.lock';
+const files = async (path: string): Promise<string[]> => (await readdir(path)).filter((name) => name !== lock);
+
+it("a folder is one run's at a time, until that run ends or has died", async () => {
+  const path = join(folder, 'one');
+  const out = await openRunFolder(path, true);
+  await expect(openRunFolder(path, true)).rejects.toMatchObject({ code: 'usage', message: containing(`process ${process.pid}`) }); // prettier-ignore
+  await out.release();
+  expect(await readdir(path)).toEqual([]);
+  // No process has this number: the kernel's largest is 2²².
+  await writeFile(join(path, lock), '99999999');
+  await (await openRunFolder(path, true)).release();
+});
 
 describe('openRunFolder', () => {
   it('keeps one model: the data of a larger one before it goes', async () => {
     const out = await openRunFolder(join(folder, 'kept'), false);
     await writeFile(`${out.partialPath}.data`, 'weights of the float model');
     await out.keep(smallConvNet());
-    expect(await readdir(join(folder, 'kept'))).toEqual(['model.partial.onnx']);
+    expect(await files(join(folder, 'kept'))).toEqual(['model.partial.onnx']);
     await writeFile(`${out.partialPath}.data`, 'weights of a large model');
     await out.finish(smallConvNet());
-    expect(await readdir(join(folder, 'kept'))).toEqual(['model.onnx']);
+    expect(await files(join(folder, 'kept'))).toEqual(['model.onnx']);
   });
 
   it('makes the folder, and writes whole files only', async () => {
     const out = await openRunFolder(join(folder, 'a', 'b'), false);
     await out.keep(smallConvNet());
-    expect(await readdir(join(folder, 'a', 'b'))).toEqual(['model.partial.onnx']);
+    expect(await files(join(folder, 'a', 'b'))).toEqual(['model.partial.onnx']);
     await out.finish(smallConvNet());
     await out.write('report.json', '{}');
     await out.log('one');
     await out.log('two');
-    expect((await readdir(join(folder, 'a', 'b'))).sort()).toEqual(['model.onnx', 'qtool.log', 'report.json']);
+    expect((await files(join(folder, 'a', 'b'))).sort()).toEqual(['model.onnx', 'qtool.log', 'report.json']);
     expect(await readFile(join(folder, 'a', 'b', 'qtool.log'), 'utf8')).toBe('one\ntwo\n');
   });
 
@@ -43,7 +58,7 @@ describe('openRunFolder', () => {
     await expect(openRunFolder(folder, false)).rejects.toMatchObject(inUse);
     expect(await readFile(join(folder, 'report.json'), 'utf8')).toBe('old');
     await openRunFolder(folder, true);
-    expect(await readdir(folder)).toEqual(['mine.txt']);
+    expect(await files(folder)).toEqual(['mine.txt']);
   });
 
   it('writes log lines in the order of the calls', async () => {
@@ -58,17 +73,17 @@ describe('openRunFolder', () => {
     await mine.write('report.json', '{}');
     void mine.log('late');
     await mine.discard();
-    expect(await readdir(folder)).toEqual([]);
+    expect(await files(folder)).toEqual([]);
     const shared = await openRunFolder(folder, false);
     await shared.write('report.json', '{}');
     await writeFile(join(folder, 'other.txt'), '');
     await shared.discard();
-    expect(await readdir(folder)).toEqual(['other.txt']);
+    expect(await files(folder)).toEqual(['other.txt']);
     // An empty folder that was there before stays, too.
     const empty = join(folder, 'empty');
     await mkdir(empty);
     await (await openRunFolder(empty, false)).discard();
-    expect((await readdir(folder)).sort()).toEqual(['empty', 'other.txt']);
+    expect((await files(folder)).sort()).toEqual(['empty', 'other.txt']);
   });
 
   it('says so where the path is a file', async () => {

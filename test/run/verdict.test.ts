@@ -22,7 +22,7 @@ const top1 = (value: number, reference: number): MetricResult => ({
 });
 const measured = (...metrics: MetricResult[]): Measurement => ({ metrics, bytes: 1, zeros: 0, latency: [] });
 const stage = (gate: object | undefined): StageReport =>
-  ({ gate, attempts: [{ strength: '', passed: true, measurement: measured() }] }) as unknown as StageReport;
+  ({ index: 1, instance: 'q', gate, attempts: [{ strength: '', passed: true, measurement: measured(top1(90, 90)) }] }) as unknown as StageReport; // prettier-ignore
 
 const warned = (before: number, after: number, stages = [stage(undefined)]) =>
   figureWarnings({
@@ -31,6 +31,7 @@ const warned = (before: number, after: number, stages = [stage(undefined)]) =>
     baseline: measured(top1(before, before)),
     result: measured(top1(after, before), { ...top1(50, 100), name: 'agreement' }),
     stages,
+    kept: [1],
   });
 
 describe('figureWarnings', () => {
@@ -66,6 +67,7 @@ describe('guessing', () => {
       baseline: measured(...before),
       result: measured(...after),
       stages: [stage(gated ? {} : undefined)],
+      kept: [1],
     });
   const chance = /at chance/;
 
@@ -94,7 +96,7 @@ describe('guessing', () => {
 
 it('a fall is told where it is beyond its interval, of what is in percent', () => {
   const fell = (result: MetricResult) =>
-    figureWarnings({ float, metrics: [{ name: 'top1' }, { name: 'loss' }], baseline: measured(), result: measured(result), stages: [stage(undefined)] }); // prettier-ignore
+    figureWarnings({ float, metrics: [{ name: 'top1' }, { name: 'loss' }], baseline: measured(), result: measured(result), stages: [stage(undefined)], kept: [1] }); // prettier-ignore
   const { dropInterval: _, ...unsure } = top1(50, 90);
   expect([fell(top1(89, 90)), fell(unsure), fell({ ...top1(50, 90), name: 'loss', unit: '' })]).toEqual([[], [], []]);
   expect(fell(top1(88.9, 90))).toHaveLength(1);
@@ -102,7 +104,10 @@ it('a fall is told where it is beyond its interval, of what is in percent', () =
 
 it('one gate is enough, and one attempt that was measured', () => {
   const twice = { ...stage({ metric: 'top1' }), attempts: [{ strength: '', passed: false, measurement: undefined }, ...stage({}).attempts] }; // prettier-ignore
-  expect([wasGated([stage(undefined), stage({})]), wasGated([twice]), wasGated([])]).toEqual([true, true, false]);
+  const of = (...stages: StageReport[]) => wasGated(stages, [1]);
+  expect([of(stage(undefined), stage({})), of(twice), of()]).toEqual([true, true, false]);
+  // Of a stage that was undone it says nothing.
+  expect(wasGated([stage({})], [2])).toBe(false);
 });
 
 it('a stage that was not measured was not judged', () => {
@@ -110,5 +115,18 @@ it('a stage that was not measured was not judged', () => {
     ...stage({ metric: 'top1' }),
     attempts: [{ strength: '', passed: true, measurement: undefined }],
   };
-  expect([wasGated([stage(undefined)]), wasGated([stage({})]), wasGated([unmeasured])]).toEqual([false, true, false]);
+  // What --no-measure gives.
+  const empty = { ...stage({ metric: 'top1' }), attempts: [{ strength: '', passed: true, measurement: measured() }] };
+  const of = (one: StageReport) => wasGated([one], [1]);
+  expect([of(stage(undefined)), of(stage({})), of(unmeasured), of(empty)]).toEqual([false, true, false, false]);
+});
+
+it('a gate that only warned, and outputs without labels that have nothing left, are told', () => {
+  const sqnr = (value: number): MetricResult => ({ ...top1(value, 0), name: 'sqnr', unit: 'dB', reference: Infinity });
+  const told = (value: number, of: StageReport) =>
+    figureWarnings({ float, metrics: [{ name: 'sqnr', perfect: Infinity }], baseline: measured(), result: measured(sqnr(value)), stages: [of], kept: [1] }); // prettier-ignore
+  expect(told(1.5, stage(undefined))).toEqual([expect.stringMatching(/^the outputs are at 1\.5 dB: little/)]);
+  expect([told(10.1, stage(undefined)), told(1.5, stage({}))]).toEqual([[], []]);
+  const warning = { ...stage({ metric: 'sqnr' }), verdict: 'warned', why: 'sqnr 1.5 dB < 9 dB' } as StageReport;
+  expect(told(1.5, warning)).toEqual(['the gate of 1 q failed, and only warns: sqnr 1.5 dB < 9 dB']);
 });

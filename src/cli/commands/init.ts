@@ -76,7 +76,15 @@ async function mustBeFree(file: string): Promise<void> {
 
 /** The shipped schedule that fits what a model is made of. */
 function scheduleFor({ graph }: Model): { readonly name: string; readonly why: string } {
-  const convolutions = graph.node.filter((node) => isOp(node, 'Conv'));
+  const of = (...types: string[]) => graph.node.filter((node) => isOp(node, ...types));
+  const convolutions = of('Conv');
+  if (convolutions.length === 0 && of('LSTM', 'GRU', 'RNN').length > 0)
+    return {
+      name: 'w4-weight-only',
+      why: 'since recurrent layers compute in float, whatever their weights are stored in',
+    };
+  if (convolutions.length > 0 && of('MatMul', 'Gemm').length > 4 * convolutions.length)
+    return { name: 'int8-fast', why: 'since nearly all layers are dense ones: it needs no calibration' };
   if (convolutions.length === 0)
     return { name: 'int8-fast', why: 'since the model has no convolutions: it needs no calibration' };
   if (convolutions.some((node) => intAttribute(node, 'group', 1) > 1))

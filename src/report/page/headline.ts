@@ -1,3 +1,4 @@
+import { wasJudged } from '../../run/verdict.ts';
 import type { RunReport } from '../../run/report.ts';
 import { escapeHtml as e } from '../escape.ts';
 import { bytes, grouped, number, percent, plural, titleOf, withInterval } from '../format.ts';
@@ -26,7 +27,7 @@ function verdict(report: RunReport): string {
 /** Whether anything was there to refuse a bad result. */
 function gates({ stages }: RunReport): string {
   const gated = stages.filter((stage) => stage.gate !== undefined);
-  const judged = gated.filter((stage) => stage.attempts.some((attempt) => attempt.measurement !== undefined));
+  const judged = gated.filter(wasJudged);
   if (gated.length === 0) return 'no stage has a gate, so no loss would have been refused';
   if (judged.length === 0) return 'no gate was judged';
   const weaker = judged.filter((stage) => stage.verdict === 'retried').length;
