@@ -49,6 +49,17 @@ export function momentBytes(layer: Linear): number {
   return groups * size * size * 8;
 }
 
+/** Bytes of one layer's second moments; what is made of them takes as much again, several times. */
+const widest = 2 ** 30;
+
+/** Why second moments of a layer's inputs are not taken: they grow with the square of K. Undefined where they are. */
+export function tooWide(layer: Linear): string | undefined {
+  const bytes = momentBytes(layer);
+  if (bytes <= widest) return undefined;
+  const [size, wanted] = [linearSizes(layer).size, (bytes / 2 ** 30).toFixed(1)];
+  return `the second moments of ${size} inputs an output would take ${wanted} GiB, more than the 1 GiB that a layer may`;
+}
+
 /** A layer whose input is looked at; with `weights` they make the target, from `reference` in the reference model if there is one. */
 export interface MomentRequest extends Linear {
   readonly input: string;

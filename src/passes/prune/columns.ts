@@ -2,7 +2,8 @@ import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName } from '../../graph/query.ts';
 import { given } from '../../util/must.ts';
-import { hasMoments, layerMoments, type Moments } from '../moments.ts';
+import { portion, type Steps } from '../../util/steps.ts';
+import { hasMoments, layerMoments, tooWide, type Moments } from '../moments.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { linearSizes, readRows, writeRows } from '../rows.ts';
 import { pruneSites, type Left, type PruneSite } from './masks.ts';
@@ -39,7 +40,7 @@ function refusal(node: NodeProto, { name, dims }: PruneSite): string | undefined
   if (!isOp(node, 'Conv') && dims.length !== 2)
     return `a weight of ${dims.length} axes is no matrix: one for each batch is not pruned by its inputs`;
   if (!hasMoments({ node, dims })) return `${layerName(node)} has transA, whose inputs are not looked at`;
-  return undefined;
+  return tooWide({ node, dims });
 }
 
 /** Columns of one reader are rows of the other: their inputs cannot be summed up. */
@@ -91,17 +92,18 @@ export const gramOf = ({ gram, size }: Moments, group: number): Float64Array =>
   gram.slice(group * size * size, (group + 1) * size * size);
 
 /** Applies `work` to each group's matrix [outputs, K] of a weight and puts the results back in the weight's own order. */
-export function eachMatrix(
+export function* eachMatrix(
   { site, nodes }: GramSite,
-  work: (matrix: Float32Array, shape: readonly [number, number], group: number) => Float32Array,
-): Float32Array {
+  work: (matrix: Float32Array, shape: readonly [number, number], group: number) => Steps<Float32Array>,
+): Steps<Float32Array> {
   const layer = { node: given(nodes[0], site.name), dims: site.dims };
   const { groups, rows, size } = linearSizes(layer);
   const own = readRows(layer, site.data);
   const done = new Float64Array(own.length);
   for (let g = 0; g < groups; g++) {
     const from = g * rows * size;
-    done.set(work(Float32Array.from(own.subarray(from, from + rows * size)), [rows, size], g), from);
+    const steps = work(Float32Array.from(own.subarray(from, from + rows * size)), [rows, size], g);
+    done.set(yield* portion(steps, g / groups, (g + 1) / groups), from);
   }
   return Float32Array.from(writeRows(layer, done));
 }

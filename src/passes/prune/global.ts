@@ -3,6 +3,7 @@ import type { Model } from '../../graph/model.ts';
 import { diagonalOfInverse } from '../../numerics/obs.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import { applyMask, globalLevelMasks, type Mask } from '../../numerics/sparsity.ts';
+import { breathing, portion, type Steps } from '../../util/steps.ts';
 import type { Moments } from '../moments.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite, type GramSites } from './columns.ts';
@@ -59,10 +60,17 @@ async function apply(model: Model, o: GlobalOptions, ctx: PassContext): Promise<
     return prunedResult(model, pruned, found);
   }
   const shares = new Map(usable.map((usage, i) => [usage, shareOf(masks[i] as Mask)]));
-  return pruneInTurn(ctx, model, found, o, (usage) => (weights, shape, hessian) => {
-    const asked = { share: shares.get(usage) ?? 0, damping: o.damping, at: usage.site.name };
-    return sparsegpt(weights, shape, hessian, asked).mask;
-  });
+  return pruneInTurn(
+    ctx,
+    model,
+    found,
+    o,
+    (usage) =>
+      function* (weights, shape, hessian) {
+        const asked = { share: shares.get(usage) ?? 0, damping: o.damping, at: usage.site.name };
+        return (yield* sparsegpt(weights, shape, hessian, asked)).mask;
+      },
+  );
 }
 
 /** All the weights that selectors pick: for magnitudes nobody looks at what their layers read. */
@@ -82,30 +90,35 @@ async function lossScores(
   { criterion, samples, damping }: GlobalOptions,
 ): Promise<Float32Array[]> {
   const grams = await siteMoments(ctx, model, usable, samples);
-  return usable.map((usage, i) => {
+  const scores: Float32Array[] = [];
+  for (const [i, usage] of usable.entries()) {
     const gram = grams[i] as Moments;
     let power = 0;
-    const losses = eachMatrix(usage, (matrix, [rows, cols], group) => {
+    const steps = eachMatrix(usage, function* (matrix, [rows, cols], group) {
       const hessian = gramOf(gram, group);
-      power += outputPower(matrix, rows, cols, hessian);
+      power += yield* portion(outputPower(matrix, rows, cols, hessian), 0, 0.5);
       const price =
         criterion === 'obs'
-          ? diagonalOfInverse(hessian, cols, damping, usage.site.name).map((v) => 1 / v)
+          ? (yield* portion(diagonalOfInverse(hessian, cols, damping, usage.site.name), 0.5, 1)).map((v) => 1 / v)
           : Float64Array.from({ length: cols }, (_, k) => hessian[k * cols + k]!);
       return matrix.map((w, e) => w * w * price[e % cols]!);
     });
-    return losses.map((loss) => loss / Math.max(power, 1e-30));
-  });
+    const losses = await breathing(steps, { signal: ctx.signal });
+    scores.push(losses.map((loss) => loss / Math.max(power, 1e-30)));
+  }
+  return scores;
 }
 
 /** ‖W X‖² = tr(W H Wᵀ). */
-function outputPower(matrix: Float32Array, rows: number, cols: number, hessian: Float64Array): number {
+function* outputPower(matrix: Float32Array, rows: number, cols: number, hessian: Float64Array): Steps<number> {
   let power = 0;
-  for (let r = 0; r < rows; r++)
+  for (let r = 0; r < rows; r++) {
+    yield r / rows;
     for (let i = 0; i < cols; i++) {
       const w = matrix[r * cols + i]!;
       if (w === 0) continue;
       for (let j = 0; j < cols; j++) power += w * matrix[r * cols + j]! * hessian[i * cols + j]!;
     }
+  }
   return power;
 }

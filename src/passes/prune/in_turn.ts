@@ -1,5 +1,6 @@
 import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
+import { breathing } from '../../util/steps.ts';
 import type { Note, PassContext, PassResult } from '../pass.ts';
 import type { GramSite, GramSites } from './columns.ts';
 import { zerosNote } from './masks.ts';
@@ -25,7 +26,10 @@ export async function pruneInTurn(
     ctx.progress(i / layers.length, `pruning ${usage.site.name}`);
     const layer = await refitLayer(ctx, { current, float: model }, usage, samples);
     try {
-      const { model: next, weights } = pruneAndRefit(current, layer, damping, chooseFor(usage));
+      const { model: next, weights } = await breathing(pruneAndRefit(current, layer, damping, chooseFor(usage)), {
+        signal: ctx.signal,
+        progress: (done) => ctx.progress((i + done) / layers.length, `pruning ${usage.site.name}`),
+      });
       current = next;
       changed.push(zerosNote(usage.site, weights));
     } catch (error) {

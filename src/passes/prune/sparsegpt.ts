@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
+import { breathing } from '../../util/steps.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import type { Moments } from '../moments.ts';
 import { eachMatrix, gramOf, gramSites, siteMoments, type GramSites } from './columns.ts';
@@ -62,9 +63,16 @@ async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promi
     at: name,
   });
   if (!o.refit) return updated(model, found, o.samples, ctx, asked);
-  return pruneInTurn(ctx, model, found, o, ({ site }) => (weights, shape, hessian) => {
-    return sparsegpt(weights, shape, hessian, asked(site)).mask;
-  });
+  return pruneInTurn(
+    ctx,
+    model,
+    found,
+    o,
+    ({ site }) =>
+      function* (weights, shape, hessian) {
+        return (yield* sparsegpt(weights, shape, hessian, asked(site))).mask;
+      },
+  );
 }
 
 /** As the paper has it: each weight that goes is made up for by the columns after it. */
@@ -82,10 +90,13 @@ async function updated(
     ctx.signal.throwIfAborted();
     ctx.progress(i / usable.length, `pruning ${site.name}`);
     const [gram] = (await siteMoments(ctx, current, [usage], samples)) as [Moments];
-    const data = eachMatrix(
-      usage,
-      (matrix, shape, group) => sparsegpt(matrix, shape, gramOf(gram, group), asked(site)).weights,
-    );
+    const steps = eachMatrix(usage, function* (matrix, shape, group) {
+      return (yield* sparsegpt(matrix, shape, gramOf(gram, group), asked(site))).weights;
+    });
+    const data = await breathing(steps, {
+      signal: ctx.signal,
+      progress: (done) => ctx.progress((i + done) / usable.length, `pruning ${site.name}`),
+    });
     current = withWeights(current, new Map([[site.name, data]]));
     changed.push(zerosNote(site, data));
   }

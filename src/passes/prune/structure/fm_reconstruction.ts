@@ -7,6 +7,7 @@ import { sliceNorms } from '../../../numerics/sparsity.ts';
 import type { Note, PassContext, PassResult } from '../../pass.ts';
 import { noisy, rounding, twoForms } from './ranked.ts';
 import { refitLayer, refitText, targetOf } from './reconstruct.ts';
+import { tooWide } from '../../moments.ts';
 import { refitSites, type Site } from './sites.ts';
 import {
   structureNote,
@@ -60,11 +61,12 @@ async function apply(model: Model, o: Options, sparsity: number, ctx: PassContex
     const gone = weakest(scores, structuresToPrune(site.count, sparsity, o.group_size, o.rounding_fn));
     changed.push(structureNote(site, o.group_type, gone.size));
     const layer = refit.get(site.tensor);
-    if (!layer) {
+    const wide = layer && tooWide(layer);
+    if (!layer || wide !== undefined) {
       result = zeroStructures(result, new Map([[site, gone]]));
       skipped.push({
         layer: site.layer.node,
-        text: 'zeroed but not refitted: its weights are shared or reached indirectly',
+        text: `zeroed but not refitted: ${wide ?? 'its weights are shared or reached indirectly'}`,
       });
       continue;
     }

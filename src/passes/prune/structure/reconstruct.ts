@@ -5,7 +5,8 @@ import type { Model } from '../../../graph/model.ts';
 import { initializers, isOp } from '../../../graph/query.ts';
 import { floatData, makeTensor } from '../../../graph/tensor.ts';
 import { given } from '../../../util/must.ts';
-import { difference, openMoments, type Moments } from '../../moments.ts';
+import { breathing, type Steps } from '../../../util/steps.ts';
+import { difference, openMoments, tooWide, type Moments } from '../../moments.ts';
 import type { Note, PassContext } from '../../pass.ts';
 import { linearSizes, readRows, writeRows } from '../../rows.ts';
 import { blockCost, takeBlock } from './eliminate.ts';
@@ -42,6 +43,11 @@ export async function reconstruct(
   let model = after;
   for (const [i, site] of sites.entries()) {
     ctx.progress(0.5 + (0.5 * i) / sites.length, `refitting ${site.layer}`);
+    const wide = tooWide(site);
+    if (wide !== undefined) {
+      notes.push({ layer: site.layer, text: `not refitted: ${wide}` });
+      continue;
+    }
     const target = targetOf(site, channels, removed, true);
     const result = await refitLayer(ctx, { before, model, site, target, take: [] }, options);
     model = result.model;
@@ -77,7 +83,8 @@ export async function refitLayer(
   refit: Refit,
   { samples, ridge }: ReconstructOptions,
 ): Promise<{ readonly model: Model; readonly error: number }> {
-  const { weights, bias, error } = solve(refit, await collect(ctx, refit, samples), ridge);
+  const steps = solve(refit, await collect(ctx, refit, samples), ridge);
+  const { weights, bias, error } = await breathing(steps, { signal: ctx.signal });
   return { model: withLayer(refit.model, refit.site, weights, bias), error };
 }
 
@@ -123,7 +130,11 @@ function left(value: Tensor, { axis, kept }: Target): Tensor {
 }
 
 /** The layer's best weights and bias, and the error they leave. */
-function solve({ model, site, take }: Refit, moments: Moments, ridge: number) {
+function* solve(
+  { model, site, take }: Refit,
+  moments: Moments,
+  ridge: number,
+): Steps<{ readonly weights: Float64Array; readonly bias: Float64Array | undefined; readonly error: number }> {
   const stored = initializers(model.graph).get(site.tensor);
   const own = readRows(site, stored ? floatData(stored) : new Float32Array());
   const { groups, rows, size } = linearSizes(site);
@@ -132,10 +143,11 @@ function solve({ model, site, take }: Refit, moments: Moments, ridge: number) {
   let [error, power] = [0, 0];
   for (let g = 0; g < groups; g++) {
     const mine = own.subarray(g * rows * size, (g + 1) * rows * size);
-    const problem = leastSquares(moments, g, mine, { ridge, bias: site.canBias });
+    const problem = yield* leastSquares(moments, g, mine, { ridge, bias: site.canBias });
     for (const block of take) {
       error += blockCost(problem, block);
       takeBlock(problem, block);
+      yield g / groups;
     }
     weights.set(problem.weights, g * rows * size);
     if (site.canBias) bias.set(bestBias(moments, g, problem), g * rows);
