@@ -3,7 +3,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName } from '../../graph/query.ts';
 import { given } from '../../util/must.ts';
 import { portion, type Steps } from '../../util/steps.ts';
-import { hasMoments, layerMoments, tooWide, type Moments } from '../moments.ts';
+import { hasMoments, layerMoments, notFinite, tooWide, type Moments } from '../moments.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { linearSizes, readRows, writeRows } from '../rows.ts';
 import { pruneSites, type Left, type PruneSite } from './masks.ts';
@@ -50,19 +50,28 @@ function mixed(nodes: readonly NodeProto[], { dims }: PruneSite): string | undef
   return others.every((other) => other === form) ? undefined : `${names} read it in different orientations`;
 }
 
-/** Second moments of the inputs of each weight's layers, summed over the layers that share it; in order of the sites. */
+/** Second moments of the inputs of each weight's layers, summed over the layers that share it; weights without finite ones are skipped. */
 export async function siteMoments(
   ctx: PassContext,
   model: Model,
   sites: readonly GramSite[],
   samples: number,
-): Promise<Moments[]> {
+): Promise<{ readonly known: readonly (readonly [GramSite, Moments])[]; readonly skipped: readonly Note[] }> {
   const requests = sites.flatMap(({ site, nodes }) =>
     nodes.map((node) => ({ node, dims: site.dims, input: node.input[0] as string })),
   );
   const moments = await layerMoments(ctx, model, requests, { samples });
   let from = 0;
-  return sites.map(({ nodes }) => summed(moments.slice(from, (from += nodes.length))));
+  const known: [GramSite, Moments][] = [];
+  const skipped: Note[] = [];
+  for (const usage of sites) {
+    const { site, nodes } = usage;
+    const sums = summed(moments.slice(from, (from += nodes.length)));
+    const why = notFinite(sums);
+    if (why === undefined) known.push([usage, sums]);
+    else skipped.push({ layer: site.layer.node, text: `${site.name} left whole: ${why}` });
+  }
+  return { known, skipped };
 }
 
 /** The moments of a weight that several layers read alike: as if one layer had seen all of their inputs. */

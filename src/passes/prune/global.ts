@@ -4,7 +4,6 @@ import { diagonalOfInverse } from '../../numerics/obs.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import { applyMask, globalLevelMasks, type Mask } from '../../numerics/sparsity.ts';
 import { breathing, portion, type Steps } from '../../util/steps.ts';
-import type { Moments } from '../moments.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite, type GramSites } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
@@ -50,10 +49,12 @@ export const globalPruner: Pass<GlobalOptions> = {
 
 async function apply(model: Model, o: GlobalOptions, ctx: PassContext): Promise<PassResult> {
   const plain = o.criterion === 'magnitude' && !o.refit;
-  const found = plain ? unread(model, o.weights) : gramSites(model, o.weights);
-  const { usable } = found;
-  const scores =
-    o.criterion === 'magnitude' ? usable.map(({ site }) => site.data) : await lossScores(ctx, model, usable, o);
+  const named = plain ? unread(model, o.weights) : gramSites(model, o.weights);
+  const { scores, skipped, usable } =
+    o.criterion === 'magnitude'
+      ? { scores: named.usable.map(({ site }) => site.data), skipped: [], usable: named.usable }
+      : await lossScores(ctx, model, named.usable, o);
+  const found = { ...named, usable, skipped: [...named.skipped, ...skipped] };
   const masks = globalLevelMasks(scores, o.sparsity, ctx.clock.epoch.toString());
   if (!o.refit) {
     const pruned = usable.map(({ site }, i) => ({ site, data: applyMask(site.data, masks[i] as Mask) }));
@@ -82,17 +83,16 @@ function unread(model: Model, selectors: readonly string[]): GramSites {
 const shareOf = (mask: Mask): number =>
   mask.reduce((n, keep) => n + (keep === 0 ? 1 : 0), 0) / Math.max(1, mask.length);
 
-/** What is lost of the power of a layer's output with each of its weights, in the weights' own order. */
+/** What is lost of the power of a layer's output with each of its weights, in the weights' own order; of those it is known for. */
 async function lossScores(
   ctx: PassContext,
   model: Model,
-  usable: readonly GramSite[],
+  sites: readonly GramSite[],
   { criterion, samples, damping }: GlobalOptions,
-): Promise<Float32Array[]> {
-  const grams = await siteMoments(ctx, model, usable, samples);
+): Promise<Pick<GramSites, 'usable' | 'skipped'> & { readonly scores: readonly Float32Array[] }> {
+  const { known, skipped } = await siteMoments(ctx, model, sites, samples);
   const scores: Float32Array[] = [];
-  for (const [i, usage] of usable.entries()) {
-    const gram = grams[i] as Moments;
+  for (const [usage, gram] of known) {
     let power = 0;
     const steps = eachMatrix(usage, function* (matrix, [rows, cols], group) {
       const hessian = gramOf(gram, group);
@@ -106,7 +106,7 @@ async function lossScores(
     const losses = await breathing(steps, { signal: ctx.signal });
     scores.push(losses.map((loss) => loss / Math.max(power, 1e-30)));
   }
-  return scores;
+  return { scores, skipped, usable: known.map(([usage]) => usage) };
 }
 
 /** ‖W X‖² = tr(W H Wᵀ). */

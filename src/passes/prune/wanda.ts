@@ -3,7 +3,6 @@ import type { Model } from '../../graph/model.ts';
 import { applyMask, levelMask } from '../../numerics/sparsity.ts';
 import { wandaMask, wandaScores } from '../../numerics/wanda.ts';
 import { finished } from '../../util/steps.ts';
-import type { Moments } from '../moments.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
@@ -52,14 +51,14 @@ async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<P
     };
   };
   if (o.refit) return pruneInTurn(ctx, model, found, o, chooseFor);
-  const grams = await siteMoments(ctx, model, found.usable, o.samples);
-  const pruned = found.usable.map((usage, i) => {
-    const [choose, gram] = [chooseFor(usage), grams[i] as Moments];
+  const { known, skipped } = await siteMoments(ctx, model, found.usable, o.samples);
+  const pruned = known.map(([usage, gram]) => {
+    const choose = chooseFor(usage);
     const steps = eachMatrix(usage, function* (matrix, shape, group) {
       return applyMask(matrix, yield* choose(matrix, shape, gramOf(gram, group), group));
     });
     const data = finished(steps);
     return { site: usage.site, data };
   });
-  return prunedResult(model, pruned, found);
+  return prunedResult(model, pruned, { ...found, skipped: [...found.skipped, ...skipped] });
 }

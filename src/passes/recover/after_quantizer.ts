@@ -4,7 +4,7 @@ import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
 import { breathing, type Steps } from '../../util/steps.ts';
-import { difference, layerMoments, openMoments, tooWide, type Moments } from '../moments.ts';
+import { difference, layerMoments, notFinite, openMoments, tooWide, type Moments } from '../moments.ts';
 import type { Note, PassContext, PassResult } from '../pass.ts';
 import { besides, type Beside } from './beside.ts';
 import { quantizedLayers, storeLayer, type LayerChange, type QuantizedLayer } from './sites.ts';
@@ -76,7 +76,12 @@ export async function afterQuantizer(
   if (inFloat) {
     const requests = layers.map((layer) => ({ ...layer, node: layer.twin, input: layer.twin.input[0] ?? '' }));
     const moments = await layerMoments(ctx, twin, requests, { samples, products });
-    for (const [i, layer] of layers.entries()) await store(layer, given(moments[i], layer.name));
+    for (const [i, layer] of layers.entries()) {
+      const own = given(moments[i], layer.name);
+      const why = useless(own);
+      if (why === undefined) await store(layer, own);
+      else skipped.push({ layer: layer.name, text: leftAsMade(why) });
+    }
     return { model, changed, skipped };
   }
   const others = residual ? besides(model, twin, layers) : new Map<string, Beside>();
@@ -134,8 +139,6 @@ export async function afterQuantizer(
 const leftAsMade = (why: string): string => `left as the quantizer made it: ${why}`;
 
 /** Why nothing can be learnt from moments. */
-function useless({ gram, target, all }: Moments): string | undefined {
-  if (all.count === 0) return 'no calibration value reaches it';
-  const finite = [gram, target, all.sum, all.targetSum].every((sums) => sums.every(Number.isFinite));
-  return finite ? undefined : 'its inputs are not finite on the calibration data';
+function useless(moments: Moments): string | undefined {
+  return moments.all.count === 0 ? 'no calibration value reaches it' : notFinite(moments);
 }

@@ -47,7 +47,8 @@ export async function candidatesOf(
   groups: readonly ChannelGroup[],
   options: CandidateOptions,
 ): Promise<Priced> {
-  const { entries, skipped } = readersOf(model, channels, groups);
+  const { entries, skipped: unfit } = readersOf(model, channels, groups);
+  const skipped: Note[] = [...unfit];
   const candidates: Candidate[] = [];
   for (let from = 0; from < entries.length;) {
     const to = fitting(entries, from);
@@ -55,7 +56,14 @@ export async function candidatesOf(
     ctx.progress((0.5 * from) / entries.length, `looking at ${now[0]?.group.layers[0]}`);
     const problems = await siteProblems(ctx, model, [...new Set(now.flatMap((e) => e.readers))], options);
     for (const { group, atoms, readers: sites } of now) {
-      const readers = sites.flatMap((site) => problems.get(site) ?? []).map((problem) => readerOf(problem, atoms));
+      const own = sites.map((site) => must(problems, site, 'the problem of'));
+      const bad = own.findIndex((problem) => typeof problem === 'string');
+      if (bad >= 0) {
+        const text = `left alone: its reader ${sites[bad]?.layer} cannot be refitted: ${own[bad] as string}`;
+        skipped.push(...group.layers.map((layer) => ({ layer, text })));
+        continue;
+      }
+      const readers = own.flatMap((problem) => (typeof problem === 'string' ? [] : readerOf(problem, atoms)));
       const { scores } = options;
       const given = scores && [...group.atoms].sort((a, b) => (scores.get(a) ?? 0) - (scores.get(b) ?? 0));
       let probe: { readonly model: Model; readonly damage: number } | undefined;

@@ -7,7 +7,6 @@ import { sliceNorms } from '../../../numerics/sparsity.ts';
 import type { Note, PassContext, PassResult } from '../../pass.ts';
 import { noisy, rounding, twoForms } from './ranked.ts';
 import { refitLayer, refitText, targetOf } from './reconstruct.ts';
-import { tooWide } from '../../moments.ts';
 import { refitSites, type Site } from './sites.ts';
 import {
   structureNote,
@@ -59,21 +58,24 @@ async function apply(model: Model, o: Options, sparsity: number, ctx: PassContex
     const norms = sliceNorms(site.data, site.dims, site.axis, o.magnitude_fn.startsWith('l1') ? 'l1' : 'l2');
     const scores = noisy(norms, { noise: o.ranking_noise, seed: o.seed }, site);
     const gone = weakest(scores, structuresToPrune(site.count, sparsity, o.group_size, o.rounding_fn));
-    changed.push(structureNote(site, o.group_type, gone.size));
     const layer = refit.get(site.tensor);
-    const wide = layer && tooWide(layer);
-    if (!layer || wide !== undefined) {
+    const note = structureNote(site, o.group_type, gone.size);
+    if (!layer) {
+      changed.push(note);
       result = zeroStructures(result, new Map([[site, gone]]));
       skipped.push({
         layer: site.layer.node,
-        text: `zeroed but not refitted: ${wide ?? 'its weights are shared or reached indirectly'}`,
+        text: 'zeroed but not refitted: its weights are shared or reached indirectly',
       });
       continue;
     }
     const [target, take] = [targetOf(layer, channels, new Set(), false), columnsOf(site, layer, gone)];
-    const { model: next, error } = await refitLayer(ctx, { before, model: result, site: layer, target, take }, o);
-    result = next;
-    changed.push({ layer: site.layer.node, text: refitText(error) });
+    const done = await refitLayer(ctx, { before, model: result, site: layer, target, take }, o);
+    if (typeof done === 'string') skipped.push({ layer: site.layer.node, text: `${site.tensor} left whole: ${done}` });
+    else {
+      result = done.model;
+      changed.push(note, { layer: site.layer.node, text: refitText(done) });
+    }
   }
   return {
     model: result,

@@ -4,7 +4,7 @@ import type { Model } from '../../../graph/model.ts';
 import { invertPositive } from './inverse.ts';
 import { given } from '../../../util/must.ts';
 import { breathing, portion, type Steps } from '../../../util/steps.ts';
-import { layerMoments, type Moments } from '../../moments.ts';
+import { layerMoments, notFinite, type Moments } from '../../moments.ts';
 import type { PassContext } from '../../pass.ts';
 import type { Problem } from './eliminate.ts';
 import { readRows } from '../../rows.ts';
@@ -17,22 +17,27 @@ export interface SiteProblem {
   readonly means: Float64Array;
 }
 
-/** For each site the problem of dropping columns from it as it stands: nothing is lost before the first column goes. */
+/** For each site the problem of dropping columns from it as it stands: nothing is lost before the first column goes. Or why there is none. */
 export async function siteProblems(
   ctx: PassContext,
   model: Model,
   sites: readonly Site[],
   options: { readonly samples: number; readonly ridge: number },
-): Promise<Map<Site, SiteProblem>> {
+): Promise<ReadonlyMap<Site, SiteProblem | string>> {
   const stored = initializers(model.graph);
   const requests = sites.map((site) => ({ node: site.node, dims: site.dims, input: site.x }));
   const found = await layerMoments(ctx, model, requests, { samples: options.samples });
-  const result = new Map<Site, SiteProblem>();
+  const result = new Map<Site, SiteProblem | string>();
   for (const [i, site] of sites.entries()) {
     const moments = given(found[i], site.layer);
     const tensor = stored.get(site.tensor);
     if (!tensor) continue;
     const own = readRows(site, floatData(tensor));
+    const why = notFinite(moments);
+    if (why !== undefined) {
+      result.set(site, why);
+      continue;
+    }
     const problems: Problem[] = [];
     for (let g = 0; g < moments.groups; g++)
       problems.push(await breathing(ownProblem(moments, g, own, options.ridge, site.canBias), { signal: ctx.signal }));

@@ -6,7 +6,7 @@ import { initializers, isOp } from '../../../graph/query.ts';
 import { floatData, makeTensor } from '../../../graph/tensor.ts';
 import { given } from '../../../util/must.ts';
 import { breathing, type Steps } from '../../../util/steps.ts';
-import { difference, openMoments, tooWide, type Moments } from '../../moments.ts';
+import { difference, notFinite, openMoments, tooWide, type Moments } from '../../moments.ts';
 import type { Note, PassContext } from '../../pass.ts';
 import { linearSizes, readRows, writeRows } from '../../rows.ts';
 import { blockCost, takeBlock } from './eliminate.ts';
@@ -43,21 +43,21 @@ export async function reconstruct(
   let model = after;
   for (const [i, site] of sites.entries()) {
     ctx.progress(0.5 + (0.5 * i) / sites.length, `refitting ${site.layer}`);
-    const wide = tooWide(site);
-    if (wide !== undefined) {
-      notes.push({ layer: site.layer, text: `not refitted: ${wide}` });
-      continue;
-    }
     const target = targetOf(site, channels, removed, true);
     const result = await refitLayer(ctx, { before, model, site, target, take: [] }, options);
-    model = result.model;
-    notes.push({ layer: site.layer, text: refitText(result.error) });
+    if (typeof result !== 'string') model = result.model;
+    notes.push({ layer: site.layer, text: refitText(result) });
   }
   return { model, notes };
 }
 
-export const refitText = (error: number): string =>
-  `refitted: ${(100 * error).toFixed(2)} % of the power of its output is not reproduced`;
+/** A layer that was refitted, with the share of its output's power that this leaves; or why it was not. */
+type Refitted = { readonly model: Model; readonly error: number } | string;
+
+export const refitText = (result: Refitted): string =>
+  typeof result === 'string'
+    ? `not refitted: ${result}`
+    : `refitted: ${(100 * result.error).toFixed(2)} % of the power of its output is not reproduced`;
 
 /** What a layer should give: a value of the float model, of which some channels are left, less a shortcut added to it later. */
 export interface Target {
@@ -77,13 +77,17 @@ export interface Refit {
   readonly take: readonly (readonly number[])[];
 }
 
-/** The model with the layer refitted; `error` is the share of the target's power that it leaves. */
 export async function refitLayer(
   ctx: PassContext,
   refit: Refit,
   { samples, ridge }: ReconstructOptions,
-): Promise<{ readonly model: Model; readonly error: number }> {
-  const steps = solve(refit, await collect(ctx, refit, samples), ridge);
+): Promise<Refitted> {
+  const wide = tooWide(refit.site);
+  if (wide !== undefined) return wide;
+  const moments = await collect(ctx, refit, samples);
+  const why = notFinite(moments);
+  if (why !== undefined) return why;
+  const steps = solve(refit, moments, ridge);
   const { weights, bias, error } = await breathing(steps, { signal: ctx.signal });
   return { model: withLayer(refit.model, refit.site, weights, bias), error };
 }
