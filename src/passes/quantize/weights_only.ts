@@ -11,6 +11,7 @@ import { breathing } from '../../util/steps.ts';
 import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { storageOpset } from './folded.ts';
 import { beforeRelu } from './gemm_relu.ts';
+import { unfitForNBits } from './nbits.ts';
 import { overrideSelectors, resolveOverrides, widthOverrides, type Overrides } from './formats.ts';
 import { storages, storeWeight, type Storage } from './store_weight.ts';
 import { weightKey, weightLayers } from './targets.ts';
@@ -113,6 +114,12 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
   const keyOf = (site: Layer): string => weightKey(site, width(site));
   const rows = new Set([...tied.values()].map(keyOf));
   const codes = await allCodes(twin, own, rows, (site) => width(site) as number, o, ctx);
+  // A lookup that cannot be packed shares what its layer stores otherwise: packed beside that, the table would stand there twice.
+  const open = new Set(
+    [...tied]
+      .filter(([lookup]) => unfitForNBits(lookup, width(lookup) as number, o.block_size) !== undefined)
+      .map(([, layer]) => keyOf(layer)),
+  );
   const shapes = await ctx.shapes(twin);
   const relus = beforeRelu(twin, shapes);
   const slow: Note[] = [];
@@ -125,7 +132,7 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
       const found = must(codes, keyOf(other ?? site), 'the codes of');
       if (other) shareStored(draft, site, other, found.codes.params, stored);
       const store = {
-        storage: o.storage,
+        storage: o.storage === 'packed' && open.has(keyOf(other ?? site)) ? 'standard' : o.storage,
         bits: found.bits,
         block: o.block_size,
         accuracy: o.accuracy_level,
