@@ -25,6 +25,10 @@ export function floatReason(model: Model, node: NodeProto): string {
   const input = inputs[0];
 
   if (plain === 'Gather') return 'looks rows up in a float table';
+  const stored =
+    weights === undefined && layer !== undefined ? around.storedType(node, layer.weights[0] ?? -1) : undefined;
+  if (stored !== undefined && stored !== 'float32')
+    return `its weights are stored as ${stored} and become float32 when the model is loaded`;
   if (inputs.some((q) => q === undefined) && weights === undefined) return 'is not quantized';
   if (layer?.noKernel !== undefined) return layer.noKernel;
   if (layer !== undefined && weights === undefined) return 'its weights are not quantized';
@@ -56,6 +60,9 @@ export function floatReason(model: Model, node: NodeProto): string {
   return 'onnxruntime did not fuse it';
 }
 
+/** Operators that decode stored weights where nothing is to run on integers; they are gone once the model is loaded. */
+const decoding = ['Cast', 'Sub', 'Mul', 'Reshape', 'Slice', 'Transpose'];
+
 function neighbourhood(model: Model) {
   const made = producers(model.graph);
   const readers = consumers(model.graph);
@@ -76,6 +83,14 @@ function neighbourhood(model: Model) {
     }
     const maker = made.get(node.input[0] ?? '');
     return maker !== undefined && isOp(maker, 'Cast') ? dtypeOf(intAttribute(maker, 'to', dtypes.uint8.code)) : 'uint8';
+  };
+
+  /** The type of the constant from which plain arithmetic makes an input, as weights are decoded once; undefined where there is none. */
+  const storedType = (node: NodeProto, index: number): DType | undefined => {
+    let name = node.input[index] ?? '';
+    for (let from = made.get(name); from && isOp(from, ...decoding); from = made.get(name)) name = from.input[0] ?? '';
+    const tensor = name === node.input[index] ? undefined : constants.get(name);
+    return tensor && typeOf(tensor);
   };
 
   /** What becomes of the output: the Relu or Clip it goes through, and its QuantizeLinear. */
@@ -104,5 +119,5 @@ function neighbourhood(model: Model) {
     return (readers.get(source) ?? []).length > 1;
   };
 
-  return { before, after, shared };
+  return { before, after, shared, storedType };
 }

@@ -3,6 +3,7 @@ import { words } from '../util/words.ts';
 import type { Model } from './model.ts';
 import { toNumber, type GraphProto } from './proto.ts';
 import { everyNode, layerName, subgraphs } from './query.ts';
+import { dimsOf } from './tensor.ts';
 
 /** What onnxruntime 1.30 accepts: operator sets to 26, IR to 13; below opset 7 operators had other semantics. */
 const supported = { opset: [7, 26], ir: 13 } as const;
@@ -61,7 +62,13 @@ function checkInitializers(graph: Readonly<GraphProto>, refuse: (message: string
   if (values.includes('__proto__'))
     refuse('a value is called "__proto__", which onnxruntime for Node.js cannot hand over', 'give it another name');
   const seen = new Set<string>();
-  for (const { name } of graph.initializer) {
+  for (const tensor of graph.initializer) {
+    const { name } = tensor;
+    if (name === '')
+      refuse(
+        `an initializer of shape [${dimsOf(tensor).join(', ')}] has no name, and the empty name means an input that is left out`,
+        'give it a name, also where it is read, or remove it',
+      );
     if (seen.has(name))
       refuse(
         `two initializers are called "${name}": which of them counts is not defined`,

@@ -18,7 +18,7 @@ export interface ErrorSums {
   readonly worst: number;
 }
 
-/** @throws QtoolError `data` if the lengths differ. */
+/** An infinity that is the same in both, such as a mask, is no error and no signal. @throws QtoolError `data` if the lengths differ. */
 export function errorSums(reference: Floats, approximation: Floats): ErrorSums {
   const { length } = reference;
   if (approximation.length !== length)
@@ -28,10 +28,15 @@ export function errorSums(reference: Floats, approximation: Floats): ErrorSums {
   let dot = 0;
   let power = 0;
   let worst = 0;
+  let count = length;
   for (let i = 0; i < length; i++) {
     const x = reference[i]!;
     const y = approximation[i]!;
     const e = x - y;
+    if (x === y && e !== 0) {
+      count--;
+      continue;
+    }
     signal += x * x;
     noise += e * e;
     dot += x * y;
@@ -39,7 +44,7 @@ export function errorSums(reference: Floats, approximation: Floats): ErrorSums {
     if (e > worst) worst = e;
     else if (-e > worst) worst = -e;
   }
-  return { count: length, signal, noise, dot, power, worst };
+  return { count, signal, noise, dot, power, worst };
 }
 
 /** 10·log10(signal / noise) in dB. No noise at all gives +∞, noise without a signal −∞. */

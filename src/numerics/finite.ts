@@ -1,4 +1,5 @@
 import { QtoolError } from '../util/error.ts';
+import type { Fold } from './fold.ts';
 
 /** Whether every element is finite. One multiply-add an element: v·0 is NaN for NaN and ±∞ alone. */
 export function allFinite(data: Float32Array | Float64Array): boolean {
@@ -23,4 +24,21 @@ export function throwNotFinite(data: Float32Array | Float64Array, at?: string): 
     at,
     hint: 'statistics need finite numbers: find the layer that makes NaN or infinity, or the broken sample',
   });
+}
+
+/** A fold whose result is undefined where its data holds what it cannot take (`data`): NaN or infinity. */
+export function whereFinite<I, S, R>(fold: Fold<I, S, R>): Fold<I, S | undefined, R | undefined> {
+  return {
+    ...fold,
+    add(state, input) {
+      if (state === undefined) return undefined;
+      try {
+        return fold.add(state, input);
+      } catch (error) {
+        if (!(error instanceof QtoolError) || error.code !== 'data') throw error;
+        return undefined;
+      }
+    },
+    finish: (state) => (state === undefined ? undefined : fold.finish(state)),
+  };
 }

@@ -1,4 +1,5 @@
 import { QtoolError } from '../util/error.ts';
+import { portion, type Steps } from '../util/steps.ts';
 import { chooseParams, codeArray, codeRange, type AffineFormat, type Codes } from './affine.ts';
 import type { Granularity, QuantParams } from './format.ts';
 import { batch, byDiagonal, flush, inverseFactor, permuted, spread } from './obs.ts';
@@ -47,12 +48,12 @@ export interface GptqResult {
  * @param hessian Σ x·xᵀ over the inputs of those cols, [cols, cols], any positive multiple of it.
  * @throws QtoolError `graph` if sizes do not match, `data` if the Hessian is not positive definite after damping.
  */
-export function gptq(
+export function* gptq(
   weights: Float32Array,
   [rows, cols]: readonly [number, number],
   hessian: Float64Array,
   options: GptqOptions,
-): GptqResult {
+): Steps<GptqResult> {
   const { format, damping = 0.01, order = 'natural', mask, at } = options;
   if (weights.length !== rows * cols || hessian.length !== cols * cols) {
     throw new QtoolError('graph', `weights of ${rows} × ${cols} need a Hessian of ${cols} × ${cols}`, { at });
@@ -65,7 +66,13 @@ export function gptq(
   const scale = new Float32Array(rows * groups);
   const zeroPoint = new Int32Array(rows * groups);
   const columns = order === 'activation' ? byDiagonal(hessian, cols) : undefined;
-  const u = inverseFactor(columns === undefined ? hessian : permuted(hessian, cols, columns), cols, damping, at);
+  // The factor takes cols³/3 multiplications, each row cols²/2.
+  const factor = (2 * cols) / (2 * cols + 3 * rows);
+  const u = yield* portion(
+    inverseFactor(columns === undefined ? hessian : permuted(hessian, cols, columns), cols, damping, at),
+    0,
+    factor,
+  );
   const w = new Float64Array(4 * cols);
   const errors = new Float64Array(4 * batch);
   for (let first = 0; first < rows; first += 4) {
@@ -82,38 +89,44 @@ export function gptq(
     for (let start = 0, end = 0; start < cols; start = end) {
       // A batch ends where a group begins: the group's scale must see all that came before.
       end = min(cols, start + batch, start - (start % size) + size);
-      for (let j = start; j < end; j++) {
-        const column = columns?.[j] ?? j;
-        const g = (column / size) | 0;
-        const d = u[j * cols + j]!;
-        for (let r = 0; r < count; r++) {
-          const here = r * cols + j;
-          if (columns === undefined && j % size === 0) {
-            set(first + r, g, Float32Array.from(w.subarray(here, r * cols + min(cols, j + size))));
-          }
-          const p = (first + r) * groups + g;
-          const s = scale[p]!;
-          const z = zeroPoint[p]!;
-          const target = (first + r) * cols + column;
-          const x = w[here]!;
-          let q = 0;
-          if (mask === undefined || mask[target] !== 0) {
-            q = fround(fround(x) / s);
-            if (q < qmin - z) q = qmin - z;
-            else if (q > qmax - z) q = qmax - z;
-            q = q + roundingMagic - roundingMagic;
-          }
-          codes[target] = q + z;
-          errors[r * batch + j - start] = (x - q * s) / d;
-        }
-        spread(w, 0, cols, u, j, end, errors, j - start);
-      }
-      flush(w, 0, cols, u, start, end, errors);
+      take(first, count, start, end);
+      yield factor + (1 - factor) * ((first + (count * end) / cols) / rows);
     }
   }
   const granularity: Granularity =
     options.group === undefined ? { per: 'channel', axis: 0 } : { per: 'group', axis: 1, size };
   return { codes, params: { format, granularity, scale, zeroPoint } };
+
+  /** Rounds columns start … end − 1 of `count` rows and carries their errors on. */
+  function take(first: number, count: number, start: number, end: number): void {
+    for (let j = start; j < end; j++) {
+      const column = columns?.[j] ?? j;
+      const g = (column / size) | 0;
+      const d = u[j * cols + j]!;
+      for (let r = 0; r < count; r++) {
+        const here = r * cols + j;
+        if (columns === undefined && j % size === 0) {
+          set(first + r, g, Float32Array.from(w.subarray(here, r * cols + min(cols, j + size))));
+        }
+        const p = (first + r) * groups + g;
+        const s = scale[p]!;
+        const z = zeroPoint[p]!;
+        const target = (first + r) * cols + column;
+        const x = w[here]!;
+        let q = 0;
+        if (mask === undefined || mask[target] !== 0) {
+          q = fround(fround(x) / s);
+          if (q < qmin - z) q = qmin - z;
+          else if (q > qmax - z) q = qmax - z;
+          q = q + roundingMagic - roundingMagic;
+        }
+        codes[target] = q + z;
+        errors[r * batch + j - start] = (x - q * s) / d;
+      }
+      spread(w, 0, cols, u, j, end, errors, j - start);
+    }
+    flush(w, 0, cols, u, start, end, errors);
+  }
 
   function set(row: number, g: number, values: Float32Array): void {
     const chosen = choose(values, row);

@@ -1,4 +1,5 @@
 import { QtoolError } from '../util/error.ts';
+import { portion, type Steps } from '../util/steps.ts';
 
 const { min, sqrt } = Math;
 
@@ -12,7 +13,7 @@ const tile = 64;
  *
  * @throws QtoolError `data` if `a` is not positive definite (to working precision), saying at which row; damping is the cure.
  */
-export function cholesky(a: Float64Array, n: number, at?: string): Float64Array {
+export function* cholesky(a: Float64Array, n: number, at?: string): Steps<Float64Array> {
   for (let p = 0; p < n; p += tile) {
     const q = min(n, p + tile);
     for (let r = p; r < n; r += tile) {
@@ -20,6 +21,7 @@ export function cholesky(a: Float64Array, n: number, at?: string): Float64Array 
       for (let k = 0; k < p; k += tile) subtractProduct(a, n, r, s, p, q, k, min(p, k + tile));
       if (r === p) factorTile(a, n, p, q, at);
       else solveTile(a, n, r, s, p, q);
+      yield p / n;
     }
   }
   for (let i = 0; i < n; i++) a.fill(0, i * n + i + 1, (i + 1) * n);
@@ -120,7 +122,7 @@ function solveTile(a: Float64Array, n: number, r: number, s: number, p: number, 
 }
 
 /** The inverse of a lower triangular matrix (row-major, zeros above the diagonal), as a new lower triangular one. */
-export function invertLower(l: Float64Array, n: number): Float64Array {
+export function* invertLower(l: Float64Array, n: number): Steps<Float64Array> {
   const x = new Float64Array(n * n);
   for (let i = 0; i < n; i++) {
     const d = 1 / l[i * n + i]!;
@@ -131,6 +133,7 @@ export function invertLower(l: Float64Array, n: number): Float64Array {
     }
     for (; k < i; k++) addRows(x, n, i, k, l[i * n + k]! * -d, 0, 0, 0);
     x[i * n + i] = d;
+    yield (i / n) ** 3;
   }
   return x;
 }
@@ -162,24 +165,28 @@ function addRows(
  *
  * @throws QtoolError `data` if `a` is not positive definite.
  */
-export function solveSpd(
+export function* solveSpd(
   a: Float64Array,
   n: number,
   b: Float64Array,
   m: number,
   damping = 0,
   at?: string,
-): Float64Array {
-  const l = cholesky(damped(a, n, damping), n, at);
+): Steps<Float64Array> {
+  const factor = n / (n + 6 * m);
+  const l = yield* portion(cholesky(damped(a, n, damping), n, at), 0, factor);
+  const done = (rows: number): number => factor + ((1 - factor) * rows) / (2 * n);
   const x = b.slice();
   const row = (i: number) => i * m;
   for (let i = 0; i < n; i++) {
     for (let k = 0; k < i; k++) axpy(x, row(i), row(k), m, -l[i * n + k]!);
     scale(x, row(i), m, 1 / l[i * n + i]!);
+    yield done(i);
   }
   for (let i = n - 1; i >= 0; i--) {
     for (let k = i + 1; k < n; k++) axpy(x, row(i), row(k), m, -l[k * n + i]!);
     scale(x, row(i), m, 1 / l[i * n + i]!);
+    yield done(2 * n - i);
   }
   return x;
 }
@@ -201,15 +208,17 @@ export function damped(a: Float64Array, n: number, damping: number): Float64Arra
  * What `make` makes at the least of some dampings that makes its matrix positive definite.
  * @throws QtoolError `data` where none does: the matrix is not finite.
  */
-export function dampedEnough<T>(make: (damping: number) => T): { readonly damping: number; readonly made: T } {
+export function* dampedEnough<T>(
+  make: (damping: number) => Steps<T>,
+): Steps<{ readonly damping: number; readonly made: T }> {
   for (const damping of [1e-9, 1e-6, 1e-4, 1e-2]) {
     try {
-      return { damping, made: make(damping) };
+      return { damping, made: yield* make(damping) };
     } catch (error) {
       if (!(error instanceof QtoolError)) throw error;
     }
   }
-  return { damping: 1, made: make(1) };
+  return { damping: 1, made: yield* make(1) };
 }
 
 function axpy(x: Float64Array, to: number, from: number, m: number, factor: number): void {

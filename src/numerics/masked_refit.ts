@@ -1,3 +1,4 @@
+import { portion, type Steps } from '../util/steps.ts';
 import { solveSpd } from './linalg.ts';
 import type { Mask } from './sparsity.ts';
 
@@ -16,7 +17,11 @@ export interface RefitProblem {
  * equations H_SS w_S = g_S of its support S. Time grows with the cube of a row's support.
  * @throws QtoolError `data` if H is not positive definite.
  */
-export function refitMasked({ rows, cols, hessian, goal }: RefitProblem, mask: Mask, at?: string): Float64Array {
+export function* refitMasked(
+  { rows, cols, hessian, goal }: RefitProblem,
+  mask: Mask,
+  at?: string,
+): Steps<Float64Array> {
   const weights = new Float64Array(rows * cols);
   for (let r = 0; r < rows; r++) {
     const support: number[] = [];
@@ -30,7 +35,7 @@ export function refitMasked({ rows, cols, hessian, goal }: RefitProblem, mask: M
       right[i] = goal[r * cols + support[i]!]!;
       for (let j = 0; j <= i; j++) part[i * n + j] = hessian[from + support[j]!]!;
     }
-    const solved = solveSpd(part, n, right, 1, 0, at);
+    const solved = yield* portion(solveSpd(part, n, right, 1, 0, at), r / rows, (r + 1) / rows);
     for (let i = 0; i < n; i++) weights[r * cols + support[i]!] = solved[i]!;
   }
   return weights;

@@ -1,3 +1,4 @@
+import type { Steps } from '../util/steps.ts';
 import { dampedEnough } from './linalg.ts';
 import { byDiagonal, inverseFactor, permuted } from './obs.ts';
 
@@ -14,10 +15,10 @@ export interface Lattice {
  * Factors G ([K, K], symmetric) once for many roundings. Columns of large diagonal come first, so that what matters most is fixed while
  * most others are left to make up for it. The least damping that makes G positive definite is added.
  */
-export function openLattice(gram: Float64Array, size: number, at?: string): Lattice {
+export function* openLattice(gram: Float64Array, size: number, at?: string): Steps<Lattice> {
   const order = byDiagonal(gram, size);
   const turned = permuted(gram, size, order);
-  const { damping, made } = dampedEnough((share) => inverseFactor(turned, size, share, at));
+  const { damping, made } = yield* dampedEnough((share) => inverseFactor(turned, size, share, at));
   return { size, order, factor: made, damping };
 }
 

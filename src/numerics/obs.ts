@@ -1,3 +1,4 @@
+import { portion, type Steps } from '../util/steps.ts';
 import { cholesky, damped, invertLower } from './linalg.ts';
 
 /**
@@ -10,8 +11,9 @@ import { cholesky, damped, invertLower } from './linalg.ts';
  * @param damping share of the mean diagonal added to the diagonal (0.01 in GPTQ); inputs that never occur get 1.
  * @throws QtoolError `data` if the damped matrix is not positive definite.
  */
-export function inverseFactor(hessian: Float64Array, n: number, damping = 0.01, at?: string): Float64Array {
-  const u = invertLower(cholesky(damped(hessian, n, damping).reverse(), n, at), n);
+export function* inverseFactor(hessian: Float64Array, n: number, damping = 0.01, at?: string): Steps<Float64Array> {
+  const l = yield* portion(cholesky(damped(hessian, n, damping).reverse(), n, at), 0, 0.5);
+  const u = yield* portion(invertLower(l, n), 0.5, 1);
   return u.reverse();
 }
 
@@ -104,8 +106,8 @@ export function flush(
 }
 
 /** The diagonal of the damped H⁻¹: w² / [H⁻¹]ⱼⱼ is what is lost with a weight when all others make up for it (see `inverseFactor`). */
-export function diagonalOfInverse(hessian: Float64Array, n: number, damping = 0.01, at?: string): Float64Array {
-  const u = inverseFactor(hessian, n, damping, at);
+export function* diagonalOfInverse(hessian: Float64Array, n: number, damping = 0.01, at?: string): Steps<Float64Array> {
+  const u = yield* inverseFactor(hessian, n, damping, at);
   const diagonal = new Float64Array(n);
   // H⁻¹ = Uᵀ U: the squares of U's columns.
   for (let i = 0; i < n; i++) for (let j = i; j < n; j++) diagonal[j]! += u[i * n + j]! ** 2;

@@ -1,4 +1,5 @@
 import { QtoolError } from '../util/error.ts';
+import { portion, type Steps } from '../util/steps.ts';
 import { batch, flush, inverseFactor, spread } from './obs.ts';
 import { levelMask, nmMask, rowLevelMask, type Mask } from './sparsity.ts';
 
@@ -32,12 +33,12 @@ export interface SparseGptResult {
  * @param hessian Σ x·xᵀ over the inputs, [cols, cols], any positive multiple of it.
  * @throws QtoolError `graph` if sizes do not match, `schedule` if there is nothing to choose by, `data` if H is not positive definite.
  */
-export function sparsegpt(
+export function* sparsegpt(
   weights: Float32Array,
   [rows, cols]: readonly [number, number],
   hessian: Float64Array,
   options: SparseGptOptions,
-): SparseGptResult {
+): Steps<SparseGptResult> {
   const { share, scope = 'layer', pattern, damping = 0.01, at } = options;
   if (weights.length !== rows * cols || hessian.length !== cols * cols) {
     throw new QtoolError('graph', `weights of ${rows} × ${cols} need a Hessian of ${cols} × ${cols}`, { at });
@@ -48,7 +49,9 @@ export function sparsegpt(
   // A block must hold whole groups of m columns.
   const unit = pattern?.m ?? 1;
   const block = Math.max(1, Math.floor((options.block ?? 128) / unit)) * unit;
-  const u = inverseFactor(hessian, cols, damping, at);
+  // The factor takes cols³/3 multiplications, each row cols²/2.
+  const factor = (2 * cols) / (2 * cols + 3 * rows);
+  const u = yield* portion(inverseFactor(hessian, cols, damping, at), 0, factor);
   // Rows are worked on by four.
   const w = new Float64Array(Math.ceil(rows / 4) * 4 * cols);
   w.set(weights);
@@ -60,19 +63,25 @@ export function sparsegpt(
     for (let row = 0; row < rows; row += 4) {
       for (let start = first; start < end; start += batch) {
         const stop = min(end, start + batch);
-        for (let j = start; j < stop; j++) {
-          const d = u[j * cols + j]!;
-          for (let r = 0; r < 4; r++) {
-            const e = (row + r) * cols + j;
-            errors[r * batch + j - start] = mask[e] === 0 ? w[e]! / d : 0;
-          }
-          spread(w, row * cols, cols, u, j, stop, errors, j - start);
-        }
-        flush(w, row * cols, cols, u, start, stop, errors);
+        take(row, start, stop);
+        yield factor + (1 - factor) * ((first + ((end - first) * row) / rows) / cols);
       }
     }
   }
   return { weights: Float32Array.from(mask, (m, e) => (m === 0 ? 0 : w[e]!)), mask };
+
+  /** Takes columns start … stop − 1 of four rows and carries what is lost on. */
+  function take(row: number, start: number, stop: number): void {
+    for (let j = start; j < stop; j++) {
+      const d = u[j * cols + j]!;
+      for (let r = 0; r < 4; r++) {
+        const e = (row + r) * cols + j;
+        errors[r * batch + j - start] = mask[e] === 0 ? w[e]! / d : 0;
+      }
+      spread(w, row * cols, cols, u, j, stop, errors, j - start);
+    }
+    flush(w, row * cols, cols, u, start, stop, errors);
+  }
 
   function choose(first: number, end: number): void {
     const width = end - first;

@@ -3,6 +3,7 @@ import { intAttribute } from '../graph/attribute.ts';
 import type { Model } from '../graph/model.ts';
 import { isOp, layerName } from '../graph/query.ts';
 import { elementCount } from '../graph/tensor.ts';
+import { allFinite } from '../numerics/finite.ts';
 import { QtoolError } from '../util/error.ts';
 import { given } from '../util/must.ts';
 import { momentGraph, outputDims, type MomentGraph } from './moments_graph.ts';
@@ -47,6 +48,24 @@ export function hasMoments({ node, dims }: Linear): boolean {
 export function momentBytes(layer: Linear): number {
   const { groups, size } = linearSizes(layer);
   return groups * size * size * 8;
+}
+
+/** Bytes of one layer's second moments; what is made of them takes as much again, several times. */
+const widest = 2 ** 30;
+
+/** Why second moments of a layer's inputs are not taken: they grow with the square of K. Undefined where they are. */
+export function tooWide(layer: Linear): string | undefined {
+  const bytes = momentBytes(layer);
+  if (bytes <= widest) return undefined;
+  const [size, wanted] = [linearSizes(layer).size, (bytes / 2 ** 30).toFixed(1)];
+  return `the second moments of ${size} inputs an output would take ${wanted} GiB, more than the 1 GiB that a layer may`;
+}
+
+/** Why nothing can be solved for by these moments: a mask of −∞ on the way, which a later node takes away. */
+export function notFinite({ gram, sum, target, targetSum, power, all }: Moments): string | undefined {
+  const of = (whose: string): string => `its ${whose} are not finite on the calibration data`;
+  if (![gram, sum, all.sum].every(allFinite)) return of('inputs');
+  return [target, targetSum, power, all.targetSum].every(allFinite) ? undefined : of('outputs');
 }
 
 /** A layer whose input is looked at; with `weights` they make the target, from `reference` in the reference model if there is one. */

@@ -92,7 +92,8 @@ export const dB = (value: number): string =>
 /** That all is well. */
 export function soundText(errors: readonly OwnError[], sqnr: number): string {
   const worst = errors.reduce((a, b) => (b.own < a.own ? b : a));
-  return `no layer stands out: the outputs are at ${dB(sqnr)}, the largest own error is that of ${worst.layer}, ${dB(worst.own)}`;
+  const outputs = Number.isFinite(sqnr) ? `the outputs are at ${dB(sqnr)}, ` : '';
+  return `no layer stands out: ${outputs}the largest own error is that of ${worst.layer}, ${dB(worst.own)}`;
 }
 
 /** Where the error enters. */
@@ -103,8 +104,10 @@ export function whereText({ layer, op, part, error, alone }: Culprit, errors: re
     part === 'input' ? `its input "${error.value}", ${dB(error.input)}` : `its weights, ${dB(error.weights)}`;
   if (alone)
     return `the first fall is at ${layer} (${op}, ${place}): its own error is at ${dB(error.own)}, ${inherited}; most is from ${which}`;
-  const own = errors.map((one) => one.own).filter(Number.isFinite);
-  return `no layer stands out: own errors of ${Math.min(...own).toFixed(0)} to ${Math.max(...own).toFixed(0)} dB add up over ${errors.length} layers; the first of the largest is at ${layer} (${op}, ${place}), ${dB(error.own)}, most from ${which}`;
+  // No -0, which toFixed would give of what is a little below 0.
+  const own = errors.map((one) => Math.round(one.own) + 0).filter(Number.isFinite);
+  const [least, most] = [Math.min(...own), Math.max(...own)];
+  return `no layer stands out: own errors of ${least === most ? least : `${least} to ${most}`} dB add up over ${errors.length} layers; the first of the largest is at ${layer} (${op}, ${place}), ${dB(error.own)}, most from ${which}`;
 }
 
 const show = (value: number): string => String(Number(value.toPrecision(3)));

@@ -28,6 +28,7 @@ const mostDrawn = 2 ** 25;
  * Size, work and weights of every layer of a compressed model, beside the same layer of the float model. Weights are read one
  * layer at a time.
  * @param held the type a layer's weights are held in, as the report says it: `int8, 4 bits`.
+ * @returns also the type of what it reads, quantized or not.
  */
 export async function layerFacts(
   model: Model,
@@ -35,12 +36,12 @@ export async function layerFacts(
   batches: (samples: number) => AsyncIterable<Batch>,
   held: ReadonlyMap<string, string>,
   signal: AbortSignal,
-): Promise<Map<string, Facts>> {
+): Promise<Map<string, Facts & { readonly floatType: string | undefined }>> {
   const before = await lookAt(float, batches);
   const after = model === float ? before : await lookAt(model, batches);
   const widths = new Map([...held].map(([layer, type]) => [layer, bitsOf(type) ?? 32]));
   const [bytesBefore, bytesAfter] = [bytesOf(float, before.costs), bytesOf(model, after.costs, widths)];
-  const result = new Map<string, Facts>();
+  const result = new Map<string, Facts & { readonly floatType: string | undefined }>();
   for (const [layer, type] of held) {
     signal.throwIfAborted();
     const [was, is] = [before.costs.get(layer), after.costs.get(layer)];
@@ -53,6 +54,7 @@ export async function layerFacts(
       bytes: bytesAfter.get(layer),
       floatBytes: bytesBefore.get(layer),
       bits,
+      floatType: after.shapes.get(after.data.get(layer) ?? '')?.type,
       ...weights,
     });
   }
@@ -93,6 +95,8 @@ interface Look {
   readonly shapes: Shapes;
   /** Of each layer the value that it multiplies by, and what the axes of so many are to it. */
   readonly weights: ReadonlyMap<string, { name: string; axes: (rank: number) => WeightAxes | undefined }>;
+  /** What it multiplies by them. */
+  readonly data: ReadonlyMap<string, string>;
   readonly read: (name: string) => Promise<Float32Array | undefined>;
 }
 
@@ -106,6 +110,7 @@ async function lookAt(model: Model, batches: (samples: number) => AsyncIterable<
     costs: new Map(cost(model, shapes).layers.map((layer) => [layer.layer, layer])),
     shapes,
     weights: new Map(model.graph.node.flatMap(weightOf)),
+    data: new Map(model.graph.node.map((node) => [layerName(node), node.input[productOf(node)?.data ?? 0] ?? ''])),
     read: constantReader(model),
   };
 }

@@ -61,7 +61,12 @@ export async function layerReports(
   });
   const held = new Map(known.map(({ layer, weights }) => [layer, weights]));
   const facts = await layerFacts(model, float, batches, held, signal);
-  return known.map((one) => ({ ...one, ...facts.get(one.layer), activationSpread: seen.spread(one.layer) }));
+  return known.map((one) => {
+    const { floatType, ...more } = facts.get(one.layer) ?? { floatType: undefined };
+    // What is in no list of codes is held as it is computed: in float16, where the model is of that.
+    const activations = one.activations === 'float32' ? (floatType ?? 'float32') : one.activations;
+    return { ...one, ...more, activations, activationSpread: seen.spread(one.layer) };
+  });
 }
 
 /** Layers with the error that each makes itself and what it inherits, where these were measured. */

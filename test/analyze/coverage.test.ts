@@ -105,6 +105,30 @@ describe('coverage: why not', () => {
     expect(entry.why).toMatch(why);
   });
 
+  it('weights that plain arithmetic decodes at load', async () => {
+    const codes = makeTensor(
+      'codes',
+      'int4',
+      [8, 32],
+      Int8Array.from({ length: 256 }, (_, i) => (i % 15) - 7),
+    );
+    const scale = makeTensor('scale', 'float32', [8, 1], new Float32Array(8).fill(0.1));
+    const model = makeModel({
+      opset: 21,
+      inputs: [row],
+      outputs: [makeValue('y', 'float32')],
+      initializers: [codes, scale],
+      nodes: [
+        makeNode('Cast', ['codes'], ['c'], { to: 1 }),
+        makeNode('Mul', ['c', 'scale'], ['m']),
+        makeNode('Transpose', ['m'], ['w'], { perm: [1, 0] }),
+        makeNode('Gemm', ['x', 'w'], ['y'], {}, { name: 'the g' }),
+      ],
+    });
+    const why = 'its weights are stored as int4 and become float32 when the model is loaded';
+    expect(await layer(model, 'the g')).toMatchObject({ kernel: 'float', why });
+  });
+
   it('a MatMul with float weights; those of a Conv onnxruntime quantizes itself', async () => {
     const b = builder();
     const product = b.model([row], [b.qdq(b.node('MatMul', [b.qdq('x'), b.float('w', [32, 8])], 'm'))]);

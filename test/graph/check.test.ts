@@ -21,6 +21,16 @@ describe('checkModel', () => {
     expect(() => checkModel(model)).toThrow('two initializers are called "w"');
   });
 
+  it('refuses an initializer without a name, which no input can mean', () => {
+    const model = makeModel({
+      inputs: [makeValue('x', 'float32', ['N', 4])],
+      outputs: [makeValue('y', 'float32', ['N', 4])],
+      nodes: [makeNode('MatMul', ['x', ''], ['y'])],
+      initializers: [weight('', [4, 4], 1)],
+    });
+    expect(() => checkModel(model)).toThrow('an initializer of shape [4, 4] has no name');
+  });
+
   it('refuses sparse initializers', () => {
     const { proto, graph } = smallConvNet();
     const values = weight('w', [4], 1);

@@ -1,6 +1,17 @@
-import { cholesky, damped, invertLower, solveSpd } from '../../src/numerics/linalg.ts';
-import { inverseFactor } from '../../src/numerics/obs.ts';
+import {
+  cholesky as choleskySteps,
+  damped,
+  invertLower as invertLowerSteps,
+  solveSpd as solveSpdSteps,
+} from '../../src/numerics/linalg.ts';
+import { inverseFactor as inverseFactorSteps } from '../../src/numerics/obs.ts';
 import { gaussian } from './samples.ts';
+import { whole } from '../helpers/whole.ts';
+
+const cholesky = whole(choleskySteps);
+const invertLower = whole(invertLowerSteps);
+const solveSpd = whole(solveSpdSteps);
+const inverseFactor = whole(inverseFactorSteps);
 
 /** x·xᵀ of n × m random numbers: positive definite for m ≥ n. */
 function gram(n: number, m: number, seed: number): Float64Array {

@@ -1,5 +1,8 @@
 import * as fc from 'fast-check';
-import { refitMasked } from '../../src/numerics/masked_refit.ts';
+import { refitMasked as refitMaskedSteps } from '../../src/numerics/masked_refit.ts';
+import { whole } from '../helpers/whole.ts';
+
+const refitMasked = whole(refitMaskedSteps);
 
 const size = 5;
 const numbers = (length: number) =>

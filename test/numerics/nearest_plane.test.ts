@@ -1,5 +1,13 @@
-import { openLattice, roundAtScales, roundByPaths, unrounded } from '../../src/numerics/nearest_plane.ts';
+import {
+  openLattice as openLatticeSteps,
+  roundAtScales,
+  roundByPaths,
+  unrounded,
+} from '../../src/numerics/nearest_plane.ts';
 import { quadratic } from './quadratic.ts';
+import { whole } from '../helpers/whole.ts';
+
+const openLattice = whole(openLatticeSteps);
 
 const problem = (seed: number, size: number) => quadratic(seed, size, 2);
 

@@ -1,12 +1,17 @@
 import type { AffineFormat } from '../../src/numerics/affine.ts';
-import { gptq } from '../../src/numerics/gptq.ts';
-import { damped, solveSpd } from '../../src/numerics/linalg.ts';
+import { gptq as gptqSteps } from '../../src/numerics/gptq.ts';
+import { damped, solveSpd as solveSpdSteps } from '../../src/numerics/linalg.ts';
 import { dequantize, minMaxParams, quantize } from '../../src/numerics/quantize.ts';
-import { sparsegpt } from '../../src/numerics/sparsegpt.ts';
+import { sparsegpt as sparsegptSteps } from '../../src/numerics/sparsegpt.ts';
 import { applyMask, levelMask } from '../../src/numerics/sparsity.ts';
 import { wandaMask, wandaScores } from '../../src/numerics/wanda.ts';
 import { bestParams } from '../../src/numerics/weight_scale.ts';
 import { fill, gaussian } from './samples.ts';
+import { whole } from '../helpers/whole.ts';
+
+const gptq = whole(gptqSteps);
+const solveSpd = whole(solveSpdSteps);
+const sparsegpt = whole(sparsegptSteps);
 
 const s4: AffineFormat = { kind: 'int', bits: 4, signed: true, symmetric: true, narrow: true };
 const u3: AffineFormat = { kind: 'int', bits: 3, signed: false, symmetric: false };

@@ -90,6 +90,8 @@ describe('the words', () => {
   it('of a sound model name the largest error', () => {
     expect(soundText(errors(40, 31, 35, 31), 33.3)).toMatch(/33\.3 dB.* deep, 31\.0 dB$/);
     expect(soundText(errors(30, 31), 33.3)).toMatch(/ conv, 30\.0 dB$/);
+    // Outputs that are no numbers have no distance.
+    expect(soundText(errors(30, 31), Infinity)).toMatch(/^no layer stands out: the largest own error is that of conv/);
   });
 
   it('say where the error enters, and what it is of', () => {
@@ -102,6 +104,8 @@ describe('the words', () => {
   it('say that no layer stands out where many add up', () => {
     const all = [errorOf('conv', Infinity), one.error, errorOf('last', 19.9)];
     expect(whereText({ ...one, alone: false }, all)).toMatch(/12 to 20 dB .* 3 layers; .* deep \(depthwise Conv, 2 of 3\), 12\.3 dB, most from its input/); // prettier-ignore
+    const near = [errorOf('conv', -0.3), errorOf('deep', 0.4)];
+    expect(whereText({ ...one, alone: false }, near)).toMatch(/own errors of 0 dB add up/);
   });
 
   it('say why weights are rounded badly, or that a value is', () => {

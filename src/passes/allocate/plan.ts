@@ -83,7 +83,7 @@ export async function allocated(
     preview: withRounded(float, rounded),
     changed: layers.map((layer, i) => ({
       layer: layer.nodes.join(', '),
-      text: `${bits[i] === undefined ? 'float' : `${bits[i]} bits`}: ${reason(layer, i)}`,
+      text: `${bits[i] === undefined ? 'float' : `${bits[i]} bits`}: ${[reason(layer, i), rounded.get(layer)?.remark ?? []].flat().join('; ')}`,
     })),
     skipped,
     notes,

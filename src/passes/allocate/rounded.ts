@@ -21,6 +21,8 @@ export interface RoundedLayer {
   readonly noise: number;
   /** Biases that make up for the mean error, by name. */
   readonly biases?: ReadonlyMap<string, Float32Array>;
+  /** Why it was rounded otherwise than was asked for. */
+  readonly remark?: string;
 }
 
 /** Rounds a layer's weights to a width, a scale an output channel, as the static quantizer does. */

@@ -4,7 +4,8 @@ import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { NumberFormat } from '../../numerics/format.ts';
 import { dequantize, quantize } from '../../numerics/quantize.ts';
 import { given } from '../../util/must.ts';
-import { hasMoments, layerMoments, type Moments } from '../moments.ts';
+import { breathing, type Steps } from '../../util/steps.ts';
+import { hasMoments, layerMoments, tooWide, type Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
 import { meanError, polish, roundingProblem, toCodes } from '../recover/rounding_problem.ts';
 import type { QuantizedLayer } from '../recover/sites.ts';
@@ -31,7 +32,10 @@ export function rounderFor(
   let held: { readonly layer: PlannedLayer; readonly moments: Moments[] } | undefined;
   return async (layer, bits) => {
     const plain = roundLayer(layer, bits, o.scales);
-    if (!layer.weights.every(({ node, weight }) => hasMoments({ node, dims: weight.dims }))) return plain;
+    const linears = layer.weights.map(({ node, weight: { dims } }) => ({ node, dims }));
+    if (!linears.every(hasMoments)) return plain;
+    const wide = linears.map(tooWide).find((why) => why !== undefined);
+    if (wide !== undefined) return { ...plain, remark: `rounded to nearest: ${wide}` };
     if (held?.layer !== layer) {
       const requests = layer.weights.map(({ node, weight }) => ({
         node,
@@ -43,21 +47,23 @@ export function rounderFor(
     }
     const { moments } = held;
     const biases = new Map<string, Float32Array>();
-    const data = layer.weights.map((weight, i) =>
-      descended(weight, plannedFormat(layer, bits), o.scales, given(moments[i], layer.name), biases),
-    );
+    const data: Float32Array[] = [];
+    for (const [i, weight] of layer.weights.entries()) {
+      const steps = descended(weight, plannedFormat(layer, bits), o.scales, given(moments[i], layer.name), biases);
+      data.push(await breathing(steps, { signal: ctx.signal }));
+    }
     return { ...plain, data, biases };
   };
 }
 
 /** One weight rounded by coordinate descent on the error of the layer's output. */
-function descended(
+function* descended(
   planned: Layer,
   format: NumberFormat,
   scales: Scales,
   moments: Moments,
   biases: Map<string, Float32Array>,
-): Float32Array {
+): Steps<Float32Array> {
   const { node, name, bias, weight } = planned;
   const { dims } = weight;
   const data = floatData(weight.tensor);
@@ -68,9 +74,9 @@ function descended(
     ...{ codes: makeTensor('codes', 'int8', dims, codes), scale: params.scale, zeroPoint: params.zeroPoint },
     ...{ scaleName: 'scale', rescalable: false },
   };
-  const problem = roundingProblem(layer, moments, bias !== undefined, damping);
+  const problem = yield* roundingProblem(layer, moments, bias !== undefined, damping);
   const best = problem.nearest;
-  polish(problem, best);
+  yield* polish(problem, best);
   if (bias) {
     const error = meanError(layer, moments, best);
     biases.set(

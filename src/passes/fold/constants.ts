@@ -92,7 +92,26 @@ function int64Tensor(name: string, value: number | readonly number[]): TensorPro
 }
 
 /** Bytes up to which a constant may grow. */
-const small = 256;
+const smallBytes = 256;
+
+/** A result with what onnxruntime computed. */
+interface Computed extends ConstantResult {
+  readonly tensors: readonly TensorProto[];
+}
+
+/** Results in groups of those that are made of the same large constants. */
+function sharing(results: readonly Computed[]): Computed[][] {
+  const large = ({ leaves }: Computed): TensorProto[] => leaves.filter((t) => tensorBytes(t) > smallBytes);
+  let groups: Computed[][] = [];
+  for (const result of results) {
+    const own = new Set(large(result));
+    const [near, far] = [true, false].map((want) =>
+      groups.filter((group) => group.some((one) => large(one).some((t) => own.has(t))) === want),
+    ) as [Computed[][], Computed[][]];
+    groups = [...far, [...near.flat(), result]];
+  }
+  return groups;
+}
 
 async function withResults(model: Model, ctx: PassContext, notes: Notes): Promise<Model> {
   const results = constantResults(model);
@@ -100,23 +119,45 @@ async function withResults(model: Model, ctx: PassContext, notes: Notes): Promis
   const values = await computeResults(model, results, ctx, notes.skipped);
   const readers = consumers(model.graph);
   const outputs = new Set(model.graph.output.map((o) => o.name));
+  const computed = results.flatMap((result): Computed[] => {
+    const tensors = result.names.flatMap((name) => asTensor(name, values.get(name)));
+    if (tensors.length < result.names.length) return [];
+    if (!tensors.some((t) => t.dims.length > 0 && rangeReads(readers, t.name))) return [{ ...result, tensors }];
+    notes.skipped.push({ layer: layerName(result.node), text: scalarsOnly });
+    return [];
+  });
+  /** Bytes that results take together, and of what only they are made of. */
+  const bytesOf = (list: readonly Computed[]): [after: number, before: number] => {
+    const nodes = new Set(list.flatMap((one) => [...one.nodes]));
+    const leaves = new Set(list.flatMap((one) => one.leaves));
+    const freed = [...leaves].filter((t) => !outputs.has(t.name) && inside({ nodes }, readers, t.name));
+    return [list.flatMap(({ tensors }) => tensors.map(tensorBytes)), freed.map(tensorBytes)].map(sum) as [
+      number,
+      number,
+    ];
+  };
+  const small = (one: Computed): boolean => {
+    const [after, before] = bytesOf([one]);
+    return after <= Math.max(before, smallBytes);
+  };
+  // One constant that several nodes cut into parts goes when all of them are taken.
+  const large = computed.filter((one) => !small(one));
+  const taken = new Set(computed.filter(small));
+  for (const group of sharing(large)) {
+    const [after, before] = bytesOf(group);
+    for (const one of group)
+      if (after <= before) taken.add(one);
+      else {
+        const [bytes, made] = bytesOf([one]);
+        const text = `its constant result takes ${bytes} bytes, what it is made of and would go ${made}`;
+        notes.skipped.push({ layer: layerName(one.node), text });
+      }
+  }
   return edit(model, (draft) => {
-    for (const result of results) {
-      const tensors = result.names.flatMap((name) => asTensor(name, values.get(name)));
-      if (tensors.length < result.names.length) continue;
+    for (const result of computed) {
+      if (!taken.has(result)) continue;
+      const { tensors } = result;
       const layer = layerName(result.node);
-      const bytes = sum(tensors.map(tensorBytes));
-      const freed = result.leaves.filter((t) => !outputs.has(t.name) && inside(result, readers, t.name));
-      const before = sum(freed.map(tensorBytes));
-      if (bytes > Math.max(before, small)) {
-        const text = `its constant result takes ${bytes} bytes, what it is made of and would go ${before}`;
-        notes.skipped.push({ layer, text });
-        continue;
-      }
-      if (tensors.some((t) => t.dims.length > 0 && rangeReads(readers, t.name))) {
-        notes.skipped.push({ layer, text: scalarsOnly });
-        continue;
-      }
       draft.removeNode(result.node);
       for (const tensor of tensors) {
         const name = keptName(result, tensor, readers, outputs) ?? tensor.name;
@@ -149,8 +190,8 @@ function rangeReads(readers: Readers, name: string): boolean {
 const scalarsOnly = 'Range reads its result, and takes constants only if they are scalars';
 
 /** Whether only the nodes of this result read a value. */
-function inside(result: ConstantResult, readers: Readers, name: string): boolean {
-  return readers.get(name)?.every((node) => result.nodes.has(node)) ?? true;
+function inside({ nodes }: Pick<ConstantResult, 'nodes'>, readers: Readers, name: string): boolean {
+  return readers.get(name)?.every((node) => nodes.has(node)) ?? true;
 }
 
 const moves = ['Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Flatten', 'Identity', 'Cast'];

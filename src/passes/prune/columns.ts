@@ -2,7 +2,8 @@ import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName } from '../../graph/query.ts';
 import { given } from '../../util/must.ts';
-import { hasMoments, layerMoments, type Moments } from '../moments.ts';
+import { portion, type Steps } from '../../util/steps.ts';
+import { hasMoments, layerMoments, notFinite, tooWide, type Moments } from '../moments.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { linearSizes, readRows, writeRows } from '../rows.ts';
 import { pruneSites, type Left, type PruneSite } from './masks.ts';
@@ -39,7 +40,7 @@ function refusal(node: NodeProto, { name, dims }: PruneSite): string | undefined
   if (!isOp(node, 'Conv') && dims.length !== 2)
     return `a weight of ${dims.length} axes is no matrix: one for each batch is not pruned by its inputs`;
   if (!hasMoments({ node, dims })) return `${layerName(node)} has transA, whose inputs are not looked at`;
-  return undefined;
+  return tooWide({ node, dims });
 }
 
 /** Columns of one reader are rows of the other: their inputs cannot be summed up. */
@@ -49,19 +50,28 @@ function mixed(nodes: readonly NodeProto[], { dims }: PruneSite): string | undef
   return others.every((other) => other === form) ? undefined : `${names} read it in different orientations`;
 }
 
-/** Second moments of the inputs of each weight's layers, summed over the layers that share it; in order of the sites. */
+/** Second moments of the inputs of each weight's layers, summed over the layers that share it; weights without finite ones are skipped. */
 export async function siteMoments(
   ctx: PassContext,
   model: Model,
   sites: readonly GramSite[],
   samples: number,
-): Promise<Moments[]> {
+): Promise<{ readonly known: readonly (readonly [GramSite, Moments])[]; readonly skipped: readonly Note[] }> {
   const requests = sites.flatMap(({ site, nodes }) =>
     nodes.map((node) => ({ node, dims: site.dims, input: node.input[0] as string })),
   );
   const moments = await layerMoments(ctx, model, requests, { samples });
   let from = 0;
-  return sites.map(({ nodes }) => summed(moments.slice(from, (from += nodes.length))));
+  const known: [GramSite, Moments][] = [];
+  const skipped: Note[] = [];
+  for (const usage of sites) {
+    const { site, nodes } = usage;
+    const sums = summed(moments.slice(from, (from += nodes.length)));
+    const why = notFinite(sums);
+    if (why === undefined) known.push([usage, sums]);
+    else skipped.push({ layer: site.layer.node, text: `${site.name} left whole: ${why}` });
+  }
+  return { known, skipped };
 }
 
 /** The moments of a weight that several layers read alike: as if one layer had seen all of their inputs. */
@@ -91,17 +101,18 @@ export const gramOf = ({ gram, size }: Moments, group: number): Float64Array =>
   gram.slice(group * size * size, (group + 1) * size * size);
 
 /** Applies `work` to each group's matrix [outputs, K] of a weight and puts the results back in the weight's own order. */
-export function eachMatrix(
+export function* eachMatrix(
   { site, nodes }: GramSite,
-  work: (matrix: Float32Array, shape: readonly [number, number], group: number) => Float32Array,
-): Float32Array {
+  work: (matrix: Float32Array, shape: readonly [number, number], group: number) => Steps<Float32Array>,
+): Steps<Float32Array> {
   const layer = { node: given(nodes[0], site.name), dims: site.dims };
   const { groups, rows, size } = linearSizes(layer);
   const own = readRows(layer, site.data);
   const done = new Float64Array(own.length);
   for (let g = 0; g < groups; g++) {
     const from = g * rows * size;
-    done.set(work(Float32Array.from(own.subarray(from, from + rows * size)), [rows, size], g), from);
+    const steps = work(Float32Array.from(own.subarray(from, from + rows * size)), [rows, size], g);
+    done.set(yield* portion(steps, g / groups, (g + 1) / groups), from);
   }
   return Float32Array.from(writeRows(layer, done));
 }

@@ -3,7 +3,7 @@ import type { Model } from '../../graph/model.ts';
 import { diagonalOfInverse } from '../../numerics/obs.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import { applyMask, globalLevelMasks, type Mask } from '../../numerics/sparsity.ts';
-import type { Moments } from '../moments.ts';
+import { breathing, portion, type Steps } from '../../util/steps.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite, type GramSites } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
@@ -49,20 +49,29 @@ export const globalPruner: Pass<GlobalOptions> = {
 
 async function apply(model: Model, o: GlobalOptions, ctx: PassContext): Promise<PassResult> {
   const plain = o.criterion === 'magnitude' && !o.refit;
-  const found = plain ? unread(model, o.weights) : gramSites(model, o.weights);
-  const { usable } = found;
-  const scores =
-    o.criterion === 'magnitude' ? usable.map(({ site }) => site.data) : await lossScores(ctx, model, usable, o);
+  const named = plain ? unread(model, o.weights) : gramSites(model, o.weights);
+  const { scores, skipped, usable } =
+    o.criterion === 'magnitude'
+      ? { scores: named.usable.map(({ site }) => site.data), skipped: [], usable: named.usable }
+      : await lossScores(ctx, model, named.usable, o);
+  const found = { ...named, usable, skipped: [...named.skipped, ...skipped] };
   const masks = globalLevelMasks(scores, o.sparsity, ctx.clock.epoch.toString());
   if (!o.refit) {
     const pruned = usable.map(({ site }, i) => ({ site, data: applyMask(site.data, masks[i] as Mask) }));
     return prunedResult(model, pruned, found);
   }
   const shares = new Map(usable.map((usage, i) => [usage, shareOf(masks[i] as Mask)]));
-  return pruneInTurn(ctx, model, found, o, (usage) => (weights, shape, hessian) => {
-    const asked = { share: shares.get(usage) ?? 0, damping: o.damping, at: usage.site.name };
-    return sparsegpt(weights, shape, hessian, asked).mask;
-  });
+  return pruneInTurn(
+    ctx,
+    model,
+    found,
+    o,
+    (usage) =>
+      function* (weights, shape, hessian) {
+        const asked = { share: shares.get(usage) ?? 0, damping: o.damping, at: usage.site.name };
+        return (yield* sparsegpt(weights, shape, hessian, asked)).mask;
+      },
+  );
 }
 
 /** All the weights that selectors pick: for magnitudes nobody looks at what their layers read. */
@@ -74,38 +83,42 @@ function unread(model: Model, selectors: readonly string[]): GramSites {
 const shareOf = (mask: Mask): number =>
   mask.reduce((n, keep) => n + (keep === 0 ? 1 : 0), 0) / Math.max(1, mask.length);
 
-/** What is lost of the power of a layer's output with each of its weights, in the weights' own order. */
+/** What is lost of the power of a layer's output with each of its weights, in the weights' own order; of those it is known for. */
 async function lossScores(
   ctx: PassContext,
   model: Model,
-  usable: readonly GramSite[],
+  sites: readonly GramSite[],
   { criterion, samples, damping }: GlobalOptions,
-): Promise<Float32Array[]> {
-  const grams = await siteMoments(ctx, model, usable, samples);
-  return usable.map((usage, i) => {
-    const gram = grams[i] as Moments;
+): Promise<Pick<GramSites, 'usable' | 'skipped'> & { readonly scores: readonly Float32Array[] }> {
+  const { known, skipped } = await siteMoments(ctx, model, sites, samples);
+  const scores: Float32Array[] = [];
+  for (const [usage, gram] of known) {
     let power = 0;
-    const losses = eachMatrix(usage, (matrix, [rows, cols], group) => {
+    const steps = eachMatrix(usage, function* (matrix, [rows, cols], group) {
       const hessian = gramOf(gram, group);
-      power += outputPower(matrix, rows, cols, hessian);
+      power += yield* portion(outputPower(matrix, rows, cols, hessian), 0, 0.5);
       const price =
         criterion === 'obs'
-          ? diagonalOfInverse(hessian, cols, damping, usage.site.name).map((v) => 1 / v)
+          ? (yield* portion(diagonalOfInverse(hessian, cols, damping, usage.site.name), 0.5, 1)).map((v) => 1 / v)
           : Float64Array.from({ length: cols }, (_, k) => hessian[k * cols + k]!);
       return matrix.map((w, e) => w * w * price[e % cols]!);
     });
-    return losses.map((loss) => loss / Math.max(power, 1e-30));
-  });
+    const losses = await breathing(steps, { signal: ctx.signal });
+    scores.push(losses.map((loss) => loss / Math.max(power, 1e-30)));
+  }
+  return { scores, skipped, usable: known.map(([usage]) => usage) };
 }
 
 /** ‖W X‖² = tr(W H Wᵀ). */
-function outputPower(matrix: Float32Array, rows: number, cols: number, hessian: Float64Array): number {
+function* outputPower(matrix: Float32Array, rows: number, cols: number, hessian: Float64Array): Steps<number> {
   let power = 0;
-  for (let r = 0; r < rows; r++)
+  for (let r = 0; r < rows; r++) {
+    yield r / rows;
     for (let i = 0; i < cols; i++) {
       const w = matrix[r * cols + i]!;
       if (w === 0) continue;
       for (let j = 0; j < cols; j++) power += w * matrix[r * cols + j]! * hessian[i * cols + j]!;
     }
+  }
   return power;
 }

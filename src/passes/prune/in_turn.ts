@@ -1,5 +1,7 @@
 import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
+import { breathing } from '../../util/steps.ts';
+import { notFinite } from '../moments.ts';
 import type { Note, PassContext, PassResult } from '../pass.ts';
 import type { GramSite, GramSites } from './columns.ts';
 import { zerosNote } from './masks.ts';
@@ -24,14 +26,23 @@ export async function pruneInTurn(
     ctx.signal.throwIfAborted();
     ctx.progress(i / layers.length, `pruning ${usage.site.name}`);
     const layer = await refitLayer(ctx, { current, float: model }, usage, samples);
+    const whole = (why: string): void =>
+      void skipped.push({ layer: usage.site.layer.node, text: `${usage.site.name} left whole: ${why}` });
+    const why = notFinite(layer.moments);
+    if (why !== undefined) {
+      whole(why);
+      continue;
+    }
     try {
-      const { model: next, weights } = pruneAndRefit(current, layer, damping, chooseFor(usage));
+      const { model: next, weights } = await breathing(pruneAndRefit(current, layer, damping, chooseFor(usage)), {
+        signal: ctx.signal,
+        progress: (done) => ctx.progress((i + done) / layers.length, `pruning ${usage.site.name}`),
+      });
       current = next;
       changed.push(zerosNote(usage.site, weights));
     } catch (error) {
-      // What a layer reads may hold a NaN or an infinity that a later node masks: nothing can be solved for it.
       if (!(error instanceof QtoolError) || error.code !== 'data') throw error;
-      skipped.push({ layer: usage.site.layer.node, text: `${usage.site.name} left whole: ${error.message}` });
+      whole(error.message);
     }
   }
   return { model: current, changed, skipped, notes };

@@ -6,6 +6,7 @@ import { consumers, initializers } from '../../graph/query.ts';
 import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import { solveSpd } from '../../numerics/linalg.ts';
 import { refitMasked, type RefitProblem } from '../../numerics/masked_refit.ts';
+import { portion, type Steps } from '../../util/steps.ts';
 import type { Mask } from '../../numerics/sparsity.ts';
 import { layerMoments, type Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
@@ -87,10 +88,10 @@ function problemOf(
 }
 
 /** The weights that solve the problem with no mask at all: what a mask is chosen from. */
-function denseSolution({ rows, cols, hessian, goal }: RefitProblem): Float32Array {
+function* denseSolution({ rows, cols, hessian, goal }: RefitProblem): Steps<Float32Array> {
   // H is symmetric: W = G H⁻¹ is the transpose of H⁻¹ Gᵀ.
   const turned = Float64Array.from(goal, (_, e) => goal[(e % rows) * cols + Math.floor(e / rows)]!);
-  const solved = solveSpd(hessian, cols, turned, rows);
+  const solved = yield* solveSpd(hessian, cols, turned, rows);
   return Float32Array.from(solved, (_, e) => solved[(e % cols) * rows + Math.floor(e / cols)]!);
 }
 
@@ -100,24 +101,25 @@ export type ChooseMask = (
   shape: readonly [number, number],
   hessian: Float64Array,
   group: number,
-) => Mask;
+) => Steps<Mask>;
 
 /** The model with one layer pruned by `choose` and everything that is left of it, bias included, refitted by least squares. */
-export function pruneAndRefit(
+export function* pruneAndRefit(
   model: Model,
   layer: RefitLayer,
   damping: number,
   choose: ChooseMask,
-): { readonly model: Model; readonly weights: Float32Array } {
+): Steps<{ readonly model: Model; readonly weights: Float32Array }> {
   const { usage, moments, bias } = layer;
   const tensors = initializers(model.graph);
   const old = bias === undefined ? undefined : floatData(tensors.get(bias)!);
   const shifted = old?.slice();
-  const weights = eachMatrix(usage, (own, shape, group) => {
+  const weights = yield* eachMatrix(usage, function* (own, shape, group) {
     const [rows, cols] = shape;
     const problem = problemOf(layer, own, shape, group, damping);
-    const mask = choose(denseSolution(problem), shape, problem.hessian, group);
-    const fitted = Float32Array.from(refitMasked(problem, mask, usage.site.name));
+    const dense = yield* portion(denseSolution(problem), 0, 0.2);
+    const mask = yield* portion(choose(dense, shape, problem.hessian, group), 0.2, 0.4);
+    const fitted = Float32Array.from(yield* portion(refitMasked(problem, mask, usage.site.name), 0.4, 1));
     if (shifted && moments.count > 0)
       for (let r = 0; r < rows; r++) {
         const out = group * rows + r;

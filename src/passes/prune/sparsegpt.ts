@@ -1,8 +1,8 @@
 import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import { sparsegpt } from '../../numerics/sparsegpt.ts';
+import { breathing } from '../../util/steps.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import type { Moments } from '../moments.ts';
 import { eachMatrix, gramOf, gramSites, siteMoments, type GramSites } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
 import {
@@ -62,30 +62,44 @@ async function apply(model: Model, o: SparseGptOptions, ctx: PassContext): Promi
     at: name,
   });
   if (!o.refit) return updated(model, found, o.samples, ctx, asked);
-  return pruneInTurn(ctx, model, found, o, ({ site }) => (weights, shape, hessian) => {
-    return sparsegpt(weights, shape, hessian, asked(site)).mask;
-  });
+  return pruneInTurn(
+    ctx,
+    model,
+    found,
+    o,
+    ({ site }) =>
+      function* (weights, shape, hessian) {
+        return (yield* sparsegpt(weights, shape, hessian, asked(site))).mask;
+      },
+  );
 }
 
 /** As the paper has it: each weight that goes is made up for by the columns after it. */
 async function updated(
   model: Model,
-  { usable, skipped, notes }: GramSites,
+  { usable, skipped: left, notes }: GramSites,
   samples: number,
   ctx: PassContext,
   asked: (site: PruneSite) => Parameters<typeof sparsegpt>[3],
 ): Promise<PassResult> {
   const changed: Note[] = [];
+  const skipped: Note[] = [...left];
   let current = model;
   for (const [i, usage] of usable.entries()) {
     const { site } = usage;
     ctx.signal.throwIfAborted();
     ctx.progress(i / usable.length, `pruning ${site.name}`);
-    const [gram] = (await siteMoments(ctx, current, [usage], samples)) as [Moments];
-    const data = eachMatrix(
-      usage,
-      (matrix, shape, group) => sparsegpt(matrix, shape, gramOf(gram, group), asked(site)).weights,
-    );
+    const { known, skipped: unfit } = await siteMoments(ctx, current, [usage], samples);
+    skipped.push(...unfit);
+    const gram = known[0]?.[1];
+    if (!gram) continue;
+    const steps = eachMatrix(usage, function* (matrix, shape, group) {
+      return (yield* sparsegpt(matrix, shape, gramOf(gram, group), asked(site))).weights;
+    });
+    const data = await breathing(steps, {
+      signal: ctx.signal,
+      progress: (done) => ctx.progress((i + done) / usable.length, `pruning ${site.name}`),
+    });
     current = withWeights(current, new Map([[site.name, data]]));
     changed.push(zerosNote(site, data));
   }

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
 import { applyMask, levelMask } from '../../numerics/sparsity.ts';
 import { wandaMask, wandaScores } from '../../numerics/wanda.ts';
-import type { Moments } from '../moments.ts';
+import { finished } from '../../util/steps.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
@@ -41,7 +41,8 @@ async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<P
   const found = gramSites(model, Object.keys(o.levels));
   const chooseFor = ({ site }: GramSite): ChooseMask => {
     const share = o.levels[site.selector] ?? 0;
-    return (matrix, shape, hessian) => {
+    return function* (matrix, shape, hessian) {
+      yield 0;
       const size = shape[1];
       const norms = Float64Array.from({ length: size }, (_, k) => Math.sqrt(hessian[k * size + k]!));
       return o.scope === 'row'
@@ -50,13 +51,14 @@ async function apply(model: Model, o: WandaOptions, ctx: PassContext): Promise<P
     };
   };
   if (o.refit) return pruneInTurn(ctx, model, found, o, chooseFor);
-  const grams = await siteMoments(ctx, model, found.usable, o.samples);
-  const pruned = found.usable.map((usage, i) => {
-    const [choose, gram] = [chooseFor(usage), grams[i] as Moments];
-    const data = eachMatrix(usage, (matrix, shape, group) =>
-      applyMask(matrix, choose(matrix, shape, gramOf(gram, group), group)),
-    );
+  const { known, skipped } = await siteMoments(ctx, model, found.usable, o.samples);
+  const pruned = known.map(([usage, gram]) => {
+    const choose = chooseFor(usage);
+    const steps = eachMatrix(usage, function* (matrix, shape, group) {
+      return applyMask(matrix, yield* choose(matrix, shape, gramOf(gram, group), group));
+    });
+    const data = finished(steps);
     return { site: usage.site, data };
   });
-  return prunedResult(model, pruned, found);
+  return prunedResult(model, pruned, { ...found, skipped: [...found.skipped, ...skipped] });
 }

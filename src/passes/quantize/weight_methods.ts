@@ -4,6 +4,7 @@ import type { Granularity, QuantParams } from '../../numerics/format.ts';
 import { gptq } from '../../numerics/gptq.ts';
 import { hqq } from '../../numerics/hqq.ts';
 import { minMaxParams, quantize } from '../../numerics/quantize.ts';
+import { portion, type Steps } from '../../util/steps.ts';
 import { bestParams, searchParams } from '../../numerics/weight_scale.ts';
 
 /** How the codes of weights are found; `gptq` needs calibration data, the others none. */
@@ -41,14 +42,14 @@ export interface MethodOptions {
 }
 
 /** The codes of a weight by the chosen method; GPTQ without second moments searches scales instead. */
-export function weightCodes(weight: Weight, o: MethodOptions): WeightCodes {
+export function* weightCodes(weight: Weight, o: MethodOptions): Steps<WeightCodes> {
   const data = weight.rows();
   const { rows, columns } = weight.view();
   const { method, format, moments } = o;
   const at = weight.tensor.name;
   const dims = [rows, columns];
   const granularity = blockwise(o.block, columns);
-  if (method === 'gptq' && moments !== undefined) return gptqRows(data, rows, columns, { ...o, at }, moments);
+  if (method === 'gptq' && moments !== undefined) return yield* gptqRows(data, rows, columns, { ...o, at }, moments);
   if (method === 'hqq') {
     const { codes, scale, zero } = hqq(data, dims, format, granularity, {
       zero_point: o.zero_points,
@@ -72,30 +73,28 @@ function blockwise(block: number | null, columns: number): Granularity {
 }
 
 /** A grouped Conv is as many layers as it has groups, each with its own second moments. */
-function gptqRows(
+function* gptqRows(
   data: Float32Array,
   rows: number,
   columns: number,
   { format, block, damping, order, at }: MethodOptions & { readonly at: string },
   { groups, gram }: NonNullable<MethodOptions['moments']>,
-): WeightCodes {
+): Steps<WeightCodes> {
   const granularity = blockwise(block, columns);
   const each = rows / groups;
-  const parts = Array.from({ length: groups }, (_, g) =>
-    gptq(
-      data.subarray(g * each * columns, (g + 1) * each * columns),
-      [each, columns],
-      gram.subarray(g * columns * columns, (g + 1) * columns * columns),
-      {
-        format,
-        group: granularity.per === 'group' ? granularity.size : undefined,
-        damping,
-        order,
-        choose: (values) => bestParams(values, format, at),
-        at,
-      },
-    ),
-  );
+  const parts: WeightCodes[] = [];
+  for (let g = 0; g < groups; g++) {
+    const rows = data.subarray(g * each * columns, (g + 1) * each * columns);
+    const steps = gptq(rows, [each, columns], gram.subarray(g * columns * columns, (g + 1) * columns * columns), {
+      format,
+      group: granularity.per === 'group' ? granularity.size : undefined,
+      damping,
+      order,
+      choose: (values) => bestParams(values, format, at),
+      at,
+    });
+    parts.push(yield* portion(steps, g / groups, (g + 1) / groups));
+  }
   if (groups === 1) return parts[0] as WeightCodes;
   const codes = (parts[0] as WeightCodes).codes;
   const all = new (codes.constructor as new (length: number) => Codes)(rows * columns);

@@ -4,7 +4,7 @@ import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
-import { hasMoments, layerMoments, momentBytes, type MomentRequest, type Moments } from '../moments.ts';
+import { hasMoments, layerMoments, momentBytes, tooWide, type MomentRequest, type Moments } from '../moments.ts';
 import { must } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
 import { isMatrix } from './targets.ts';
@@ -14,11 +14,18 @@ const momentLimit = 512 * 2 ** 20;
 /** Float32 holds normal numbers from 2⁻¹²⁶: products of a square above this with 24 bits of digits are right. */
 const smallestSquare = 2 ** -100;
 
+/** What is known of a weight's inputs, or why nothing. */
+export interface SiteMoments {
+  readonly site: Layer;
+  readonly moments: Moments | undefined;
+  readonly why?: string | undefined;
+}
+
 /**
  * Second moments of what each weight is multiplied with, a bounded number of layers a pass over the data. Recurrent layers: W
  * meets the layer's input; R meets the hidden state, for which the layer's outputs stand (all steps, all directions). Sites
  * that have none (embeddings, ConvTranspose, constants on the left, batched matrices) come with undefined, first; so do, later,
- * those whose inputs are not finite, or so small that float32 cannot hold their squares.
+ * those whose inputs are not finite, or so small that float32 cannot hold their squares; and those of which moments would be too large. `why` says which.
  * @param limit bytes of moments that one pass may hold; a layer that needs more is looked at alone.
  */
 export async function* siteMoments(
@@ -27,14 +34,15 @@ export async function* siteMoments(
   sites: readonly Layer[],
   samples: number,
   limit = momentLimit,
-): AsyncGenerator<{ readonly site: Layer; readonly moments: Moments | undefined }> {
+): AsyncGenerator<SiteMoments> {
   const { model: named, states } = withStates(model, sites);
   const groups: { site: Layer; request: MomentRequest }[][] = [];
   let room = 0;
   for (const site of sites) {
     const request = requestOf(site, states);
-    if (request === undefined) {
-      yield { site, moments: undefined };
+    const wide = request && tooWide(request);
+    if (request === undefined || wide !== undefined) {
+      yield { site, moments: undefined, why: wide };
       continue;
     }
     const bytes = momentBytes(request);
@@ -50,15 +58,17 @@ export async function* siteMoments(
     const found = await layerMoments(ctx, named, requests, { samples });
     for (const [i, { site }] of group.entries()) {
       const moments = found[i] as Moments;
-      yield { site, moments: telling(moments) ? moments : undefined };
+      const why = untelling(moments);
+      yield why === undefined ? { site, moments } : { site, moments: undefined, why };
     }
   }
 }
 
 /** A NaN or an infinity that later nodes mask says nothing about the weights; nor do squares at the end of float32's range, which have lost their digits. */
-function telling({ gram }: Moments): boolean {
+function untelling({ gram }: Moments): string | undefined {
   const largest = gram.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  return Number.isFinite(largest) && (largest === 0 || largest > smallestSquare);
+  if (!Number.isFinite(largest)) return 'its inputs are not finite on the calibration data';
+  return largest === 0 || largest > smallestSquare ? undefined : 'its inputs are too small for their squares';
 }
 
 function requestOf(layer: Layer, states: ReadonlyMap<NodeProto, string>): MomentRequest | undefined {

@@ -7,15 +7,17 @@ import type { AffineFormat } from '../../numerics/affine.ts';
 import { prepare } from '../fold/prepare.ts';
 import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
+import { breathing } from '../../util/steps.ts';
 import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { storageOpset } from './folded.ts';
 import { beforeRelu } from './gemm_relu.ts';
+import { unfitForNBits } from './nbits.ts';
 import { overrideSelectors, resolveOverrides, widthOverrides, type Overrides } from './formats.ts';
 import { storages, storeWeight, type Storage } from './store_weight.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, shareStored, tiedLookups, untied } from './tied.ts';
 import { weightCodes, weightMethods, type WeightCodes, type WeightMethod } from './weight_methods.ts';
-import { siteMoments } from './weight_moments.ts';
+import { siteMoments, type SiteMoments } from './weight_moments.ts';
 import { smallestType } from './weights.ts';
 
 const described = (table: Readonly<Record<string, string>>): string =>
@@ -112,6 +114,12 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
   const keyOf = (site: Layer): string => weightKey(site, width(site));
   const rows = new Set([...tied.values()].map(keyOf));
   const codes = await allCodes(twin, own, rows, (site) => width(site) as number, o, ctx);
+  // A lookup that cannot be packed shares what its layer stores otherwise: packed beside that, the table would stand there twice.
+  const open = new Set(
+    [...tied]
+      .filter(([lookup]) => unfitForNBits(lookup, width(lookup) as number, o.block_size) !== undefined)
+      .map(([, layer]) => keyOf(layer)),
+  );
   const shapes = await ctx.shapes(twin);
   const relus = beforeRelu(twin, shapes);
   const slow: Note[] = [];
@@ -124,7 +132,7 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
       const found = must(codes, keyOf(other ?? site), 'the codes of');
       if (other) shareStored(draft, site, other, found.codes.params, stored);
       const store = {
-        storage: o.storage,
+        storage: o.storage === 'packed' && open.has(keyOf(other ?? site)) ? 'standard' : o.storage,
         bits: found.bits,
         block: o.block_size,
         accuracy: o.accuracy_level,
@@ -140,7 +148,7 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
       const scales = `one scale ${o.block_size ? `for ${o.block_size}` : 'a channel'}`;
       changed.push({
         layer: site.name,
-        text: `weights int${found.bits} (${found.method}), ${scales}; ${runs}`,
+        text: `weights int${found.bits} (${found.method}${found.why ? `: ${found.why}` : ''}), ${scales}; ${runs}`,
       });
     }
   });
@@ -188,6 +196,8 @@ interface Found {
   readonly codes: WeightCodes;
   readonly bits: number;
   readonly method: WeightMethod;
+  /** Why it is not the method that was asked for. */
+  readonly why: string | undefined;
 }
 
 /** Codes of every weight. A weight that several nodes read alike is quantized once. @param byRows keys of those that GPTQ is not for. */
@@ -203,20 +213,22 @@ async function allCodes(
   const first = sites.filter((site, i) => sites.findIndex((other) => keyOf(other) === keyOf(site)) === i);
   const found = new Map<string, Found>();
   const zero_points = o.weights_symmetric ? 'integer' : o.zero_points;
-  const solve = (site: Layer, moments: Parameters<typeof weightCodes>[1]['moments']): void => {
+  const solve = async ({ site, moments, why }: SiteMoments): Promise<void> => {
     ctx.signal.throwIfAborted();
     const bits = width(site);
     const at = site.weight.tensor.name;
-    ctx.progress(found.size / first.length, `rounding ${at}`);
-    const codes = weightCodes(site.weight, {
+    const progress = (done: number): void => ctx.progress((found.size + done) / first.length, `rounding ${at}`);
+    progress(0);
+    const steps = weightCodes(site.weight, {
       ...o,
       zero_points,
       format: formatOf(bits, o),
       block: o.block_size,
       moments,
     });
+    const codes = await breathing(steps, { signal: ctx.signal, progress });
     const method = o.method === 'gptq' && moments === undefined ? 'mse' : o.method;
-    found.set(keyOf(site), { codes, bits, method });
+    found.set(keyOf(site), { codes, bits, method, why });
   };
   // GPTQ of a layer depends on the float model's inputs and its own width: trials of a fallback share it.
   const cacheKey = (site: Layer): string => `gptq ${keyOf(site)}`;
@@ -225,16 +237,18 @@ async function allCodes(
     if (known !== undefined) found.set(keyOf(site), known as Found);
     return known === undefined;
   });
-  for (const site of first) if (o.method !== 'gptq' || byRows.has(keyOf(site))) solve(site, undefined);
+  for (const site of first)
+    if (o.method !== 'gptq') await solve({ site, moments: undefined });
+    else if (byRows.has(keyOf(site))) await solve({ site, moments: undefined, why: 'its rows are looked up too' });
   if (o.method === 'gptq')
-    for await (const { site, moments } of siteMoments(
+    for await (const one of siteMoments(
       ctx,
       model,
       open.filter((site) => !byRows.has(keyOf(site))),
       o.samples,
     )) {
-      solve(site, moments);
-      ctx.cache?.set(cacheKey(site), found.get(keyOf(site)));
+      await solve(one);
+      ctx.cache?.set(cacheKey(one.site), found.get(keyOf(one.site)));
     }
   return found;
 }

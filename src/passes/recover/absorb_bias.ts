@@ -5,10 +5,10 @@ import { intsAttribute, stringAttribute } from '../../graph/attribute.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { replaceLinear, response } from '../fold/linear.ts';
+import { channelStatistics, notFiniteText } from '../channel_statistics.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
-import { current, layerPairs, ofInputs, outputStats, type LayerPair } from './pairs.ts';
-import { given } from '../../util/must.ts';
+import { channelAxis, current, layerPairs, ofInputs, type LayerPair } from './pairs.ts';
 
 const options = z.strictObject({
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
@@ -39,12 +39,16 @@ async function apply(model: Model, o: AbsorbOptions, ctx: PassContext): Promise<
     const text = obstacle(pair);
     if (text !== undefined) skipped.push({ layer: layerName(pair.producer.node), text });
   }
-  const wanted = new Map(pairs.map(({ before, producer }) => [before, [outputStats(producer.node, before)]]));
-  const collected = await ctx.collect(model, wanted, o.samples);
+  const axes = new Map(pairs.map(({ before, producer }) => [before, channelAxis(producer.node)]));
+  const seen = await channelStatistics(ctx, model, axes, o.samples);
   const changed: Note[] = [];
   let now = model;
   for (const pair of pairs) {
-    const stats = given(collected.get(pair.before)?.[0], `the statistics of ${pair.before}`);
+    const stats = seen.get(pair.before);
+    if (!stats) {
+      skipped.push({ layer: layerName(pair.producer.node), text: notFiniteText(pair.before) });
+      continue;
+    }
     // A channel that reaches a Clip's bound would be cut at another place.
     const shift = stats.min.map((low, c) => (pair.clip && stats.max[c]! >= pair.clip.max ? 0 : Math.max(0, low)));
     const count = shift.filter((c) => c > 0).length;

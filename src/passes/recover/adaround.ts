@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import type { Tensor } from '../../data/types.ts';
+import type { Steps } from '../../util/steps.ts';
 import type { Pass, PassContext } from '../pass.ts';
 import { adaroundStep, stretch } from './adaround_graph.ts';
 import { afterQuantizer } from './after_quantizer.ts';
@@ -62,16 +63,17 @@ export const adaround: Pass<AdaroundOptions> = {
   options,
   apply(model, o, ctx) {
     const settings = { samples: o.samples, residual: o.residual, doing: 'rounding' };
-    return afterQuantizer(model, ctx, settings, async (layer, moments) => {
-      const problem = roundingProblem(layer, moments, o.bias && layer.bias !== undefined, o.damping);
-      const found = search(problem, layer, layer.rescalable ? o.scales : 0, o.paths);
+    return afterQuantizer(model, ctx, settings, async (layer, moments, breathe) => {
+      const centred = o.bias && layer.bias !== undefined;
+      const problem = await breathe(roundingProblem(layer, moments, centred, o.damping), 0, 0.1);
+      const found = await breathe(search(problem, layer, layer.rescalable ? o.scales : 0, o.paths), 0.1, 0.8);
       const rescaled = layer.rescalable ? { ...layer, scale: Float32Array.from(found.scale) } : layer;
       const problemThere = atScales(problem, rescaled);
       let codes = found.codes;
       if (o.iterations > 0) {
         const learned = await learn(problemThere, o, ctx);
-        polish(problemThere, learned);
-        codes = better(problemThere, codes, learned);
+        await breathe(polish(problemThere, learned), 0.8, 0.9);
+        codes = await breathe(better(problemThere, codes, learned), 0.9);
       }
       const nearest = problemThere.exact.map((w) => Math.min(problem.qmax, Math.max(problem.qmin, Math.round(w))));
       const moved = codes.reduce((n, code, k) => n + (code === nearest[k] ? 0 : 1), 0);
@@ -88,10 +90,10 @@ export const adaround: Pass<AdaroundOptions> = {
 /** Weights of one output beyond which factoring their moments takes too long. */
 const sizeLimit = 2048;
 
-function search(problem: RoundingProblem, layer: QuantizedLayer, scales: number, paths: number): Rounded {
-  if (problem.size <= sizeLimit) return searchRounding(problem, { paths, scales }, layer.name);
+function* search(problem: RoundingProblem, layer: QuantizedLayer, scales: number, paths: number): Steps<Rounded> {
+  if (problem.size <= sizeLimit) return yield* searchRounding(problem, { paths, scales }, layer.name);
   const codes = problem.nearest.slice();
-  polish(problem, codes);
+  yield* polish(problem, codes);
   const scale = Float64Array.from(
     { length: problem.groups * problem.rows },
     (_, r) => problem.scale[r * problem.size]!,

@@ -3,7 +3,8 @@ import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
-import { difference, layerMoments, openMoments, type Moments } from '../moments.ts';
+import { breathing, type Steps } from '../../util/steps.ts';
+import { difference, layerMoments, notFinite, openMoments, tooWide, type Moments } from '../moments.ts';
 import type { Note, PassContext, PassResult } from '../pass.ts';
 import { besides, type Beside } from './beside.ts';
 import { quantizedLayers, storeLayer, type LayerChange, type QuantizedLayer } from './sites.ts';
@@ -31,6 +32,9 @@ export interface Changed extends LayerChange {
   readonly text: string;
 }
 
+/** Works on a layer, which is the part from `from` to `to` of what is done to it, so that it can be stopped. */
+export type Breathe = <T>(steps: Steps<T>, from?: number, to?: number) => Promise<T>;
+
 /** Columns that are enough, and positions that are taken of an image at least. */
 const enough = 2 ** 15;
 const fewest = 64;
@@ -44,7 +48,7 @@ export async function afterQuantizer(
   start: Model,
   ctx: PassContext,
   { samples, doing, products = true, residual = false, inFloat = false, unfit = () => undefined }: AfterOptions,
-  change: (layer: QuantizedLayer, moments: Moments) => Changed | Promise<Changed>,
+  change: (layer: QuantizedLayer, moments: Moments, breathe: Breathe) => Changed | Promise<Changed>,
 ): Promise<PassResult> {
   const { twin } = ctx;
   let model = start;
@@ -54,12 +58,17 @@ export async function afterQuantizer(
   const changed: Note[] = [];
   const skipped: Note[] = [...found.skipped];
   const layers = found.layers.filter((layer) => {
-    const text = unfit(layer);
+    const wide = products ? tooWide(layer) : undefined;
+    const text = unfit(layer) ?? (wide && leftAsMade(wide));
     if (text !== undefined) skipped.push({ layer: layer.name, text });
     return text === undefined;
   });
+  const say = (layer: QuantizedLayer, done: number): void =>
+    ctx.progress((layers.indexOf(layer) + done) / layers.length, `${doing} ${layer.name}`);
   const store = async (layer: QuantizedLayer, moments: Moments): Promise<void> => {
-    const made = await change(layer, moments);
+    const made = await change(layer, moments, (steps, from = 0, to = 1) =>
+      breathing(steps, { signal: ctx.signal, progress: (done) => say(layer, from + (to - from) * done) }),
+    );
     let { text } = made;
     model = edit(model, (draft) => void (text += storeLayer(draft, layer, made)));
     changed.push({ layer: layer.name, text });
@@ -67,7 +76,12 @@ export async function afterQuantizer(
   if (inFloat) {
     const requests = layers.map((layer) => ({ ...layer, node: layer.twin, input: layer.twin.input[0] ?? '' }));
     const moments = await layerMoments(ctx, twin, requests, { samples, products });
-    for (const [i, layer] of layers.entries()) await store(layer, given(moments[i], layer.name));
+    for (const [i, layer] of layers.entries()) {
+      const own = given(moments[i], layer.name);
+      const why = useless(own);
+      if (why === undefined) await store(layer, own);
+      else skipped.push({ layer: layer.name, text: leftAsMade(why) });
+    }
     return { model, changed, skipped };
   }
   const others = residual ? besides(model, twin, layers) : new Map<string, Beside>();
@@ -88,9 +102,9 @@ export async function afterQuantizer(
     samples,
   );
   const positions = Math.max(fewest, Math.ceil(enough / samples));
-  for (const [i, { layer, input, float, beside }] of asked.entries()) {
+  for (const { layer, input, float, beside } of asked) {
     ctx.signal.throwIfAborted();
-    ctx.progress(i / layers.length, `${doing} ${layer.name}`);
+    say(layer, 0);
     const sums = openMoments(layer, { target: { weights: layer.weights }, products, positions });
     // In step, batch by batch; the branch beside comes first in each walk.
     const streams = [
@@ -115,16 +129,16 @@ export async function afterQuantizer(
         continue;
       } catch (error) {
         if (!(error instanceof QtoolError) || error.code !== 'data') throw error;
-        skipped.push({ layer: layer.name, text: `left as the quantizer made it: ${error.message}` });
+        skipped.push({ layer: layer.name, text: leftAsMade(error.message) });
       }
-    } else skipped.push({ layer: layer.name, text: `left as the quantizer made it: ${why}` });
+    } else skipped.push({ layer: layer.name, text: leftAsMade(why) });
   }
   return { model, changed, skipped };
 }
 
+const leftAsMade = (why: string): string => `left as the quantizer made it: ${why}`;
+
 /** Why nothing can be learnt from moments. */
-function useless({ gram, target, all }: Moments): string | undefined {
-  if (all.count === 0) return 'no calibration value reaches it';
-  const finite = [gram, target, all.sum, all.targetSum].every((sums) => sums.every(Number.isFinite));
-  return finite ? undefined : 'its inputs are not finite on the calibration data';
+function useless(moments: Moments): string | undefined {
+  return moments.all.count === 0 ? 'no calibration value reaches it' : notFinite(moments);
 }

@@ -6,9 +6,10 @@ import { floatData } from '../../graph/tensor.ts';
 import type { ChannelStats } from '../../numerics/channel_stats.ts';
 import { equalizingScales, type EqualizationRow } from '../../numerics/equalization.ts';
 import { replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
+import { channelStatistics, notFiniteText } from '../channel_statistics.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
-import { current, layerPairs, ofInputs, outputStats, type LayerPair } from './pairs.ts';
+import { channelAxis, current, layerPairs, ofInputs, type LayerPair } from './pairs.ts';
 import { given, must } from '../../util/must.ts';
 
 const options = z.strictObject({
@@ -45,8 +46,14 @@ export const equalize: Pass<EqualizeOptions> = {
 };
 
 async function apply(model: Model, o: EqualizeOptions, ctx: PassContext): Promise<PassResult> {
-  const { pairs, skipped } = layerPairs(model, await ctx.shapes(model));
-  const stats = await pairStats(model, pairs, o, ctx);
+  const found = layerPairs(model, await ctx.shapes(model));
+  const stats = await pairStats(model, found.pairs, o, ctx);
+  const skipped = [...found.skipped];
+  const pairs = found.pairs.filter((pair) => {
+    const missing = seenOf(pair).find(([value]) => !stats.has(value));
+    if (missing) skipped.push({ layer: layerName(pair.producer.node), text: notFiniteText(missing[0]) });
+    return !missing;
+  });
   const changed: Note[] = [];
   let now = model;
   const factors = new Map<LayerPair, Float64Array>();
@@ -80,22 +87,15 @@ const round3 = (v: number): string => Number(v.toPrecision(3)).toString();
 
 type Stats = ReadonlyMap<string, ChannelStats>;
 
-async function pairStats(
-  model: Model,
-  pairs: readonly LayerPair[],
-  o: EqualizeOptions,
-  ctx: PassContext,
-): Promise<Stats> {
-  const wanted = new Map<string, ReturnType<typeof outputStats>[]>();
-  const want = (value: string, layer: LinearLayer): void => void wanted.set(value, [outputStats(layer.node, value)]);
-  for (const { producer, consumers, before, value } of pairs) {
-    want(before, producer);
-    want(value, producer);
-    for (const { layer } of consumers) want(layer.node.output[0] ?? '', layer);
-  }
-  const collected = await ctx.collect(model, wanted, o.samples);
-  return new Map([...collected].map(([value, [stats]]) => [value, stats as ChannelStats]));
-}
+const pairStats = (model: Model, pairs: readonly LayerPair[], o: EqualizeOptions, ctx: PassContext): Promise<Stats> =>
+  channelStatistics(ctx, model, new Map(pairs.flatMap(seenOf)), o.samples);
+
+/** The values whose statistics a pair needs, with the axes of their channels. */
+const seenOf = ({ producer, consumers, before, value }: LayerPair): [string, number][] => [
+  [before, channelAxis(producer.node)],
+  [value, channelAxis(producer.node)],
+  ...consumers.map(({ layer }): [string, number] => [layer.node.output[0] ?? '', channelAxis(layer.node)]),
+];
 
 /** Which channels reach the bound of the Clip between. */
 function clips({ before, clip }: LayerPair, stats: Stats): boolean[] {

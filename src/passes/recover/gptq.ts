@@ -33,9 +33,10 @@ export const gptqRounding: Pass<z.infer<typeof options>> = {
   source: 'Frantar et al. 2022, GPTQ (arXiv 2210.17323)',
   options,
   apply: (model, o, ctx) =>
-    afterQuantizer(model, ctx, { samples: o.samples, doing: 'rounding', unfit }, (layer, moments) => {
-      const problem = roundingProblem(layer, moments, o.bias && layer.bias !== undefined, o.damping);
-      const { codes, damping } = gptqCodes(problem, o.order, layer.name);
+    afterQuantizer(model, ctx, { samples: o.samples, doing: 'rounding', unfit }, async (layer, moments, breathe) => {
+      const centred = o.bias && layer.bias !== undefined;
+      const problem = await breathe(roundingProblem(layer, moments, centred, o.damping), 0, 0.1);
+      const { codes, damping } = await breathe(gptqCodes(problem, o.order, layer.name), 0.1);
       const moved = codes.reduce((n, code, k) => n + (code === problem.nearest[k] ? 0 : 1), 0);
       return {
         text: `${moved} of ${codes.length} weights rounded otherwise than to nearest${raised(damping)}`,

@@ -1,13 +1,14 @@
 import { gptq } from '../../numerics/gptq.ts';
 import { cholesky, damped, dampedEnough, solveSpd } from '../../numerics/linalg.ts';
+import { portion, type Steps } from '../../util/steps.ts';
 import type { RoundingProblem } from './rounding_problem.ts';
 
 /** GPTQ's rounding of a layer, at the scales it has, and the damping that its moments needed. */
-export function gptqCodes(
+export function* gptqCodes(
   p: RoundingProblem,
   order: 'natural' | 'activation',
   at: string,
-): { readonly codes: Float64Array; readonly damping: number } {
+): Steps<{ readonly codes: Float64Array; readonly damping: number }> {
   const { rows, size } = p;
   const codes = new Float64Array(p.exact.length);
   let most = 0;
@@ -21,10 +22,13 @@ export function gptqCodes(
     const turned = new Float64Array(rows * size);
     for (let r = 0; r < rows; r++)
       for (let k = 0; k < size; k++) turned[k * rows + r] = p.target[first + r * size + k]!;
-    const { damping: extra } = dampedEnough((share) => cholesky(damped(gram, size, share), size, at));
+    const part = <T>(steps: Steps<T>, from: number, to: number): Steps<T> =>
+      portion(steps, (g + from) / p.groups, (g + to) / p.groups);
+    const factored = dampedEnough((share) => cholesky(damped(gram, size, share), size, at));
+    const { damping: extra } = yield* part(factored, 0, 0.2);
     most = Math.max(most, extra);
     // The weights that do best on the inputs of the quantized model, unrounded: T G⁻¹.
-    const solved = solveSpd(gram, size, turned, rows, extra, at);
+    const solved = yield* part(solveSpd(gram, size, turned, rows, extra, at), 0.2, 0.5);
     const weights = new Float32Array(rows * size);
     const mask = new Uint8Array(rows * size);
     for (let r = 0; r < rows; r++)
@@ -32,7 +36,7 @@ export function gptqCodes(
         weights[r * size + k] = solved[k * rows + r]!;
         mask[r * size + k] = p.frozen[first + r * size + k] === 1 ? 0 : 1;
       }
-    const result = gptq(weights, [rows, size], gram, {
+    const rounding = gptq(weights, [rows, size], gram, {
       format,
       damping: extra,
       order,
@@ -40,6 +44,7 @@ export function gptqCodes(
       choose: (_, row) => ({ scale: p.scale[first + row * size]!, zeroPoint: 0 }),
       at,
     });
+    const result = yield* part(rounding, 0.5, 1);
     codes.set(result.codes, first);
   }
   return { codes, damping: most };

@@ -5,13 +5,12 @@ import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, producers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
-import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
-import { sealed } from '../../numerics/fold.ts';
+import type { ChannelStats } from '../../numerics/channel_stats.ts';
 import { linearLayer, replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
 import { constantTensors, ownedBy } from '../fold/tensors.ts';
+import { channelStatistics, notFiniteText } from '../channel_statistics.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
-import { given } from '../../util/must.ts';
 
 const options = z.strictObject({
   alpha: z.number().min(0).max(1).default(0.5).meta({
@@ -48,12 +47,15 @@ interface Site {
 
 async function apply(model: Model, o: MigrateOptions, ctx: PassContext): Promise<PassResult> {
   const { sites, skipped } = findSites(model);
-  const wanted = new Map(sites.map(({ value }) => [value, [sealed(channelStats({ axis: -1 }, value))]]));
-  const collected = await ctx.collect(model, wanted, o.samples);
+  const seen = await channelStatistics(ctx, model, new Map(sites.map(({ value }) => [value, -1])), o.samples);
   const changed: Note[] = [];
   let now = model;
   for (const site of sites) {
-    const stats = given(collected.get(site.value)?.[0], `the statistics of ${site.value}`);
+    const stats = seen.get(site.value);
+    if (!stats) {
+      skipped.push({ layer: site.name, text: notFiniteText(site.value) });
+      continue;
+    }
     const s = smoothing(site.readers, stats, o.alpha);
     now = smoothed(now, site, s);
     const text = `channels divided by ${show(Math.min(...s))} … ${show(Math.max(...s))}`;

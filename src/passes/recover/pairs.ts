@@ -4,8 +4,6 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName } from '../../graph/query.ts';
 import type { Shapes } from '../../graph/shapes.ts';
 import { tensorNumbers } from '../../graph/tensor.ts';
-import { channelStats } from '../../numerics/channel_stats.ts';
-import { sealed } from '../../numerics/fold.ts';
 import { isLinear, linearLayer, type LinearLayer } from '../fold/linear.ts';
 import { constantTensors } from '../fold/tensors.ts';
 import type { Note } from '../pass.ts';
@@ -42,9 +40,8 @@ const homogeneous = [
   'Identity',
 ];
 
-/** Statistics of each channel of a value that a layer gives, or that follows it in the same layout. */
-export const outputStats = (node: NodeProto, value: string) =>
-  sealed(channelStats({ axis: isOp(node, 'MatMul', 'Gemm') ? -1 : 1 }, value));
+/** The axis of the channels of a value that a layer gives, or that follows it in the same layout. */
+export const channelAxis = (node: NodeProto): number => (isOp(node, 'MatMul', 'Gemm') ? -1 : 1);
 
 /** Every pair of a model; layers whose channels go elsewhere too are in `skipped`, with the reason. */
 export function layerPairs(

@@ -5,10 +5,9 @@ import { assignNames, layerFacts } from '../../graph/names.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, initializers, isOp, layerName, producers } from '../../graph/query.ts';
 import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
-import { channelStats, type ChannelStats } from '../../numerics/channel_stats.ts';
-import { sealed } from '../../numerics/fold.ts';
+import type { ChannelStats } from '../../numerics/channel_stats.ts';
+import { channelStatistics, notFiniteText } from '../channel_statistics.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
-import { must } from '../../util/must.ts';
 
 const options = z.strictObject({
   layers: z.array(z.string()).min(1).default(['*']).meta({ description: 'layers to look at; names or patterns' }),
@@ -47,8 +46,12 @@ async function apply(model: Model, o: ReestimateOptions, ctx: PassContext): Prom
   for (const [i, target] of usable.entries()) {
     ctx.signal.throwIfAborted();
     ctx.progress(i / usable.length, `re-estimating ${layerName(target.node)}`);
-    const stats = must(await statistics(ctx, now, [target.value], o.samples), target.value, 'the statistics of');
+    const stats = (await statistics(ctx, now, [target.value], o.samples)).get(target.value);
     const before = float.get(target.value);
+    if (!stats || (target.kind === 'bias' && made.has(target.value) && !before)) {
+      skipped.push({ layer: layerName(target.node), text: notFiniteText(target.value) });
+      continue;
+    }
     if (target.kind === 'bias' && before?.channels !== stats.channels) {
       skipped.push({ layer: layerName(target.node), text: 'its output has other channels than in the float model' });
       continue;
@@ -95,17 +98,13 @@ function targets(model: Model, chosen: ReadonlyMap<string, string>): Target[] {
 }
 
 /** Statistics of values along their channel axis, in one pass over the calibration data. */
-async function statistics(
+const statistics = (
   ctx: PassContext,
   model: Model,
   values: readonly string[],
   samples: number,
-): Promise<Map<string, ChannelStats>> {
-  if (values.length === 0) return new Map();
-  const folds = values.map((value) => [value, [sealed(channelStats({ axis: 1 }, value))]] as const);
-  const found = await ctx.collect(model, new Map(folds), samples);
-  return new Map([...found].flatMap(([value, [stats]]) => (stats ? [[value, stats] as const] : [])));
-}
+): Promise<ReadonlyMap<string, ChannelStats>> =>
+  channelStatistics(ctx, model, new Map(values.map((value) => [value, 1])), samples);
 
 interface Mended {
   readonly model: Model;

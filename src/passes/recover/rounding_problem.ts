@@ -1,6 +1,7 @@
 import { tensorData } from '../../graph/tensor.ts';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
 import { leastWeightScale } from '../../numerics/quantize.ts';
+import type { Steps } from '../../util/steps.ts';
 import type { Moments } from '../moments.ts';
 import { linearSizes, readRows, writeRows } from '../rows.ts';
 import { biasValues, scaleOf, type QuantizedLayer } from './sites.ts';
@@ -32,12 +33,12 @@ export interface RoundingProblem {
  * hardly shows are not rounded at will: with fewer samples than weights of one output G is singular. The fewer the columns are for
  * their size, the more is added.
  */
-export function roundingProblem(
+export function* roundingProblem(
   layer: QuantizedLayer,
   moments: Moments,
   centred: boolean,
   damping: number,
-): RoundingProblem {
+): Steps<RoundingProblem> {
   const { groups, count, rows, size } = moments;
   const outputs = groups * rows;
   const total = outputs * size;
@@ -74,12 +75,12 @@ export function roundingProblem(
   }
   const bounds = codeBounds(nearest, layer.zeroPoint);
   const problem = { groups, rows, size, ...bounds, scale, least, exact, nearest, frozen, gram, target };
-  const power = outputPower(problem);
+  const power = yield* outputPower(problem);
   return { ...problem, gram: gram.map((g) => g / power), target: target.map((t) => t / power) };
 }
 
 /** The float layer's mean output power, which the error is measured in: the mean of w G wᵀ. */
-function outputPower({ groups, rows, size, exact, scale, gram }: RoundingProblem): number {
+function* outputPower({ groups, rows, size, exact, scale, gram }: RoundingProblem): Steps<number> {
   let power = 0;
   for (let r = 0; r < groups * rows; r++) {
     const g = Math.floor(r / rows) * size * size;
@@ -89,6 +90,7 @@ function outputPower({ groups, rows, size, exact, scale, gram }: RoundingProblem
       for (let j = 0; j < size; j++, at++) sum += gram[at]! * w[j]!;
       power += w[i]! * sum;
     }
+    yield r / (groups * rows);
   }
   return Math.max(power / (groups * rows), 1e-30);
 }
@@ -115,11 +117,13 @@ export function rowError(p: RoundingProblem, row: number, codes: Float64Array): 
 }
 
 /** Row by row the one of two roundings that has the smaller error. */
-export function better(p: RoundingProblem, a: Float64Array, b: Float64Array): Float64Array {
+export function* better(p: RoundingProblem, a: Float64Array, b: Float64Array): Steps<Float64Array> {
   const result = a.slice();
-  for (let row = 0; row < p.groups * p.rows; row++)
+  for (let row = 0; row < p.groups * p.rows; row++) {
+    yield row / (p.groups * p.rows);
     if (rowError(p, row, b) < rowError(p, row, a))
       result.set(b.subarray(row * p.size, (row + 1) * p.size), row * p.size);
+  }
   return result;
 }
 
@@ -134,15 +138,17 @@ function codeBounds(codes: Float64Array, zeroPoint: ArrayLike<number>): { qmin: 
   return { qmin: low < -qmax ? -qmax - 1 : -qmax, qmax };
 }
 
-/** Coordinate descent from a rounding, group by group. */
-export function polish(p: RoundingProblem, codes: Float64Array): void {
-  const [weights, moments] = [p.rows * p.size, p.size * p.size];
-  for (let g = 0; g < p.groups; g++) {
-    const part = <T extends Float64Array | Uint8Array>(all: T, length: number): T =>
-      all.subarray(g * length, (g + 1) * length) as T;
-    descendRounding(part(codes, weights), part(p.scale, weights), part(p.gram, moments), part(p.target, weights), p, {
-      frozen: part(p.frozen, weights),
-    });
+/** Coordinate descent from a rounding, row by row: no row looks at another. */
+export function* polish(p: RoundingProblem, codes: Float64Array): Steps<void> {
+  const { size, qmin, qmax } = p;
+  const shape = { rows: 1, size, qmin, qmax };
+  const gradient = new Float64Array(size);
+  for (let row = 0; row < p.groups * p.rows; row++) {
+    const part = <T extends Float64Array | Uint8Array>(all: T): T => all.subarray(row * size, (row + 1) * size) as T;
+    const g = Math.floor(row / p.rows) * size * size;
+    const gram = p.gram.subarray(g, g + size * size);
+    descendRounding(part(codes), part(p.scale), gram, part(p.target), shape, { frozen: part(p.frozen), gradient });
+    yield row / (p.groups * p.rows);
   }
 }
 

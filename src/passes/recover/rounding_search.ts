@@ -1,5 +1,6 @@
 import { openLattice, roundAtScales, roundByPaths, unrounded, type Lattice } from '../../numerics/nearest_plane.ts';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
+import { portion, type Steps } from '../../util/steps.ts';
 import type { RoundingProblem } from './rounding_problem.ts';
 
 /** A rounding and the scales it was made for. */
@@ -24,18 +25,19 @@ export interface SearchOptions {
  * Rounds each row by nearest planes and coordinate descent, and looks for the scale at which that does best: on a grid, then by
  * turns with the least-squares scale of the codes found, s = q·t / q G qᵀ.
  */
-export function searchRounding(p: RoundingProblem, o: SearchOptions, at: string): Rounded {
+export function* searchRounding(p: RoundingProblem, o: SearchOptions, at: string): Steps<Rounded> {
   const { groups, rows, size } = p;
   const result = { codes: new Float64Array(p.exact.length), scale: new Float64Array(groups * rows), damping: 0 };
   for (let g = 0; g < groups; g++) {
     const gram = p.gram.slice(g * size * size, (g + 1) * size * size);
-    const lattice = openLattice(gram, size, at);
+    const lattice = yield* portion(openLattice(gram, size, at), g / groups, (g + 0.5) / groups);
     result.damping = Math.max(result.damping, lattice.damping);
     for (let r = g * rows; r < (g + 1) * rows; r++) {
       const row = openRow(p, r, gram, lattice);
       const best = o.scales > 0 ? withScale(row, o) : row.round(row.scale, o.paths);
       result.codes.set(best.codes, r * size);
       result.scale[r] = best.scale;
+      yield (g + 0.5 + (0.5 * (r - g * rows)) / rows) / groups;
     }
   }
   return result;

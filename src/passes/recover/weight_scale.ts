@@ -1,5 +1,6 @@
 import * as z from 'zod';
 import { descendRounding } from '../../numerics/rounding_descent.ts';
+import type { Steps } from '../../util/steps.ts';
 import type { Pass } from '../pass.ts';
 import { afterQuantizer } from './after_quantizer.ts';
 import { meanError, roundingProblem, rowError, toCodes, type RoundingProblem } from './rounding_problem.ts';
@@ -28,19 +29,24 @@ export const weightScale: Pass<ScaleOptions> = {
   source: 'own; the error is that of Nagel et al. 2020 (arXiv 2004.10568)',
   options,
   apply: (model, o, ctx) =>
-    afterQuantizer(model, ctx, { samples: o.samples, doing: 'choosing scales for', unfit }, (layer, moments) => {
-      const problem = roundingProblem(layer, moments, layer.bias !== undefined, o.damping);
-      const codes = problem.nearest.slice();
-      const factors = Float32Array.from(layer.scale, (_, row) => bestFactor(problem, row, codes, o));
-      const scale = layer.scale.map((s, row) => s * factors[row]!);
-      const range = [Math.min(...factors), Math.max(...factors)];
-      return {
-        text: `scales times ${range.map((f) => f.toFixed(3)).join(' … ')}`,
-        codes: toCodes(layer, codes),
-        scale,
-        correction: meanError({ ...layer, scale }, moments, codes),
-      };
-    }),
+    afterQuantizer(
+      model,
+      ctx,
+      { samples: o.samples, doing: 'choosing scales for', unfit },
+      async (layer, moments, breathe) => {
+        const problem = await breathe(roundingProblem(layer, moments, layer.bias !== undefined, o.damping), 0, 0.1);
+        const codes = problem.nearest.slice();
+        const factors = await breathe(bestFactors(problem, layer.scale.length, codes, o), 0.1);
+        const scale = layer.scale.map((s, row) => s * factors[row]!);
+        const range = [Math.min(...factors), Math.max(...factors)];
+        return {
+          text: `scales times ${range.map((f) => f.toFixed(3)).join(' … ')}`,
+          codes: toCodes(layer, codes),
+          scale,
+          correction: meanError({ ...layer, scale }, moments, codes),
+        };
+      },
+    ),
 };
 
 /** Multiplications that a layer may take for the scales looked at closely, and beyond which it is left alone altogether. */
@@ -50,6 +56,16 @@ const workLimit = 5e9;
 function unfit({ rescalable, weights, scale }: QuantizedLayer): string | undefined {
   if (!rescalable) return 'its scales are not for its outputs alone';
   return weights.length * (weights.length / scale.length) > workLimit ? 'too many weights an output' : undefined;
+}
+
+/** The factor of each row's scale. */
+function* bestFactors(p: RoundingProblem, rows: number, codes: Float64Array, o: ScaleOptions): Steps<Float32Array> {
+  const factors = new Float32Array(rows);
+  for (let row = 0; row < rows; row++) {
+    factors[row] = bestFactor(p, row, codes, o);
+    yield row / rows;
+  }
+  return factors;
 }
 
 /** The factor of a row's scale that is best for its output; its codes are left in `codes`. */

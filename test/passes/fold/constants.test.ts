@@ -251,4 +251,51 @@ describe('fold/constants', () => {
       text: expect.stringContaining('could not be computed') as string,
     });
   });
+
+  const packed = (starts: readonly number[], ends: readonly number[]) => {
+    const parts = starts.map((_, i) => `part${i}`);
+    return model(
+      ['N', 8],
+      [
+        ...parts.map((part, i) => makeNode('Slice', ['qkv', `from${i}`, `to${i}`, 'axis'], [part], {}, { name: part })),
+        ...parts.map((part, i) => makeNode('MatMul', ['x', part], [`m${i}`])),
+        makeNode('Concat', ['m0', 'm1', 'm2'], ['y'], { axis: 1 }),
+      ],
+      [
+        weight('qkv', [8, 48], 1),
+        i64('axis', [1]),
+        ...starts.map((v, i) => i64(`from${i}`, [v])),
+        ...ends.map((v, i) => i64(`to${i}`, [v])),
+      ],
+    );
+  };
+
+  it('takes all parts that a constant is cut into, for then it is not needed any more', async () => {
+    const result = await applied(foldConstants, packed([0, 16, 32], [16, 32, 48]), batch(5, 8));
+    expect(ops(result.model)).toEqual(['MatMul', 'MatMul', 'MatMul', 'Concat']);
+    expect(result.model.graph.initializer.map((t) => dimsOf(t))).toEqual([1, 2, 3].map(() => [8, 16]));
+  });
+
+  it('takes rows that Gather cuts out of a constant likewise', async () => {
+    const parts = ['a', 'b'];
+    const cut = model(
+      ['N', 8],
+      [
+        ...parts.map((part, i) => makeNode('Gather', ['both', `rows${i}`], [part])),
+        ...parts.map((part) => makeNode('MatMul', ['x', part], [`m${part}`])),
+        makeNode('Add', ['ma', 'mb'], ['y']),
+      ],
+      [weight('both', [2, 8, 16], 1), i64('rows0', [0], []), i64('rows1', [1], [])],
+    );
+    const result = await applied(foldConstants, cut, batch(5, 8));
+    expect(ops(result.model)).toEqual(['MatMul', 'MatMul', 'Add']);
+  });
+
+  it('leaves parts that overlap, or of which the whole is read too', async () => {
+    const { model: same, skipped } = await applied(foldConstants, packed([0, 16, 16], [16, 48, 48]), batch(5, 8));
+    expect(ops(same)).toContain('Slice');
+    expect(skipped.find(({ layer }) => layer === 'part1')?.text).toBe(
+      'its constant result takes 1024 bytes, what it is made of and would go 16',
+    );
+  });
 });

@@ -67,6 +67,8 @@ const settings: readonly (readonly [string, Pass<never>, object, number, number]
     17,
   ],
   ['folded', weightsOnlyQuantizer as Pass<never>, { bits_weights: 4, storage: 'folded' }, 0.6, 17],
+  // Rows of 80 are no whole blocks of 32, which a packed table must have.
+  ['packed, 32', weightsOnlyQuantizer as Pass<never>, { bits_weights: 4, block_size: 32, storage: 'packed' }, 0.7, 17],
 ];
 
 describe.each(['transpose', 'gemm', 'copy'] as const)('a table that is looked up and multiplied with (%s)', (form) => {

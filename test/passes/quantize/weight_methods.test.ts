@@ -5,10 +5,17 @@ import { opset } from '../../../src/graph/query.ts';
 import { dimsOf, elementCount, makeTensor, tensorData } from '../../../src/graph/tensor.ts';
 import type { NumberFormat } from '../../../src/numerics/format.ts';
 import { dequantize } from '../../../src/numerics/quantize.ts';
-import { weightCodes, type MethodOptions, type WeightMethod } from '../../../src/passes/quantize/weight_methods.ts';
+import {
+  weightCodes as weightCodesSteps,
+  type MethodOptions,
+  type WeightMethod,
+} from '../../../src/passes/quantize/weight_methods.ts';
 import { weightsOnlyQuantizer } from '../../../src/passes/quantize/weights_only.ts';
 import { floats, testContext } from '../../helpers/context.ts';
 import { noise, weight } from '../../helpers/models.ts';
+import { whole } from '../../helpers/whole.ts';
+
+const weightCodes = whole(weightCodesSteps);
 
 const [rows, columns] = [6, 32];
 const data = noise(4, rows * columns);

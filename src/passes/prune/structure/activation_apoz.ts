@@ -8,5 +8,8 @@ export const activationApoz = rankedPasses({
   summary: 'zero the filters whose activations are zero most often',
   source: 'Hu et al. 2016, Network Trimming (arXiv 1607.03250); Distiller',
   outputsOnly: true,
-  rank: async (site, _options, ctx, model) => (await siteActivity(site, ctx, model)).active,
+  rank: async (site, _options, ctx, model) => {
+    const activity = await siteActivity(site, ctx, model);
+    return typeof activity === 'string' ? activity : activity.active;
+  },
 });

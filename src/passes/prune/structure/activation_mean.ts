@@ -8,5 +8,8 @@ export const activationMean = rankedPasses({
   summary: 'zero the filters whose activations have the least mean',
   source: 'Molchanov et al. 2017 (arXiv 1611.06440), mean activation; Distiller',
   outputsOnly: true,
-  rank: async (site, _options, ctx, model) => (await siteActivity(site, ctx, model)).mean,
+  rank: async (site, _options, ctx, model) => {
+    const activity = await siteActivity(site, ctx, model);
+    return typeof activity === 'string' ? activity : activity.mean;
+  },
 });

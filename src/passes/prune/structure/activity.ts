@@ -1,9 +1,9 @@
 import type { NodeProto } from '../../../graph/proto.ts';
 import type { Model } from '../../../graph/model.ts';
 import { consumers, isOp } from '../../../graph/query.ts';
-import { channelStats, type ChannelStats } from '../../../numerics/channel_stats.ts';
-import { sealed } from '../../../numerics/fold.ts';
+import type { ChannelStats } from '../../../numerics/channel_stats.ts';
 import { QtoolError } from '../../../util/error.ts';
+import { channelStatistics, notFiniteText } from '../../channel_statistics.ts';
 import type { PassContext } from '../../pass.ts';
 import type { StructureSite } from './structures.ts';
 
@@ -29,9 +29,8 @@ export interface ChannelActivity {
   readonly active: Float64Array;
 }
 
-/** Statistics of each channel of a value of `rank` axes: the second axis of images and sequences, the last of others. */
-export const channelFold = (rank: number, value: string) =>
-  sealed(channelStats({ axis: rank > 2 ? 1 : rank - 1 }, value));
+/** The axis of the channels of a value of `rank` axes: the second of images and sequences, the last of others. */
+export const channelAxis = (rank: number): number => (rank > 2 ? 1 : rank - 1);
 
 export const activityIn = ({ count, sum, zeros }: ChannelStats): ChannelActivity => ({
   mean: sum.map((v) => v / Math.max(1, count)),
@@ -39,10 +38,15 @@ export const activityIn = ({ count, sum, zeros }: ChannelStats): ChannelActivity
 });
 
 /** Activity of a layer's outputs where they have passed batch norm and activation function. */
-export async function siteActivity(site: StructureSite, ctx: PassContext, model: Model): Promise<ChannelActivity> {
+export async function siteActivity(
+  site: StructureSite,
+  ctx: PassContext,
+  model: Model,
+): Promise<ChannelActivity | string> {
   const value = activationOf(site.node, consumers(model.graph));
   const rank = (await ctx.shapes(model)).get(value)?.dims.length ?? 0;
-  const found = (await ctx.collect(model, new Map([[value, [channelFold(rank, value)]]]))).get(value)?.[0];
-  if (found?.channels === site.count) return activityIn(found);
+  const found = (await channelStatistics(ctx, model, new Map([[value, channelAxis(rank)]]))).get(value);
+  if (!found) return notFiniteText(value);
+  if (found.channels === site.count) return activityIn(found);
   throw new QtoolError('graph', `the activations of ${value} are not one a structure`, { at: site.layer.node });
 }

@@ -3,10 +3,9 @@ import { channelGroups } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
 import { layerName } from '../../../graph/query.ts';
 import type { Shapes } from '../../../graph/shapes.ts';
-import { channelStats } from '../../../numerics/channel_stats.ts';
-import { sealed } from '../../../numerics/fold.ts';
 import { QtoolError } from '../../../util/error.ts';
 import type { Note, Pass, PassContext, PassResult } from '../../pass.ts';
+import { channelStatistics, notFiniteText } from '../../channel_statistics.ts';
 import { activityIn } from './activity.ts';
 import { channelAxis, residualBranches, withoutBranch, type Branch } from './branches.ts';
 import { budget, budgetOf, budgetText, firstCost, scaledBudget } from './budget.ts';
@@ -46,9 +45,10 @@ async function apply(model: Model, o: Options, ctx: PassContext): Promise<PassRe
   const [unit, left] = budgetOf(o.budget);
   const start = firstCost(ctx, unit, costIn(model, shapes, unit));
   const changed: Note[] = [];
+  const unfit = new Map<string, Note>();
   let result = model;
   while (costIn(result, shapes, unit) > left * start) {
-    const next = await leastHarmful(result, model, shapes, unit, o, ctx);
+    const next = await leastHarmful(result, model, shapes, unit, o, ctx, unfit);
     if (!next)
       throw new QtoolError('schedule', 'the budget cannot be met: no residual block is left to leave out', {
         hint: 'raise the budget',
@@ -69,7 +69,12 @@ async function apply(model: Model, o: Options, ctx: PassContext): Promise<PassRe
     ? await reconstruct(ctx, { before: model, channels, removed: new Set(), after: result }, behind, o)
     : { model: result, notes: [] };
   const text = (u: Unit): string => costText(u, costIn(model, shapes, u), costIn(result, shapes, u));
-  return { model: refitted, changed: [...changed, ...notes], skipped: [], notes: [text('macs'), text('parameters')] };
+  return {
+    model: refitted,
+    changed: [...changed, ...notes],
+    skipped: [...unfit.values()],
+    notes: [text('macs'), text('parameters')],
+  };
 }
 
 const costIn = (model: Model, shapes: Shapes, unit: Unit): number =>
@@ -82,18 +87,21 @@ async function leastHarmful(
   unit: Unit,
   o: Options,
   ctx: PassContext,
+  unfit: Map<string, Note>,
 ): Promise<{ model: Model; branch: Branch; error: number } | undefined> {
   const branches = residualBranches(model, channelGroups(model, shapes));
   const dimsOf = ({ value }: Branch): readonly number[] => shapes.get(value)?.dims ?? [];
-  const folds = branches.map(
-    (b) => [b.value, [sealed(channelStats({ axis: channelAxis(dimsOf(b)) }, b.value))]] as const,
-  );
-  const found = await ctx.collect(model, new Map(folds), o.samples);
+  const axes = new Map(branches.map((b) => [b.value, channelAxis(dimsOf(b))]));
+  const found = await channelStatistics(ctx, model, axes, o.samples);
   const now = costIn(model, shapes, unit);
   let best: { model: Model; branch: Branch; error: number; slope: number } | undefined;
   for (const branch of branches) {
-    const stats = found.get(branch.value)?.[0];
-    if (!stats) continue;
+    const stats = found.get(branch.value);
+    if (!stats) {
+      const layer = layerName(branch.add);
+      unfit.set(layer, { layer, text: notFiniteText(branch.value) });
+      continue;
+    }
     const candidate = withoutBranch(model, branch, activityIn(stats).mean, dimsOf(branch));
     const saved = now - costIn(candidate, shapes, unit);
     if (saved <= 0) continue;

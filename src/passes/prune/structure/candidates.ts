@@ -1,7 +1,8 @@
 import type { ChannelGroup, Channels } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
+import type { NodeProto } from '../../../graph/proto.ts';
 import { layerName } from '../../../graph/query.ts';
-import { momentBytes } from '../../moments.ts';
+import { momentBytes, tooWide } from '../../moments.ts';
 import type { Note, PassContext } from '../../pass.ts';
 import type { Candidate } from './allocate.ts';
 import { eliminate, readerOf, type Elimination } from './order.ts';
@@ -9,6 +10,7 @@ import { outputError, withReaders } from './probe.ts';
 import { siteProblems } from './problems.ts';
 import { refitSites, type Site } from './sites.ts';
 import { must } from '../../../util/must.ts';
+import { breathing } from '../../../util/steps.ts';
 
 /** Bytes of second moments held at once; more layers than that take further passes over the data. */
 const heldBytes = 512 * 2 ** 20;
@@ -45,7 +47,8 @@ export async function candidatesOf(
   groups: readonly ChannelGroup[],
   options: CandidateOptions,
 ): Promise<Priced> {
-  const { entries, skipped } = readersOf(model, channels, groups);
+  const { entries, skipped: unfit } = readersOf(model, channels, groups);
+  const skipped: Note[] = [...unfit];
   const candidates: Candidate[] = [];
   for (let from = 0; from < entries.length;) {
     const to = fitting(entries, from);
@@ -53,14 +56,22 @@ export async function candidatesOf(
     ctx.progress((0.5 * from) / entries.length, `looking at ${now[0]?.group.layers[0]}`);
     const problems = await siteProblems(ctx, model, [...new Set(now.flatMap((e) => e.readers))], options);
     for (const { group, atoms, readers: sites } of now) {
-      const readers = sites.flatMap((site) => problems.get(site) ?? []).map((problem) => readerOf(problem, atoms));
+      const own = sites.map((site) => must(problems, site, 'the problem of'));
+      const bad = own.findIndex((problem) => typeof problem === 'string');
+      if (bad >= 0) {
+        const text = `left alone: its reader ${sites[bad]?.layer} cannot be refitted: ${own[bad] as string}`;
+        skipped.push(...group.layers.map((layer) => ({ layer, text })));
+        continue;
+      }
+      const readers = own.flatMap((problem) => (typeof problem === 'string' ? [] : readerOf(problem, atoms)));
       const { scores } = options;
       const given = scores && [...group.atoms].sort((a, b) => (scores.get(a) ?? 0) - (scores.get(b) ?? 0));
       let probe: { readonly model: Model; readonly damage: number } | undefined;
-      const elimination = eliminate(group.atoms, readers, given, (count, damage) => {
+      const steps = eliminate(group.atoms, readers, given, (count, damage) => {
         const due = damage >= probeDamage || count * 2 >= group.atoms.length;
         if (options.probe && !probe && due) probe = { model: withReaders(model, readers), damage };
       });
+      const elimination = await breathing(steps, { signal: ctx.signal });
       const measured = probe && (await outputError(ctx, probe.model, model, Math.min(probeSamples, options.samples)));
       const weight = probe && measured !== undefined && probe.damage > 0 ? measured / probe.damage : 1;
       candidates.push(...cohorts(channels, elimination, weight));
@@ -87,10 +98,14 @@ function readersOf(
         !known.has(node) &&
         operands.some(({ value, axis }) => channels.axes.get(value)?.[axis]?.some((atom) => atoms.has(atom))),
     );
-    if (!other && readers.length > 0) return [{ group, atoms, readers }];
+    const wide = readers.map((site) => ({ site, why: tooWide(site) })).find(({ why }) => why !== undefined);
+    if (!other && !wide && readers.length > 0) return [{ group, atoms, readers }];
+    const unfit = (node: NodeProto): string => `left alone: its reader ${layerName(node)} cannot be refitted`;
     const text = other
-      ? `left alone: its reader ${layerName(other.node)} cannot be refitted`
-      : 'left alone: no layer reads it';
+      ? unfit(other.node)
+      : wide
+        ? `${unfit(wide.site.node)}: ${wide.why}`
+        : 'left alone: no layer reads it';
     skipped.push(...group.layers.map((layer) => ({ layer, text })));
     return [];
   });

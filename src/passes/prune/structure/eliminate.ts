@@ -1,3 +1,4 @@
+import { finished } from '../../../util/steps.ts';
 import { invertPositive } from './inverse.ts';
 
 /**
@@ -78,5 +79,5 @@ function blockInverse({ inverse, size }: Problem, block: readonly number[]): Flo
   const part = new Float64Array(n * n);
   for (let i = 0; i < n; i++)
     for (let j = 0; j < n; j++) part[i * n + j] = inverse[block[i]! * size + block[j]!] as number;
-  return invertPositive(part, n);
+  return finished(invertPositive(part, n));
 }

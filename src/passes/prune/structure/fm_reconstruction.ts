@@ -58,9 +58,10 @@ async function apply(model: Model, o: Options, sparsity: number, ctx: PassContex
     const norms = sliceNorms(site.data, site.dims, site.axis, o.magnitude_fn.startsWith('l1') ? 'l1' : 'l2');
     const scores = noisy(norms, { noise: o.ranking_noise, seed: o.seed }, site);
     const gone = weakest(scores, structuresToPrune(site.count, sparsity, o.group_size, o.rounding_fn));
-    changed.push(structureNote(site, o.group_type, gone.size));
     const layer = refit.get(site.tensor);
+    const note = structureNote(site, o.group_type, gone.size);
     if (!layer) {
+      changed.push(note);
       result = zeroStructures(result, new Map([[site, gone]]));
       skipped.push({
         layer: site.layer.node,
@@ -69,9 +70,12 @@ async function apply(model: Model, o: Options, sparsity: number, ctx: PassContex
       continue;
     }
     const [target, take] = [targetOf(layer, channels, new Set(), false), columnsOf(site, layer, gone)];
-    const { model: next, error } = await refitLayer(ctx, { before, model: result, site: layer, target, take }, o);
-    result = next;
-    changed.push({ layer: site.layer.node, text: refitText(error) });
+    const done = await refitLayer(ctx, { before, model: result, site: layer, target, take }, o);
+    if (typeof done === 'string') skipped.push({ layer: site.layer.node, text: `${site.tensor} left whole: ${done}` });
+    else {
+      result = done.model;
+      changed.push(note, { layer: site.layer.node, text: refitText(done) });
+    }
   }
   return {
     model: result,

@@ -1,3 +1,4 @@
+import type { Steps } from '../../../util/steps.ts';
 import { blockCost, takeBlock, type Problem } from './eliminate.ts';
 import type { SiteProblem } from './problems.ts';
 
@@ -43,12 +44,12 @@ function channelCost(readers: readonly Reader[], atom: number): number {
  * Takes channels away one by one, always the one that costs least (`given` undefined) or in a given order, the readers being
  * refitted after each. `at` is called after each, for a look at the readers on the way.
  */
-export function eliminate(
+export function* eliminate(
   atoms: readonly number[],
   readers: readonly Reader[],
   given: readonly number[] | undefined,
   at: (count: number, damage: number) => void = () => undefined,
-): Elimination {
+): Steps<Elimination> {
   const left = new Set(atoms);
   const order: number[] = [];
   const damage = [0];
@@ -64,6 +65,7 @@ export function eliminate(
     order.push(next);
     damage.push(total);
     at(order.length, total);
+    yield order.length / atoms.length;
   }
   return { order, damage };
 }

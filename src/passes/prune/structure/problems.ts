@@ -3,7 +3,8 @@ import { initializers } from '../../../graph/query.ts';
 import type { Model } from '../../../graph/model.ts';
 import { invertPositive } from './inverse.ts';
 import { given } from '../../../util/must.ts';
-import { layerMoments, type Moments } from '../../moments.ts';
+import { breathing, portion, type Steps } from '../../../util/steps.ts';
+import { layerMoments, notFinite, type Moments } from '../../moments.ts';
 import type { PassContext } from '../../pass.ts';
 import type { Problem } from './eliminate.ts';
 import { readRows } from '../../rows.ts';
@@ -16,37 +17,49 @@ export interface SiteProblem {
   readonly means: Float64Array;
 }
 
-/** For each site the problem of dropping columns from it as it stands: nothing is lost before the first column goes. */
+/** For each site the problem of dropping columns from it as it stands: nothing is lost before the first column goes. Or why there is none. */
 export async function siteProblems(
   ctx: PassContext,
   model: Model,
   sites: readonly Site[],
   options: { readonly samples: number; readonly ridge: number },
-): Promise<Map<Site, SiteProblem>> {
+): Promise<ReadonlyMap<Site, SiteProblem | string>> {
   const stored = initializers(model.graph);
   const requests = sites.map((site) => ({ node: site.node, dims: site.dims, input: site.x }));
   const found = await layerMoments(ctx, model, requests, { samples: options.samples });
-  return new Map(
-    sites.flatMap((site, i): [Site, SiteProblem][] => {
-      const moments = given(found[i], site.layer);
-      const tensor = stored.get(site.tensor);
-      if (!tensor) return [];
-      const own = readRows(site, floatData(tensor));
-      const problems = Array.from({ length: moments.groups }, (_, g) =>
-        ownProblem(moments, g, own, options.ridge, site.canBias),
-      );
-      return [[site, { site, problems, means: moments.sum.map((sum) => sum / moments.count) }]];
-    }),
-  );
+  const result = new Map<Site, SiteProblem | string>();
+  for (const [i, site] of sites.entries()) {
+    const moments = given(found[i], site.layer);
+    const tensor = stored.get(site.tensor);
+    if (!tensor) continue;
+    const own = readRows(site, floatData(tensor));
+    const why = notFinite(moments);
+    if (why !== undefined) {
+      result.set(site, why);
+      continue;
+    }
+    const problems: Problem[] = [];
+    for (let g = 0; g < moments.groups; g++)
+      problems.push(await breathing(ownProblem(moments, g, own, options.ridge, site.canBias), { signal: ctx.signal }));
+    result.set(site, { site, problems, means: moments.sum.map((sum) => sum / moments.count) });
+  }
+  return result;
 }
 
 /** min ‖W₀X − WX‖² + λ‖W − W₀‖², whose solution is W₀ until columns go. */
-function ownProblem(moments: Moments, group: number, own: Float64Array, ridge: number, centred: boolean): Problem {
+function* ownProblem(
+  moments: Moments,
+  group: number,
+  own: Float64Array,
+  ridge: number,
+  centred: boolean,
+): Steps<Problem> {
   const { rows, size } = moments;
-  const { gram, inverse } = centredGram(moments, group, ridge, centred);
+  const { gram, inverse } = yield* portion(centredGram(moments, group, ridge, centred), 0, 0.5);
   const weights = own.slice(group * rows * size, (group + 1) * rows * size);
   let power = 0;
-  for (let r = 0; r < rows; r++)
+  for (let r = 0; r < rows; r++) {
+    yield 0.5 + (0.5 * r) / rows;
     for (let i = 0; i < size; i++) {
       const w = weights[r * size + i]!;
       if (w === 0) continue;
@@ -54,6 +67,7 @@ function ownProblem(moments: Moments, group: number, own: Float64Array, ridge: n
       for (let j = 0; j < size; j++) dot += gram[i * size + j]! * weights[r * size + j]!;
       power += w * dot;
     }
+  }
   return { rows, size, weights, inverse, power: Math.max(power, 1e-12), error: 0 };
 }
 
@@ -61,12 +75,12 @@ function ownProblem(moments: Moments, group: number, own: Float64Array, ridge: n
  * The Gram matrix G of one group's columns, means taken out where the layer may have a bias, with λ and (G + λI)⁻¹. `ridge` is in units
  * of the mean diagonal; λ is never 0, so that columns without data (dead channels) do not spoil the inverse.
  */
-export function centredGram(
+export function* centredGram(
   { gram: sums, sum, size, count }: Moments,
   group: number,
   ridge: number,
   centred: boolean,
-): { readonly gram: Float64Array; readonly lambda: number; readonly inverse: Float64Array } {
+): Steps<{ readonly gram: Float64Array; readonly lambda: number; readonly inverse: Float64Array }> {
   const gram = new Float64Array(size * size);
   const at = group * size;
   const mean = (i: number): number => (centred ? sum[at + i]! / count : 0);
@@ -77,5 +91,5 @@ export function centredGram(
   }
   const lambda = Math.max((ridge * trace) / size, 1e-9 * Math.max(trace / size, 1e-6));
   const ridged = gram.map((v, e) => (e % (size + 1) === 0 ? v + lambda : v));
-  return { gram, lambda, inverse: invertPositive(ridged, size) };
+  return { gram, lambda, inverse: yield* invertPositive(ridged, size) };
 }

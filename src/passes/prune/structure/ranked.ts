@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import type { Model } from '../../../graph/model.ts';
 import { QtoolError } from '../../../util/error.ts';
-import { anyPass, type Pass, type PassContext, type PassResult } from '../../pass.ts';
+import { anyPass, type Note, type Pass, type PassContext, type PassResult } from '../../pass.ts';
 import { blockShape, zeroBlocks } from './blocks.ts';
 import {
   groupTypes,
@@ -58,7 +58,7 @@ export interface RankedMethod extends Facts {
     options: RankedOptions,
     ctx: PassContext,
     model: Model,
-  ) => Promise<ArrayLike<number>>;
+  ) => Promise<ArrayLike<number> | string>;
   /** Structures that go instead of the weakest, where the method does not count them. */
   readonly choose?: (scores: ArrayLike<number>, sparsity: number) => Set<number>;
   /** Only outputs have what it looks at (activations). */
@@ -152,7 +152,8 @@ async function apply(
     throw new QtoolError('schedule', `${method.classes[0]} ranks Filters by their activations, not ${type}`, {
       hint: 'write group_type: Filters',
     });
-  const { sites, skipped, notes } = structureSites(model, o.weights, type);
+  const { sites, skipped: unfit, notes } = structureSites(model, o.weights, type);
+  const skipped: Note[] = [...unfit];
   const zeros = new Map<StructureSite, ReadonlySet<number>>();
   let leader: { site: StructureSite; gone: ReadonlySet<number> } | undefined;
   for (const [i, site] of sites.entries()) {
@@ -167,7 +168,12 @@ async function apply(
       zeros.set(site, leader.gone);
       continue;
     }
-    const scores = noisy(await method.rank(site, o, ctx, model), o, site);
+    const ranks = await method.rank(site, o, ctx, model);
+    if (typeof ranks === 'string') {
+      skipped.push({ layer: site.layer.node, text: ranks });
+      continue;
+    }
+    const scores = noisy(ranks, o, site);
     const count = structuresToPrune(site.count, sparsity, o.group_size, o.rounding_fn);
     const gone = method.choose?.(scores, sparsity) ?? weakest(scores, count);
     leader ??= { site, gone };

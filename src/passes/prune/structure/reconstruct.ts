@@ -5,7 +5,8 @@ import type { Model } from '../../../graph/model.ts';
 import { initializers, isOp } from '../../../graph/query.ts';
 import { floatData, makeTensor } from '../../../graph/tensor.ts';
 import { given } from '../../../util/must.ts';
-import { difference, openMoments, type Moments } from '../../moments.ts';
+import { breathing, type Steps } from '../../../util/steps.ts';
+import { difference, notFinite, openMoments, tooWide, type Moments } from '../../moments.ts';
 import type { Note, PassContext } from '../../pass.ts';
 import { linearSizes, readRows, writeRows } from '../../rows.ts';
 import { blockCost, takeBlock } from './eliminate.ts';
@@ -44,14 +45,19 @@ export async function reconstruct(
     ctx.progress(0.5 + (0.5 * i) / sites.length, `refitting ${site.layer}`);
     const target = targetOf(site, channels, removed, true);
     const result = await refitLayer(ctx, { before, model, site, target, take: [] }, options);
-    model = result.model;
-    notes.push({ layer: site.layer, text: refitText(result.error) });
+    if (typeof result !== 'string') model = result.model;
+    notes.push({ layer: site.layer, text: refitText(result) });
   }
   return { model, notes };
 }
 
-export const refitText = (error: number): string =>
-  `refitted: ${(100 * error).toFixed(2)} % of the power of its output is not reproduced`;
+/** A layer that was refitted, with the share of its output's power that this leaves; or why it was not. */
+type Refitted = { readonly model: Model; readonly error: number } | string;
+
+export const refitText = (result: Refitted): string =>
+  typeof result === 'string'
+    ? `not refitted: ${result}`
+    : `refitted: ${(100 * result.error).toFixed(2)} % of the power of its output is not reproduced`;
 
 /** What a layer should give: a value of the float model, of which some channels are left, less a shortcut added to it later. */
 export interface Target {
@@ -71,13 +77,18 @@ export interface Refit {
   readonly take: readonly (readonly number[])[];
 }
 
-/** The model with the layer refitted; `error` is the share of the target's power that it leaves. */
 export async function refitLayer(
   ctx: PassContext,
   refit: Refit,
   { samples, ridge }: ReconstructOptions,
-): Promise<{ readonly model: Model; readonly error: number }> {
-  const { weights, bias, error } = solve(refit, await collect(ctx, refit, samples), ridge);
+): Promise<Refitted> {
+  const wide = tooWide(refit.site);
+  if (wide !== undefined) return wide;
+  const moments = await collect(ctx, refit, samples);
+  const why = notFinite(moments);
+  if (why !== undefined) return why;
+  const steps = solve(refit, moments, ridge);
+  const { weights, bias, error } = await breathing(steps, { signal: ctx.signal });
   return { model: withLayer(refit.model, refit.site, weights, bias), error };
 }
 
@@ -123,7 +134,11 @@ function left(value: Tensor, { axis, kept }: Target): Tensor {
 }
 
 /** The layer's best weights and bias, and the error they leave. */
-function solve({ model, site, take }: Refit, moments: Moments, ridge: number) {
+function* solve(
+  { model, site, take }: Refit,
+  moments: Moments,
+  ridge: number,
+): Steps<{ readonly weights: Float64Array; readonly bias: Float64Array | undefined; readonly error: number }> {
   const stored = initializers(model.graph).get(site.tensor);
   const own = readRows(site, stored ? floatData(stored) : new Float32Array());
   const { groups, rows, size } = linearSizes(site);
@@ -132,10 +147,11 @@ function solve({ model, site, take }: Refit, moments: Moments, ridge: number) {
   let [error, power] = [0, 0];
   for (let g = 0; g < groups; g++) {
     const mine = own.subarray(g * rows * size, (g + 1) * rows * size);
-    const problem = leastSquares(moments, g, mine, { ridge, bias: site.canBias });
+    const problem = yield* leastSquares(moments, g, mine, { ridge, bias: site.canBias });
     for (const block of take) {
       error += blockCost(problem, block);
       takeBlock(problem, block);
+      yield g / groups;
     }
     weights.set(problem.weights, g * rows * size);
     if (site.canBias) bias.set(bestBias(moments, g, problem), g * rows);

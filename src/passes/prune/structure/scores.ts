@@ -5,7 +5,8 @@ import { consumers } from '../../../graph/query.ts';
 import { dimsOf, tensorNumbers } from '../../../graph/tensor.ts';
 import { sliceNorms } from '../../../numerics/sparsity.ts';
 import { seeded } from './random.ts';
-import { activationOf, activityIn, channelFold } from './activity.ts';
+import { activationOf, activityIn, channelAxis } from './activity.ts';
+import { channelStatistics } from '../../channel_statistics.ts';
 import type { PassContext } from '../../pass.ts';
 
 /** What tells a strong channel from a weak one; the higher the stronger. */
@@ -13,7 +14,8 @@ export type Criterion = 'l1' | 'l2' | 'activation_mean' | 'apoz' | 'random';
 
 /**
  * A score for every atom. Weight norms are those of the filters that make the channel, each layer's divided by their mean so that
- * layers of a residual sum count alike; activations are looked at where the channel has passed its activation function.
+ * layers of a residual sum count alike; activations are looked at where the channel has passed its activation function; where
+ * they are not finite on the calibration data the norm stands for them.
  */
 export async function channelScores(
   model: Model,
@@ -61,13 +63,13 @@ async function activations(
 ): Promise<Map<Member, Float64Array>> {
   const readers = consumers(model.graph);
   const places = new Map(makers.map((member) => [member, activationOf(member.node, readers)]));
-  const folds = [...places.values()].map(
-    (value) => [value, [channelFold(channels.dims.get(value)?.length ?? 0, value)]] as const,
+  const axes = [...places.values()].map(
+    (value) => [value, channelAxis(channels.dims.get(value)?.length ?? 0)] as const,
   );
-  const found = await ctx.collect(model, new Map(folds), samples);
+  const found = await channelStatistics(ctx, model, new Map(axes), samples);
   return new Map(
     [...places].flatMap(([member, value]) => {
-      const stats = found.get(value)?.[0];
+      const stats = found.get(value);
       if (stats?.channels !== member.atoms.length) return [];
       return [[member, activityIn(stats)[criterion === 'apoz' ? 'active' : 'mean']] as const];
     }),

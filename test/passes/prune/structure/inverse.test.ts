@@ -1,5 +1,8 @@
 import fc from 'fast-check';
-import { invertPositive } from '../../../../src/passes/prune/structure/inverse.ts';
+import { invertPositive as invertPositiveSteps } from '../../../../src/passes/prune/structure/inverse.ts';
+import { whole } from '../../../helpers/whole.ts';
+
+const invertPositive = whole(invertPositiveSteps);
 
 describe('invertPositive', () => {
   it('gives the inverse of random Gram matrices', () => {

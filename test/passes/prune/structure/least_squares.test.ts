@@ -1,7 +1,10 @@
 import { random } from '../../../helpers/models.ts';
 import { blockCost, takeBlock } from '../../../../src/passes/prune/structure/eliminate.ts';
 import type { Moments } from '../../../../src/passes/moments.ts';
-import { bestBias, leastSquares } from '../../../../src/passes/prune/structure/refit.ts';
+import { bestBias, leastSquares as leastSquaresSteps } from '../../../../src/passes/prune/structure/refit.ts';
+import { whole } from '../../../helpers/whole.ts';
+
+const leastSquares = whole(leastSquaresSteps);
 
 const next = random(5);
 const [rows, size, count] = [3, 6, 40];
