@@ -168,6 +168,7 @@ describe('options of allocators', () => {
       last: null,
       limits: { conv: { min: 2, max: 8 } },
       together: [],
+      most_bits: 8,
       quantizer: 'PostTrainLinearQuantizer',
       scales: 'mse',
       rounding: 'nearest',
