@@ -1,3 +1,5 @@
+import { linear } from '../../src/report/page/scale.ts';
+import { axisBelow, plotOf } from '../../src/report/page/svg.ts';
 import fc from 'fast-check';
 import { frontierOf, measuredModels } from '../../src/report/page/models.ts';
 import { linear, logarithmic } from '../../src/report/page/scale.ts';
@@ -122,4 +124,17 @@ describe('frontierOf', () => {
     ]);
     expect(sizes(frontierOf([model(9, 0.1, false), model(4, 0.2, false), model(5, 0.3, false)]))).toEqual([4, 9]);
   });
+});
+
+it('labels below an axis never touch', () => {
+  const plot = plotOf(300);
+  for (const most of [1.2e6, 1.9e6, 9.99e6, 4e5]) {
+    const drawn = axisBelow(linear([most / 5, most], [plot.left, plot.right], 8), plot, () => '1.00 MB');
+    const places = [...drawn.matchAll(/<text class="(mid|end)" x="([\d.]+)"/g)].map(([, kind, x]) => {
+      const wide = 7 * 6.6;
+      return kind === 'end' ? [Number(x) - wide, Number(x)] : [Number(x) - wide / 2, Number(x) + wide / 2];
+    });
+    expect(places.length).toBeGreaterThan(2);
+    for (const [i, [begin]] of places.entries()) expect(begin! - (places[i - 1]?.[1] ?? -Infinity)).toBeGreaterThan(3);
+  }
 });

@@ -5,7 +5,7 @@ import { measurementShown, metricNamed, strengthOf } from '../summary.ts';
 import { frontierOf, measuredModels, type MeasuredModel } from './models.ts';
 import { figure } from './parts.ts';
 import { linear, logarithmic } from './scale.ts';
-import { axisBelow, axisLeft, chartWidth, cutLabel, key, line, mark, marked, picture, plotOf, px, rect, text, whisker, type Shape } from './svg.ts'; // prettier-ignore
+import { axisBelow, axisLeft, chartWidth, cutLabel, key, letter, line, mark, marked, picture, plotOf, px, rect, text, whisker, type Shape } from './svg.ts'; // prettier-ignore
 import { treemap } from './treemap.ts';
 
 type Metric = RunReport['baseline']['metrics'][number];
@@ -41,6 +41,9 @@ export function stageMetricChart(report: RunReport, wanted: Metric): string {
     const at = y.at(metric.value);
     const interval = metric.interval === undefined ? '' : whisker(x(i), y.at(metric.value - metric.interval), y.at(metric.value + metric.interval)); // prettier-ignore
     const told = `${title}: ${withInterval(metric.value, metric.interval, metric.unit)}`;
+    // Beyond every axis.
+    if (!Number.isFinite(metric.value))
+      return under + marked(told, text(x(i), plot.top + 8, number(metric.value, ''), 'mid'));
     return under + marked(told, interval + mark(tone === 'bad' ? 'cross' : 'circle', x(i), at, 5, tone));
   });
   const body = axisLeft(y, plot, (value) => number(value, '')) + points.join('');
@@ -180,7 +183,7 @@ export function errorChart(layers: readonly LayerReport[]): string {
   });
   const body = `${axisLeft(y, plot, String)}<path class="front" d="M${path.join('L')}"/>${points.join('')}${depthLabels(known.length)}`;
   const legend = [
-    key('gathered at the output', mark('circle', 7, 7, 4, 'good'), 'at the output'),
+    key('gathered at the output: green from 30 dB, amber from 20, red below', mark('circle', 7, 7, 4, 'good'), 'at the output'), // prettier-ignore
     ...(owns ? [key('of the layer by itself', mark('triangle', 7, 7, 4, 'plain'), 'own')] : []),
   ];
   return chart('SQNR over depth, dB (higher is better)', 200, body, 'SQNR over depth', legend);
@@ -205,9 +208,9 @@ export function bytesTreemap(report: RunReport): string {
     const layer = layers[index];
     const size = layer ? (layer.bytes ?? 0) : rest;
     const name = layer?.layer ?? 'everything else';
-    const fits = Math.floor((width - 8) / 6.6);
+    const fits = Math.floor((width - 8) / letter);
     const label =
-      tall < 18 || fits < 4
+      tall < 18 || fits < Math.min(name.length, 8)
         ? ''
         : text(x + 5, y + 15, cutLabel(name, fits), 'on') +
           (tall < 34 || fits < 8 ? '' : text(x + 5, y + 30, bytes(size), 'on'));

@@ -35,7 +35,7 @@ nav { display: flex; flex-wrap: wrap; gap: 0.2rem 1.1rem; margin: 1rem 0 0; font
 .tiles li { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.6rem 0.9rem; }
 .tiles span { display: block; color: var(--soft); font-size: 0.85rem; } .tiles strong { display: block; font-size: 1.45rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 0.9rem; align-items: start; margin: 0.9rem 0; }
-figure { margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.7rem 0.8rem; min-width: 0; }
+figure { max-width: 44rem; margin: 0; background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 0.7rem 0.8rem; min-width: 0; }
 figcaption { color: var(--soft); font-size: 0.87rem; margin-bottom: 0.3rem; }
 svg { display: block; width: 100%; height: auto; font: 12px system-ui, sans-serif; }
 svg.key { display: inline-block; width: 14px; height: 14px; vertical-align: -2px; }
@@ -51,7 +51,7 @@ svg a:hover rect, svg a:hover circle, svg a:hover path, svg g:hover > circle { o
 table { border-collapse: collapse; width: 100%; font-size: 0.92rem; font-variant-numeric: tabular-nums; background: var(--card); border: 1px solid var(--line); margin: 0.5rem 0; }
 th, td { padding: 0.35rem 0.6rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; border-top: 0; overflow-wrap: normal; } .n { text-align: right; } td.n { white-space: nowrap; }
-td small { display: block; color: var(--soft); font-size: 0.85em; }
+.many td:first-child { min-width: 12ch; } td small { display: block; color: var(--soft); font-size: 0.85em; }
 button, input, select { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.25rem 0.6rem; max-width: 100%; }
 button { cursor: pointer; } button:hover { border-color: var(--soft); }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }

@@ -82,12 +82,22 @@ export function axisLeft(scale: Scale, { left, right }: Plot, label: (value: num
     .join('');
 }
 
-/** Labels below the plot with a short stroke each; those at the ends stay within the picture. */
+/** Pixels that a letter takes, about. */
+export const letter = 6.6;
+
+/** Labels below the plot with a short stroke each; those at the ends stay within the picture, and none touches the one before. */
 export function axisBelow(scale: Scale, { right, bottom }: Plot, label: (value: number) => string): string {
+  let free = -Infinity;
   return scale.ticks
     .map((tick) => {
-      const x = scale.at(tick);
-      return line(x, bottom, x, bottom + 4, 'grid') + text(x, bottom + 17, label(tick), x > right - 12 ? 'end' : 'mid');
+      const [x, name] = [scale.at(tick), label(tick)];
+      const wide = name.length * letter;
+      const end = x > right - 12;
+      const begin = end ? x - wide : x - wide / 2;
+      const stroke = line(x, bottom, x, bottom + 4, 'grid');
+      if (begin < free) return stroke;
+      free = begin + wide + letter;
+      return stroke + text(x, bottom + 17, name, end ? 'end' : 'mid');
     })
     .join('');
 }
