@@ -1,4 +1,3 @@
-import { linear } from '../../src/report/page/scale.ts';
 import { axisBelow, plotOf } from '../../src/report/page/svg.ts';
 import fc from 'fast-check';
 import { frontierOf, measuredModels } from '../../src/report/page/models.ts';
