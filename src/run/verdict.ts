@@ -18,9 +18,9 @@ export interface Judged {
 export const wasJudged = ({ gate, attempts }: StageReport): boolean =>
   gate !== undefined && attempts.some(({ measurement }) => (measurement?.metrics.length ?? 0) > 0);
 
-/** Whether any gate judged a stage that the result carries. */
+/** Whether any gate judged a stage that the result carries, or any at all where it carries none. */
 export const wasGated = (stages: readonly StageReport[], kept: readonly number[]): boolean =>
-  stages.some((stage) => kept.includes(stage.index) && wasJudged(stage));
+  stages.some((stage) => (kept.length === 0 || kept.includes(stage.index)) && wasJudged(stage));
 
 /** Outputs below so many dB have little of the float model's left, whatever they mean. */
 const lost = 10;
