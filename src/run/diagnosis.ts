@@ -191,9 +191,10 @@ export function chosen(tried: readonly TriedCure[], sqnr: number): TriedCure | u
 
 /** What was tried, and what came of it. */
 export function triedText(tried: readonly TriedCure[], best: TriedCure | undefined, sqnr: number, on: string): string {
-  const all = tried.map((one) => `${one.cure.label}: ${dB(one.sqnr)}`).join('; ');
+  const told = (some: readonly TriedCure[]): string =>
+    some.map((one) => `${one.cure.label}: ${dB(one.sqnr)}`).join('; ');
   const base = `tried on ${on}, outputs at ${dB(sqnr)} before`;
-  return best
-    ? `${base}: ${best.cure.label} brings ${dB(best.sqnr)}${tried.length > 1 ? ` (${all})` : ''}`
-    : `${base}, nothing helped${all && `: ${all}`}`;
+  if (!best) return `${base}, nothing helped${tried.length > 0 ? `: ${told(tried)}` : ''}`;
+  const others = tried.filter((one) => one !== best);
+  return `${base}: ${best.cure.label} brings ${dB(best.sqnr)}${others.length > 0 ? ` (others: ${told(others)})` : ''}`;
 }

@@ -301,7 +301,7 @@ describe('of the cures', () => {
 
   it('what was tried is told', () => {
     const [one, two] = [cures(20), cures(15, 20)];
-    expect(triedText(two, two[1], 10, '9 validation samples')).toMatch(/on 9 validation samples.*10\.0 dB before: cure 1 brings 20\.0 dB \(cure 0: 15\.0 dB; cure 1: 20\.0 dB\)$/); // prettier-ignore
+    expect(triedText(two, two[1], 10, '9 validation samples')).toMatch(/on 9 validation samples.*10\.0 dB before: cure 1 brings 20\.0 dB \(others: cure 0: 15\.0 dB\)$/); // prettier-ignore
     expect(triedText(one, one[0], 10, '')).toMatch(/: cure 0 brings 20\.0 dB$/);
     expect(triedText(two, undefined, 10, '')).toMatch(/nothing helped: cure 0: 15\.0 dB; cure 1: 20\.0 dB$/);
     expect(triedText([], undefined, 10, '')).toMatch(/nothing helped$/);
