@@ -17,6 +17,7 @@ import {
   sevenBits,
   together,
   tryCures,
+  type Cure,
   type TriedCure,
 } from './cures.ts';
 import { heldRange } from './layer_facts.ts';
@@ -80,12 +81,8 @@ export async function diagnose(
   const tried = await tryCures(twin, stage, cheap, tools, { batches, signal, progress });
   const best = chosen(tried, place.sqnr);
   sentences.push(triedText(tried, best, place.sqnr, on));
-  // What takes as long as the run is only proposed, where nothing else comes near.
-  const dear = (best?.sqnr ?? place.sqnr) < good ? cures.find((one) => one.dear) : undefined;
-  // A layer that had to be in float has to be so beside whatever else is done.
-  const raised = best?.cure.raised && { label: best.cure.label, raised: best.cure.raised };
-  const cure = dear && raised ? together(raised, dear) : (dear ?? best?.cure);
-  if (dear && cure) sentences.push(`the outputs stay below ${good} dB: proposed is ${cure.label}, which takes about as long as a run and was not tried`); // prettier-ignore
+  const cure = proposal(cures, best, place.sqnr);
+  if (cure?.dear) sentences.push(`the outputs stay below ${good} dB: proposed is ${cure.label}, which takes about as long as a run and was not tried`); // prettier-ignore
   if (!cure) return plain;
   const yaml = cureLines(scheduleText, stage, cure);
   return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, cure) } };
@@ -187,6 +184,16 @@ async function valueStats(
 export function chosen(tried: readonly TriedCure[], sqnr: number): TriedCure | undefined {
   const best = Math.max(...tried.map((one) => one.sqnr));
   return best > sqnr + 1 ? tried.find((one) => one.sqnr > Math.max(sqnr + 1, Math.min(best - 1.5, fine))) : undefined;
+}
+
+/**
+ * What is proposed: the best that was tried, and where that leaves the outputs bad what takes as long as the run, untried. A layer that had to
+ * be in float has to be so beside whatever else is done.
+ */
+export function proposal(cures: readonly Cure[], best: TriedCure | undefined, sqnr: number): Cure | undefined {
+  const dear = (best?.sqnr ?? sqnr) < good ? cures.find((one) => one.dear) : undefined;
+  if (!dear || !best?.cure.raised) return dear ?? best?.cure;
+  return together({ label: best.cure.label, raised: best.cure.raised }, dear);
 }
 
 /** What was tried, and what came of it. */

@@ -1,7 +1,6 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { main } from '../../src/cli/main.ts';
 import { commandLine } from '../../src/cli/command_line.ts';
-import { parseReport } from '../../src/run/read_report.ts';
 import { jsonText } from '../../src/util/json.ts';
 import { report } from '../report/sample.ts';
 import { fakeIo } from './fake_io.ts';
@@ -70,20 +69,6 @@ describe('qtool report', () => {
     expect([code, lineOf(err)]).toEqual([2, expect.stringMatching(message)]);
     // The line, and a hint.
     expect(err.trim().split('\n')).toHaveLength(2);
-  });
-});
-
-describe('parseReport', () => {
-  it('gives back what was written, infinite numbers too', () => {
-    const [stage, layer] = [report.stages[0]!, report.layers[0]!];
-    const odd = {
-      ...report,
-      // A name that is a word for a number stays a name, and an option of null null.
-      layers: [{ ...layer, layer: 'NaN', sqnr: -Infinity, weightSpread: { low: -1, high: 1, float: [1], range: [-Infinity, 1] } }], // prettier-ignore
-      stages: [{ ...stage, options: { bits_activations: null, words: ['Infinity'] } }],
-      sensitivity: { metric: 'sqnr', unit: 'dB', columns: ['8', '4'], rows: [{ layer: 'NaN', values: [NaN, undefined] }] }, // prettier-ignore
-    };
-    for (const written of [report, odd]) expect(parseReport(jsonText(written), 'report.json')).toEqual(written);
   });
 });
 

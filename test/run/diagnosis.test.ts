@@ -6,7 +6,7 @@ import { layerFacts } from '../../src/graph/names.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import { ownErrors } from '../../src/analyze/own_error.ts';
 import { passes } from '../../src/passes/index.ts';
-import { chosen, diagnose, triedText } from '../../src/run/diagnosis.ts';
+import { diagnose } from '../../src/run/diagnosis.ts';
 import { saturates } from '../../src/runtime/processor.ts';
 import { given } from '../../src/util/must.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
@@ -73,7 +73,15 @@ async function compressed(float: Model, feeds: readonly Feeds[], yaml: string) {
   return { model, twin, stages: stages.map(({ index }) => index) };
 }
 
-async function diagnosed(float: Model, feeds = samples(), yaml = text, drop = 0, later?: readonly Feeds[]) {
+async function diagnosed(
+  float: Model,
+  feeds = samples(),
+  yaml = text,
+  drop = 0,
+  later?: readonly Feeds[],
+  saturated?: boolean,
+) {
+  // prettier-ignore
   const { model, twin, stages } = await compressed(float, feeds, yaml);
   const top1 = { name: 'top1', value: 90 - drop, reference: 90, drop, dropInterval: 1, unit: '%' };
   const measurement = drop === 0 ? undefined : { metrics: [top1] };
@@ -88,7 +96,7 @@ async function diagnosed(float: Model, feeds = samples(), yaml = text, drop = 0,
   };
   const progress = (done: number, what: string): void => void told.push([done, what]);
   const metrics = [{ name: 'top1' }] as never;
-  const found = await diagnose(state, tools as never, { schedule: parsed(yaml), scheduleText: yaml, metrics, signal: never, progress }); // prettier-ignore
+  const found = await diagnose(state, tools as never, { schedule: parsed(yaml), scheduleText: yaml, metrics, signal: never, progress, saturated }); // prettier-ignore
   const quality = async (again: string): Promise<number> => {
     const now = (await compressed(float, feeds, again)).model;
     const all = await Promise.all(
@@ -166,6 +174,24 @@ describe('diagnose', () => {
     const dynamic = await diagnosed(lacking, samples(), with8('DynamicQuantizer', ', bits_weights: 8'));
     expect(dynamic.sentences[0]).toMatch(/at c .*its weights/);
     expect(vnni(dynamic.sentences)).toBe(false);
+  });
+
+  it('tries 7 bits of a sound net too whose sums are known to saturate, and only them', async () => {
+    const bytes = with8('PostTrainLinearQuantizer', ', bits_weights: 8, per_channel: false');
+    const told = async (known: boolean): Promise<string> => (await diagnosed(network(), samples(), bytes, 0, undefined, known)).sentences.join('\n'); // prettier-ignore
+    const [known, not] = [await told(true), await told(false)];
+    expect(known).toMatch(/^no layer stands out/);
+    if (await saturates()) {
+      expect(known).toContain('no VNNI');
+      expect(known).toMatch(/tried on 16 calibration samples.*weights of 7 bits/);
+    } else expect(known).toBe(not);
+    expect(not).not.toMatch(/VNNI|tried/);
+  });
+
+  it('tries everything with 7 bits where a larger error hides whether sums saturate', async () => {
+    const big = network({ a: (_, column) => (column === 4 ? 400 : 1), b: (row) => (row === 4 ? 1 / 400 : 1) });
+    const { sentences } = await diagnosed(big, samples(), with8('PostTrainLinearQuantizer', ', bits_weights: 8'), 0, undefined, false); // prettier-ignore
+    expect(sentences.join('\n').includes('weights of 7 bits and CrossLayerEqualization')).toBe(await saturates());
   });
 
   it('says nothing where no layer can be compared', async () => {
@@ -285,26 +311,6 @@ describe('diagnose', () => {
     const { sentences, mended } = await diagnosed(network());
     expect(sentences).toEqual([expect.stringMatching(/^no layer stands out/)]);
     expect(mended).toBeUndefined();
-  });
-});
-
-describe('of the cures', () => {
-  const cures = (...all: number[]) => all.map((sqnr, i) => ({ cure: { label: `cure ${i}` }, sqnr }));
-
-  it('the mildest that comes near the best is taken, where that is worth it', () => {
-    const of = (sqnr: number, ...all: number[]): string | undefined => chosen(cures(...all), sqnr)?.cure.label;
-    expect([of(10, 15, 20, 21.4), of(10, 15, 20, 21.5), of(10, 20, 15, 10)]).toEqual(['cure 1', 'cure 2', 'cure 0']);
-    // Good enough: 25 dB and more.
-    expect([of(10, 26, 40), of(24.5, 25.4, 40), of(10, 24, 40)]).toEqual(['cure 0', 'cure 1', 'cure 1']);
-    expect([of(10, 11), of(10, 11.1), of(10)]).toEqual([undefined, 'cure 0', undefined]);
-  });
-
-  it('what was tried is told', () => {
-    const [one, two] = [cures(20), cures(15, 20)];
-    expect(triedText(two, two[1], 10, '9 validation samples')).toMatch(/on 9 validation samples.*10\.0 dB before: cure 1 brings 20\.0 dB \(others: cure 0: 15\.0 dB\)$/); // prettier-ignore
-    expect(triedText(one, one[0], 10, '')).toMatch(/: cure 0 brings 20\.0 dB$/);
-    expect(triedText(two, undefined, 10, '')).toMatch(/nothing helped: cure 0: 15\.0 dB; cure 1: 20\.0 dB$/);
-    expect(triedText([], undefined, 10, '')).toMatch(/nothing helped$/);
   });
 });
 

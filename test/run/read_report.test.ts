@@ -12,8 +12,16 @@ const refusal = (text: string): unknown => {
 };
 
 describe('parseReport', () => {
-  it('reads what a run wrote', () => {
-    expect(parseReport(jsonText(report), 'r')).toMatchObject({ format: 1, schedule: report.schedule });
+  it('gives back what was written, infinite numbers too', () => {
+    const [stage, layer] = [report.stages[0]!, report.layers[0]!];
+    const odd = {
+      ...report,
+      // A name that is a word for a number stays a name, and an option of null null.
+      layers: [{ ...layer, layer: 'NaN', sqnr: -Infinity, weightSpread: { low: -1, high: 1, float: [1], range: [-Infinity, 1] } }], // prettier-ignore
+      stages: [{ ...stage, options: { bits_activations: null, words: ['Infinity'] } }],
+      sensitivity: { metric: 'sqnr', unit: 'dB', columns: ['8', '4'], rows: [{ layer: 'NaN', values: [NaN, undefined] }] }, // prettier-ignore
+    };
+    for (const written of [report, odd]) expect(parseReport(jsonText(written), 'report.json')).toEqual(written);
   });
 
   it.each<[string, string, RegExp]>([
