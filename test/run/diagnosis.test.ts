@@ -194,6 +194,13 @@ describe('diagnose', () => {
     expect(sentences.join('\n').includes('weights of 7 bits and CrossLayerEqualization')).toBe(await saturates());
   });
 
+  it('tries on the samples there are, and not what takes as long as a run', async () => {
+    const { sentences } = await diagnosed(lacking, samples().slice(0, 8));
+    const tried = sentences.find((one) => one.startsWith('tried on'));
+    expect(tried).toMatch(/^tried on 8 calibration samples/);
+    expect(tried).not.toContain('AdaRound');
+  });
+
   it('says nothing where no layer can be compared', async () => {
     expect((await diagnosed(network(), samples(), with8('PostTrainLinearQuantizer', ", overrides: { '*': { bits_weights: float } }"))).found).toBeUndefined(); // prettier-ignore
     const pruned = `version: 1\npruners: { p: { class: SparsityLevelParameterPruner, levels: { '*': 0.5 } } }\npolicies: [ { pruner: { instance_name: p }, epochs: [0] } ]\n`;
