@@ -23,12 +23,7 @@ type Scale = (row: number, column: number) => number;
 /** Three layers of 32: `a`, Relu, `b`, Relu, `c`. What a scale does to one, another can take back. */
 function network(scales: { readonly a?: Scale; readonly b?: Scale; readonly c?: Scale } = {}): Model {
   const matrix = (name: 'a' | 'b' | 'c', seed: number) =>
-    makeTensor(
-      `w_${name}`,
-      'float32',
-      [width, width],
-      noise(seed, width * width, 0.3).map((v, i) => v * (scales[name]?.(Math.floor(i / width), i % width) ?? 1)),
-    );
+    makeTensor(`w_${name}`, 'float32', [width, width], noise(seed, width * width, 0.3).map((v, i) => v * (scales[name]?.(Math.floor(i / width), i % width) ?? 1))); // prettier-ignore
   return makeModel({
     opset: 13,
     ir: 8,
@@ -99,9 +94,7 @@ async function diagnosed(
   const found = await diagnose(state, tools as never, { schedule: parsed(yaml), scheduleText: yaml, metrics, signal: never, progress, saturated }); // prettier-ignore
   const quality = async (again: string): Promise<number> => {
     const now = (await compressed(float, feeds, again)).model;
-    const all = await Promise.all(
-      feeds.slice(1, 5).map(async (one) => [(await runModel(float, one)).y?.data, (await runModel(now, one)).y?.data]),
-    );
+    const all = await Promise.all(feeds.slice(1, 5).map(async (one) => [(await runModel(float, one)).y?.data, (await runModel(now, one)).y?.data])); // prettier-ignore
     return Math.min(...all.map(([x, y]) => snr(x as Float32Array, y as Float32Array)));
   };
   const { sentences = [], schedule: mended, yaml: lines } = found?.diagnosis ?? {};
