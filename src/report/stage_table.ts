@@ -45,7 +45,7 @@ export function stageTable(report: RunReport, paint: Paint, width: number): stri
   const kept = rows.map(some);
   return [
     table(some(columns), wrapColumn(some(columns), kept, 1, width), paint, width),
-    ...legend(report, batches, paint, width),
+    ...legend(report, batches.filter((batch) => !left.includes(`batch ${batch}`)), paint, width), // prettier-ignore
     ...(left.length > 0 ? [paint.dim(hanging('', `no room for ${left.join(', ')}: see report.html`, width))] : []),
   ].join('\n');
 }

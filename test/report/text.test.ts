@@ -30,6 +30,8 @@ describe('textReport', () => {
     const words = report.stages.map(({ pass }) => pass);
     for (const word of words) expect(out).toContain(word);
     expect(out).toMatch(/^no room for zeros(, [a-z0-9 ]+)*: see report\.html$/m);
+    // Without a column of speeds there is nothing to explain.
+    expect(out.includes('×: speed')).toBe(!/no room for .*batch 1\b/.test(out));
     expect(text(160)).not.toContain('no room for');
   });
 
