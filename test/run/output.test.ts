@@ -15,12 +15,19 @@ const files = async (path: string): Promise<string[]> => (await readdir(path)).f
 it("a folder is one run's at a time, until that run ends or has died", async () => {
   const path = join(folder, 'one');
   const out = await openRunFolder(path, true);
-  await expect(openRunFolder(path, true)).rejects.toMatchObject({ code: 'usage', message: containing(`process ${process.pid}`) }); // prettier-ignore
+  await expect(openRunFolder(path, true)).rejects.toMatchObject({ code: 'usage', message: containing(`process ${process.pid}`), at: path, hint: containing('another folder') }); // prettier-ignore
   await out.release();
   expect(await readdir(path)).toEqual([]);
-  // No process has this number: the kernel's largest is 2²².
-  await writeFile(join(path, lock), '99999999');
-  await (await openRunFolder(path, true)).release();
+  // No process has such numbers: the kernel's largest is 2²², and 0 would be all of them.
+  for (const dead of ['99999999', '', '0', 'x']) {
+    await writeFile(join(path, lock), dead);
+    const taken = await openRunFolder(path, true);
+    expect(await readFile(join(path, lock), 'utf8')).toBe(String(process.pid));
+    await taken.release();
+  }
+  // What a run leaves behind that is given up is nothing.
+  await (await openRunFolder(path, true)).discard();
+  expect(await readdir(path)).toEqual([]);
 });
 
 describe('openRunFolder', () => {
