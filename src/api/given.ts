@@ -24,6 +24,7 @@ const counts = { samples: 1, limit: 1, batchSize: 1, threads: 1, memoryLimit: 1,
 const others = words(
   'model schedule data reference a b output force measure latency cache metrics passes target onProgress onRecipes signal dataRoot allowModules preprocess scale mean std layout resize minmax bits',
 );
+const known = [...Object.keys(counts), ...others];
 
 /**
  * What JavaScript does not check of a call's one argument: that what it needs is there, that numbers are numbers, and that a name is no slip
@@ -41,7 +42,6 @@ export function checkCall(call: string, options: object, needs: readonly string[
     const least = Object.hasOwn(counts, name) ? counts[name as keyof typeof counts] : undefined;
     if (least !== undefined && value !== undefined && !(Number.isSafeInteger(value) && Number(value) >= least))
       refuse(`"${name}" must be a whole number of at least ${least}`);
-    const known = [...Object.keys(counts), ...others];
     const meant = known.includes(name) ? undefined : nearest(name, known);
     if (meant !== undefined) refuse(`unknown option "${name}" (did you mean "${meant}"?)`);
   }
