@@ -70,13 +70,27 @@ export function modelBytes(model: Model): number {
   return head.length + end;
 }
 
-/** SHA-256 over a model's file or, where there is not just one, over its graph and weights. */
-export function modelHash(model: Model): string {
+/**
+ * SHA-256 of what `writeModel` writes under `name`: of the file or, where tensor data goes beside it, of the file and then that
+ * data (`cat model.onnx model.onnx.data | sha256sum`). A model read from one file and not edited has that file's.
+ */
+export function modelHash(model: Model, name = 'model.onnx', limit = externalAbove): string {
   const hash = createHash('sha256');
-  if (model.source) return hash.update(model.source).digest('hex');
-  const { head, blobs } = apart(model, '');
-  hash.update(head);
-  for (const { raw } of blobs) for (const piece of pieces(raw)) hash.update(piece);
+  const take = (raw: Uint8Array): void => {
+    for (const piece of pieces(raw)) hash.update(piece);
+  };
+  if (inOneFile(model, limit)) {
+    take(model.source ?? encodeModel(model));
+    return hash.digest('hex');
+  }
+  const { head, blobs } = apart(model, `${name}.data`);
+  take(head);
+  let end = 0;
+  for (const { at, raw } of blobs) {
+    take(new Uint8Array(at - end));
+    take(raw);
+    end = at + raw.length;
+  }
   return hash.digest('hex');
 }
 

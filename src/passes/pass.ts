@@ -174,6 +174,10 @@ export interface Pass<O = unknown> {
   readonly options: z.ZodType<O>;
   readonly otherForm?: OtherForm;
   readonly strength?: Strength<O>;
+  /** A stage of which section must run before it: without one there is nothing for it to do. */
+  readonly follows?: Section;
+  /** A stage of which section must run behind it: without one nothing comes of it. */
+  readonly precedes?: Section;
   /** Set where no stage may follow: what it does to the model, as the end of "it ..."; other passes would find nothing. */
   readonly closes?: string;
   /** Patterns in the options that must match something: selector → where it stands below the instance (`['weights', 0]`). */

@@ -13,6 +13,7 @@ export function planText(schedule: Schedule, paint: Paint, width: number): strin
     stagesTable(schedule.stages, paint, width),
     bullets('not run', waiting, paint, width),
     bullets('notes', schedule.notes, paint, width),
+    (schedule.warnings ?? []).map((text) => paint.yellow(hanging('! ', text, width))).join('\n'),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
 }
@@ -70,6 +71,8 @@ export interface PlanReport {
   readonly stages: readonly PlannedStage[];
   readonly waiting: readonly Waiting[];
   readonly notes: readonly string[];
+  /** Stages of which nothing will come, for want of another before or behind them. */
+  readonly warnings: readonly string[];
 }
 
 interface PlannedStage {
@@ -96,5 +99,5 @@ export function planObject(schedule: Schedule): PlanReport {
     options,
     at,
   }));
-  return { format: 1, schedule: schedule.file, stages, waiting: schedule.waiting, notes: schedule.notes };
+  return { format: 1, schedule: schedule.file, stages, waiting: schedule.waiting, notes: schedule.notes, warnings: schedule.warnings ?? [] }; // prettier-ignore
 }

@@ -9,7 +9,7 @@ import { levelWarning, optimizationLevels, saturated } from './levels.ts';
 import type { Diagnosis, LayerReport, Levels, Measurement, RunReport, StageReport } from './report.ts';
 import { refusal } from './trial.ts';
 import { figureWarnings } from './verdict.ts';
-import type { State } from './stage.ts';
+import { undoneQuantizer, type State } from './stage.ts';
 
 /** What is found out about the model that a run ends with. */
 export interface Findings {
@@ -69,11 +69,20 @@ export async function findingsOf(
   const grown = modelBytes(model) / modelBytes(float);
   const { baseline, reports, metrics } = asked;
   const result = state.measurement ?? baseline;
+  const undone = undoneQuantizer(reports, asked.schedule.stages);
   const warnings = [
+    ...(undone === undefined ? [] : [undoneText(undone, stages.length > 0)]),
+    ...(asked.schedule.warnings ?? []),
     ...(measure ? figureWarnings({ float, metrics, baseline, result, stages: reports, kept: stages }) : []),
     ...(differ === undefined ? [] : [differ]),
     ...(grown > 1 ? [`the file grew: it has ${(100 * grown).toFixed(1)} % of the float model's bytes`] : []),
-    ...(stages.length === 0 && status === 'finished' ? ['no stage was kept: the result is the float model'] : []),
+    ...(stages.length === 0 && status === 'finished' && undone === undefined ? ['no stage was kept: the result is the float model'] : []),
   ];
   return { layers, levels, diagnosis, warnings };
+}
+
+/** That nothing is quantized, and what may mend that. */
+function undoneText({ index, instance, why, verdict }: StageReport, others: boolean): string {
+  const what = others ? 'the result computes in float, with what the other stages did to it' : 'the result is the float model'; // prettier-ignore
+  return `the quantizer (${index} ${instance}) was ${verdict === 'stopped' ? 'refused' : 'undone'}, so ${what}: ${why}; give the stages before it less to lose, its gate more room or the quantizer a fallback, or take int8-accurate`;
 }

@@ -133,6 +133,7 @@ export interface RunReport {
   readonly model: {
     readonly path: string;
     readonly bytes: number;
+    /** Of its file; where data lies in others, of the file that qtool would write of it. */
     readonly sha256: string;
     readonly opset: number;
     readonly parameters: number;
@@ -149,6 +150,7 @@ export interface RunReport {
   readonly result: {
     /** Absent where no model was left: the float model alone is no result of a run that did not come to its end. */
     readonly path: string | undefined;
+    /** Of the file, what `sha256sum` prints; over 1 GiB of the file and then the `.data` file beside it. */
     readonly sha256?: string | undefined;
     readonly measurement: Measurement;
     readonly levels: Levels | undefined;

@@ -1,6 +1,6 @@
 import { selectionNotes } from '../graph/selections.ts';
 import { cpus } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { slowRemark } from '../analyze/speed.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
@@ -26,7 +26,7 @@ import { checkRunFolder, checkSourceStays, openRunFolder, statisticsFolder } fro
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
-import { runStage, type State } from './stage.ts';
+import { leftOut, runStage, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
 import { wasGated } from './verdict.ts';
 
@@ -137,7 +137,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       sensitivity,
       result: {
         path: any ? path : undefined,
-        sha256: any ? modelHash(state.model) : undefined,
+        sha256: any ? modelHash(state.model, basename(path)) : undefined,
         measurement,
         levels,
         ...(any ? await compressedSizes(folder.partialPath) : { gzip: 0, brotli: 0 }),
@@ -172,7 +172,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
       for (const stage of schedule.stages) {
         signal.throwIfAborted();
         say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
-        const outcome = await runStage(stage, state, instruments, options, memories);
+        const idle = leftOut(stage, state, reports, schedule.stages);
+        const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, options, memories); // prettier-ignore
         reports.push(outcome.report);
         sensitivity = outcome.sensitivity ?? sensitivity;
         say({ kind: 'stage', report: outcome.report });
@@ -184,6 +185,11 @@ export async function run(options: RunOptions): Promise<RunReport> {
           status = 'stopped';
           break;
         }
+      }
+      // No quantizer came to carry the plan out: what the model itself gives is another thing.
+      if (state.previewed === true && state.measurement && options.measure) {
+        const metrics = await instruments.measure(state.model);
+        state = { ...state, measurement: { ...state.measurement, metrics } };
       }
     } catch (error) {
       if (!signal.aborted) throw error;

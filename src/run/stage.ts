@@ -19,6 +19,8 @@ export interface State {
   readonly measurement: Measurement | undefined;
   /** The stages whose effect the model carries. */
   readonly stages: readonly number[];
+  /** The measurement is of a plan's preview: of weights that only a later quantizer rounds. */
+  readonly previewed?: boolean;
 }
 
 export interface StageOptions {
@@ -75,17 +77,11 @@ export async function runStage(
       twin: result.twin ?? before.twin,
       measurement,
       stages: [...before.stages, stage.index],
+      previewed: result.preview !== undefined,
     };
   }
   const report: StageReport = {
-    index: stage.index,
-    instance: stage.instance,
-    pass: stage.pass.name,
-    class: stage.pass.classes[0] ?? stage.pass.name,
-    epoch: stage.clock.epoch,
-    at: stage.at,
-    options: stage.options,
-    gate: stage.gate,
+    ...factsOf(stage),
     attempts,
     measurement: state.measurement,
     verdict,
@@ -96,6 +92,45 @@ export async function runStage(
     seconds: (Date.now() - began) / 1000,
   };
   return { state, report, sensitivity: tried.result.sensitivity };
+}
+
+const factsOf = (stage: Stage) => ({
+  index: stage.index,
+  instance: stage.instance,
+  pass: stage.pass.name,
+  class: stage.pass.classes[0] ?? stage.pass.name,
+  epoch: stage.clock.epoch,
+  at: stage.at,
+  options: stage.options,
+  gate: stage.gate,
+});
+
+/**
+ * The report of a stage that works on what a quantizer made, or plans for one, where that was undone and none follows; undefined where
+ * the stage can run.
+ */
+export function leftOut(
+  stage: Stage,
+  before: State,
+  reports: readonly StageReport[],
+  stages: readonly Stage[],
+): StageReport | undefined {
+  const { follows, precedes } = stage.pass;
+  const needs = follows === 'quantizers' || follows === 'allocators' || precedes === 'quantizers';
+  const coming = stages.some(({ index, pass }) => index > stage.index && pass.section === 'quantizers');
+  const undone = undoneQuantizer(reports, stages);
+  if (!needs || coming || before.twin !== undefined || undone === undefined) return undefined;
+  const why = `nothing is left to do: its quantizer (${undone.index} ${undone.instance}) was undone`;
+  const none = { attempts: [], changed: [], skipped: [], notes: [], seconds: 0 };
+  return { ...factsOf(stage), ...none, measurement: before.measurement, verdict: 'undone', why };
+}
+
+/** The last quantizer that ran in vain, where none was kept. */
+export function undoneQuantizer(reports: readonly StageReport[], stages: readonly Stage[]): StageReport | undefined {
+  const quantizers = new Set(stages.filter(({ pass }) => pass.section === 'quantizers').map(({ index }) => index));
+  const ran = reports.filter(({ index }) => quantizers.has(index));
+  const lost = ({ verdict }: StageReport): boolean => verdict === 'undone' || verdict === 'stopped';
+  return ran.every(lost) ? ran.at(-1) : undefined;
 }
 
 interface Raising {

@@ -55,8 +55,8 @@ export function bindSchedule(parsed: ParsedSchedule, { layers }: ModelFacts): Sc
   const stages = parsed.stages.map((stage) =>
     renamed.has(stage.options) ? { ...stage, options: renamed.get(stage.options) } : stage,
   );
-  const { file, waiting } = parsed;
-  return { file, stages, waiting, notes: [...new Set([...parsed.notes, ...notes])] };
+  const { file, waiting, warnings } = parsed;
+  return { file, stages, waiting, notes: [...new Set([...parsed.notes, ...notes])], ...(warnings && { warnings }) };
 }
 
 const bareName = (name: string): string => name.replace(/(^|\.)module\./g, '$1').replace(/\.weight$/, '');

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { Pass } from '../passes/pass.ts';
+import type { Pass, Section } from '../passes/pass.ts';
 import { policyKeys } from './language.ts';
 
 /** A value that shows the form of each option that a class insists on. */
@@ -21,7 +21,23 @@ const values: Readonly<Record<string, string>> = {
   ramp_epoch_offset: '2',
 };
 
-/** A whole schedule that applies one class once, or over some epochs where its strength rises with them: options that have a default are left out. */
+/** A plain stage of a section, for what needs one beside it. */
+const plain: { readonly [section in Section]?: readonly string[] } = {
+  pruners: ['class: SparsityLevelParameterPruner', `levels: { '*': 0.5 }`],
+  allocators: ['class: SqnrAllocator', 'budget: { weights: 4 }'],
+  quantizers: ['class: PostTrainLinearQuantizer'],
+};
+
+interface Part {
+  readonly section: Section;
+  readonly name: string;
+  readonly lines: readonly string[];
+}
+
+/**
+ * A whole schedule that applies one class once, or over some epochs where its strength rises with them, with what it needs before and
+ * behind it: options that have a default are left out.
+ */
 export function exampleSchedule(pass: Pass): string {
   const schema = z.toJSONSchema(pass.options, { io: 'input', unrepresentable: 'any' });
   const listed = schema.required ?? [];
@@ -30,16 +46,26 @@ export function exampleSchedule(pass: Pass): string {
   const required = open && schema.properties?.['budget'] !== undefined ? ['budget'] : listed;
   const valueOf = (name: string): string | undefined =>
     name === 'budget' && pass.section === 'allocators' ? '{ weights: 4 }' : values[name];
-  const options = required.map((name) => `    ${name}: ${valueOf(name) ?? '…'}`);
+  const options = required.map((name) => `${name}: ${valueOf(name) ?? '…'}`);
   const ramps = required.some((name) => name === 'final_sparsity' || name === 'ramp_epoch_offset');
+  const mine: Part = { section: pass.section, name: 'mine', lines: [`class: ${pass.classes[0] ?? pass.name}`, ...options] }; // prettier-ignore
+  const beside = (section: Section | undefined, name: string): Part[] =>
+    section === undefined ? [] : [{ section, name, lines: plain[section] ?? [] }];
+  // What reads a plan needs who carries it out.
+  const behind = pass.follows === 'allocators' ? 'quantizers' : pass.precedes;
+  const parts = [...beside(pass.follows, 'first'), mine, ...beside(behind, 'last')];
+  const sections = [...new Set(parts.map(({ section }) => section))];
+  const body = (section: Section): string[] =>
+    parts
+      .filter((part) => part.section === section)
+      .flatMap(({ name, lines }) => [`  ${name}:`, ...lines.map((line) => `    ${line}`)]);
   return [
     'version: 1',
-    `${pass.section}:`,
-    '  mine:',
-    `    class: ${pass.classes[0] ?? pass.name}`,
-    ...options,
+    ...sections.flatMap((section) => [`${section}:`, ...body(section)]),
     'policies:',
-    `  - ${policyKeys[pass.section]}: { instance_name: mine }`,
-    ...(ramps ? ['    starting_epoch: 0', '    ending_epoch: 10', '    frequency: 2'] : ['    epochs: [0]']),
+    ...parts.flatMap(({ section, name }, epoch) => [
+      `  - ${policyKeys[section]}: { instance_name: ${name} }`,
+      ...(ramps ? ['    starting_epoch: 0', '    ending_epoch: 10', '    frequency: 2'] : [`    epochs: [${epoch}]`]),
+    ]),
   ].join('\n');
 }

@@ -1,6 +1,6 @@
 import { metricKinds } from '../metrics/index.ts';
 import type { Metric } from '../metrics/metric.ts';
-import type { Pass } from '../passes/pass.ts';
+import type { Pass, Section } from '../passes/pass.ts';
 import { QtoolError } from '../util/error.ts';
 import { must } from '../util/must.ts';
 import { parsePattern } from '../util/pattern.ts';
@@ -84,7 +84,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   if (stages.length === 0) notes.push('nothing in this schedule can run without training');
   const waits = instances.filter((instance) => instance.waits !== undefined);
   const own = waits.map((instance) => waitingOf(doc, instance, used.has(instance)));
-  return { file, stages, waiting: [...own, ...waiting], notes: [...new Set(notes)], doc, groups, names: names ?? {} };
+  return { file, stages, waiting: [...own, ...waiting], notes: [...new Set(notes)], warnings: idleStages(stages), doc, groups, names: names ?? {} }; // prettier-ignore
 }
 
 function checkTop(value: Record<string, unknown>): Problem[] {
@@ -238,6 +238,24 @@ function afterTheLast(steps: readonly Step[]): Problem[] {
     return [{ path: placeOf(application), message, on: 'key' as const }];
   });
 }
+
+/** Stages that have nothing to do, or of which nothing comes, for want of another: once for each instance. */
+function idleStages(stages: readonly Stage[]): string[] {
+  const told = stages.flatMap(({ instance, pass }, i) => {
+    const [before, behind] = [stages.slice(0, i), stages.slice(i + 1)];
+    const has = (some: readonly Stage[], section: string): boolean => some.some((one) => one.pass.section === section);
+    const { follows, precedes, classes } = pass;
+    const name = `"${instance}" (${classes[0] ?? pass.name})`;
+    if (follows !== undefined && !has(before, follows))
+      return [`${name} will do nothing: it works on what ${singular(follows)} has made, and none runs before it`];
+    if (precedes !== undefined && !has(behind, precedes))
+      return [`nothing will come of ${name}: it prepares for ${singular(precedes)}, and none runs behind it`];
+    return [];
+  });
+  return [...new Set(told)];
+}
+
+const singular = (section: Section): string => (section.match(/^[aeiou]/) ? 'an ' : 'a ') + policyKeys[section];
 
 function toStages(doc: YamlDoc, steps: readonly Step[], common: Gate | undefined): Stage[] {
   const places = new Map<Application, string>();

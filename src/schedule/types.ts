@@ -54,6 +54,8 @@ export interface Schedule {
   readonly waiting: readonly Waiting[];
   /** What the user should know: how a policy was read, which node a PyTorch name turned out to be. */
   readonly notes: readonly string[];
+  /** Stages of which nothing will come, for want of another before or behind them. */
+  readonly warnings?: readonly string[];
 }
 
 /** A selector of a pass: where it stands in the file, and where below the options. */

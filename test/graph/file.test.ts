@@ -153,6 +153,24 @@ describe('readModel and writeModel', () => {
     await expect(open('long.bin', { length: 'all' })).rejects.toThrow(/length of its external data is "all"/);
   });
 
+  it('hash what is written: the file, and the data beside it behind that', async () => {
+    const path = join(folder, 'm.onnx');
+    const sum = async (...names: readonly string[]): Promise<string> => {
+      const parts = await Promise.all(names.map((name) => readFile(join(folder, name))));
+      return createHash('sha256').update(Buffer.concat(parts)).digest('hex');
+    };
+    const model = smallConvNet();
+    expect(model.source).toBeUndefined();
+    await writeModel(model, path);
+    expect(modelHash(model, 'm.onnx')).toBe(await sum('m.onnx'));
+    expect(modelHash(await readModel(path))).toBe(await sum('m.onnx'));
+    await writeModel(model, path, 1000);
+    expect(modelHash(model, 'm.onnx', 1000)).toBe(await sum('m.onnx', 'm.onnx.data'));
+    // Wherever the same weights were read from, the hash is that of the one file that they fit in.
+    await writeModel(await readModel(path), join(folder, 'again.onnx'));
+    expect(modelHash(await readModel(path))).toBe(await sum('again.onnx'));
+  });
+
   it('write data beside the model where it is too large for one file, and the same again', async () => {
     const path = join(folder, 'm.onnx');
     const bytes = await writeModel(smallConvNet(), path, 1000);

@@ -37,6 +37,7 @@ export type LatencyOptions = z.infer<typeof options>;
 export const latencyAllocator: Pass<LatencyOptions> = {
   name: 'allocate/latency',
   section: 'allocators',
+  precedes: 'quantizers',
   classes: ['LatencyAllocator'],
   summary: 'float or integer widths a layer by latency measured on this machine, damage and size',
   source: 'latency tables of HAQ (arXiv 1811.08886) and HAWQ-V3 (arXiv 2011.10680), measured in onnxruntime',

@@ -32,6 +32,7 @@ export type RepairOptions = z.infer<typeof options>;
 export const repairAllocator: Pass<RepairOptions> = {
   name: 'allocate/repair',
   section: 'allocators',
+  follows: 'allocators',
   classes: ['RepairAllocator'],
   summary: 'exchanges bits between layers while the measured whole becomes better, within a time budget',
   source: 'greedy exchange; no paper',

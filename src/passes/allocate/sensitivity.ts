@@ -28,6 +28,7 @@ export type SensitivityOptions = z.infer<typeof options>;
 export const sensitivityAllocator: Pass<SensitivityOptions> = {
   name: 'allocate/sensitivity',
   section: 'allocators',
+  precedes: 'quantizers',
   classes: ['SensitivityAllocator'],
   summary: 'bits a layer by measured damage, solved exactly as a multiple-choice knapsack',
   source: 'integer programs of HAWQ-V3 (arXiv 2011.10680) with measured instead of Hessian damages',

@@ -55,6 +55,7 @@ export type SqnrOptions = z.infer<typeof options>;
 export const sqnrAllocator: Pass<SqnrOptions> = {
   name: 'allocate/sqnr',
   section: 'allocators',
+  precedes: 'quantizers',
   classes: ['SqnrAllocator'],
   summary: 'bits a layer in closed form from signal-to-quantization-noise ratios',
   source: 'Lin, Talathi, Annapureddy, ICML 2016 (arXiv 1511.06393)',

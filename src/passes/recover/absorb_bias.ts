@@ -24,6 +24,7 @@ type AbsorbOptions = z.infer<typeof options>;
 export const absorbBias: Pass<AbsorbOptions> = {
   name: 'recover/absorb_bias',
   section: 'extensions',
+  precedes: 'quantizers',
   classes: ['BiasAbsorption'],
   summary: 'moves what a channel never falls below into the next bias, so that ranges shrink; before the quantizer',
   source: 'Nagel et al. 2019, Data-Free Quantization (arXiv 1906.04721), section 4.1.3',

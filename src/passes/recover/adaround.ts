@@ -57,6 +57,7 @@ export type AdaroundOptions = z.infer<typeof options>;
 export const adaround: Pass<AdaroundOptions> = {
   name: 'recover/adaround',
   section: 'extensions',
+  follows: 'quantizers',
   classes: ['AdaRound'],
   summary: 'learned rounding of quantized weights against the float layer outputs',
   source: 'Nagel et al. 2020, Up or Down? Adaptive Rounding for Post-Training Quantization (arXiv 2004.10568)',

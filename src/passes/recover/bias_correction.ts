@@ -18,6 +18,7 @@ const options = z.strictObject({
 export const biasCorrection: Pass<z.infer<typeof options>> = {
   name: 'recover/bias_correction',
   section: 'extensions',
+  follows: 'quantizers',
   classes: ['BiasCorrection'],
   summary: "puts the mean error of each quantized layer's outputs into its bias; after a quantizer",
   source:

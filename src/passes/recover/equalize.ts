@@ -37,6 +37,7 @@ type EqualizeOptions = z.infer<typeof options>;
 export const equalize: Pass<EqualizeOptions> = {
   name: 'recover/equalize',
   section: 'extensions',
+  precedes: 'quantizers',
   classes: ['CrossLayerEqualization'],
   summary: 'scales channels between layers, the function unchanged, so that they quantize better; before the quantizer',
   source:

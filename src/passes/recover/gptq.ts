@@ -28,6 +28,7 @@ const options = z.strictObject({
 export const gptqRounding: Pass<z.infer<typeof options>> = {
   name: 'recover/gptq',
   section: 'extensions',
+  follows: 'quantizers',
   classes: ['GptqRounding'],
   summary: 'rounds quantized weights again by GPTQ, against the float layer outputs; after a quantizer',
   source: 'Frantar et al. 2022, GPTQ (arXiv 2210.17323)',

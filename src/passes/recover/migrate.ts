@@ -29,6 +29,7 @@ type MigrateOptions = z.infer<typeof options>;
 export const migrate: Pass<MigrateOptions> = {
   name: 'recover/migrate',
   section: 'extensions',
+  precedes: 'quantizers',
   classes: ['SmoothQuant'],
   summary: 'moves outlier channels of normalized activations into the weights that read them; before the quantizer',
   source: 'Xiao et al. 2022, SmoothQuant (arXiv 2211.10438)',

@@ -23,6 +23,7 @@ type ReestimateOptions = z.infer<typeof options>;
 export const reestimate: Pass<ReestimateOptions> = {
   name: 'recover/reestimate',
   section: 'extensions',
+  follows: 'pruners',
   classes: ['Reestimation'],
   summary:
     'gives batch norms the statistics of their inputs and layers the mean output of the float model; after a pruner',

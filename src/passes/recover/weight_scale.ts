@@ -24,6 +24,7 @@ type ScaleOptions = z.infer<typeof options>;
 export const weightScale: Pass<ScaleOptions> = {
   name: 'recover/weight_scale',
   section: 'extensions',
+  follows: 'quantizers',
   classes: ['WeightScaleSearch'],
   summary: 'scales of quantized weights by the error of the outputs instead of the largest weight; after a quantizer',
   source: 'own; the error is that of Nagel et al. 2020 (arXiv 2004.10568)',
