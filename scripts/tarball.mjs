@@ -90,24 +90,20 @@ try {
     'ts6@npm:typescript@~6.0',
   ];
   call('installs', [...npm, ...install], { env: { ONNXRUNTIME_NODE_INSTALL: 'skip' } });
+  check('has no script that needs what is not inside', !JSON.parse(readFileSync(join(home, 'package.json'), 'utf8')).scripts); // prettier-ignore
   const dead = deadLinks();
   check('names nothing that is not inside', dead.length === 0, dead.join('\n'));
 
   call('--help', qtool('--help'), { says: /quantize/ });
   const model = join(home, 'examples/mnist/lenet-5.onnx');
   call('init', qtool('init', model, '-o', 'begun'), { says: /schedule\.yaml/ });
-  const demo = [
-    'quantize',
-    model,
-    '--schedule',
-    join(home, 'examples/mnist/prune-int8.yaml'),
-    '--data',
-    'mnist',
-    '-o',
-    'out',
-  ];
-  call('the demo', qtool(...demo), { says: /out\/model\.onnx/ });
-  check('the demo leaves a report', statSync(join(folder, 'out/report.html'), { throwIfNoEntry: false }) !== undefined);
+  // The README's own lines for those who have the package: all but the one that installs it, which is above.
+  const block = readFileSync(join(home, 'README.md'), 'utf8').match(/^From the npm package alone.*?^```sh\n(.*?)^```/ms)?.[1] ?? ''; // prettier-ignore
+  const lines = block.split('\n').filter((line) => line.startsWith('npx qtool '));
+  check("the README's block is there", lines.length >= 2);
+  for (const line of lines) call(line, [...offline, 'npx', '--no', ...line.split(' ').slice(1)], { says: /runs\// });
+  for (const file of ['runs/demo/report.html', 'runs/demo-mixed/model.onnx', 'runs/compare.html'])
+    check(`it leaves ${file}`, statSync(join(folder, file), { throwIfNoEntry: false }) !== undefined);
 
   const compilers = ['ts5', 'ts6'].map((name) => join(folder, 'node_modules', name, 'bin/tsc'));
   const examples = [...offline, process.execPath, join(root, 'scripts/examples.mjs'), folder, ...compilers];

@@ -4,6 +4,8 @@ import { sqnrAllocator } from '../passes/allocate/sqnr.ts';
 import { proposalYaml, type AnalysisReport } from '../report/analysis.ts';
 import { noStage, openInstruments, type Instruments } from '../run/context.ts';
 import { diagnose } from '../run/diagnosis.ts';
+import { layerReports } from '../run/layers.ts';
+import { levelWarning, optimizationLevels, saturated } from '../run/levels.ts';
 import type { Diagnosis } from '../run/report.ts';
 import { refusal } from '../run/trial.ts';
 import { batchSizeOf, openModelData, type DataGiven, type DataOptions } from './data.ts';
@@ -50,8 +52,8 @@ export async function analyze(options: AnalyzeOptions): Promise<AnalysisReport> 
       );
       const yaml = proposalYaml(proposal, scales);
       const progress = (done: number, text: string): void => options.onProgress?.({ kind: 'progress', done, text });
-      const diagnosis = await plainDiagnosis(model, instruments, { signal, progress });
-      return { format: 1, path: model.path ?? '', ...found, bits, proposal, yaml, diagnosis, notes: data.notes };
+      const plain = await plainDiagnosis(model, instruments, { signal, progress });
+      return { format: 1, path: model.path ?? '', ...found, bits, proposal, yaml, ...plain, notes: data.notes };
     } finally {
       await instruments.close();
     }
@@ -66,10 +68,11 @@ async function plainDiagnosis(
   model: Model,
   instruments: Instruments,
   watch: { readonly signal: AbortSignal; readonly progress: (done: number, text: string) => void },
-): Promise<Diagnosis | undefined> {
+): Promise<Pick<AnalysisReport, 'diagnosis' | 'warnings'>> {
   const text = await scheduleText(plainSchedule);
   const schedule = checkedSchedule(text, { model });
   let diagnosis: Diagnosis | undefined;
+  let warning: string | undefined;
   const fails = await refusal(async () => {
     let [now, twin]: [Model, Model | undefined] = [model, undefined];
     for (const { pass, options, clock } of schedule.stages) {
@@ -77,9 +80,16 @@ async function plainDiagnosis(
       [now, twin] = [result.model, result.twin ?? twin];
     }
     const stages = schedule.stages.map(({ index }) => index);
-    const asked = { ...watch, schedule, scheduleText: text.text, metrics: [] };
+    const { calibration } = instruments;
+    const base = twin ?? model;
+    const levels = await optimizationLevels(now, base, calibration, watch.signal);
+    const layers = levels && (await layerReports(now, base, calibration, watch.signal));
+    warning = levels && layers && (await levelWarning(levels, layers));
+    const known = levels && layers && { saturated: await saturated(levels, layers) };
+    const asked = { ...watch, schedule, scheduleText: text.text, metrics: [], ...known };
     const found = await diagnose({ model: now, twin, measurement: undefined, stages }, instruments, asked);
     diagnosis = found?.diagnosis;
   });
-  return fails === undefined ? diagnosis : { sentences: [`none could be made: ${fails}`] };
+  const warnings = warning === undefined ? [] : [`\`--schedule ${plainSchedule}\`: ${warning}`];
+  return { warnings, diagnosis: fails === undefined ? diagnosis : { sentences: [`none could be made: ${fails}`] } };
 }

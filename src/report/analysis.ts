@@ -18,6 +18,8 @@ export interface AnalysisReport extends SqnrAnalysis {
   /** Of what `--schedule int8` would make of the model; undefined where it has nothing to quantize. */
   readonly diagnosis: Diagnosis | undefined;
   readonly notes: readonly string[];
+  /** What must be known before int8 is used here, first of all. */
+  readonly warnings: readonly string[];
 }
 
 /** A quantizer with these widths, for a schedule. */
@@ -51,6 +53,7 @@ export function analysisText(report: AnalysisReport, paint: Paint, width: number
   const weights = sources.filter((source) => source.kind === 'weights');
   const activations = sources.filter((source) => source.kind === 'activation');
   return [
+    ...report.warnings.map((text) => paint.yellow(hanging('! ', text, width))),
     paint.bold(`${report.path}: quantization noise on ${plural(report.samples, 'calibration sample')}, SQNR in dB`),
     section('weights', `bar: share of the output's noise at 4 bits`, weights, widths, 4, paint, width),
     section('activations', `bar: share of the output's noise at 8 bits`, activations, widths, 8, paint, width),
@@ -130,7 +133,7 @@ function compositions({ compositions: list }: AnalysisReport, paint: Paint, widt
       `${c.weights} × ${c.activations}`,
       dB(c.predicted),
       dB(c.measured),
-      c.broken.length === 0 ? paint.green(text) : paint.red(text),
+      c.why === undefined ? paint.green(text) : paint.red(text),
       dB(c.firstOrder),
       dB(c.chain),
     ];
@@ -138,11 +141,11 @@ function compositions({ compositions: list }: AnalysisReport, paint: Paint, widt
   const titles = ['predicted', 'measured', 'difference', 'first order', 'chain (all gains 1)'];
   const columns = [{ title: 'weights × activations' }, ...titles.map(right)];
   const why = list
-    .filter((c) => c.broken.length > 0)
+    .filter((c) => c.why !== undefined)
     .map((c) =>
       hanging(
         `${c.weights} × ${c.activations}: `,
-        `the sum is off by ${Math.abs(c.predicted - c.measured).toFixed(1)} dB: ${c.why}. ${c.broken.map((n) => `${n.layer} ${n.text}`).join('; ')}`,
+        `the sum is off by ${Math.abs(c.predicted - c.measured).toFixed(1)} dB: ${c.why}. ${c.broken.map((n) => `${n.layer} ${n.text}`).join('; ')}`.trimEnd(),
         width,
       ),
     );

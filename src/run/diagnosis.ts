@@ -84,6 +84,7 @@ export async function diagnose(
   const cure = proposal(cures, best, place.sqnr);
   if (cure?.dear) sentences.push(`the outputs stay below ${good} dB: proposed is ${cure.label}, which takes about as long as a run and was not tried`); // prettier-ignore
   if (!cure) return plain;
+  if (cure.bits !== undefined && !saturating) sentences.push('7 bits because this processor has no VNNI: sums of products of 8-bit weights may saturate on it, and those of 7 bits cannot'); // prettier-ignore
   const yaml = cureLines(scheduleText, stage, cure);
   return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, cure) } };
 }

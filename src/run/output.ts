@@ -42,8 +42,9 @@ export interface RunFolder {
 }
 
 /**
- * Whether a folder may be taken for a run: it is not there, or empty, or `force` is set.
- * @throws QtoolError('usage') where the folder holds anything and `force` is not set, or the path is no folder.
+ * Whether a folder may be taken for a run: it is not there, or empty, or `force` is set and what would be replaced is a run's.
+ * @throws QtoolError('usage') where the folder holds anything and `force` is not set, where a file of the names that a run writes is
+ * no run's, or the path is no folder.
  */
 export async function checkRunFolder(folder: string, force: boolean): Promise<void> {
   const present = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
@@ -55,6 +56,22 @@ export async function checkRunFolder(folder: string, force: boolean): Promise<vo
       at: folder,
       hint: 'name another folder, or give --force',
     });
+  const own = outputFiles.find((name) => present.includes(name));
+  if (own !== undefined && !(await isRunFolder(folder)))
+    throw new QtoolError('usage', 'this file is of no run of qtool, and is left alone', {
+      at: join(folder, own),
+      hint: 'name another output folder, or move the file away',
+    });
+}
+
+/** Whether a run has written here: its report says so, or the log of one that came to no report, or who is at it now. */
+async function isRunFolder(folder: string): Promise<boolean> {
+  const text = (name: string): Promise<string> => readFile(join(folder, name), 'utf8').catch(() => '');
+  return (
+    /^\s*\{\s*"format":\s*\d+,\s*"tool":\s*\{\s*"qtool":/.test(await text('report.json')) ||
+    /^\d{4}-\d\d-\d\dT[\d:.]+Z \{"kind":/.test(await text('qtool.log')) ||
+    /^\d*$/.test((await readFile(join(folder, lockFile), 'utf8').catch(() => 'none')).trim())
+  );
 }
 
 /**

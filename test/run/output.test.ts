@@ -55,7 +55,9 @@ describe('openRunFolder', () => {
 
   it('refuses a folder in use, and with force takes away only its own files', async () => {
     await writeFile(join(folder, 'mine.txt'), 'keep');
-    await writeFile(join(folder, 'report.json'), 'old');
+    const old = '{\n  "format": 1,\n  "tool": {\n    "qtool": "0.0.1" } }';
+    await writeFile(join(folder, 'report.json'), old);
+    await writeFile(join(folder, 'model.onnx'), 'a result');
     const inUse = {
       code: 'usage',
       at: folder,
@@ -63,9 +65,25 @@ describe('openRunFolder', () => {
       hint: expect.stringMatching(/--force/) as unknown,
     };
     await expect(openRunFolder(folder, false)).rejects.toMatchObject(inUse);
-    expect(await readFile(join(folder, 'report.json'), 'utf8')).toBe('old');
+    expect(await readFile(join(folder, 'report.json'), 'utf8')).toBe(old);
     await openRunFolder(folder, true);
     expect(await files(folder)).toEqual(['mine.txt']);
+  });
+
+  it.each(['model.onnx', 'report.html', 'schedule.yaml', 'report.json', 'qtool.log'])(
+    'leaves a %s alone that no run wrote, with force too',
+    async (name) => {
+      await writeFile(join(folder, name), 'my own');
+      await expect(openRunFolder(folder, true)).rejects.toMatchObject({ code: 'usage', at: join(folder, name), message: containing('no run of qtool') }); // prettier-ignore
+      expect(await readFile(join(folder, name), 'utf8')).toBe('my own');
+    },
+  );
+
+  it('takes the folder of a run that came to no report', async () => {
+    await writeFile(join(folder, 'qtool.log'), '2026-01-02T03:04:05.678Z {"kind":"baseline"}\n');
+    await writeFile(join(folder, 'model.partial.onnx'), 'half');
+    await openRunFolder(folder, true);
+    expect(await files(folder)).toEqual([]);
   });
 
   it('writes log lines in the order of the calls', async () => {

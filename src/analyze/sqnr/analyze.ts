@@ -10,6 +10,8 @@ import { untied } from '../../passes/quantize/tied.ts';
 import type { Note, PassContext } from '../../passes/pass.ts';
 import { quantizedRegion } from '../../passes/quantize/region.ts';
 import { staticQuantizer } from '../../passes/quantize/static.ts';
+import { openComputer } from '../../runtime/compute.ts';
+import { saturates } from '../../runtime/processor.ts';
 import {
   activationSources,
   analysedWidths,
@@ -202,11 +204,35 @@ async function composition(ctx: PassContext, bench: Bench, weights: number, acti
   const found = { weights, activations, predicted, firstOrder, chain, measured };
   // Both are infinite where nothing reaches the outputs.
   if (predicted === measured || Math.abs(predicted - measured) <= tolerance) return { ...found, broken: [] };
+  const plainly = measured < predicted ? await unsaturated(ctx, bench, quantized.model, weights) : undefined;
+  if (plainly !== undefined)
+    return { ...found, why: `this processor has no VNNI, where sums of products of 8-bit weights saturate: with onnxruntime's graph optimizations off it measures ${plainly.toFixed(1)} dB`, broken: [] }; // prettier-ignore
   const why =
     Math.abs(firstOrder - measured) <= tolerance
       ? `errors of several tensors ${predicted > measured ? 'point the same way' : 'cancel'}: added with their signs they give ${firstOrder.toFixed(1)} dB`
       : `errors are too large to add: their first order has ${firstOrder.toFixed(1)} dB, even with their signs`;
   return { ...found, why, broken: await breakers(ctx, bench, all, bitsOf, along) };
+}
+
+/** dB that a model gains without graph optimizations, where its sums saturate with them. */
+const saturationCosts = 1;
+
+/** What a model measures where its sums do not saturate, dB on few samples; undefined where they do not here either. */
+async function unsaturated(
+  ctx: PassContext,
+  { float, quick }: Bench,
+  model: Model,
+  weights: number,
+): Promise<number | undefined> {
+  if (weights < 8 || !(await saturates())) return undefined;
+  const plain = openComputer(1, { optimization: 'disabled' });
+  try {
+    const probe = await openProbe({ ...ctx, compute: plain.compute }, float, few.breakers);
+    const there = decibel(await probe.noise(model));
+    return there > decibel(await quick.noise(model)) + saturationCosts ? there : undefined;
+  } finally {
+    await plain.close();
+  }
 }
 
 /** Sources that are named at most, and that are looked at: those with most noise by the sum. Each costs a model. */
