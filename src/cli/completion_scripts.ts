@@ -3,17 +3,20 @@ export interface CommandWords {
   readonly name: string;
   readonly summary: string;
   readonly options: readonly OptionWords[];
-  /** What each argument may be besides a file; none: a file. */
-  readonly values: readonly (readonly string[])[];
+  /** What the first argument may be; none: a file. */
+  readonly values: readonly string[];
+  /** Whether it may be a file. */
+  readonly files: boolean;
 }
 
 interface OptionWords {
   readonly long: string | undefined;
   readonly short: string | undefined;
   readonly description: string;
-  /** Whether a value follows, and which it may be besides a file. */
+  /** Whether a value follows, which it may be, and whether a file may be given. */
   readonly takes: boolean;
   readonly values: readonly string[];
+  readonly files: boolean;
 }
 
 export type Shell = 'bash' | 'zsh' | 'fish';
@@ -28,17 +31,20 @@ const longsOf = ({ options }: CommandWords): string[] => options.flatMap(({ long
 const quoted = (text: string): string => `'${text.replace(/'/g, `'\\''`)}'`;
 
 /** `quantize:--schedule) … ;;`: a branch of a case for each list of values, under all options that take it. */
-function branches(commands: readonly CommandWords[], body: (values: readonly string[]) => string): string {
-  const found = new Map<string, string[]>();
+function branches(
+  commands: readonly CommandWords[],
+  body: (values: readonly string[], files: boolean) => string,
+): string {
+  const found = new Map<string, { readonly option: OptionWords; readonly keys: string[] }>();
   for (const { name, options } of commands)
     for (const option of options)
       if (option.takes)
         for (const flag of flagsOf(option)) {
-          const text = option.values.join(' ');
-          found.set(text, [...(found.get(text) ?? []), `${name}:${flag}`]);
+          const text = `${option.values.join(' ')} ${option.files}`;
+          found.set(text, { option, keys: [...(found.get(text)?.keys ?? []), `${name}:${flag}`] });
         }
-  return [...found]
-    .map(([words, keys]) => `    ${keys.join('|')}) ${body(words === '' ? [] : words.split(' '))} ;;`)
+  return [...found.values()]
+    .map(({ option, keys }) => `    ${keys.join('|')}) ${body(option.values, option.files)} ;;`)
     .join('\n');
 }
 
@@ -69,9 +75,9 @@ ${commands.map((one) => `      ${one.name}) words=${quoted(longsOf(one).join(' '
   (( COMP_CWORD == 2 )) && place=1
   case $command:$place in
 ${commands
-  .filter(({ values }) => (values[0] ?? []).length > 0)
+  .filter(({ values }) => values.length > 0)
   .map(
-    ({ name, values }) => `    ${name}:1) COMPREPLY=($(compgen -W ${quoted(values[0]!.join(' '))} -- "$current")) ;;`,
+    ({ name, values }) => `    ${name}:1) COMPREPLY=($(compgen -W ${quoted(values.join(' '))} -- "$current")) ;;`,
   )
   .join('\n')}
   esac
@@ -97,7 +103,7 @@ _qtool() {
   # --schedule=int8 is one word to zsh.
   if [[ \${words[CURRENT]} == --*=* ]]; then before=\${words[CURRENT]%%=*}; compset -P '*='; fi
   case $command:$before in
-${branches(commands, (values) => `${values.length > 0 ? `compadd -- ${values.map(quoted).join(' ')}; ` : ''}_files; return`)}
+${branches(commands, (values, files) => `${values.length > 0 ? `compadd -- ${values.map(quoted).join(' ')}; ` : ''}${files ? '_files; ' : ''}return`)}
   esac
   if [[ \${words[CURRENT]} == -* ]]; then
     case $command in
@@ -114,8 +120,8 @@ ${commands
   if (( CURRENT == 3 )); then
     case $command in
 ${commands
-  .filter(({ values }) => (values[0] ?? []).length > 0)
-  .map(({ name, values }) => `      ${name}) compadd -- ${values[0]!.map(quoted).join(' ')} ;;`)
+  .filter(({ values }) => values.length > 0)
+  .map(({ name, values, files }) => `      ${name}) compadd -- ${values.map(quoted).join(' ')}${files ? '' : '; return'} ;;`)
   .join('\n')}
     esac
   fi
@@ -127,17 +133,17 @@ if [[ $funcstack[1] == _qtool ]]; then _qtool "$@"; else compdef _qtool qtool; f
 
 function fish(commands: readonly CommandWords[]): string {
   const text = (words: string): string => `'${words.replace(/\\/g, '\\\\').replace(/'/g, "\\'")}'`;
-  const lines = commands.flatMap(({ name, summary, options, values }) => {
+  const lines = commands.flatMap(({ name, summary, options, values, files }) => {
     const within = `complete -c qtool -n '__fish_seen_subcommand_from ${name}'`;
     return [
       `complete -c qtool -n __fish_use_subcommand -f -a ${name} -d ${text(summary)}`,
-      ...(values[0] && values[0].length > 0 ? [`${within} -a ${text(values[0].join(' '))}`] : []),
-      ...options.map(({ long, short, description, takes, values: known }) =>
+      ...(values.length > 0 ? [`${within}${files ? '' : ' -f'} -a ${text(values.join(' '))}`] : []),
+      ...options.map(({ long, short, description, takes, values: known, files: file }) =>
         [
           within,
           ...(short === undefined ? [] : [`-s ${short.slice(1)}`]),
           ...(long === undefined ? [] : [`-l ${long.slice(2)}`]),
-          ...(takes ? ['-r'] : []),
+          ...(takes ? [file ? '-r' : '-x'] : []),
           ...(known.length > 0 ? [`-a ${text(known.join(' '))}`] : []),
           `-d ${text(description)}`,
         ].join(' '),

@@ -68,7 +68,7 @@ export function withData(command: Command): Command {
     .requiredOption('--data <config or folder>', 'a YAML file under configs/, or a folder of data')
     .option('--data-root <folder>', 'where relative paths in the data config start')
     .option('--allow-modules', 'run modules that the schedule or data config names')
-    .option('--limit <n>', 'validate on the first n samples only', wholeNumber(1))
+    .option('--limit <n>', 'validate on n samples, drawn by the seed, the same each time', wholeNumber(1))
     .option('--batch-size <n>', 'samples a run takes', wholeNumber(1))
     .option('--seed <n>', 'for everything drawn at random (default: 0)', wholeNumber(0))
     .option('--threads <n>', 'threads within one operator (default: all cores)', wholeNumber(1, mostThreads));

@@ -64,7 +64,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
     .option('--no-latency', 'measure no latency')
     .option('--no-cache', 'collect calibration statistics anew, and keep none in the output folder')
-    .addOption(numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'));
+    .addOption(numberOption('--samples <n>', 'calibrate with n samples', 1, 'Data:'));
   runs(quantize, async () => (await import('./commands/quantize.ts')).quantize);
 
   const evaluate = declare(

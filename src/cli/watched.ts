@@ -12,7 +12,7 @@ export type Watched = Required<{ readonly [K in keyof Watch]: NonNullable<Watch[
 /** Runs a call of the library on a terminal. */
 export async function watched<T>(call: Call, work: (watch: Watched) => Promise<T>): Promise<T> {
   const progress = await progressFor(call.io, call.quiet);
-  return interruptible(call.io, (signal) =>
+  const run = (signal: AbortSignal): Promise<T> =>
     work({
       signal,
       onProgress: (event) => progress.show(event),
@@ -21,8 +21,8 @@ export async function watched<T>(call: Call, work: (watch: Watched) => Promise<T
         // A refusal needs the table; of a choice the notes tell.
         if (!call.quiet || trial.chosen === undefined) call.io.stderr(`${recipeTable(trial, call.errorPaint)}\n`);
       },
-    }),
-  ).finally(() => progress.close());
+    });
+  return interruptible(call.io, run, () => progress.close()).finally(() => progress.close());
 }
 
 /** The same for a call whose report is all that the command gives. */

@@ -53,8 +53,13 @@ function shapeHint(tensor: Tensor, input: ModelInput): string | undefined {
   if (wanted.length !== 4 || tensor.dims.length !== 4) return undefined;
   if (b === r && c === p && d === q) return 'Set transforms.layout: NCHW.';
   if (d === p && b === q && c === r) return 'Set transforms.layout: NHWC.';
-  const [height, width] = typeof b === 'number' && b <= 4 ? [c, d] : [b, c];
-  return `Set transforms.resize or center_crop to [${height}, ${width}].`;
+  const first = typeof b === 'number' && b <= 4;
+  const [height, width, channels, given] = first ? [c, d, b, p] : [b, c, d, r];
+  const sides = first ? [q, r] : [p, q];
+  const colour = typeof channels !== 'number' || channels === given ? [] : channels === 1 ? ['transforms.color to grey, with one number for mean and for std'] : channels === 3 ? ['transforms.color to RGB'] : []; // prettier-ignore
+  const size = height === sides[0] && width === sides[1] ? [] : [`transforms.resize or center_crop to [${height}, ${width}]`]; // prettier-ignore
+  const all = [...colour, ...size];
+  return all.length === 0 ? undefined : `Set ${all.join(', and ')}.`;
 }
 
 /** The input of that name. @throws QtoolError `data` with the nearest name where there is none. */

@@ -1,5 +1,5 @@
-import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
-import { join, relative, resolve } from 'node:path';
+import { closeSync, existsSync, openSync, readdirSync, readFileSync, readSync, realpathSync, statSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { dataError } from './errors.ts';
 
 /** Files below a folder, by path with forward slashes. */
@@ -34,17 +34,29 @@ export function openTree(path: string, dropTop = false): Tree {
 function folderTree(path: string): Tree {
   return {
     name: path,
-    files: () =>
-      readdirSync(path, { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile() || entry.isSymbolicLink())
-        .map((entry) => relative(path, join(entry.parentPath, entry.name)).replaceAll('\\', '/'))
-        .filter((file) => !hidden(file))
-        .sort(byCodePoint),
+    files: () => filesBelow(path, '', []).sort(byCodePoint),
     has: (file) => existsSync(resolve(path, file)),
     holder: (file) => resolve(path, file),
     identity: (file) => resolve(path, file),
     open: () => ({ read: (file) => readFileSync(resolve(path, file)), close: () => undefined }),
   };
+}
+
+/** Files below a folder, by way of links too, but never into a folder that the way leads through already. */
+function filesBelow(root: string, below: string, through: readonly string[]): string[] {
+  const folder = join(root, below);
+  const real = realpathSync(folder);
+  if (through.includes(real)) return [];
+  return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+    const name = below === '' ? entry.name : `${below}/${entry.name}`;
+    if (hidden(entry.name)) return [];
+    const linked = entry.isSymbolicLink();
+    const isFolder = linked
+      ? statSync(join(root, name), { throwIfNoEntry: false })?.isDirectory() === true
+      : entry.isDirectory();
+    if (isFolder) return filesBelow(root, name, [...through, real]);
+    return linked || entry.isFile() ? [name] : [];
+  });
 }
 
 const hidden = (file: string): boolean => file.split('/').some((part) => part.startsWith('.'));

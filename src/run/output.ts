@@ -47,7 +47,7 @@ export interface RunFolder {
  * no run's, or the path is no folder.
  */
 export async function checkRunFolder(folder: string, force: boolean): Promise<void> {
-  const present = await readdir(folder).catch((cause: NodeJS.ErrnoException) => {
+  const present = await readdir(folder).catch((cause: NodeJS.ErrnoException): string[] => {
     if (cause.code === 'ENOENT') return [];
     throw new QtoolError('usage', 'the output folder cannot be read', { at: folder, hint: 'name a folder', cause });
   });

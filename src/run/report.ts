@@ -146,6 +146,8 @@ export interface RunReport {
   };
   readonly baseline: Measurement;
   readonly stages: readonly StageReport[];
+  /** Stages that the schedule has: more than `stages` where the run did not come to its end. */
+  readonly planned?: number | undefined;
   readonly layers: readonly LayerReport[];
   readonly result: {
     /** Absent where no model was left: the float model alone is no result of a run that did not come to its end. */

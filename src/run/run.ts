@@ -132,6 +132,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       data: { calibration: data.calibration.info, validation: data.validation.info, notes: data.notes },
       baseline,
       stages: reports,
+      planned: schedule.stages.length,
       layers,
       diagnosis,
       sensitivity,

@@ -219,7 +219,7 @@ async function solve(
         'usage',
         `${(100 * share).toFixed(1)} % of the ${unit} cannot be reached with these levels`,
         {
-          hint: 'give higher --levels, name more --layers, or take another --class',
+          hint: `these levels come down to ${(100 * (1 - all)).toFixed(1)} % at the best: give higher --levels, name more --layers, or take another --class`,
         },
       );
     const result = knapsack(items, budget);

@@ -34,6 +34,13 @@ describe('qtool init', () => {
     expect([run.code, run.err]).toEqual([0, '']);
   });
 
+  it('names data far from its folder by the whole path', async () => {
+    const folder = shop.path('a', 'b', 'c');
+    await qtool('init', model(), '--data', shop.path('images'), '--preprocess', '0..1', '-o', folder);
+    const config = await readFile(shop.path('a', 'b', 'c', 'data.yaml'), 'utf8');
+    expect(config).toContain(`  path: ${shop.path('images')}\n`);
+  });
+
   it('leaves files alone that are there, unless it is told to', async () => {
     await shop.write('there/schedule.yaml', 'mine');
     const { code, err } = await qtool('init', model(), '-o', shop.path('there'));

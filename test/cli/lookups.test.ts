@@ -153,6 +153,20 @@ describe('qtool completion', () => {
     else expect(out).toContain('-l schedule -r');
   });
 
+  it('offers no files where only certain words are taken, and of classes those that fit', async () => {
+    const fish = (await qtool('completion', 'fish')).out.split('\n');
+    const line = (...parts: string[]) => fish.find((one) => parts.every((part) => one.includes(part))) ?? '';
+    expect(line('from quantize', '-l preprocess')).toContain(' -x -a ');
+    expect(line('from quantize', '-l data ')).toContain(' -r -a ');
+    expect(line('from explain', 'AdaRound')).toContain(' -f -a ');
+    const [, classes = ''] = /-a '([^']*)'/.exec(line('from sensitivity', '-l class')) ?? [];
+    for (const name of classes.split(' ')) {
+      const { err } = await qtool('sensitivity', 'no.onnx', '--data', 'random', '--class', name);
+      expect([name, err.includes('takes levels')]).toEqual([name, false]);
+    }
+    expect((await qtool('completion', 'zsh')).out).toMatch(/:--preprocess[^)]*\) compadd -- [^;]*; return ;;/);
+  });
+
   it('knows no other shell', async () => {
     const { code, err } = await qtool('completion', 'csh');
     expect(code).toBe(2);

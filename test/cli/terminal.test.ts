@@ -79,6 +79,18 @@ describe('interruptible', () => {
     expect(io.err()).toMatch(/^qtool: stopping .* Ctrl-C again ends at once\n$/);
   });
 
+  it('takes the bar off the terminal before it says a word', async () => {
+    const io = fakeIo();
+    const before: string[] = [];
+    await interruptible(
+      io,
+      () => Promise.resolve(io.interrupt()),
+      () => before.push(io.err()),
+    );
+    expect(before).toEqual(['']);
+    expect(io.err()).toContain('stopping after this step');
+  });
+
   it('stops listening when the work ends, also in an error', async () => {
     const io = fakeIo();
     await expect(interruptible(io, () => Promise.reject(new Error('work')))).rejects.toThrow('work');

@@ -1,4 +1,5 @@
-import { mkdirSync } from 'node:fs';
+import { mkdirSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
 import { batches } from '../../src/data/batch.ts';
 import { parseDataConfig, type DataConfig } from '../../src/data/config.ts';
 import { openData } from '../../src/data/open.ts';
@@ -61,6 +62,24 @@ describe('an image folder', () => {
     }
     expect(at).toBe(60);
     expect(places.size).toBeLessThan(10);
+  });
+
+  it('follows links to folders, round no circle', async () => {
+    symlinkSync(join(folder.path, 'images'), join(folder.path, 'linked'));
+    folder.write('through/x', '');
+    for (const name of ['ant', 'bee']) symlinkSync(join(folder.path, 'images', name), join(folder.path, 'through', name));
+    symlinkSync(join(folder.path, 'through'), join(folder.path, 'through', 'again'));
+    const count = async (path: string) => {
+      const { validation } = await openData(config(`data: { kind: image-folder, path: ${path} }`), image, { part: 'validation' }); // prettier-ignore
+      return (await samplesOf(validation)).length;
+    };
+    expect([await count('linked'), await count('through')]).toEqual([60, 40]);
+  });
+
+  it('names the channels where it is they that differ', async () => {
+    const data = 'data: { kind: image-folder, path: images }\ntransforms: { scale: 1/255, color: RGB }';
+    const told = await failure(() => openData(config(data), [floatInput('x', 'N', 1, 2, 2)]));
+    expect(told).toMatch(/Set transforms\.color to grey, with one number for mean and for std\./);
   });
 
   it('says what is wrong', async () => {

@@ -164,7 +164,7 @@ describe('diagnose', () => {
     const input = await diagnosed(big, samples(), with8('PostTrainLinearQuantizer', ', bits_weights: 8'));
     expect(input.sentences[0]).toMatch(/at b .*its input/);
     // 7 bits are never proposed without a word of why.
-    expect(vnni(input.sentences)).toBe(input.yaml?.includes('bits_weights: 7') ?? false);
+    expect(vnni(input.sentences)).toBe(input.lines?.includes('bits_weights: 7') ?? false);
     const dynamic = await diagnosed(lacking, samples(), with8('DynamicQuantizer', ', bits_weights: 8'));
     expect(dynamic.sentences[0]).toMatch(/at c .*its weights/);
     expect(vnni(dynamic.sentences)).toBe(false);

@@ -189,7 +189,7 @@ describe('a target', () => {
     expect((await swept(plain, target(0.25))).report.solution).toMatchObject({ levels: { w1: 0.75, w2: 0.75 }, foretold: 11 }); // prettier-ignore
     await expect(swept(plain, target(0.24))).rejects.toMatchObject({
       ...{ code: 'usage', message: '24.0 % of the parameters cannot be reached with these levels' },
-      hint: containing('--levels'),
+      hint: containing('these levels come down to 25.0 % at the best: give higher --levels'),
     });
   });
 

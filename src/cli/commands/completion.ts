@@ -14,14 +14,14 @@ export const completionOf =
   async (shell: Shell, _: CommonOptions, call: Call): Promise<number> => {
     const schedules = (await namedSchedules()).sort();
     const classesOf = (some: readonly Pass[]): string[] => some.flatMap((pass) => pass.classes);
-    const pruners = classesOf(passes.filter(({ section }) => section === 'pruners'));
-    // What an option or argument of this name may be, besides a file.
+    const { levelled } = await import('./sensitivity.ts');
+    // What an option or argument of this name may be.
     const values: Values = {
       ...{ schedule: schedules, data: [...configNames(), 'random'], target: ['auto', ...(await namedTargets())] },
       ...{ class: classesOf(passes), command: program.commands.map((one) => one.name()) },
     };
-    // The only option of the name, of sensitivity, takes pruners.
-    const optionValues = { ...values, class: pruners };
+    // The only option of the name is that of sensitivity.
+    const optionValues = { ...values, class: classesOf(levelled) };
     const script = scripts[shell](program.commands.map((command) => wordsOf(command, optionValues, values)));
     call.answer({ format: 1, shell, script }, () => script.trimEnd());
     return exit.ok;
@@ -29,8 +29,16 @@ export const completionOf =
 
 type Values = Readonly<Record<string, readonly string[]>>;
 
+/** Names of options and arguments that have values of their own and take files as well. */
+const orFiles = new Set(['schedule', 'data', 'target']);
+
 function wordsOf(command: Command, optionValues: Values, values: Values): CommandWords {
   const shown = command.createHelp().visibleOptions(command);
+  const known = (name: string, choices: readonly string[] | undefined, of: Values) => {
+    const found = choices ?? of[name] ?? [];
+    return { values: found, files: found.length === 0 || (choices === undefined && orFiles.has(name)) };
+  };
+  const [argument] = command.registeredArguments;
   return {
     name: command.name(),
     summary: command.summary(),
@@ -39,8 +47,8 @@ function wordsOf(command: Command, optionValues: Values, values: Values): Comman
       short: option.short,
       description: option.description,
       takes: option.required || option.optional,
-      values: option.argChoices ?? optionValues[option.attributeName()] ?? [],
+      ...known(option.attributeName(), option.argChoices, optionValues),
     })),
-    values: command.registeredArguments.map((argument) => argument.argChoices ?? values[argument.name()] ?? []),
+    ...known(argument?.name() ?? '', argument?.argChoices, values),
   };
 }

@@ -119,13 +119,19 @@ async function dataConfig(model: Model, options: InitOptions, call: Call): Promi
   );
   const { transforms } = preprocessing(options);
   const source = value.data;
-  const path = relative(resolve(options.output), resolve(options.data)).replace(/\\/g, '/') || '.';
+  const path = pathFrom(resolve(options.output), resolve(options.data));
   return {
     version: 1,
     data: { ...source, path } as NonNullable<DataConfigValue['data']>,
     ...(recipe === undefined ? {} : { preprocess: recipe as NonNullable<DataConfigValue['preprocess']> }),
     ...(transforms && Object.keys(transforms).length > 0 ? { transforms } : {}),
   };
+}
+
+/** A path as a config in `folder` names it: relative where the two lie near each other, and can be moved together. */
+function pathFrom(folder: string, path: string): string {
+  const near = relative(folder, path).replace(/\\/g, '/');
+  return near.startsWith('../../../') ? path : near || '.';
 }
 
 function dataHead({ data }: InitOptions): string {

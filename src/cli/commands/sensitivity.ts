@@ -115,12 +115,15 @@ function widthsOf(text: string): number[] {
   });
 }
 
-/** Classes whose options are levels by layer. */
+/** Passes whose options are levels by layer. */
+export const levelled: readonly Pass[] = passes.filter(
+  (pass) => pass.section === 'pruners' && pass.options.safeParse({ levels: {} }).success,
+);
+
 function passOf(name: string): Pass {
-  const usable = passes.filter((pass) => pass.section === 'pruners' && pass.options.safeParse({ levels: {} }).success);
-  const pass = usable.find(({ classes }) => classes.includes(name));
+  const pass = levelled.find(({ classes }) => classes.includes(name));
   if (pass) return pass;
-  const names = usable.flatMap(({ classes }) => classes);
+  const names = levelled.flatMap(({ classes }) => classes);
   throw new QtoolError('usage', `${name} is no pruner that takes levels${didYouMean(name, names)}`, {
     hint: `these do: ${names.join(', ')}`,
   });

@@ -14,7 +14,7 @@ export function headline(report: RunReport): string {
 /** `finished: 3 of 4 stages kept; every gate was judged`. */
 function verdict(report: RunReport): string {
   const { result, stages } = report;
-  const kept = plural(stages.length, 'stage');
+  const kept = plural(report.planned ?? stages.length, 'stage');
   const state =
     result.status === 'finished' ? '<strong>finished</strong>' : `<strong class="ink-bad">${e(result.status)}</strong>`;
   const file =
