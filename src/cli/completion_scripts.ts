@@ -76,9 +76,7 @@ ${commands.map((one) => `      ${one.name}) words=${quoted(longsOf(one).join(' '
   case $command:$place in
 ${commands
   .filter(({ values }) => values.length > 0)
-  .map(
-    ({ name, values }) => `    ${name}:1) COMPREPLY=($(compgen -W ${quoted(values.join(' '))} -- "$current")) ;;`,
-  )
+  .map(({ name, values }) => `    ${name}:1) COMPREPLY=($(compgen -W ${quoted(values.join(' '))} -- "$current")) ;;`)
   .join('\n')}
   esac
 }
@@ -121,7 +119,10 @@ ${commands
     case $command in
 ${commands
   .filter(({ values }) => values.length > 0)
-  .map(({ name, values, files }) => `      ${name}) compadd -- ${values.map(quoted).join(' ')}${files ? '' : '; return'} ;;`)
+  .map(
+    ({ name, values, files }) =>
+      `      ${name}) compadd -- ${values.map(quoted).join(' ')}${files ? '' : '; return'} ;;`,
+  )
   .join('\n')}
     esac
   fi

@@ -1,7 +1,7 @@
 import type { AnalysedSource, SqnrAnalysis } from '../analyze/sqnr/analyze.ts';
 import type { Diagnosis } from '../run/report.ts';
 import { diagnosisText } from './diagnosis.ts';
-import { grouped, hanging, percent, plural, shorten } from './format.ts';
+import { distinct, grouped, hanging, percent, plural } from './format.ts';
 import type { Paint } from './paint.ts';
 import { right, table } from './table.ts';
 
@@ -88,11 +88,14 @@ function section(
   const noise = (source: AnalysedSource): number => 10 ** (-(source.atOutput[index] ?? Infinity) / 10);
   const total = sources.reduce((sum, source) => sum + noise(source), 0);
   const barWidth = 10;
-  const rows = sources.map((source) => {
+  const briefs = sources.map(brief);
+  const told = new Set(briefs).size === briefs.length ? briefs : sources.map(({ name }) => name);
+  const names = distinct(told, Math.max(22, width - 98));
+  const rows = sources.map((source, row) => {
     const share = total > 0 ? noise(source) / total : 0;
     const model = source.modelled[source.closest];
     return [
-      shorten(brief(source), Math.max(22, width - 98)),
+      names[row] ?? '',
       grouped(source.elements),
       source.closest,
       source.slope.toFixed(1),

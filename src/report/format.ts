@@ -129,3 +129,23 @@ export function shorten(name: string, width: number): string {
   const tail = Math.ceil((width - 1) / 2);
   return `${text.slice(0, width - 1 - tail)}…${text.slice(text.length - tail)}`;
 }
+
+/**
+ * Names that fit a column and never read alike: of a path the first parts go, then the last one too, which says the operator; what would
+ * read like another name is wrapped instead.
+ */
+export function distinct(names: readonly string[], width: number): string[] {
+  const short = names.map((name) => pathWithin(oneLine(name), width));
+  const count = new Map<string, Set<string>>();
+  for (const [i, name] of short.entries()) count.set(name, (count.get(name) ?? new Set()).add(names[i]!));
+  return short.map((name, i) => ((count.get(name)?.size ?? 0) > 1 ? wrap(oneLine(names[i]!), width).join('\n') : name));
+}
+
+function pathWithin(name: string, width: number): string {
+  if (name.length <= width) return name;
+  const parts = name.split('/');
+  for (let from = 1; from < parts.length - 1; from++)
+    for (const cut of [`…${parts.slice(from).join('/')}`, `…${parts.slice(from, -1).join('/')}…`])
+      if (cut.length <= width && cut.replaceAll('…', '') !== '') return cut;
+  return shorten(name, width);
+}

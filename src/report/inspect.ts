@@ -1,6 +1,6 @@
 import type { LayerCost } from '../analyze/cost.ts';
 import type { ModelInput } from '../graph/query.ts';
-import { bullets, bytes, grouped, hanging, percent, plural, shorten } from './format.ts';
+import { bullets, bytes, distinct, grouped, hanging, percent, plural, shorten } from './format.ts';
 import type { Paint } from './paint.ts';
 import { right, table, widthOf } from './table.ts';
 
@@ -63,10 +63,11 @@ function layerRows(layers: readonly LayerCost[], paint: Paint, width: number): s
   ]);
   const titles = ['op', 'output', 'params', 'MACs', 'bytes', 'zeros'];
   const room = Math.max(16, width - widthOf(titles, cells));
+  const names = distinct(layers.map(({ layer }) => layer), room); // prettier-ignore
   const columns = [{ title: 'layer' }, { title: 'op' }, { title: 'output' }, ...titles.slice(2).map(right)];
   return table(
     columns,
-    cells.map((row, i) => [shorten(layers[i]?.layer ?? '', room), ...row]),
+    cells.map((row, i) => [names[i] ?? '', ...row]),
     paint,
   );
 }

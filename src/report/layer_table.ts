@@ -1,5 +1,5 @@
 import type { LayerReport } from '../run/report.ts';
-import { hanging, number, shorten, wrap } from './format.ts';
+import { distinct, hanging, number, shorten, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
 import { gap, table, widthOf } from './table.ts';
 
@@ -9,34 +9,45 @@ const least = { name: 16, why: 24 };
 /** One row a layer: what it runs as and how far its output is from float. Names are shortened and reasons wrapped to fit. */
 export function layerTable(layers: readonly LayerReport[], paint: Paint, width: number): string {
   const owns = layers.some(({ own }) => own !== undefined);
-  const cells = layers.map((layer) => [
-    shorten(layer.op, width < 100 ? 12 : 18),
-    shorten(layer.weights, 18),
-    shorten(layer.activations, 11),
-    dB(layer.sqnr),
-    ...(owns ? [dB(layer.own)] : []),
-    layer.kernel,
-  ]);
   // SQNR counts all that earlier layers did; own is the layer's alone.
-  const titles = ['op', 'weights', 'activations', 'SQNR dB', ...(owns ? ['own dB'] : []), 'kernel'];
-  const free = width - widthOf(titles, cells) - gap;
+  const all: readonly Shown[] = [
+    { title: 'op', of: ({ op }) => shorten(op, width < 100 ? 12 : 18) },
+    { title: 'weights', of: ({ weights }) => shorten(weights, 18) },
+    { title: 'activations', of: ({ activations }) => shorten(activations, 11) },
+    { title: 'SQNR dB', of: ({ sqnr }) => dB(sqnr) },
+    ...(owns ? [{ title: 'own dB', of: ({ own }: LayerReport) => dB(own) }] : []),
+    { title: 'kernel', of: ({ kernel }) => kernel },
+  ];
+  const roomBeside = (some: readonly Shown[]): number => width - widthOf(some.map(({ title }) => title), layers.map((layer) => some.map(({ of }) => of(layer)))) - gap; // prettier-ignore
+  // Where not all columns fit, those that are the same for every layer say it in a line.
+  const same = ({ of }: Shown): boolean => layers.length > 2 && layers.every((layer) => of(layer) === of(layers[0]!));
+  const tight = roomBeside(all) < least.name;
+  const shown = tight ? all.filter((column) => !same(column)) : all;
+  const told = all.filter((column) => !shown.includes(column) && column.of(layers[0]!) !== '').map(({ title, of }) => `${title} ${of(layers[0]!)}`); // prettier-ignore
+  const free = roomBeside(shown);
   // Where there is no room beside the row, reasons stand below the table, so that no row breaks.
   const below = free < least.name + least.why;
   const explained = !below && layers.some((layer) => layer.why !== '');
   const longest = Math.max('layer'.length, ...layers.map((layer) => layer.layer.length));
   const nameWidth = Math.min(longest, 40, Math.max(least.name, explained ? free - least.why : free));
   const whyWidth = Math.max(least.why, free - nameWidth);
+  const names = distinct(layers.map(({ layer }) => layer), nameWidth); // prettier-ignore
   const rows = layers.map((layer, i) => [
-    shorten(layer.layer, nameWidth),
-    ...(cells[i] ?? []).slice(0, -1),
-    paintKernel(layer.kernel, paint),
+    names[i] ?? '',
+    ...shown.map(({ title, of }) => (title === 'kernel' ? paintKernel(layer.kernel, paint) : of(layer))),
     ...(explained ? [whyCell(layer.why, whyWidth, paint)] : []),
   ]);
-  const columns = ['layer', ...titles, ...(explained ? ['why'] : [])].map((title) => ({
+  const columns = ['layer', ...shown.map(({ title }) => title), ...(explained ? ['why'] : [])].map((title) => ({
     title,
     align: title.endsWith(' dB') ? ('right' as const) : ('left' as const),
   }));
-  return [table(columns, rows, paint, width), ...(below ? reasons(layers, paint, width) : [])].join('\n');
+  const common = told.length === 0 ? [] : [paint.dim(hanging('  ', `all of them: ${told.join(', ')}`, width))];
+  return [table(columns, rows, paint, width), ...common, ...(below ? reasons(layers, paint, width) : [])].join('\n');
+}
+
+interface Shown {
+  readonly title: string;
+  readonly of: (layer: LayerReport) => string;
 }
 
 const dB = (value: number | undefined): string => (value === undefined ? '' : number(value, 'dB'));

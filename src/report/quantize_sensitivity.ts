@@ -1,6 +1,6 @@
 import type { SensitivityMap } from '../passes/pass.ts';
 import type { QuantizeSensitivityReport, WidthCurve } from '../run/quantize_sensitivity.ts';
-import { bullets, hanging, number, shorten } from './format.ts';
+import { bullets, distinct, hanging, number } from './format.ts';
 import type { Paint } from './paint.ts';
 import { csv, noiseMetric, sensitivityHead } from './sensitivity.ts';
 import { right, table, widthOf } from './table.ts';
@@ -18,7 +18,8 @@ export function quantizeSensitivityText(report: QuantizeSensitivityReport, paint
   ]);
   const titles = ['kind', ...widths.map((bits) => `${bits} bits`)];
   const room = Math.max(16, width - widthOf(titles, cells));
-  const rows = cells.map((row, i) => [shorten(tensors[i]?.name ?? '', room), ...row]);
+  const names = distinct(tensors.map(({ name }) => name), room); // prettier-ignore
+  const rows = cells.map((row, i) => [names[i] ?? '', ...row]);
   const shown = noise ? `${metric.name} in dB` : `drop of ${metric.name} from ${number(metric.value, metric.unit)}${metric.unit === '%' ? ' %' : ''}`; // prettier-ignore
   const parts = [
     sensitivityHead(report, `each tensor alone in fewer bits; ${shown}`, paint, width),

@@ -1,6 +1,6 @@
 import type { SensitivityMap } from '../passes/pass.ts';
 import type { LayerCurve, SensitivityReport, SensitivitySolution } from '../run/sensitivity.ts';
-import { bullets, bytes, hanging, number, percent, plural, shorten } from './format.ts';
+import { bullets, bytes, distinct, hanging, number, percent, plural } from './format.ts';
 import type { Paint } from './paint.ts';
 import { right, table, widthOf } from './table.ts';
 
@@ -27,7 +27,8 @@ export function sensitivityText(report: SensitivityReport, paint: Paint, width: 
   const cells = curves.map((curve) => levels.map((level) => cell(curve, level, metric.unit)));
   const titles = levels.map((level) => percent(level, 0));
   const room = Math.max(12, width - widthOf(titles, cells));
-  const rows = cells.map((row, i) => [shorten(curves[i]?.layer ?? '', room), ...row]);
+  const names = distinct(curves.map(({ layer }) => layer), room); // prettier-ignore
+  const rows = cells.map((row, i) => [names[i] ?? '', ...row]);
   const parts = [
     sensitivityHead(report, `${report.class}, each layer alone; ${dropTitle(report)}`, paint, width),
     table([{ title: 'layer' }, ...titles.map(right)], rows, paint, width),

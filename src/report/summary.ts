@@ -58,7 +58,8 @@ export function strengthOf(stage: StageReport): string {
 
 /** `top1 may drop 0.5 points, else undo`, `sqnr at least 25 dB, else stop`. */
 export function gateText(gate: Gate, unit: MetricResult['unit']): string {
-  return `${limitText(gate, unit)}, else ${gate.onFail}`;
+  const instead = gate.insteadOf === undefined ? '' : ` (in place of ${gate.insteadOf})`;
+  return `${limitText(gate, unit)}${instead}, else ${gate.onFail}`;
 }
 
 function limitText(limit: Limit, unit: MetricResult['unit']): string {

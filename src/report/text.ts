@@ -1,7 +1,7 @@
 import { dirname, join } from 'node:path';
 import type { LayerReport, RunReport, StageReport } from '../run/report.ts';
 import { diagnosisText } from './diagnosis.ts';
-import { bullets, bytes, datasetText, duration, grouped, hanging, percent, plural, shorten } from './format.ts';
+import { bullets, bytes, datasetText, distinct, duration, grouped, hanging, percent, plural } from './format.ts';
 import type { Paint } from './paint.ts';
 import { layerTable } from './layer_table.ts';
 import { paintVerdict, stageTable } from './stage_table.ts';
@@ -109,7 +109,7 @@ function skipped(report: RunReport, paint: Paint, width: number): string {
     .map((stage) => {
       const title = `left alone by ${stage.index} ${stage.instance} (${plural(stage.skipped.length, 'layer')})`;
       const lines = byReason(stage.skipped).map(({ reason, layers }) => {
-        const names = layers.slice(0, maxNames).map((name) => shorten(name, 48));
+        const names = distinct(layers.slice(0, maxNames), 48).map((name) => name.replaceAll('\n', ''));
         const more = layers.length > maxNames ? ` and ${grouped(layers.length - maxNames)} more` : '';
         return `${reason}: ${names.join(', ')}${more}`;
       });
@@ -129,7 +129,8 @@ function resultLine(report: RunReport, paint: Paint, width: number): string {
   const size = result.measurement.bytes;
   if (result.path === undefined) return paint.red(`${result.status}; no stage was kept, and no model is written`);
   const status = result.status === 'finished' ? '' : ` ${paint.red(`(${result.status}; the best model so far)`)}`;
-  const judged = result.gated === false && result.stages.length > 0 ? '; no gate judged it' : '';
+  const not = result.unjudged ?? [];
+  const judged = result.gated === false && result.stages.length > 0 ? '; no gate judged it' : not.length > 0 ? `; not judged: ${not.join(', ')}` : ''; // prettier-ignore
   const packed = `gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)}`;
   const head = `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float`;
   const tail = `(${packed})${judged}${status}`;

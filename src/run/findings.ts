@@ -76,7 +76,9 @@ export async function findingsOf(
     ...(measure ? figureWarnings({ float, metrics, baseline, result, stages: reports, kept: stages }) : []),
     ...(differ === undefined ? [] : [differ]),
     ...(grown > 1 ? [`the file grew: it has ${(100 * grown).toFixed(1)} % of the float model's bytes`] : []),
-    ...(stages.length === 0 && status === 'finished' && undone === undefined ? ['no stage was kept: the result is the float model'] : []),
+    ...(stages.length === 0 && status === 'finished' && undone === undefined
+      ? ['no stage was kept: the result is the float model']
+      : []),
   ];
   return { layers, levels, diagnosis, warnings };
 }

@@ -163,6 +163,8 @@ export interface RunReport {
     readonly stages: readonly number[];
     /** Whether a gate judged any stage. */
     readonly gated?: boolean | undefined;
+    /** What gates ask for that was not judged: `top1 (sqnr was, in its place)`. */
+    readonly unjudged?: readonly string[] | undefined;
     /** `failed`: an error ended it; the model is what the stages before gave, under another name. */
     readonly status: 'finished' | 'stopped' | 'cancelled' | 'failed';
   };

@@ -28,7 +28,7 @@ import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
 import { leftOut, runStage, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
-import { wasGated } from './verdict.ts';
+import { unjudged, wasGated } from './verdict.ts';
 
 export interface RunOptions {
   readonly model: Model;
@@ -144,6 +144,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         ...(any ? await compressedSizes(folder.partialPath) : { gzip: 0, brotli: 0 }),
         stages: state.stages,
         gated: wasGated(reports, state.stages),
+        unjudged: unjudged(reports),
         status,
       },
       warnings,

@@ -22,6 +22,17 @@ export const wasJudged = ({ gate, attempts }: StageReport): boolean =>
 export const wasGated = (stages: readonly StageReport[], kept: readonly number[]): boolean =>
   stages.some((stage) => (kept.length === 0 || kept.includes(stage.index)) && wasJudged(stage));
 
+/** What gates ask for that was not judged, a few words each. */
+export function unjudged(stages: readonly StageReport[]): string[] {
+  const told = stages.flatMap((stage) => {
+    const { gate, index, instance } = stage;
+    if (gate === undefined) return [];
+    if (!wasJudged(stage)) return [`${gate.insteadOf ?? gate.metric} of ${index} ${instance}`];
+    return gate.insteadOf === undefined ? [] : [`${gate.insteadOf} (${gate.metric} was, in its place)`];
+  });
+  return [...new Set(told)];
+}
+
 /** Outputs below so many dB have little of the float model's left, whatever they mean. */
 const lost = 10;
 

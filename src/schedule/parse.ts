@@ -194,7 +194,7 @@ function checkMetrics(doc: YamlDoc, applications: readonly Application[], metric
 function onMeasured(stage: Stage, metrics: Measured): Stage {
   const { gate } = stage;
   if (!gate?.unlabelled || metrics.some(({ name }) => name === gate.metric)) return stage;
-  return { ...stage, gate: { ...gate.unlabelled, onFail: gate.onFail } };
+  return { ...stage, gate: { ...gate.unlabelled, onFail: gate.onFail, insteadOf: gate.metric } };
 }
 
 interface Step {

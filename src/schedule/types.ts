@@ -16,6 +16,8 @@ export type Gate = Limit & {
   readonly onFail: OnFail;
   /** What is asked instead where the data does not let the metric be measured. */
   readonly unlabelled?: Limit;
+  /** The metric that this data does not let be measured, in whose place this one is asked. */
+  readonly insteadOf?: string;
 };
 
 /** How a quantizer raises layers to more bits or float until a metric holds; `timeBudget` in seconds, undefined: until it is done. */

@@ -67,7 +67,8 @@ describe('an image folder', () => {
   it('follows links to folders, round no circle', async () => {
     symlinkSync(join(folder.path, 'images'), join(folder.path, 'linked'));
     folder.write('through/x', '');
-    for (const name of ['ant', 'bee']) symlinkSync(join(folder.path, 'images', name), join(folder.path, 'through', name));
+    for (const name of ['ant', 'bee'])
+      symlinkSync(join(folder.path, 'images', name), join(folder.path, 'through', name));
     symlinkSync(join(folder.path, 'through'), join(folder.path, 'through', 'again'));
     const count = async (path: string) => {
       const { validation } = await openData(config(`data: { kind: image-folder, path: ${path} }`), image, { part: 'validation' }); // prettier-ignore

@@ -1,5 +1,15 @@
 import fc from 'fast-check';
-import { bytes, duration, hanging, number, percent, shorten, withInterval, wrap } from '../../src/report/format.ts';
+import {
+  bytes,
+  distinct,
+  duration,
+  hanging,
+  number,
+  percent,
+  shorten,
+  withInterval,
+  wrap,
+} from '../../src/report/format.ts';
 
 describe('bytes', () => {
   it.each([
@@ -85,5 +95,20 @@ describe('shorten', () => {
     expect(shorten('abcdefghij', 10)).toBe('abcdefghij');
     expect(shorten('abcdefghij', 7)).toBe('abc…hij');
     expect(shorten('abcdefghij', 6)).toBe('ab…hij');
+  });
+});
+
+describe('distinct', () => {
+  const names = [0, 1, 2].flatMap((block) => [1, 2].map((conv) => `/layer1/layer1.${block}/conv${conv}/Conv`));
+  it.each([12, 16, 20, 30, 60])('never lets two names read alike in %i columns', (width) => {
+    const shown = distinct([...names, ...names.map((name) => name.replaceAll('layer1', 'layer2'))], width);
+    expect(new Set(shown).size).toBe(12);
+    expect(shown.flatMap((name) => name.split('\n')).filter((line) => line.length > width)).toEqual([]);
+  });
+
+  it('cuts what comes first, then the operator', () => {
+    expect(distinct(names.slice(0, 2), 20)).toEqual(['…layer1.0/conv1/Conv', '…layer1.0/conv2/Conv']);
+    expect(distinct(names.slice(0, 2), 17)).toEqual(['…layer1.0/conv1…', '…layer1.0/conv2…']);
+    expect(distinct(['fc'], 4)).toEqual(['fc']);
   });
 });

@@ -93,7 +93,7 @@ policies:
     const [labelled, not] = [on('top1', 'sqnr'), on('sqnr')];
     expect(labelled.stages[0]?.gate).toMatchObject({ metric: 'top1', maxDrop: 1, onFail: 'undo' });
     expect(labelled.notes).toEqual([]);
-    expect(not.stages[0]?.gate).toEqual({ metric: 'sqnr', min: 20, onFail: 'undo' });
+    expect(not.stages[0]?.gate).toEqual({ metric: 'sqnr', min: 20, onFail: 'undo', insteadOf: 'top1' });
     expect(not.notes).toEqual(['top1 cannot be measured on this data: gates on it judge sqnr instead']);
   });
 

@@ -25,7 +25,8 @@ function verdict(report: RunReport): string {
 }
 
 /** Whether anything was there to refuse a bad result. */
-function gates({ stages }: RunReport): string {
+function gates({ stages, result }: RunReport): string {
+  const not = result.unjudged ?? [];
   const gated = stages.filter((stage) => stage.gate !== undefined);
   const judged = gated.filter(wasJudged);
   if (gated.length === 0) return 'no stage has a gate, so no loss would have been refused';
@@ -36,7 +37,7 @@ function gates({ stages }: RunReport): string {
     ...(weaker > 0 ? [`${weaker} held by a weaker setting`] : []),
     ...(failed > 0 ? [`${failed} did not hold`] : []),
   ];
-  return `${plural(judged.length, 'gate')} judged: ${told.length === 0 ? (judged.length === 1 ? 'it held' : 'all held') : told.join(', ')}`;
+  return `${plural(judged.length, 'gate')} judged: ${told.length === 0 ? (judged.length === 1 ? 'it held' : 'all held') : told.join(', ')}${not.length === 0 ? '' : `; not judged: ${not.join(', ')}`}`; // prettier-ignore
 }
 
 function tiles(report: RunReport): string {
