@@ -1,4 +1,4 @@
-import { Argument, type Command } from 'commander';
+import { Argument, Option, type Command } from 'commander';
 import { shells } from './completion_scripts.ts';
 import { withCommon } from './options.ts';
 
@@ -37,9 +37,9 @@ export function declareLookups(program: Command, declare: Declare, runs: Runs, f
   ).addArgument(new Argument('<shell>', 'the shell').choices(shells));
   runs(withCommon(completion), async () => (await import('./commands/completion.ts')).completionOf(program));
 
-  declare(
-    'help [command]',
-    'show the help of a command',
-    'Show the help of a command, or the list of commands.',
-  ).action(async (name: string | undefined) => finish((await import('./commands/help.ts')).help(program, name)));
+  declare('help [command]', 'show the help of a command', 'Show the help of a command, or the list of commands.')
+    .addOption(new Option('--json').hideHelp())
+    .action(async (name: string | undefined, { json }: { json?: boolean }) =>
+      finish((await import('./commands/help.ts')).help(program, name, json)),
+    );
 }

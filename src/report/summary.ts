@@ -98,14 +98,13 @@ export function byReason(
 /** Every remark that belongs to no layer, once each, in the order data, run, stages. */
 export function remarks(report: RunReport): readonly string[] {
   const { calibration, validation, notes } = report.data;
-  // The schedule says what its names turned out to be, and a ramp's stages would all say it again: once is enough.
+  // One sentence stands once, of the first stage that says it: retries and later stages find the same.
   const told = new Set<string>(report.notes);
   const stages = report.stages.flatMap((stage) =>
     stage.notes.flatMap((note) => {
-      const key = `${stage.instance}: ${note}`;
-      if (told.has(note) || told.has(key)) return [];
-      told.add(key);
-      return [`${stage.index} ${key}`];
+      if (told.has(note)) return [];
+      told.add(note);
+      return [`${stage.index} ${stage.instance}: ${note}`];
     }),
   );
   const all = [notes, calibration.notes, validation.notes, report.notes, stages, zerosRemark(report)];

@@ -183,8 +183,12 @@ export async function tryCures(
 }
 
 /** The schedule with a cure in it, everything else as the file has it. */
-export function curedSchedule(text: string, stage: Stage, { before, after, raised, calibration, bits }: Cure): string {
-  const doc = parseDocument(text);
+export function curedSchedule(text: string, stage: Stage, cure: Cure): string {
+  const { before, after, raised, calibration, bits } = cure;
+  // What the head of the file says is true no more.
+  const head = /^(?:[ \t]*(?:#.*)?\n)*/.exec(text)?.[0] ?? '';
+  const target = /^# made with .*\n/m.exec(head)?.[0] ?? '';
+  const doc = parseDocument(text.slice(head.length));
   const at = ['quantizers', stage.instance];
   const epochs = [stage.clock.epoch];
   const add = ({ name, class: of, options }: Instance, where: 'start' | 'end'): void => {
@@ -209,7 +213,7 @@ export function curedSchedule(text: string, stage: Stage, { before, after, raise
   }
   if (bits !== undefined) doc.setIn([...at, 'bits_weights'], bits);
   for (const [key, value] of Object.entries(calibration ?? {})) doc.setIn([...at, 'calibration', key], value);
-  return doc.toString({ lineWidth: 0 });
+  return `${target}# The schedule of a run with what its diagnosis proposes: ${cure.label}. All else is as it was.\n#\n# Command   qtool quantize model.onnx --schedule mended.yaml --data data.yaml -o out\n${doc.toString({ lineWidth: 0 })}`; // prettier-ignore
 }
 
 /** Widths as a schedule writes them. */

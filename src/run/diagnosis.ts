@@ -68,7 +68,8 @@ export async function diagnose(
   const few = found?.cause === 'few samples';
   if (few) sentences.push(moreSamplesText(tools.calibrationSamples, calibration?.samples ?? Infinity));
   if (stage?.pass.section !== 'quantizers') {
-    sentences.push('passes follow the quantizer: no cure was tried');
+    const recovers = kept.some(({ pass }) => pass.precedes === 'quantizers') && kept.some(({ pass }) => pass.follows === 'quantizers'); // prettier-ignore
+    sentences.push(`passes follow the quantizer, so no cure was tried: what is left is more bits for single layers, by a fallback at the quantizer's policy${recovers ? '' : ', or the schedule int8-accurate'}`); // prettier-ignore
     return plain;
   }
   if (stage.pass.name === 'quantize/float16') return plain;

@@ -36,7 +36,7 @@ export function nearest(word: string, known: Iterable<string>): string | undefin
     const allowed = Math.max(1, Math.floor(Math.max(asked.length, candidate.length) / 3));
     let cost = editDistance(asked, candidate);
     if (cost > allowed) {
-      if (asked.length < 3 || !candidate.startsWith(asked)) continue;
+      if (asked.length < 3 || !beginsLike(candidate, asked)) continue;
       // A beginning counts, but only where nothing is within reach of the edits.
       cost = candidate.length;
     } else if (cost >= asked.length) {
@@ -45,6 +45,13 @@ export function nearest(word: string, known: Iterable<string>): string | undefin
     if (cost < bestCost) [best, bestCost] = [name, cost];
   }
   return best;
+}
+
+/** Whether a name begins with a word, or with one an edit in eight letters away. */
+function beginsLike(name: string, word: string): boolean {
+  const edits = Math.floor(word.length / 8);
+  const lengths = Array.from({ length: 2 * edits + 1 }, (_, i) => word.length - edits + i);
+  return lengths.some((length) => editDistance(word, name.slice(0, length)) <= edits);
 }
 
 /** ` (did you mean "x"?)` to put behind a message about an unknown name, or nothing. */

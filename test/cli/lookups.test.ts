@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { main } from '../../src/cli/main.ts';
+import type { PassesReport } from '../../src/cli/commands/passes.ts';
 import { headOf, type ScheduleFacts } from '../../src/cli/commands/schedules.ts';
 import { examples } from '../../src/cli/examples.ts';
 import { passes } from '../../src/passes/index.ts';
@@ -47,7 +48,7 @@ describe('qtool explain', () => {
   it.each(passes.map((pass) => [pass.name, pass.classes[0] ?? '']))(
     'names the file that holds %s',
     async (_name, one) => {
-      const [, file = ''] = /^ {2}file +(\S+)$/m.exec((await qtool('explain', one)).out) ?? [];
+      const [, file = ''] = /^ {2}source code +(\S+) of the repository$/m.exec((await qtool('explain', one)).out) ?? [];
       expect([file, existsSync(new URL(`../../${file}`, import.meta.url))]).toEqual([file, true]);
     },
   );
@@ -62,6 +63,7 @@ describe('qtool explain', () => {
 
   it.each([
     ['AdaRuond', /no pass is called "AdaRuond" \(did you mean "AdaRound"\?\)/],
+    ['postrainlinear', /did you mean "PostTrainLinearQuantizer"/],
     ['fold', /\n {2}hint: near are: FoldConstants, FoldGemm/],
   ])('suggests names near to %s', async (name, message) => {
     const { code, err } = await qtool('explain', name);
@@ -71,7 +73,29 @@ describe('qtool explain', () => {
   });
 });
 
+describe('the options of every class', () => {
+  it('have a meaning, and a default where there is one', async () => {
+    const { passes: told } = JSON.parse((await qtool('passes', '--json')).out) as PassesReport;
+    const bare = told.flatMap(({ name, options }) => options.filter(({ description }) => description === '').map((one) => `${name} ${one.name}`)); // prettier-ignore
+    expect(bare).toEqual([]);
+    const of = (pass: string, option: string) => told.find(({ name }) => name === pass)?.options.find(({ name }) => name === option)?.default; // prettier-ignore
+    expect([of('quantize/static', 'bits_weights'), of('quantize/static', 'bits_activations')]).toEqual([8, 8]);
+    expect(of('recover/adaround', 'beta_start')).toBe(20);
+  });
+});
+
 describe('qtool help', () => {
+  it('says that it has no JSON', async () => {
+    for (const words of [
+      ['help', 'quantize', '--json'],
+      ['help', '--json'],
+    ]) {
+      const { code, out, err } = await qtool(...words);
+      expect(code).toBe(2);
+      expect(out + err).toContain('no JSON form');
+    }
+  });
+
   it('shows what --help does', async () => {
     expect((await qtool('help')).out).toBe((await qtool('--help')).out);
     expect((await qtool('help', 'check')).out).toBe((await qtool('check', '--help')).out);

@@ -121,6 +121,14 @@ describe('curedSchedule', () => {
     expect(result).toContain('# as asked');
   });
 
+  it('has a head of its own: what the file says of itself is true no more', () => {
+    const { result } = cured(`# INT8.\n#\n# Command --schedule int8\n\n# made with --target auto\n${gated}`, both);
+    expect(result).toMatch(
+      /^# made with --target auto\n# The schedule of a run with what its diagnosis proposes: both\./,
+    );
+    expect(result).not.toContain('INT8');
+  });
+
   it('gives what it adds a name of its own', () => {
     const taken = `extensions:\n  equalize: { class: BiasCorrection }\n  equalize2: { class: BiasCorrection }\n`;
     const used = ['equalize', 'equalize2'].map((name) => `  - { extension: { instance_name: ${name} }, epochs: [4] }\n`).join(''); // prettier-ignore

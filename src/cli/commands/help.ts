@@ -4,7 +4,11 @@ import { didYouMean } from '../../util/suggest.ts';
 import { exit } from '../errors.ts';
 
 /** `qtool help [command]`: what `qtool <command> --help` prints. */
-export function help(program: Command, name: string | undefined): number {
+export function help(program: Command, name: string | undefined, json = false): number {
+  if (json)
+    throw new QtoolError('usage', 'help is text, and has no JSON form', {
+      hint: 'qtool passes --json tells of the classes, qtool schedules --json of the schedules',
+    });
   if (name === undefined) {
     program.outputHelp();
     return exit.ok;

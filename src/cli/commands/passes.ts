@@ -82,8 +82,8 @@ function passText(pass: Pass, { paint, width }: Call): string {
     `${paint.bold(pass.classes[0] ?? pass.name)} ${paint.dim(`(${pass.section})`)}`,
     hanging('  ', pass.summary, width),
     ...(pass.classes.length > 1 ? [hanging('  also called  ', pass.classes.slice(1).join(', '), width)] : []),
-    hanging('  file         ', `src/passes/${pass.file ?? pass.name}.ts`, width),
-    hanging('  source       ', pass.source, width),
+    hanging('  source code  ', `src/passes/${pass.file ?? pass.name}.ts of the repository`, width),
+    hanging('  method       ', pass.source, width),
   ];
   const columns = ['option', 'type', 'default', 'meaning'].map((title) => ({ title }));
   const example = [
@@ -113,11 +113,51 @@ function optionsOf(pass: Pass): PassOption[] {
       name,
       type: typeText(option),
       required: required.has(name),
-      default: option.default,
-      description: option.description ?? '',
+      default: option.default ?? defaultOf(pass, name),
+      description: option.description ?? shared[name] ?? '',
     };
   });
 }
+
+/** The default of an option whose schema makes another value of it, which a JSON Schema does not show. */
+function defaultOf(pass: Pass, name: string): unknown {
+  if (!(pass.options instanceof z.ZodObject)) return undefined;
+  const option = pass.options.shape[name] as z.ZodType | undefined;
+  const read = option?.safeParse(undefined);
+  return read?.success === true ? read.data : undefined;
+}
+
+const distillers = "Distiller's, read and of no effect: the graph says what it would say";
+
+/** What options of one name mean in every class whose own schema does not say it. */
+const shared: Readonly<Record<string, string>> = {
+  arch: distillers,
+  bits_activations: 'bits of the activations that the layers will be quantized to',
+  beta_end: 'exponent of that term at the end: roundings are driven apart sharply',
+  beta_start: 'exponent of that term once it sets in: roundings are free to move',
+  budget: 'what may be spent: mean bits a weight',
+  calibration:
+    'how ranges of activations are chosen: method (minmax, entropy, mse, percentile, …), samples, and what the method takes',
+  damage: 'what a width costs is measured by: the error of the outputs on calibration data',
+  dataset: distillers,
+  desired_sparsity: 'share of the structures that go, 0 to 1',
+  final_sparsity: 'share of the structures that are gone at the last epoch',
+  group_dependency: "Leader: the first weight's structures go in all of them",
+  group_size: 'structures go in numbers that this divides',
+  group_type: 'what goes: whole filters, rows, channels, columns …',
+  initial_sparsity: 'share of the structures that are gone at the first epoch',
+  kwargs: 'further arguments of Distiller; null where the class takes none',
+  magnitude_fn: 'by which norm structures are ranked',
+  overrides: "layer name, pattern or op:Conv → the widths that it gets instead; 'float' leaves it alone",
+  ranking_noise: 'deviation of the noise on the ranking, as a share of it',
+  ridge: 'pull towards the old weights, in units of the mean power of an input',
+  rounding_fn: 'how a share becomes a number of structures',
+  samples: 'calibration samples',
+  seed: 'of what is drawn at random',
+  sparsity_range: 'the least and the largest share that is drawn',
+  thinning_func_str: distillers,
+  weights_symmetric: 'zero is code 0, and the range the same on both sides; false: a zero point of its own',
+};
 
 function typeText(schema: JsonSchema): string {
   if (schema.enum) return schema.enum.map(String).join(' | ');
