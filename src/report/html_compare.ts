@@ -4,7 +4,7 @@ import { bytes, dropText, duration, number, percent, plural, titleOf, withInterv
 import { frontierChart } from './page/charts.ts';
 import { measuredModels } from './page/models.ts';
 import { page } from './page/page.ts';
-import { cellOf, charts, htmlTable, section, type Cell, type Column } from './page/parts.ts';
+import { cellOf, charts, htmlTable, named, section, type Cell, type Column } from './page/parts.ts';
 import { shapes } from './page/svg.ts';
 import { batchesOf, metricNamed, shownMetrics } from './summary.ts';
 
@@ -28,6 +28,7 @@ export function htmlComparison(runs: readonly NamedRun[]): string {
         shape: shapes[i % shapes.length] ?? 'circle',
         kind: kinds[i % kinds.length] ?? 'plain',
         models: measuredModels(report, metric.name),
+        origin: report.model.sha256,
       })),
     ),
   );
@@ -92,8 +93,8 @@ function runTable(runs: readonly NamedRun[], metrics: RunReport['baseline']['met
     const { result, model } = report;
     const measured = result.measurement;
     return [
-      cellOf(name),
-      ...(severalModels ? [cellOf(model.path.split(/[\\/]/).at(-1) ?? '')] : []),
+      { html: named(name) },
+      ...(severalModels ? [{ html: named(model.path.split(/[\\/]/).at(-1) ?? '') }] : []),
       ...metrics.flatMap((wanted) => {
         const metric = metricNamed(measured, wanted.name);
         const value = metric

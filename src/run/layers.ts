@@ -61,11 +61,12 @@ export async function layerReports(
   });
   const held = new Map(known.map(({ layer, weights }) => [layer, weights]));
   const facts = await layerFacts(model, float, batches, held, signal);
+  const from = fedBy(float, new Set(known.map(({ layer }) => layer)));
   return known.map((one) => {
     const { floatType, ...more } = facts.get(one.layer) ?? { floatType: undefined };
     // What is in no list of codes is held as it is computed: in float16, where the model is of that.
     const activations = one.activations === 'float32' ? (floatType ?? 'float32') : one.activations;
-    return { ...one, ...more, activations, activationSpread: seen.spread(one.layer) };
+    return { ...one, ...more, activations, input: from(one.layer), activationSpread: seen.spread(one.layer) };
   });
 }
 
@@ -96,6 +97,18 @@ function outputSpreads(model: Model): {
       const seen = states.get(layer);
       return seen && activationSpread(fold.finish(seen.state), ranges(seen.value));
     },
+  };
+}
+
+/** The layer whose output a layer of the float model reads, if by way of nodes that are none of `layers`. */
+function fedBy(float: Model, layers: ReadonlySet<string>): (layer: string) => string | undefined {
+  const made = producers(float.graph);
+  const nodes = byName(float);
+  return (layer) => {
+    const node = nodes.get(layer);
+    let maker = node && made.get(node.input[productOf(node)?.data ?? 0] ?? '');
+    while (maker && !layers.has(layerName(maker))) maker = made.get(maker.input[0] ?? '');
+    return maker && layerName(maker);
   };
 }
 

@@ -59,6 +59,8 @@ export interface LayerReport {
   /** What the optimized graph runs for it: `integer`, `float`, `gone` (folded away). */
   readonly kernel: 'integer' | 'float' | 'gone' | 'unknown';
   readonly why: string;
+  /** The layer whose output it reads. */
+  readonly input?: string | undefined;
   /** Shape of its weights. */
   readonly shape?: readonly number[] | undefined;
   /** Shape of its output on one sample. */

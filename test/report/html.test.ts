@@ -6,7 +6,7 @@ import { htmlComparison } from '../../src/report/html_compare.ts';
 import type { LayerReport, RunReport } from '../../src/run/report.ts';
 import { layers, report, stages } from './sample.ts';
 
-const empty = new Set(['meta', 'rect', 'path', 'circle', 'input']);
+const empty = new Set(['meta', 'rect', 'path', 'circle', 'input', 'wbr']);
 
 /** The page without its style and script, which the tests of the policy look at. */
 function markup(html: string): string {
@@ -123,8 +123,43 @@ describe('htmlReport', () => {
     expect(markup(html)).not.toMatch(/<script|<svg onload/);
   });
 
+  it('explains only the signs that are there, and shows no column of drops that are all infinite', () => {
+    const metric = { name: 'sqnr', value: 30, unit: 'dB', higherIsBetter: true, samples: 9, reference: Infinity, drop: Infinity } as const; // prettier-ignore
+    const measurement = { ...report.baseline, metrics: [metric], latency: [] };
+    const one = { ...stages[0]!, verdict: 'kept' as const, gate: undefined, measurement, attempts: [] };
+    const bare = htmlReport({ ...report, baseline: measurement, stages: [one], result: { ...report.result, measurement, stages: [1] } }); // prettier-ignore
+    const table = /<section id="stages">.*?<\/section>/s.exec(bare)?.[0] ?? '';
+    expect(table).not.toMatch(/±|interleaved|drop of sqnr|had cost/);
+    const full = /<section id="stages">.*?<\/section>/s.exec(htmlReport(report))?.[0] ?? '';
+    expect(full).toMatch(/±: 95 %.*interleaved.*had cost/s);
+  });
+
+  it('says what no gate judged, of how many stages it is the end, and where the whole mended schedule is', () => {
+    const html = htmlReport({ ...report, planned: 9, result: { ...report.result, unjudged: ['top1 (sqnr was, in its place)'] }, diagnosis: { sentences: ['x'], yaml: 'a: 1', schedule: 'a: 1' } }); // prettier-ignore
+    expect(html).toContain('of 9 stages kept');
+    expect(html).toContain('; not judged: top1 (sqnr was, in its place)');
+    expect(html).toContain('<code>mended.yaml</code>');
+  });
+
+  it('shows in an open layer what it reads', () => {
+    const [first, second] = layers as [LayerReport, LayerReport];
+    const spread = { low: 0, high: 9, counts: [1, 2, 3] };
+    const html = htmlReport({ ...report, layers: [{ ...first, activationSpread: spread }, { ...second, input: first.layer }] }); // prettier-ignore
+    expect(html).toContain('reads <a href="#layer-1">');
+    expect(html).toContain('histogram of the input');
+  });
+
+  it('joins on the frontier neither refused models nor runs of different float models', () => {
+    const lines = (html: string) => [...html.matchAll(/<path class="front" d="([^"]*)"/g)].map(([, d]) => d!);
+    const bare = { ...report, stages: report.stages.map((one) => ({ ...one, attempts: one.attempts.map((a) => ({ ...a, passed: false })) })) }; // prettier-ignore
+    expect(lines(htmlReport(bare)).join('').length).toBeLessThanOrEqual(lines(htmlReport(report)).join('').length);
+    const other = { ...report, model: { ...report.model, sha256: 'cd'.repeat(32) } };
+    const same = lines(htmlComparison([{ name: 'a', report }, { name: 'b', report }])).length; // prettier-ignore
+    expect(lines(htmlComparison([{ name: 'a', report }, { name: 'b', report: other }])).length).toBe(2 * same); // prettier-ignore
+  });
+
   it('names every layer, attempt and reason', () => {
-    const html = htmlReport(report);
+    const html = htmlReport(report).replaceAll('<wbr>', '');
     for (const layer of layers) expect(html).toContain(`aria-controls="layer-${layers.indexOf(layer) + 1}-more">${layer.layer}</button>`); // prettier-ignore
     for (const stage of stages) for (const attempt of stage.attempts) expect(html).toContain(attempt.strength);
     for (const { text } of stages.flatMap((stage) => stage.skipped)) expect(html).toContain(text);

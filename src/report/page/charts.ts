@@ -74,6 +74,8 @@ export interface Series {
   readonly shape: Shape;
   readonly kind: string;
   readonly models: readonly MeasuredModel[];
+  /** Models of different float models are on no common frontier: which it is. */
+  readonly origin?: string;
 }
 
 /** One run's models: what it tried, what it kept, and what came out. */
@@ -100,10 +102,13 @@ export function frontierChart(title: string, all: readonly Series[]): string {
   const y = linear(worthShowing(models), [plot.bottom, plot.top], 5);
   const [lowest, highest] = [y.ticks[0] ?? 0, y.ticks.at(-1) ?? 0];
   const beyond = models.some(({ metric }) => metric.value < lowest || metric.value > highest);
-  const front = frontierOf(models);
-  const path = front.map(
-    ({ bytes: size, metric }, i) => `${i === 0 ? 'M' : 'L'}${px(x.at(size))} ${px(y.at(metric.value))}`,
-  );
+  const origins = [...new Set(all.map(({ origin }) => origin))];
+  const paths = origins.flatMap((origin) => {
+    const own = all.filter((series) => series.origin === origin).flatMap((series) => series.models);
+    const front = frontierOf(own.filter(({ role }) => role !== 'refused'));
+    const path = front.map(({ bytes: size, metric }, i) => `${i === 0 ? 'M' : 'L'}${px(x.at(size))} ${px(y.at(metric.value))}`); // prettier-ignore
+    return path.length > 1 ? [`<path class="front" d="${path.join('')}"/>`] : [];
+  });
   const points = all.flatMap(({ name, shape, kind, models: own }) =>
     own.map(({ label, role, bytes: size, metric }) => {
       const drop = dropText(metric);
@@ -113,10 +118,7 @@ export function frontierChart(title: string, all: readonly Series[]): string {
     }),
   );
   const body =
-    axisLeft(y, plot, (value) => number(value, '')) +
-    axisBelow(x, plot, bytes) +
-    (front.length > 1 ? `<path class="front" d="${path.join('')}"/>` : '') +
-    points.join('');
+    axisLeft(y, plot, (value) => number(value, '')) + axisBelow(x, plot, bytes) + paths.join('') + points.join('');
   const legend = all.map(({ name, shape, kind }) => key(name, mark(shape, 7, 7, 5, kind)));
   const told = beyond ? `${title} (marks at the edge lie beyond it)` : title;
   return chart(told, 300, body, title, legend);
@@ -208,7 +210,8 @@ export function bytesTreemap(report: RunReport): string {
     const layer = layers[index];
     const size = layer ? (layer.bytes ?? 0) : rest;
     const name = layer?.layer ?? 'everything else';
-    const fits = Math.floor((width - 8) / letter);
+    // System fonts have wide letters too: what is cut too early is better than what runs into the next tile.
+    const fits = Math.floor((width - 12) / (1.2 * letter));
     const label =
       tall < 18 || fits < Math.min(name.length, 8)
         ? ''

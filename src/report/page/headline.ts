@@ -88,6 +88,6 @@ export function diagnosis({ diagnosis: found }: RunReport): string {
   const yaml =
     found.yaml === undefined
       ? ''
-      : `<p class="soft">in the schedule, in place of its sections of these names:</p>${block(found.yaml)}`;
+      : `<p class="soft">in the schedule, in place of its sections of these names${found.schedule === undefined ? '' : ' (<code>mended.yaml</code> beside this page is the whole schedule with them)'}:</p>${block(found.yaml)}`;
   return `<div class="card">${list(found.sentences.map(unbroken))}${yaml}</div>`;
 }

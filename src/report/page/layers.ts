@@ -2,7 +2,7 @@ import type { ActivationSpread, LayerReport, RunReport, WeightSpread } from '../
 import { escapeHtml as e } from '../escape.ts';
 import { bytes, grouped, number, percent } from '../format.ts';
 import { layerTarget, toneOf } from './charts.ts';
-import { bodyCell, cellOf, definitions, figure, headCell, type Cell, type Column } from './parts.ts';
+import { bodyCell, cellOf, definitions, figure, headCell, named, type Cell, type Column } from './parts.ts';
 import { key, line, picture, px, rect, text } from './svg.ts';
 
 /** Pages of more layers draw histograms of those only whose output is farthest from float: the file stays small. */
@@ -18,7 +18,7 @@ export function layersTable({ layers }: RunReport): string {
   const owns = layers.some((layer) => layer.own !== undefined);
   const sized = layers.some((layer) => layer.bytes !== undefined);
   const name = ({ layer }: LayerReport, i: number): Cell => ({
-    html: `<button type="button" class="open" aria-expanded="false" aria-controls="${layerTarget(i)}-more">${e(layer)}</button>`,
+    html: `<button type="button" class="open" aria-expanded="false" aria-controls="${layerTarget(i)}-more">${named(layer)}</button>`,
   });
   const sizes: Field[] = [
     { title: 'bytes', number: true, rank: 1, cell: (layer) => sizeCell(layer.bytes, bytes) },
@@ -39,7 +39,8 @@ export function layersTable({ layers }: RunReport): string {
   const bodies = layers.map((layer, i) => {
     const target = layerTarget(i);
     const row = columns.map((column) => bodyCell(column.cell(layer, i), column)).join('');
-    const more = layerDetail(layer, drawn.has(layer));
+    const from = layers.findIndex((other) => other.layer === layer.input);
+    const more = layerDetail(layer, drawn.has(layer), from < 0 ? undefined : { layer: layers[from]!, target: layerTarget(from) }); // prettier-ignore
     return `<tbody id="${target}" data-kernel="${e(layer.kernel)}"><tr class="row">${row}</tr>\n<tr class="more" id="${target}-more"><td colspan="${columns.length}">${more}</td></tr></tbody>`;
   });
   const kernels = [...new Set(layers.map((layer) => layer.kernel))];
@@ -75,7 +76,11 @@ function short(count: number): string {
   return count < 1000 ? String(count) : bytes(count).replace('kB', 'k').replace('MB', 'M').replace('GB', 'G');
 }
 
-function layerDetail(layer: LayerReport, draw: boolean): string {
+function layerDetail(
+  layer: LayerReport,
+  draw: boolean,
+  from: { readonly layer: LayerReport; readonly target: string } | undefined,
+): string {
   const known = (title: string, text: string | undefined): [string, string][] =>
     text === undefined || text === '' ? [] : [[title, text]];
   const share =
@@ -96,11 +101,14 @@ function layerDetail(layer: LayerReport, draw: boolean): string {
   ]);
   const pictures = draw
     ? [
+        from?.layer.activationSpread &&
+          activationPicture(from.layer.activationSpread, `input, the float output of ${from.layer.layer},`, `histogram of the input`), // prettier-ignore
         layer.weightSpread && weightPicture(layer.weightSpread),
         layer.activationSpread && activationPicture(layer.activationSpread),
       ]
     : [];
-  return `<div class="detail">${facts}${pictures.filter((one) => one !== undefined).join('\n')}</div>`;
+  const link = from === undefined ? '' : `<p class="soft">reads <a href="#${from.target}">${named(from.layer.layer)}</a></p>`; // prettier-ignore
+  return `<div class="detail"><div>${facts}${link}</div>${pictures.filter((one) => one !== undefined).join('\n')}</div>`;
 }
 
 const [width, height, base] = [320, 130, 104];
@@ -122,12 +130,16 @@ function weightPicture(spread: WeightSpread): string {
   return figure(`weights ${digits(low)} to ${digits(high)}${held} (heights: logarithm of the count)`, picture('histogram of the weights', width, height, body), keys); // prettier-ignore
 }
 
-function activationPicture({ low, high, counts, range, clipped }: ActivationSpread): string {
+function activationPicture(
+  { low, high, counts, range, clipped }: ActivationSpread,
+  what = 'float output',
+  title = 'histogram of the output',
+): string {
   // What cannot be reached is part of the picture: the axis takes in both.
   const body = area(counts, Math.max(1, ...counts), 'was') + ends(low, high) + limits(low, high, range);
   const lost = clippedText(clipped);
   const held = range ? `; held ${digits(range[0])} to ${digits(range[1])}${lost}` : '';
-  return figure(`float output ${digits(low)} to ${digits(high)}${held} (heights: logarithm of the count)`, picture('histogram of the output', width, height, body)); // prettier-ignore
+  return figure(`${what} ${digits(low)} to ${digits(high)}${held} (heights: logarithm of the count)`, picture(title, width, height, body)); // prettier-ignore
 }
 
 function clippedText(clipped: number | undefined): string {

@@ -6,6 +6,9 @@ export function section(id: string, title: string, html: string): string {
   return html === '' ? '' : `<section id="${id}">\n<h2>${escapeHtml(title)}</h2>\n${html}\n</section>`;
 }
 
+/** A name that breaks between its parts, where it must. */
+export const named = (name: string): string => escapeHtml(name).replace(/[/._-](?=[^/._-])/g, '$&<wbr>');
+
 export function disclosure(title: string, html: string): string {
   return `<details><summary>${escapeHtml(title)}</summary>\n${html}\n</details>`;
 }

@@ -44,11 +44,15 @@ export function stageTable(report: RunReport): string {
       { html: `<span class="tag ${e(stage.verdict)}">${e(stage.verdict)}</span>` },
     ]),
   ];
-  const legend =
-    '<p class="legend">±: 95 % interval; of a drop, paired on the same samples: a drop below its own ± may be none. ' +
-    '×: speed against the float model, median of interleaved runs, with its interquartile range. ' +
-    'A stage that was undone shows what it had cost.</p>';
-  return htmlTable(columns, rows) + legend;
+  // A column of drops that are all infinite, as those of sqnr, says nothing.
+  const shown = columns.flatMap((column, i) => (column.title.startsWith('drop of ') && rows.every((row) => row[i]?.html === '') ? [] : [i])); // prettier-ignore
+  const html = htmlTable(shown.map((i) => columns[i]!), rows.map((row) => shown.map((i) => row[i] ?? cellOf('')))); // prettier-ignore
+  const told = [
+    ...(html.includes('±') ? ['±: 95 % interval; of a drop, paired on the same samples: a drop below its own ± may be none.'] : []), // prettier-ignore
+    ...(html.includes('×') ? ['×: speed against the float model, median of interleaved runs, with its interquartile range.'] : []), // prettier-ignore
+    ...(report.stages.some(({ verdict }) => verdict === 'undone' || verdict === 'stopped') ? ['A stage that was undone shows what it had cost.'] : []), // prettier-ignore
+  ];
+  return html + (told.length === 0 ? '' : `<p class="legend">${told.join(' ')}</p>`);
 }
 
 function two(text: string, below: string): Cell {

@@ -51,21 +51,22 @@ svg a:hover rect, svg a:hover circle, svg a:hover path, svg g:hover > circle { o
 table { border-collapse: collapse; width: 100%; font-size: 0.92rem; font-variant-numeric: tabular-nums; background: var(--card); border: 1px solid var(--line); margin: 0.5rem 0; }
 th, td { padding: 0.35rem 0.6rem; text-align: left; vertical-align: top; border-top: 1px solid var(--line); }
 th { color: var(--soft); font-weight: 600; border-top: 0; overflow-wrap: normal; } .n { text-align: right; } td.n { white-space: nowrap; }
-.many td:first-child { min-width: 12ch; } td small { display: block; color: var(--soft); font-size: 0.85em; }
+.many td:first-child { min-width: 12ch; } .many td, .open { overflow-wrap: break-word; } td small { display: block; color: var(--soft); font-size: 0.85em; }
 button, input, select { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.25rem 0.6rem; max-width: 100%; }
 button { cursor: pointer; } button:hover { border-color: var(--soft); }
 :focus-visible { outline: 2px solid var(--link); outline-offset: 2px; }
 .sort, .open { border: 0; padding: 0; background: none; text-align: inherit; } .sort { font-weight: inherit; color: inherit; }
 .sort::after { content: ' \\2195'; opacity: 0.45; } [aria-sort=ascending] .sort::after { content: ' \\2191'; opacity: 1; } [aria-sort=descending] .sort::after { content: ' \\2193'; opacity: 1; }
-.open { color: var(--link); overflow-wrap: anywhere; } .open::before { content: '\\25b8'; display: inline-block; width: 1em; } .opened .open::before { content: '\\25be'; }
+.open { color: var(--link); } .open::before { content: '\\25b8'; display: inline-block; width: 1em; } .opened .open::before { content: '\\25be'; }
 .js tr.row { cursor: pointer; } .js tr.row:hover { background: color-mix(in oklab, var(--line) 40%, var(--card)); }
 .controls, .copier, .js .layers tbody:not(.opened) tr.more { display: none; } .js .controls { display: flex; flex-wrap: wrap; gap: 0.5rem 1rem; align-items: center; margin: 0.9rem 0 0.5rem; } .js .copier { display: inline-block; float: right; margin: 0.25rem; font-size: 0.8rem; }
 .controls label { display: flex; gap: 0.4rem; align-items: center; color: var(--soft); } .controls input { width: 17rem; min-width: 0; flex: 1 1 auto; } output { color: var(--soft); }
 .tag { border: 1px solid currentColor; border-radius: 99px; padding: 0 0.5em; font-size: 0.85em; color: var(--soft); white-space: nowrap; } .tag.integer, .tag.kept { color: var(--good); } .tag.float, .tag.retried, .tag.warned { color: var(--fair); } .tag.undone, .tag.stopped, .tag.failed { color: var(--bad); }
 .detail { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 0.9rem; padding: 0.3rem 0 0.6rem; }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) minmax(0, 1fr); gap: 0.1rem 1rem; margin: 0.4rem 0; align-content: start; } dt { color: var(--soft); } dd { margin: 0; }
-details { margin: 0.35rem 0; } summary { cursor: pointer; } details > :not(summary) { margin-left: 1rem; } details.stage { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.8rem; }
+details { margin: 0.35rem 0; } summary { cursor: pointer; } details > :not(summary) { margin-left: 1rem; } details > table { width: calc(100% - 1rem); } details.stage { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.8rem; }
 @media screen and (max-width: 75rem) { .rank2 { display: none; } }
+@media screen and (min-width: 44rem) and (max-width: 64rem) { .detail > div:nth-last-child(odd):first-child { grid-column: 1 / -1; } }
 ${cards('.many', '64rem')}@media screen and (min-width: 44rem) and (max-width: 64rem) { .many tbody tr { display: grid; grid-template-columns: 1fr 1fr; } }
 ${cards('.cards', '44rem')}@media screen and (max-width: 44rem) {
   .rank1 { display: none; }
