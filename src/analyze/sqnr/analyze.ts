@@ -227,7 +227,11 @@ async function unsaturated(
   if (weights < 8 || !(await saturates())) return undefined;
   const plain = openComputer(1, { optimization: 'disabled' });
   try {
-    const probe = await openProbe({ ...ctx, compute: (graph, feeds) => plain.compute(graph, feeds) }, float, few.breakers);
+    const probe = await openProbe(
+      { ...ctx, compute: (graph, feeds) => plain.compute(graph, feeds) },
+      float,
+      few.breakers,
+    );
     const there = decibel(await probe.noise(model));
     return there > decibel(await quick.noise(model)) + saturationCosts ? there : undefined;
   } finally {
