@@ -1,0 +1,37 @@
+import { fixedPoint, highMul, divideByPowerOfTwo } from './fixed_point.ts';
+import { eachRun, int32Max, int32Min, type Factor, type Rescale, type Scheme } from './scheme.ts';
+import { shiftedAdd } from './shifted_add.ts';
+
+/**
+ * gemmlowp's SaturatingRoundingDoublingHighMul (fixedpoint/fixedpoint.h): (a · b + nudge) / 2^31 truncated, the nudge 2^30 or 1 − 2^30 by
+ * the product's sign, which is floor((a · b + 2^30) / 2^31): halves go up. INT32_MIN², which alone does not fit, gives INT32_MAX.
+ */
+export function saturatingHighMul(a: number, b: number): number {
+  if (b >= 0) return highMul(a, b);
+  if (a >= 0) return highMul(b, a);
+  if (a === int32Min && b === int32Min) return int32Max;
+  return Number((BigInt(a) * BigInt(b) + (1n << 30n)) >> 31n);
+}
+
+/**
+ * Two roundings: to the high half of the doubled product, then by the rest of the shift. A factor of 1 and more shifts the accumulator to the left first, and
+ * wraps where that overflows, as the device's register does.
+ */
+export function doubleRounding(factors: readonly Factor[]): Rescale {
+  const fixed = factors.map(fixedPoint);
+  return (values, inner, into) =>
+    eachRun(values.length, inner, fixed.length, (start, end, channel) => {
+      const { multiplier, shift } = fixed[channel]!;
+      const [left, right] = [Math.max(0, shift), Math.max(0, -shift)];
+      for (let i = start; i < end; i++) into[i] = divideByPowerOfTwo(highMul(values[i]! << left, multiplier), right);
+    });
+}
+
+/** gemmlowp, and TensorFlow Lite's reference kernels on it. */
+export const gemmlowp: Scheme = {
+  name: 'gemmlowp',
+  summary: '31-bit multiplier, saturating rounding doubling high multiply, then a rounding shift',
+  source: 'google/gemmlowp fixedpoint/fixedpoint.h; TensorFlow Lite MultiplyByQuantizedMultiplier; arXiv 1712.05877',
+  rescaler: doubleRounding,
+  adder: (scales) => shiftedAdd(scales, doubleRounding),
+};

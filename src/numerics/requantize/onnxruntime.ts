@@ -1,0 +1,45 @@
+import { roundHalfEven } from '../rounding.ts';
+import {
+  eachRun,
+  inSingle,
+  toInt32,
+  type Add,
+  type AddScales,
+  type Factor,
+  type Rescale,
+  type Scheme,
+} from './scheme.ts';
+
+/** float32(accumulator) · scale in float32, halves to even, as MlasRequantizeOutput; the scale is (x · w) / y in float32. */
+function rescaler(factors: readonly Factor[]): Rescale {
+  const scales = factors.map(inSingle);
+  return (values, inner, into) =>
+    eachRun(values.length, inner, scales.length, (start, end, channel) => {
+      const scale = scales[channel]!;
+      for (let i = start; i < end; i++) into[i] = toInt32(roundHalfEven(Math.fround(Math.fround(values[i]!) * scale)));
+    });
+}
+
+/**
+ * QLinearAdd on x64 (mlas/lib/qladd.cpp): zero points are folded into one constant, and (constant + a · A) + b · B is rounded, every step
+ * in float32. On ARM onnxruntime adds as QNNPACK does.
+ */
+function adder({ a, b, sum }: AddScales): Add {
+  const { fround } = Math;
+  const [left, right] = [fround(a.scale / sum.scale), fround(b.scale / sum.scale)];
+  const constant = fround(sum.zeroPoint - fround(fround(left * a.zeroPoint) + fround(right * b.zeroPoint)));
+  return (first, second, into) => {
+    for (let i = 0; i < into.length; i++)
+      into[i] = toInt32(
+        roundHalfEven(fround(fround(constant + fround(first[i]! * left)) + fround(second[i]! * right))),
+      );
+  };
+}
+
+export const onnxruntimeFloat: Scheme = {
+  name: 'onnxruntime',
+  summary: "onnxruntime's integer kernels: float32 product, halves to even",
+  source: 'microsoft/onnxruntime mlas/lib/quantize.cpp (MlasRequantizeOutput), qladd.cpp',
+  rescaler,
+  adder,
+};
