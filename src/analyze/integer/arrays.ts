@@ -5,7 +5,9 @@ import type { Code, Codes, Digits, Target } from './steps.ts';
 
 /** Codes less their zero point, as a graph takes them. */
 export function centred({ dims, data }: Codes, { zeroPoint }: Pick<Code, 'zeroPoint'>): Tensor {
-  return { type: 'float32', dims, data: Float32Array.from(data, (code) => code - zeroPoint) };
+  const centred = new Float32Array(data.length);
+  for (let i = 0; i < centred.length; i++) centred[i] = data[i]! - zeroPoint;
+  return { type: 'float32', dims, data: centred };
 }
 
 /** The real numbers that codes stand for, as DequantizeLinear makes them. */
@@ -15,15 +17,22 @@ export function dequantized({ dims, data }: Codes, { scale, zeroPoint }: Code): 
   return { type: 'float32', dims, data: real };
 }
 
+/** What a graph makes of centred codes, as codes. */
+export function uncentred({ dims, data }: Tensor, zeroPoint: number): Codes {
+  const codes = new Int32Array(data.length);
+  for (let i = 0; i < codes.length; i++) codes[i] = (data[i] as number) + zeroPoint;
+  return { dims, data: codes };
+}
+
 /** Codes in their own type. */
 export function packed({ dims, data }: Codes, { type }: Pick<Code, 'type'>): Tensor {
-  const array = dtypes[type].array as unknown as { from(values: ArrayLike<number>): Uint8Array };
-  return { type, dims, data: array.from(data) };
+  const array = dtypes[type].array as unknown as new (values: ArrayLike<number>) => Uint8Array;
+  return { type, dims, data: new array(data) };
 }
 
 /** Integers from a tensor of any integer type. */
 export function codesFrom({ dims, data }: Tensor): Codes {
-  return { dims, data: data instanceof Int32Array ? data : Int32Array.from(data as ArrayLike<number>) };
+  return { dims, data: data instanceof Int32Array ? data : new Int32Array(data as ArrayLike<number>) };
 }
 
 /** Centred codes cut into parts of a few bits: Σ part · 2^(bits·i). */

@@ -3,7 +3,7 @@ import { intAttribute, intsAttribute } from '../../graph/attribute.ts';
 import { elementCount } from '../../graph/tensor.ts';
 import { roundHalfEven } from '../../numerics/rounding.ts';
 import { given } from '../../util/must.ts';
-import { broadcast, broadcastDims, centred, dequantized, finish, joined } from './arrays.ts';
+import { broadcast, broadcastDims, centred, dequantized, finish, joined, uncentred } from './arrays.ts';
 import { partOf } from './constants.ts';
 import { declared, windowGraph } from './graphs.ts';
 import { codesOf, graphFor, tensorOf, type Bench, type Machine } from './machine.ts';
@@ -35,7 +35,7 @@ export async function runCarrier(
   const recoded = (operand: Operand): Codes => {
     const { dims, data } = codesOf(values, operand);
     if (sameCode(operand.code, step.out.code)) return { dims, data: data.slice() };
-    const into = data.map((code) => code - operand.code.zeroPoint);
+    const into = uncentred(centred({ dims, data }, operand.code), 0).data;
     ready.recode(step, operand.code, step.out.code)(into, 1, into);
     return { dims, data: into.map((value) => value + step.out.code.zeroPoint) };
   };
@@ -70,10 +70,7 @@ export async function runMove(bench: Bench, step: MoveStep): Promise<void> {
     return partOf(machine.model, nodes, inputs.map(([name, tensor]) => declared(name, tensor)), step.values); // prettier-ignore
   });
   const results = await machine.computer.compute(graph, Object.fromEntries(inputs));
-  for (const name of step.values) {
-    const { dims, data } = given(results[name], name);
-    values.codes.set(name, { dims, data: Int32Array.from(data as Float32Array, (value) => value + code.zeroPoint) });
-  }
+  for (const name of step.values) values.codes.set(name, uncentred(given(results[name], name), code.zeroPoint));
 }
 
 async function runPool(
@@ -97,7 +94,7 @@ async function runPool(
   const ones = { dims: [1, 1, ...space], data: new Int32Array(elementCount(space)).fill(1) };
   const counts = counted ? [size] : Array.from((await sum(centred(ones, { zeroPoint: 0 }))).data as Float32Array);
   const same = counts.every((count) => count === counts[0]);
-  const into = Int32Array.from(sums.data as Float32Array);
+  const into = uncentred(sums, 0).data;
   ready.pool(step, same ? counts.slice(0, 1) : counts)(into, 1, into);
   put([batch, channels, ...sums.dims.slice(2)], into);
 }

@@ -1,6 +1,6 @@
 import { elementCount } from '../../graph/tensor.ts';
 import { given } from '../../util/must.ts';
-import { centred, finish, partsOf } from './arrays.ts';
+import { centred, finish, partsOf, uncentred } from './arrays.ts';
 import { productGraph } from './graphs.ts';
 import { codesOf, graphFor, Refused, type Bench, type Machine } from './machine.ts';
 import { digitsFor, largestOf, type Codes, type ProductStep } from './steps.ts';
@@ -40,18 +40,20 @@ async function accumulate(machine: Machine, step: ProductStep, data: Codes, othe
   const feeds = Object.fromEntries(parts.map((part, i) => [`x${i}`, part]));
   const results = await machine.computer.compute(graph, factor ? { ...feeds, w: factor } : feeds);
   const first = given(results.y0, 'a product');
-  const into = new Int32Array(first.data.length);
-  const all = parts.map((_, i) => given(results[`y${i}`], 'a product').data as Float32Array);
-  const { bias } = step;
-  const inner = innerOf(step, first.dims);
-  for (let i = 0, place = 0, channel = 0; i < into.length; i++) {
-    let sum = all[0]![i]!;
-    for (let part = 1; part < all.length; part++) sum += all[part]![i]! * 2 ** (digits.bits * part);
-    into[i] = bias === undefined ? sum : sum + bias[channel]!;
-    if (bias !== undefined && ++place === inner) {
-      place = 0;
-      channel = channel + 1 === bias.length ? 0 : channel + 1;
-    }
+  const sums = uncentred(first, 0);
+  for (let part = 1; part < parts.length; part++) {
+    const own = given(results[`y${part}`], 'a product').data as Float32Array;
+    const unit = 2 ** (digits.bits * part);
+    for (let i = 0; i < own.length; i++) sums.data[i] = sums.data[i]! + own[i]! * unit;
   }
-  return { dims: first.dims, data: into };
+  if (step.bias !== undefined) addBias(sums.data, step.bias, innerOf(step, first.dims));
+  return sums;
+}
+
+function addBias(sums: Int32Array, bias: Int32Array, inner: number): void {
+  for (let start = 0, channel = 0; start < sums.length; start += inner) {
+    const own = bias[channel]!;
+    for (let i = start; i < start + inner; i++) sums[i] = sums[i]! + own;
+    channel = channel + 1 === bias.length ? 0 : channel + 1;
+  }
 }

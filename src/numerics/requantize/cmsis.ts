@@ -1,6 +1,6 @@
-import { fixedPoint, shiftedMul } from './fixed_point.ts';
+import { fixedPoint, shiftedMuls } from './fixed_point.ts';
 import { doubleRounding } from './gemmlowp.ts';
-import { eachRun, toInt32, type Factor, type Rescale, type Scheme } from './scheme.ts';
+import { eachRun, type Factor, type Rescale, type Scheme } from './scheme.ts';
 import { shiftedAdd } from './shifted_add.ts';
 
 const source =
@@ -24,7 +24,7 @@ function singleRounding(factors: readonly Factor[]): Rescale {
   return (values, inner, into) =>
     eachRun(values.length, inner, fixed.length, (start, end, channel) => {
       const { multiplier, shift } = fixed[channel]!;
-      for (let i = start; i < end; i++) into[i] = toInt32(shiftedMul(values[i]!, multiplier, 31 - shift));
+      shiftedMuls(values, [start, end], [multiplier, 31 - shift], into);
     });
 }
 

@@ -1,4 +1,4 @@
-import { inDouble, type Factor } from './scheme.ts';
+import { inDouble, toInt32, type Factor } from './scheme.ts';
 
 /** 64-bit products of int32 in float64, exact: 2^53 holds a product with 16 bits of the other operand. */
 
@@ -30,13 +30,33 @@ export function fixedPoint(factor: Factor): FixedPoint {
 
 /** floor((a · m + 2^30) / 2^31), for int32 a and 0 ≤ m < 2^31: the high half of the doubled product, halves up. */
 export function highMul(a: number, m: number): number {
-  return Math.floor((a * (m >>> 16) + 16384 + Math.floor((a * (m & 65535)) / 65536)) / 32768);
+  return Math.floor((a * (m >>> 16) + 16384 + Math.floor(a * (m & 65535) * 2 ** -16)) * 2 ** -15);
 }
 
 /** floor((a · m + 2^(s−1)) / 2^s), for int32 a, 0 ≤ m < 2^32 and 1 ≤ s ≤ 62: one rounding, halves up. */
 export function shiftedMul(a: number, m: number, s: number): number {
   if (s < 17) return Number((BigInt(a) * BigInt(m) + (1n << BigInt(s - 1))) >> BigInt(s));
-  return Math.floor((a * (m >>> 16) + 2 ** (s - 17) + Math.floor((a * (m & 65535)) / 65536)) / 2 ** (s - 16));
+  return roundedProduct(a, m >>> 16, m & 65535, 2 ** (s - 17), 2 ** (16 - s));
+}
+
+/** `shiftedMul` for 17 ≤ s with what depends on m and s taken out of loops: both halves of m, 2^(s−17) and 2^(16−s). */
+export function roundedProduct(a: number, high: number, low: number, half: number, unit: number): number {
+  return Math.floor((a * high + half + Math.floor(a * low * 2 ** -16)) * unit);
+}
+
+/** Multiplies values by m / 2^s as `shiftedMul` does, and cuts to int32. */
+export function shiftedMuls(
+  values: Int32Array,
+  [start, end]: readonly [number, number],
+  [m, s]: readonly [number, number],
+  into: Int32Array,
+): void {
+  if (s < 17) {
+    for (let i = start; i < end; i++) into[i] = toInt32(shiftedMul(values[i]!, m, s));
+    return;
+  }
+  const [high, low, half, unit] = [m >>> 16, m & 65535, 2 ** (s - 17), 2 ** (16 - s)];
+  for (let i = start; i < end; i++) into[i] = toInt32(roundedProduct(values[i]!, high, low, half, unit));
 }
 
 /** x / 2^exponent to the nearest integer, halves away from zero (gemmlowp's RoundingDivideByPOT), for int32 x and 0 ≤ exponent ≤ 31. */

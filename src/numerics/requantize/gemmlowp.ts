@@ -1,4 +1,4 @@
-import { fixedPoint, highMul, divideByPowerOfTwo } from './fixed_point.ts';
+import { divideByPowerOfTwo, fixedPoint, highMul } from './fixed_point.ts';
 import { eachRun, int32Max, int32Min, type Factor, type Rescale, type Scheme } from './scheme.ts';
 import { shiftedAdd } from './shifted_add.ts';
 
@@ -23,8 +23,18 @@ export function doubleRounding(factors: readonly Factor[]): Rescale {
     eachRun(values.length, inner, fixed.length, (start, end, channel) => {
       const { multiplier, shift } = fixed[channel]!;
       const [left, right] = [Math.max(0, shift), Math.max(0, -shift)];
-      for (let i = start; i < end; i++) into[i] = divideByPowerOfTwo(highMul(values[i]! << left, multiplier), right);
+      highMulThenShift(values, [start, end], { multiplier, left, right }, into);
     });
+}
+
+/** Two roundings for a stretch of values: shifted to the left, multiplied in Q31, shifted to the right. */
+export function highMulThenShift(
+  values: Int32Array,
+  [start, end]: readonly [number, number],
+  { multiplier, left, right }: { readonly multiplier: number; readonly left: number; readonly right: number },
+  into: Int32Array,
+): void {
+  for (let i = start; i < end; i++) into[i] = divideByPowerOfTwo(highMul(values[i]! << left, multiplier), right);
 }
 
 /** gemmlowp, and TensorFlow Lite's reference kernels on it. */

@@ -1,4 +1,4 @@
-import { shiftedMul } from './fixed_point.ts';
+import { shiftedMuls } from './fixed_point.ts';
 import { eachRun, inDouble, toInt32, type Factor, type Rescale, type Scheme } from './scheme.ts';
 import { shiftedAdd } from './shifted_add.ts';
 
@@ -23,10 +23,8 @@ export function multiplierShift(bits: number): Scheme {
     return (values, inner, into) =>
       eachRun(values.length, inner, all.length, (start, end, channel) => {
         const { multiplier, shift } = all[channel]!;
-        for (let i = start; i < end; i++)
-          into[i] = toInt32(
-            shift > 0 ? shiftedMul(values[i]!, multiplier, shift) : values[i]! * multiplier * 2 ** -shift,
-          );
+        if (shift > 0) shiftedMuls(values, [start, end], [multiplier, shift], into);
+        else for (let i = start; i < end; i++) into[i] = toInt32(values[i]! * multiplier * 2 ** -shift);
       });
   };
   return {

@@ -1,6 +1,7 @@
 import { roundHalfEven } from '../rounding.ts';
 import {
   eachRun,
+  floatMuls,
   inSingle,
   toInt32,
   type Add,
@@ -14,10 +15,9 @@ import {
 function rescaler(factors: readonly Factor[]): Rescale {
   const scales = factors.map(inSingle);
   return (values, inner, into) =>
-    eachRun(values.length, inner, scales.length, (start, end, channel) => {
-      const scale = scales[channel]!;
-      for (let i = start; i < end; i++) into[i] = toInt32(roundHalfEven(Math.fround(Math.fround(values[i]!) * scale)));
-    });
+    eachRun(values.length, inner, scales.length, (start, end, channel) =>
+      floatMuls(values, [start, end], scales[channel]!, into),
+    );
 }
 
 /**

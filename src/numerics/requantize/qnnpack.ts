@@ -1,9 +1,10 @@
-import { divideByPowerOfTwo, highMul, shiftedMul } from './fixed_point.ts';
+import { divideByPowerOfTwo, roundedProduct } from './fixed_point.ts';
+import { highMulThenShift } from './gemmlowp.ts';
 import { roundHalfEven } from '../rounding.ts';
 import {
   eachRun,
+  floatMuls,
   inSingle,
-  toInt32,
   type Add,
   type AddScales,
   type Factor,
@@ -47,8 +48,8 @@ const q31 = (factors: readonly Factor[]): Rescale | string =>
     return (values, inner, into) =>
       eachRun(values.length, inner, fixed.length, (start, end, channel) => {
         const { mantissa, exponent } = fixed[channel]!;
-        const [multiplier, shift] = [mantissa << 7, -1 - exponent];
-        for (let i = start; i < end; i++) into[i] = divideByPowerOfTwo(highMul(values[i]!, multiplier), shift);
+        const q31 = { multiplier: mantissa << 7, left: 0, right: -1 - exponent };
+        highMulThenShift(values, [start, end], q31, into);
       });
   });
 
@@ -58,10 +59,12 @@ const precise = (factors: readonly Factor[]): Rescale | string =>
     return (values, inner, into) =>
       eachRun(values.length, inner, fixed.length, (start, end, channel) => {
         const { mantissa, exponent } = fixed[channel]!;
+        const [high, low] = [mantissa >>> 16, mantissa & 65535];
+        const [half, unit] = [2 ** (6 - exponent), 2 ** (exponent - 7)];
         for (let i = start; i < end; i++) {
           const value = values[i]!;
-          const size = shiftedMul(Math.abs(value), mantissa, 23 - exponent);
-          into[i] = value < 0 ? -size : size;
+          into[i] =
+            value < 0 ? -roundedProduct(-value, high, low, half, unit) : roundedProduct(value, high, low, half, unit);
         }
       });
   });
@@ -70,11 +73,9 @@ const fp32 = (factors: readonly Factor[]): Rescale | string =>
   withScales(
     factors,
     (scales) => (values, inner, into) =>
-      eachRun(values.length, inner, scales.length, (start, end, channel) => {
-        const scale = scales[channel]!;
-        for (let i = start; i < end; i++)
-          into[i] = toInt32(roundHalfEven(Math.fround(Math.fround(values[i]!) * scale)));
-      }),
+      eachRun(values.length, inner, scales.length, (start, end, channel) =>
+        floatMuls(values, [start, end], scales[channel]!, into),
+      ),
   );
 
 /** Shifts that both scales of a sum may have. */

@@ -1,3 +1,5 @@
+import { roundingMagic } from '../rounding.ts';
+
 /**
  * How a device brings an int32 accumulator to the scale of a layer's output. A scheme is one file beside this one, and one line in
  * `index.ts`. All are pure functions on typed arrays; zero points and the ends of the output's codes are the caller's, since all do them alike.
@@ -72,4 +74,16 @@ export const int32Min = -2147483648;
 /** The nearest int32 to a number. */
 export function toInt32(value: number): number {
   return value > int32Max ? int32Max : value < int32Min ? int32Min : value;
+}
+
+/** float32(value) · scale in float32, halves to even, cut to int32, for a stretch of values. */
+export function floatMuls(
+  values: Int32Array,
+  [start, end]: readonly [number, number],
+  scale: number,
+  into: Int32Array,
+): void {
+  // Within int32 the sum with 1.5 · 2^52 rounds to the nearest even integer.
+  for (let i = start; i < end; i++)
+    into[i] = toInt32(Math.fround(Math.fround(values[i]!) * scale)) + roundingMagic - roundingMagic;
 }
