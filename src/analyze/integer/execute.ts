@@ -1,12 +1,23 @@
 import type { Feeds } from '../../data/types.ts';
+import type { Model } from '../../graph/model.ts';
 import type { Add, Factor, Rescale } from '../../numerics/requantize/scheme.ts';
 import { given } from '../../util/must.ts';
 import { runCarrier, runMove } from './carriers.ts';
-import { partOf } from './constants.ts';
+import { constantsOf, partOf } from './constants.ts';
 import { declared } from './graphs.ts';
 import { graphFor, Refused, tensorOf, type Bench, type Device, type Executed, type Machine, type Ready } from './machine.ts'; // prettier-ignore
+import { integerPlan } from './plan.ts';
+import { qdqForm } from './qdq_form.ts';
 import { runProduct } from './run_product.ts';
 import type { FloatStep, IntegerStep, PairStep } from './steps.ts';
+
+/** Readies a quantized model, in QDQ form or of QLinear operators, for devices. `computer` must keep the sessions of all its layers. */
+export async function openMachine(given: Model, computer: Machine['computer']): Promise<Machine> {
+  const model = qdqForm(given);
+  const constants = constantsOf(model, computer);
+  const plan = await integerPlan(model, constants);
+  return { model, plan, constants, computer, graphs: new Map(), tables: new Map() };
+}
 
 /** Readies a device for a model. @throws Refused. */
 export function openDevice(machine: Machine, device: Device): { run(feeds: Feeds): Promise<Executed> } {
