@@ -9,8 +9,10 @@ export interface Geometry {
   readonly places: number;
   /** Index of (sample, channel, place) in the sums. */
   at(sample: number, channel: number, place: number): number;
-  /** Index in the data of a term of a channel at a place; −1 where it is padding. */
-  read(sample: number, channel: number, place: number, term: number): number;
+  /** Which data a channel reads: channels of one group read the same. */
+  group(channel: number): number;
+  /** Indices in the data of a term at every place; −1 where it is padding. */
+  reads(sample: number, group: number, term: number): Int32Array;
   /** Index in the weights of a term of a channel. */
   weight(channel: number, term: number): number;
 }
@@ -31,7 +33,8 @@ export function geometryOf(step: ProductStep, data: readonly number[], sums: rea
   return {
     ...{ samples: 1, channels, places },
     at: (_, channel, place) => place * channels + channel,
-    read: (_, __, place, term) => place * terms + term,
+    group: () => 0,
+    reads: (_, __, term) => Int32Array.from({ length: places }, (_, place) => place * terms + term),
     weight: (channel, term) => (turned ? channel * terms + term : term * channels + channel),
   };
 }
@@ -65,18 +68,23 @@ function convGeometry(
   const left = begin(outWidth, rightStride, columns, rightStep, width, padLeft);
   const places = outHeight * outWidth;
   const inGroup = channels / group;
-  const plane = height * width;
   return {
     ...{ samples: data[0]!, channels, places },
     at: (sample, channel, place) => (sample * channels + channel) * places + place,
-    read(sample, channel, place, term) {
+    group: (channel) => Math.floor(channel / inGroup),
+    reads(sample, group, term) {
       const from = term % depth;
       const tap = (term - from) / depth;
       const column = tap % columns;
-      const x = (place % outWidth) * rightStride - left + column * rightStep;
-      const y = Math.floor(place / outWidth) * downStride - top + ((tap - column) / columns) * downStep;
-      if (x < 0 || y < 0 || x >= width || y >= height) return -1;
-      return (sample * data[1]! + Math.floor(channel / inGroup) * depth + from) * plane + y * width + x;
+      const plane = (sample * data[1]! + group * depth + from) * height * width;
+      const [firstRow, firstColumn] = [((tap - column) / columns) * downStep - top, column * rightStep - left];
+      const into = new Int32Array(places);
+      for (let row = 0, at = 0; row < outHeight; row++) {
+        const y = row * downStride + firstRow;
+        for (let place = 0, x = firstColumn; place < outWidth; place++, at++, x += rightStride)
+          into[at] = x < 0 || y < 0 || x >= width || y >= height ? -1 : plane + y * width + x;
+      }
+      return into;
     },
     weight(channel, term) {
       const from = term % depth;

@@ -46,17 +46,29 @@ export function saturatePairs(
   // Signed data is moved to unsigned first.
   const lift = step.data.code.type === 'int8' ? 128 : 0;
   const zero = step.data.code.zeroPoint + lift;
-  const raw = (index: number): number => (index < 0 ? zero : data.data[index]! + lift);
-  for (const { channel, term, first, second } of pairs)
-    for (let sample = 0; sample < samples; sample++)
+  for (let sample = 0; sample < samples; sample++) {
+    const rows = new Map<number, Int32Array>();
+    const row = (channel: number, term: number): Int32Array => {
+      const key = geometry.group(channel) * step.terms + term;
+      const known = rows.get(key);
+      if (known !== undefined) return known;
+      const made = geometry.reads(sample, geometry.group(channel), term);
+      for (let i = 0; i < made.length; i++) made[i] = made[i]! < 0 ? zero : data.data[made[i]!]! + lift;
+      rows.set(key, made);
+      return made;
+    };
+    for (const { channel, term, first, second } of pairs) {
+      const [a, b] = [row(channel, term), row(channel, term + 1)];
       for (let place = 0; place < places; place++) {
-        const sum = raw(geometry.read(sample, channel, place, term)) * first + raw(geometry.read(sample, channel, place, term + 1)) * second; // prettier-ignore
+        const sum = a[place]! * first + b[place]! * second;
         if (sum <= most && sum >= least) continue;
         count.saturated++;
         if (!change) continue;
         const at = geometry.at(sample, channel, place);
         sums.data[at] = sums.data[at]! - (sum > most ? sum - most : sum - least);
       }
+    }
+  }
   return count;
 }
 

@@ -51,6 +51,12 @@ export function shiftedMuls(
   [m, s]: readonly [number, number],
   into: Int32Array,
 ): void {
+  if (m < 2 ** 20) {
+    // 2^31 · 2^20 and half a unit are exact in float64.
+    const [half, unit] = [2 ** (s - 1), 2 ** -s];
+    for (let i = start; i < end; i++) into[i] = toInt32(Math.floor((values[i]! * m + half) * unit));
+    return;
+  }
   if (s < 17) {
     for (let i = start; i < end; i++) into[i] = toInt32(shiftedMul(values[i]!, m, s));
     return;
