@@ -1,3 +1,4 @@
+import { checkQuantized } from '../analyze/integer/quantized.ts';
 import { verifyInteger as verified } from '../analyze/integer/verify.ts';
 import { batches } from '../data/batch.ts';
 import { fixedBatch } from '../data/layout.ts';
@@ -37,6 +38,7 @@ export async function verifyInteger(options: VerifyIntegerOptions): Promise<Inte
   if (accumulator !== undefined) checkBits('accumulator', accumulator, 8);
   return abortable(options.signal, async (signal) => {
     const model = await openModel(options.model);
+    checkQuantized(model);
     const data = await openModelData(model, options.data, options, 'validation');
     const metrics = await metricsFor(model, data, options.metrics);
     const { validation } = data;

@@ -17,7 +17,6 @@ import { openDevice, openMachine } from './execute.ts';
 import { layerFacts, workOf, type LayerBits } from './layer_bits.ts';
 import { Refused, type Device, type Machine } from './machine.ts';
 import { saturatePairs, type PairCount, type RiskyPairs } from './pairs.ts';
-import { checkQuantized } from './quantized.ts';
 import { targetOf, type ProductStep } from './steps.ts';
 
 /** One way to run the model, and what came of it. */
@@ -69,7 +68,6 @@ const openSessions = 2000;
  * @throws QtoolError `model` for a model that is not statically quantized.
  */
 export async function verifyInteger(model: Model, options: VerifyOptions): Promise<IntegerFindings> {
-  checkQuantized(model);
   const computer = openComputer(openSessions, { threads: options.threads, optimization: 'basic' });
   const open: Session[] = [];
   try {
