@@ -21,18 +21,18 @@ function rescaler(factors: readonly Factor[]): Rescale {
 }
 
 /**
- * QLinearAdd on x64 (mlas/lib/qladd.cpp): zero points are folded into one constant, and (constant + a · A) + b · B is rounded, every step
- * in float32. On ARM onnxruntime adds as QNNPACK does.
+ * QLinearAdd on x64 with AVX2: zero points are folded into one constant, and a · A + (constant + b · B) is rounded, two fused
+ * multiply-adds in float32 (mlas/lib/qladd.cpp gives the formula; the order and the fusing are those that agreed for all 65,536 pairs of
+ * codes at nine layers' scales, onnxruntime 1.30). On ARM onnxruntime adds as QNNPACK does.
  */
 function adder({ a, b, sum }: AddScales): Add {
   const { fround } = Math;
   const [left, right] = [fround(a.scale / sum.scale), fround(b.scale / sum.scale)];
   const constant = fround(sum.zeroPoint - fround(fround(left * a.zeroPoint) + fround(right * b.zeroPoint)));
+  // Products of a code and a float32 are exact in float64, so that one rounding is a fused multiply-add.
   return (first, second, into) => {
     for (let i = 0; i < into.length; i++)
-      into[i] = toInt32(
-        roundHalfEven(fround(fround(constant + fround(first[i]! * left)) + fround(second[i]! * right))),
-      );
+      into[i] = toInt32(roundHalfEven(fround(fround(constant + second[i]! * right) + first[i]! * left)));
   };
 }
 
