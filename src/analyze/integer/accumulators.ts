@@ -32,7 +32,7 @@ export function bitsFor(low: number, high: number): number {
 export const ruleBits = (terms: number, bits: number): number => 2 * bits + Math.log2(Math.max(1, terms));
 
 /** The ends of a register of so many bits. */
-export const endsOf = (bits: number): readonly [number, number] => [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1];
+const endsOf = (bits: number): readonly [number, number] => [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1];
 
 /** Adds what one run of a layer shows. */
 export function lookAtSums(facts: SumFacts, { data }: Codes, width: number | undefined): void {

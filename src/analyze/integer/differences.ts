@@ -51,14 +51,13 @@ export function addDifferences(
   const facts = layers.get(place.index) ?? { ...place, differ: 0, values: 0, steps: 0 };
   layers.set(place.index, facts);
   const length = Math.round(own.length * share);
-  // Counted in local numbers: this loop sees every code of every run.
+  // Without branches, which no processor foresees where a third of the codes differ: this loop sees every code of every run.
   let [differ, steps] = [0, 0];
   for (let i = 0; i < length; i++) {
     const apart = (own[i]! - other[i]!) | 0;
-    if (apart === 0) continue;
-    differ++;
-    if (apart > steps) steps = apart;
-    else if (-apart > steps) steps = -apart;
+    const size = (apart ^ (apart >> 31)) - (apart >> 31);
+    differ += -size >>> 31;
+    steps -= (steps - size) & ((steps - size) >> 31);
   }
   facts.differ += differ;
   facts.steps = Math.max(facts.steps, steps);

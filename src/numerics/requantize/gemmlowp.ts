@@ -1,4 +1,4 @@
-import { divideByPowerOfTwo, fixedPoint, highMul } from './fixed_point.ts';
+import { fixedPoint, highMul } from './fixed_point.ts';
 import { eachRun, int32Max, int32Min, type Factor, type Rescale, type Scheme } from './scheme.ts';
 import { shiftedAdd } from './shifted_add.ts';
 
@@ -34,7 +34,15 @@ export function highMulThenShift(
   { multiplier, left, right }: { readonly multiplier: number; readonly left: number; readonly right: number },
   into: Int32Array,
 ): void {
-  for (let i = start; i < end; i++) into[i] = divideByPowerOfTwo(highMul(values[i]! << left, multiplier), right);
+  // `highMul` and `divideByPowerOfTwo`, without branches and with what stays the same taken out.
+  const [high, low] = [multiplier >>> 16, multiplier & 65535];
+  const mask = right === 31 ? 0x7fffffff : (1 << right) - 1;
+  const half = mask >>> 1;
+  for (let i = start; i < end; i++) {
+    const value = values[i]! << left;
+    const product = Math.floor((value * high + 16384 + Math.floor(value * low * 2 ** -16)) * 2 ** -15) | 0;
+    into[i] = (product >> right) + ((half - (product & mask) - (product >> 31)) >>> 31);
+  }
 }
 
 /** gemmlowp, and TensorFlow Lite's reference kernels on it. */
