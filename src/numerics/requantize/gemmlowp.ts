@@ -1,4 +1,4 @@
-import { fixedPoint, highMul } from './fixed_point.ts';
+import { divideByPowerOfTwo, fixedPoint, highMul } from './fixed_point.ts';
 import { eachRun, int32Max, int32Min, type Factor, type Rescale, type Scheme } from './scheme.ts';
 import { shiftedAdd } from './shifted_add.ts';
 
@@ -34,12 +34,18 @@ export function highMulThenShift(
   { multiplier, left, right }: { readonly multiplier: number; readonly left: number; readonly right: number },
   into: Int32Array,
 ): void {
-  // `highMul` and `divideByPowerOfTwo`, without branches and with what stays the same taken out.
+  if (left > 0) {
+    // Factors of 1 and more are rare.
+    for (let i = start; i < end; i++)
+      into[i] = divideByPowerOfTwo(saturatingHighMul(values[i]! << left, multiplier), right);
+    return;
+  }
+  // The same without branches, and with what stays the same taken out.
   const [high, low] = [multiplier >>> 16, multiplier & 65535];
   const mask = right === 31 ? 0x7fffffff : (1 << right) - 1;
   const half = mask >>> 1;
   for (let i = start; i < end; i++) {
-    const value = values[i]! << left;
+    const value = values[i]!;
     const product = Math.floor((value * high + 16384 + Math.floor(value * low * 2 ** -16)) * 2 ** -15) | 0;
     into[i] = (product >> right) + ((half - (product & mask) - (product >> 31)) >>> 31);
   }
