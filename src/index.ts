@@ -11,6 +11,7 @@ export type { DataGiven, DataOptions, MetricGiven, PreprocessingOptions } from '
 export { evaluate, type EvaluateOptions } from './api/evaluate.ts';
 export type { ModelGiven, Watch } from './api/given.ts';
 export { inspect, type InspectOptions } from './api/inspect.ts';
+export { verifyInteger, type VerifyIntegerOptions } from './api/verify_integer.ts';
 export type { ScheduleGiven } from './api/schedule.ts';
 
 export type { SampleGiven, Samples, SampleSets, TensorGiven } from './data/given.ts';
@@ -22,6 +23,7 @@ export type { RunEvent } from './run/event.ts';
 export type { RecipeTrial } from './run/recipe_trial.ts';
 
 export type { AnalysisReport } from './report/analysis.ts';
+export type { IntegerReport } from './report/integer.ts';
 export type { EvalReport } from './report/eval.ts';
 export { htmlReport } from './report/html.ts';
 export type { InspectReport } from './report/inspect.ts';

@@ -1,6 +1,7 @@
 import type { AnalysisReport } from '../report/analysis.ts';
 import type { BenchReport } from '../report/bench.ts';
 import type { EvalReport } from '../report/eval.ts';
+import type { IntegerReport } from '../report/integer.ts';
 import type { InspectReport } from '../report/inspect.ts';
 import type { PlanReport } from '../report/plan.ts';
 import type { CompareReport } from '../run/compare.ts';
@@ -43,4 +44,6 @@ export interface Answers {
   readonly schedules: SchedulesReport;
   /** What qtool sensitivity prints with --json and writes as sensitivity.json */
   readonly sensitivity: SensitivityReport | QuantizeSensitivityReport;
+  /** What qtool verify-integer prints with --json */
+  readonly 'verify-integer': IntegerReport;
 }

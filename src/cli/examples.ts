@@ -3,6 +3,10 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
   quantize: ['qtool quantize model.onnx --schedule int8 --data random -o out'],
   eval: ['qtool eval model.onnx --data random', 'qtool eval out/model.onnx --reference model.onnx --data random'],
   compare: ['qtool compare model.onnx out/model.onnx --data random'],
+  'verify-integer': [
+    'qtool verify-integer out/model.onnx --data random --limit 32',
+    'qtool verify-integer out/model.onnx --data random --limit 32 --schemes gemmlowp,cmsis --accumulator 16',
+  ],
   bench: ['qtool bench model.onnx out/model.onnx', 'qtool bench model.onnx --batch 1 --seconds 1'],
   analyze: ['qtool analyze model.onnx --data random --samples 32'],
   inspect: ['qtool inspect model.onnx'],

@@ -83,6 +83,16 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   ).option('--no-latency', 'measure no latency');
   runs(withCommon(withData(comparison)), async () => (await import('./commands/compare.ts')).compare);
 
+  const integers = declare(
+    'verify-integer <model>',
+    'execute an int8 model in exact integers, as devices with other requantizations do',
+    'Execute a statically quantized model in exact integers under the requantizations of gemmlowp, QNNPACK, CMSIS-NN and others, beside onnxruntime: where codes differ and what it costs, the accumulator bits that each layer needs, 16-bit saturation on x64 without VNNI, and energy.',
+  )
+    .option('--schemes <names>', 'requantizations to run, separated by commas (default: all)')
+    .option('--multiplier-bits <n>', 'of the plain multiplier and shift (default: 8)', wholeNumber(2, 31))
+    .option('--accumulator <bits>', 'run with accumulators of so many bits too, such as 16', wholeNumber(8, 31));
+  runs(withCommon(withData(integers)), async () => (await import('./commands/verify_integer.ts')).verify);
+
   const benchmark = declare(
     'bench <model...>',
     'measure load time, memory, latency and throughput, of several models in turn',

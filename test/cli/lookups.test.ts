@@ -119,7 +119,7 @@ describe('qtool help', () => {
     try {
       await furnish(shop);
       process.chdir(shop.path());
-      for (const name of (await qtool('help')).out.match(/(?<=^ {2})[a-z]+(?= )/gm) ?? []) {
+      for (const name of (await qtool('help')).out.match(/(?<=^ {2})[a-z-]+(?= )/gm) ?? []) {
         const { out } = await qtool('help', name);
         const lines = out.split('\nExamples:\n')[1]?.trim().split('\n') ?? [];
         expect([name, lines.length > 0]).toEqual([name, true]);

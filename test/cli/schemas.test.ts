@@ -74,6 +74,8 @@ describe('the JSON Schemas of answers', () => {
     ['eval', ['eval', 'model.onnx', '--reference', 'model.onnx', '--data', 'random']],
     ['compare', ['compare', 'model.onnx', 'out/model.onnx', ...data, '--no-latency']],
     ['compare', ['compare', 'model.onnx', 'model.onnx', '--data', 'random', '--no-latency']],
+    ['verify-integer', ['verify-integer', 'out/model.onnx', ...data, '--accumulator', '16']],
+    ['verify-integer', ['verify-integer', 'out/model.onnx', '--data', 'random', '--limit', '4', '--schemes', 'cmsis']],
     ['bench', ['bench', 'model.onnx', '--batch', '1', '--seconds', '0']],
     ['inspect', ['inspect', 'model.onnx']],
     ['analyze', ['analyze', 'model.onnx', ...data, '--samples', '8']],
@@ -103,7 +105,7 @@ describe('the JSON Schemas of answers', () => {
   it('are there for every command that takes --json', async () => {
     const io = fakeIo();
     await main(['help'], io);
-    for (const command of io.out().match(/(?<=^ {2})[a-z]+(?= )/gm) ?? []) {
+    for (const command of io.out().match(/(?<=^ {2})[a-z-]+(?= )/gm) ?? []) {
       const help = fakeIo();
       await main(['help', command], help);
       expect([command, asked.has(command)]).toEqual([command, help.out().includes('--json')]);

@@ -33,6 +33,7 @@ describe('80 columns', () => {
     [['check', 'w4a8', '--model', 'long.onnx']],
     [['eval', 'out/model.onnx', '--reference', 'long.onnx', ...data]],
     [['compare', 'long.onnx', 'out/model.onnx', ...data]],
+    [['verify-integer', 'out/model.onnx', ...data, '--accumulator', '16']],
     [['bench', 'long.onnx', 'out/model.onnx', '--batch', '1', '--seconds', '0', '--quiet']],
     [['inspect', 'long.onnx']],
     [['analyze', 'long.onnx', ...data, '--samples', '8']],

@@ -1,0 +1,52 @@
+/**
+ * Energy of operations in 45 nm at 0.9 V, picojoules: Horowitz, Computing's energy problem, ISSCC 2014, as Dally shows them (NIPS 2015) and Han et
+ * al. 2016 (EIE, table 1, which gives 32-bit reads of an 8 kB SRAM and of DRAM). What it says of a processor of today is the ratios.
+ */
+export const picojoules = {
+  add: { int8: 0.03, int32: 0.1, float32: 0.9 },
+  multiply: { int8: 0.2, int32: 3.1, float32: 3.7 },
+  read: { sram: 5, dram: 640 },
+} as const;
+
+/** What one sample takes, in microjoules. */
+export interface Energy {
+  readonly arithmetic: number;
+  /** Every weight read from DRAM once. */
+  readonly weights: number;
+  /** Inputs of layers read from SRAM and outputs written to it, once each. */
+  readonly activations: number;
+  readonly total: number;
+}
+
+/** What is counted of one layer and one sample. */
+export interface Work {
+  readonly macs: number;
+  readonly outputs: number;
+  readonly inputs: number;
+  readonly weights: number;
+  /** Bytes of a weight and of a code. */
+  readonly weightBytes: number;
+  readonly codeBytes: number;
+}
+
+/** The integer model's energy and that of the same layers in float32. Rescaling is a 32-bit multiplication and an addition an output. */
+export function energyOf(work: readonly Work[]): { readonly integer: Energy; readonly float: Energy } {
+  const { add, multiply, read } = picojoules;
+  const sum = (each: (one: Work) => number): number => work.reduce((all, one) => all + each(one), 0) / 1e6;
+  const total = (parts: Omit<Energy, 'total'>): Energy => ({
+    ...parts,
+    total: parts.arithmetic + parts.weights + parts.activations,
+  });
+  return {
+    integer: total({
+      arithmetic: sum((one) => one.macs * (multiply.int8 + add.int32) + one.outputs * (multiply.int32 + add.int32)),
+      weights: sum((one) => ((one.weights * one.weightBytes) / 4) * read.dram),
+      activations: sum((one) => (((one.inputs + one.outputs) * one.codeBytes) / 4) * read.sram),
+    }),
+    float: total({
+      arithmetic: sum((one) => one.macs * (multiply.float32 + add.float32)),
+      weights: sum((one) => one.weights * read.dram),
+      activations: sum((one) => (one.inputs + one.outputs) * read.sram),
+    }),
+  };
+}

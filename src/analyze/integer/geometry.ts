@@ -1,0 +1,94 @@
+import { intAttribute, intsAttribute, stringAttribute } from '../../graph/attribute.ts';
+import type { ProductStep } from './steps.ts';
+
+/** A product as rows of terms: which element of the data each term of a sum reads. */
+export interface Geometry {
+  readonly samples: number;
+  /** Output channels, and positions of each. */
+  readonly channels: number;
+  readonly places: number;
+  /** Index of (sample, channel, place) in the sums. */
+  at(sample: number, channel: number, place: number): number;
+  /** Which data a channel reads: channels of one group read the same. */
+  group(channel: number): number;
+  /** Indices in the data of a term at every place; −1 where it is padding. */
+  reads(sample: number, group: number, term: number): Int32Array;
+  /** Index in the weights of a term of a channel. */
+  weight(channel: number, term: number): number;
+}
+
+/**
+ * Terms are numbered as onnxruntime's x64 kernels sum them: a convolution by row, column, then input channel (channels last), a matrix
+ * product by row. Undefined for what they do otherwise: depthwise convolutions, three dimensions, computed factors, stacks of weights.
+ */
+export function geometryOf(step: ProductStep, data: readonly number[], sums: readonly number[]): Geometry | undefined {
+  const dims = step.weights?.dims;
+  if (dims === undefined) return undefined;
+  if (step.as === 'Conv') return convGeometry(step, dims, data, sums);
+  if (dims.length !== 2) return undefined;
+  const turned = intAttribute(step.node, 'transB', 0) === 1;
+  if (intAttribute(step.node, 'transA', 0) === 1) return undefined;
+  const [terms, channels] = turned ? [dims[1]!, dims[0]!] : [dims[0]!, dims[1]!];
+  const places = sums.slice(0, -1).reduce((a, b) => a * b, 1);
+  return {
+    ...{ samples: 1, channels, places },
+    at: (_, channel, place) => place * channels + channel,
+    group: () => 0,
+    reads: (_, __, term) => Int32Array.from({ length: places }, (_, place) => place * terms + term),
+    weight: (channel, term) => (turned ? channel * terms + term : term * channels + channel),
+  };
+}
+
+function convGeometry(
+  { node }: ProductStep,
+  dims: readonly number[],
+  data: readonly number[],
+  sums: readonly number[],
+): Geometry | undefined {
+  if (dims.length > 4 || dims.length < 3) return undefined;
+  const [channels = 1, depth = 1] = dims;
+  const group = intAttribute(node, 'group', 1);
+  if (depth === 1 && group > 1) return undefined;
+  const flat = dims.length === 3;
+  const pair = (list: readonly number[] | undefined, otherwise: number): readonly [number, number] =>
+    list === undefined ? [otherwise, otherwise] : flat ? [otherwise, list[0]!] : [list[0]!, list[1]!];
+  const [rows, columns] = flat ? [1, dims[2]!] : [dims[2]!, dims[3]!];
+  const [height, width] = flat ? [1, data[2]!] : [data[2]!, data[3]!];
+  const [outHeight, outWidth] = flat ? [1, sums[2]!] : [sums[2]!, sums[3]!];
+  const [downStride, rightStride] = pair(intsAttribute(node, 'strides'), 1);
+  const [downStep, rightStep] = pair(intsAttribute(node, 'dilations'), 1);
+  const auto = stringAttribute(node, 'auto_pad', 'NOTSET');
+  const begin = (out: number, stride: number, size: number, step: number, length: number, given: number): number => {
+    if (!auto.startsWith('SAME')) return auto === 'VALID' ? 0 : given;
+    const total = Math.max(0, (out - 1) * stride + (size - 1) * step + 1 - length);
+    return auto === 'SAME_UPPER' ? Math.floor(total / 2) : Math.ceil(total / 2);
+  };
+  const [padTop, padLeft] = pair(intsAttribute(node, 'pads'), 0);
+  const top = begin(outHeight, downStride, rows, downStep, height, flat ? 0 : padTop);
+  const left = begin(outWidth, rightStride, columns, rightStep, width, padLeft);
+  const places = outHeight * outWidth;
+  const inGroup = channels / group;
+  return {
+    ...{ samples: data[0]!, channels, places },
+    at: (sample, channel, place) => (sample * channels + channel) * places + place,
+    group: (channel) => Math.floor(channel / inGroup),
+    reads(sample, group, term) {
+      const from = term % depth;
+      const tap = (term - from) / depth;
+      const column = tap % columns;
+      const plane = (sample * data[1]! + group * depth + from) * height * width;
+      const [firstRow, firstColumn] = [((tap - column) / columns) * downStep - top, column * rightStep - left];
+      const into = new Int32Array(places);
+      for (let row = 0, at = 0; row < outHeight; row++) {
+        const y = row * downStride + firstRow;
+        for (let place = 0, x = firstColumn; place < outWidth; place++, at++, x += rightStride)
+          into[at] = x < 0 || y < 0 || x >= width || y >= height ? -1 : plane + y * width + x;
+      }
+      return into;
+    },
+    weight(channel, term) {
+      const from = term % depth;
+      return (channel * depth + from) * rows * columns + (term - from) / depth;
+    },
+  };
+}

@@ -1,0 +1,238 @@
+import type { Batch, Feeds } from '../../data/types.ts';
+import type { Model } from '../../graph/model.ts';
+import type { Metric, MetricResult } from '../../metrics/metric.ts';
+import { onnxruntimeFloat } from '../../numerics/requantize/onnxruntime.ts';
+import type { Scheme } from '../../numerics/requantize/scheme.ts';
+import { ahead, checkCancelled, realRows } from '../../runtime/capture.ts';
+import { openComputer } from '../../runtime/compute.ts';
+import { expose } from '../../runtime/expose.ts';
+import { openSession, type Session } from '../../runtime/session.ts';
+import { QtoolError } from '../../util/error.ts';
+import { given } from '../../util/must.ts';
+import { lookAtPartials, lookAtSums, narrowed, noSums, type SumFacts } from './accumulators.ts';
+import { codesFrom } from './arrays.ts';
+import { addDifferences, noDifferences, type Difference } from './differences.ts';
+import { energyOf, type Energy } from './energy.ts';
+import { openDevice, openMachine } from './execute.ts';
+import { layerFacts, workOf, type LayerBits } from './layer_bits.ts';
+import { Refused, type Device, type Machine } from './machine.ts';
+import { saturatePairs, type PairCount, type RiskyPairs } from './pairs.ts';
+import { targetOf, type ProductStep } from './steps.ts';
+
+/** One way to run the model, and what came of it. */
+export interface IntegerRun {
+  readonly name: string;
+  /** `measured`: onnxruntime itself; `scheme`: exact integers and this requantization; `device`: onnxruntime's requantization on narrower hardware. */
+  readonly kind: 'measured' | 'scheme' | 'device';
+  readonly summary: string;
+  /** Why the scheme cannot hold the model; then nothing was measured. */
+  readonly refused: string | undefined;
+  readonly metrics: readonly MetricResult[];
+  /** From onnxruntime with its graph optimizations off. */
+  readonly disabled: Difference | undefined;
+  /** From onnxruntime as it usually runs. */
+  readonly all: Difference | undefined;
+}
+
+/** What exact integers say of a quantized model. */
+export interface IntegerFindings {
+  readonly samples: number;
+  readonly runs: readonly IntegerRun[];
+  readonly layers: readonly LayerBits[];
+  /** Width of the accumulators that were tried, where one was asked for. */
+  readonly accumulator: number | undefined;
+  /** What runs in float, and why. */
+  readonly float: readonly { readonly layer: string; readonly op: string; readonly why: string }[];
+  /** Microjoules a sample by Horowitz's table; none where sizes were not seen. */
+  readonly energy: { readonly integer: Energy; readonly float: Energy };
+}
+
+export interface VerifyOptions {
+  readonly batches: () => AsyncIterable<Batch>;
+  readonly samples: number;
+  readonly metrics: readonly Metric[];
+  readonly schemes: readonly Scheme[];
+  /** Also run with accumulators of so many bits, wrapping and saturating. */
+  readonly accumulator?: number | undefined;
+  readonly threads?: number | undefined;
+  readonly signal: AbortSignal;
+  readonly progress: (samples: number) => void;
+}
+
+/** Sessions that may be open: a layer has two, and large models hundreds. */
+const openSessions = 2000;
+
+/**
+ * Executes a quantized model in exact integers under each scheme, beside onnxruntime on the same samples. Batches are streamed; nothing
+ * but counts and sums is kept.
+ * @throws QtoolError `model` for a model that is not statically quantized.
+ */
+export async function verifyInteger(model: Model, options: VerifyOptions): Promise<IntegerFindings> {
+  const computer = openComputer(openSessions, { threads: options.threads, optimization: 'basic' });
+  const open: Session[] = [];
+  try {
+    const machine = await openMachine(model, computer);
+    const products = machine.plan.steps.filter((step) => step.kind === 'product');
+    if (products.length === 0) throw nothingInteger(model, machine);
+    const coded = machine.plan.steps.flatMap((step) => {
+      const value = targetOf(step)?.value;
+      return step.kind === 'float' || value === undefined ? [] : [{ layer: step.layer, op: step.op, value }];
+    });
+    const outputs = model.graph.output.map(({ name }) => name);
+    const shown = expose(model, [...new Set([...coded.map(({ value }) => value), ...outputs])]);
+    for (const optimization of ['disabled', 'all'] as const)
+      open.push(await openSession(shown, { optimization, threads: options.threads }));
+    return await streamed(machine, open as [Session, Session], coded, products, options);
+  } finally {
+    for (const session of open) await session.close();
+    await computer.close();
+  }
+}
+
+/** One run in progress. */
+interface Track {
+  readonly name: string;
+  readonly kind: IntegerRun['kind'];
+  readonly summary: string;
+  readonly run: (feeds: Feeds) => Promise<{ readonly outputs: Feeds; readonly code: (value: string) => Int32Array }>;
+  readonly states: unknown[];
+  readonly disabled: ReturnType<typeof noDifferences>;
+  readonly all: ReturnType<typeof noDifferences>;
+}
+
+type Coded = { readonly layer: string; readonly op: string; readonly value: string };
+
+async function streamed(
+  machine: Machine,
+  [off, on]: readonly [Session, Session],
+  coded: readonly Coded[],
+  products: readonly ProductStep[],
+  options: VerifyOptions,
+): Promise<IntegerFindings> {
+  const { metrics, accumulator, schemes, signal } = options;
+  const sums = new Map<ProductStep, SumFacts>(products.map((step) => [step, noSums()]));
+  const pairs = new Map<ProductStep, PairCount>(products.map((step) => [step, { saturated: 0, pairs: 0 }]));
+  const shapes = new Map<ProductStep, { readonly inputs: number; readonly outputs: number }>();
+  const refused: IntegerRun[] = [];
+  const risky: RiskyPairs = new Map();
+  const looking = lookingDevice(machine, { sums, pairs, shapes, risky, accumulator });
+  const tracks: Track[] = [];
+  const add = (name: string, kind: Track['kind'], summary: string, run: Track['run']): void =>
+    void tracks.push({ ...{ name, kind, summary, run, states: metrics.map((metric) => metric.start()) }, disabled: noDifferences(), all: noDifferences() }); // prettier-ignore
+  const addDevice = (name: string, kind: Track['kind'], summary: string, device: Device): void => {
+    try {
+      const opened = openDevice(machine, device);
+      add(name, kind, summary, async (feeds) => {
+        const { codes, outputs } = await opened.run(feeds);
+        return { outputs, code: (value) => given(codes.get(value), value).data };
+      });
+    } catch (error) {
+      if (!(error instanceof Refused)) throw error;
+      refused.push({ ...{ name, kind, summary, refused: error.message, metrics: [] }, disabled: undefined, all: undefined }); // prettier-ignore
+    }
+  };
+  let last = [plain({}), plain({})] as const;
+  add('onnxruntime off', 'measured', 'onnxruntime with its graph optimizations disabled', () => Promise.resolve(last[0])); // prettier-ignore
+  add('onnxruntime all', 'measured', 'onnxruntime as it usually runs, on this processor', () => Promise.resolve(last[1])); // prettier-ignore
+  for (const scheme of schemes)
+    addDevice(scheme.name, 'scheme', scheme.summary, scheme === onnxruntimeFloat ? looking : { scheme });
+  if (!schemes.includes(onnxruntimeFloat))
+    addDevice(onnxruntimeFloat.name, 'scheme', onnxruntimeFloat.summary, looking);
+  if (products.some(({ weights, data }) => weights?.raw.type === 'int8' && !data.code.type.endsWith('16')))
+    addDevice('x64, no VNNI', 'device', 'sums of two products saturate at 16 bits', {
+      scheme: onnxruntimeFloat,
+      accumulated: (step, own, data) => void saturatePairs(step, own, data, risky, true),
+    });
+  if (accumulator !== undefined)
+    for (const wraps of [true, false])
+      addDevice(`${accumulator} bits, ${wraps ? 'wrap' : 'saturate'}`, 'device', `accumulators of ${accumulator} bits that ${wraps ? 'wrap around at every addition' : 'are cut to the ends when they are finished'}`, {
+        scheme: onnxruntimeFloat,
+        accumulated: (_, own) => narrowed(own, accumulator, wraps),
+      }); // prettier-ignore
+
+  let samples = 0;
+  for await (const batch of ahead(options.batches())) {
+    last = [plain(await off.run(batch.feeds)), plain(await on.run(batch.feeds))];
+    const reference = real(machine, last[0].outputs, batch);
+    for (const track of tracks) {
+      checkCancelled(signal);
+      const got = await track.run(batch.feeds);
+      const input = { batch: { ...batch, size: batch.count }, outputs: real(machine, got.outputs, batch), reference };
+      metrics.forEach((metric, i) => (track.states[i] = metric.add(track.states[i], input)));
+      for (const [index, { layer, op, value }] of coded.entries()) {
+        const own = got.code(value);
+        const share = batch.count / batch.size;
+        addDifferences(track.disabled, { layer, op, index }, own, last[0].code(value), share); // prettier-ignore
+        addDifferences(track.all, { layer, op, index }, own, last[1].code(value), share); // prettier-ignore
+      }
+    }
+    samples += batch.count;
+    options.progress(samples);
+  }
+  if (samples === 0) throw new QtoolError('data', 'there is no sample to run on', { hint: 'the dataset is empty' });
+  const runs = tracks.map((track): IntegerRun => ({
+    ...{ name: track.name, kind: track.kind, summary: track.summary, refused: undefined },
+    metrics: metrics.map((metric, i) => metric.finish(track.states[i])),
+    disabled: track.disabled.found(),
+    all: track.all.found(),
+  }));
+  return {
+    samples,
+    runs: [...runs, ...refused],
+    layers: products.map((step) => layerFacts(step, given(sums.get(step), 'sums'), given(pairs.get(step), 'pairs'))),
+    accumulator,
+    float: machine.plan.float,
+    energy: energyOf(products.flatMap((step) => workOf(step, given(shapes.get(step), 'a shape'), samples))),
+  };
+}
+
+/** What onnxruntime gave, its codes as int32. */
+function plain(outputs: Feeds): Awaited<ReturnType<Track['run']>> {
+  const known = new Map<string, Int32Array>();
+  const code = (value: string): Int32Array => {
+    const data = known.get(value) ?? codesFrom(given(outputs[value], value)).data;
+    known.set(value, data);
+    return data;
+  };
+  return { outputs, code };
+}
+
+/** onnxruntime's arithmetic, looked at: what accumulators come to, and which pairs would saturate. */
+function lookingDevice(
+  { computer }: Machine,
+  seen: {
+    readonly sums: ReadonlyMap<ProductStep, SumFacts>;
+    readonly pairs: ReadonlyMap<ProductStep, PairCount>;
+    readonly shapes: Map<ProductStep, { readonly inputs: number; readonly outputs: number }>;
+    readonly risky: RiskyPairs;
+    readonly accumulator: number | undefined;
+  },
+): Device {
+  const graphs = new Map<ProductStep, Model>();
+  return {
+    scheme: onnxruntimeFloat,
+    async accumulated(step, sums, data) {
+      const [facts, count] = [given(seen.sums.get(step), 'sums'), given(seen.pairs.get(step), 'pairs')];
+      lookAtSums(facts, sums, seen.accumulator);
+      await lookAtPartials(facts, step, sums, data, { computer, graphs });
+      const { saturated, pairs } = saturatePairs(step, sums, data, seen.risky, false);
+      count.saturated += saturated;
+      count.pairs += pairs;
+      const { inputs = 0, outputs = 0 } = seen.shapes.get(step) ?? {};
+      seen.shapes.set(step, { inputs: inputs + data.data.length, outputs: outputs + sums.data.length });
+    },
+  };
+}
+
+/** The model's outputs without rows of padding. */
+function real({ model }: Machine, outputs: Feeds, batch: Batch): Feeds {
+  return Object.fromEntries(
+    model.graph.output.map(({ name }) => [name, realRows(given(outputs[name], name), batch)] as const),
+  );
+}
+
+function nothingInteger(model: Model, { plan: { float } }: Machine): QtoolError {
+  const why = float.find(({ op }) => ['Conv', 'Gemm', 'MatMul'].includes(op));
+  const message = `no layer can run in integers${why === undefined ? '' : `: ${why.layer}: ${why.why}`}`;
+  return new QtoolError('model', message, { at: model.path, hint: 'both weights and activations must be quantized: qtool quantize --schedule int8' }); // prettier-ignore
+}
