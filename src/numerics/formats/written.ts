@@ -32,7 +32,8 @@ export const writtenFormat = z
 
 function refused(ctx: z.core.$RefinementCtx, message: string): BoundFormat {
   ctx.addIssue({ code: 'custom', message });
-  return z.NEVER;
+  const never: unknown = z.NEVER;
+  return never as BoundFormat;
 }
 
 const unknown = (name: string): string => {
