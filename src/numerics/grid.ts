@@ -1,6 +1,7 @@
 const { abs, fround, max, min } = Math;
 
-const largestFloat32 = 2 ** 128 - 2 ** 104;
+/** The largest finite float32 number. */
+export const largestFloat32 = 2 ** 128 - 2 ** 104;
 
 /** The numbers that one group of values may take, and which of them a value is rounded to. The code of a number is its index. */
 export interface Grid {
@@ -50,11 +51,15 @@ function nearestToZero(levels: Float32Array): number {
   return best;
 }
 
+/** Numbers as levels: finite float32 numbers, rising, each once. */
+export const distinctLevels = (levels: Iterable<number>): Float32Array =>
+  Float32Array.from(new Set(Float32Array.from(levels, (l) => max(-largestFloat32, min(largestFloat32, l)) + 0))).sort();
+
 /** A grid stretched by a positive scale: levels and, where the grid has its own rule for them, thresholds times the scale, in float32. */
 export function scaledGrid({ levels, thresholds }: Partial<Grid> & Pick<Grid, 'levels'>, scale: number): Grid {
   const stretched = levels.map((level) => max(-largestFloat32, min(largestFloat32, level * scale)));
   if (thresholds === undefined) return nearestGrid(stretched);
-  return { levels: stretched, thresholds: thresholds.map((t) => fround(t * scale)) };
+  return { levels: stretched, thresholds: thresholds.map((t) => float32From(t * scale)) };
 }
 
 /** The code of the level that x is rounded to. Infinities go to the ends; NaN, which has no code, to 0. */

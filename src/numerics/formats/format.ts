@@ -8,7 +8,12 @@ export type Sharing = 'tensor' | 'channel' | 'row' | 'pixel' | { readonly group:
  * What a format may take before it is stretched by a scale: rising levels, and where they are not the midpoints the thresholds
  * between them. One object for all groups that share it; storage writes it once.
  */
-export type LevelSet = Partial<Grid> & Pick<Grid, 'levels'>;
+export interface LevelSet {
+  readonly levels: Float32Array;
+  readonly thresholds?: Float32Array;
+  /** The grid at scale 1, for searches; whoever needs it makes it where it is not given. */
+  readonly unit?: Grid;
+}
 
 /** How one group of values is held: `scale · set`. */
 export interface Fitted {
@@ -43,7 +48,7 @@ export interface Format<O = unknown> {
   readonly sharing: (options: O) => Sharing;
   /** Why it cannot hold weights, or activations; undefined where it can. */
   readonly notWeights?: string;
-  readonly notActivations?: string;
+  readonly notActivations?: string | ((options: O) => string | undefined);
   /** Bits of a code. */
   readonly bits: (options: O) => number;
   /** The set that is the same for all values, for formats that have one. @param signed false: nothing below 0 is needed. */
@@ -53,8 +58,8 @@ export interface Format<O = unknown> {
    * Plain arithmetic, so that the same values give the same parameters. @param set what `set` gives; empty for a format without.
    */
   readonly fit: (values: Float32Array, options: O, look: Look, set: LevelSet) => Fitted;
-  /** Codes otherwise than by the grid's thresholds (stochastic rounding). @param group number of the group in its tensor. */
-  readonly codes?: (values: Float32Array, grid: Grid, options: O, group: number) => Uint16Array;
+  /** Codes otherwise than by the grid's thresholds (stochastic rounding), or undefined. @param group number of the group in its tensor. */
+  readonly codes?: (values: Float32Array, grid: Grid, options: O, group: number) => Uint16Array | undefined;
 }
 
 /** A format with its options: what a schedule's `format:` becomes. */

@@ -52,3 +52,25 @@ export function mirrored(rising: readonly number[], signed = true): Float32Array
   const above = rising.filter((m) => m > 0);
   return Float32Array.from([...above.map((m) => -m).reverse(), ...(rising.includes(0) ? [0] : []), ...above]);
 }
+
+/** A floating-point format that a standard names: nothing to choose but the scale. */
+export function floatFormat({ name, summary, source, ...shape }: NamedFloat) {
+  const { exponent, mantissa, top } = shape;
+  const named = z.strictObject({ scale: scaleOption('mse') });
+  return {
+    name,
+    summary,
+    source,
+    options: named,
+    sharing: () => 'channel',
+    bits: () => 1 + exponent + mantissa,
+    set: (_, signed) => ({ levels: mirrored(magnitudes(exponent, mantissa, 2 ** (exponent - 1) - 1, top), signed) }),
+    fit: (values, { scale }, look, set) => fitScale(values, set, scale, look),
+  } satisfies Format<z.infer<typeof named>>;
+}
+
+interface NamedFloat extends Pick<Format, 'name' | 'summary' | 'source'> {
+  readonly exponent: number;
+  readonly mantissa: number;
+  readonly top: keyof typeof tops;
+}
