@@ -8,7 +8,7 @@ import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
 import { writtenFormat } from '../../numerics/formats/written.ts';
 import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
-import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
+import { noteLine, type HeldLayer, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { fitWeights, type HeldWeight, type WeightFit } from './format_weights.ts';
 import { overrideSelectors, resolveOverrides } from './formats.ts';
 import { replaceInput } from './qdq.ts';
@@ -95,7 +95,22 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
       changed.push(...note(`input "${value}" rounded to ${one.label}: ${levels.length} levels, ${range}`));
     }
   });
-  return { model: quantized, twin, changed, skipped: left, notes: prepared.notes.map(noteLine) };
+  const held = heldLayers(layers, asked, new Set(values.filter((_, i) => grids[i]).flatMap(({ readers }) => readers)));
+  return { model: quantized, twin, held, changed, skipped: left, notes: prepared.notes.map(noteLine) };
+}
+
+/** @param rounded layers whose input is rounded. */
+function heldLayers(
+  layers: readonly Layer[],
+  asked: (layer: Layer) => Request,
+  rounded: ReadonlySet<Layer>,
+): Map<string, HeldLayer> {
+  const held = layers.map((layer): [string, HeldLayer] => {
+    const { weights, activations: input } = asked(layer);
+    const read = input && rounded.has(layer) ? input.label : undefined;
+    return [layer.name, { ...(weights ? { weights } : {}), ...(read === undefined ? {} : { activations: read }) }];
+  });
+  return new Map(held.filter(([, one]) => Object.keys(one).length > 0));
 }
 
 const shortly = (v: number): string => Number(v.toPrecision(4)).toString();
