@@ -16,7 +16,7 @@ export function bind<O extends object>(format: Format<O>, options: O): BoundForm
   const { notActivations } = format;
   return {
     name: format.name,
-    label: labelOf(format, options),
+    label: format.short?.(options) ?? labelOf(format, options),
     bits: format.bits(options),
     sharing: format.sharing(options),
     notWeights: format.notWeights,

@@ -60,6 +60,8 @@ export interface Format<O = unknown> {
    * Plain arithmetic, so that the same values give the same parameters. @param set what `set` gives; empty for a format without.
    */
   readonly fit: (values: Float32Array, options: O, look: Look, set: LevelSet) => Fitted;
+  /** A shorter way to write it with these options, which is read too: `int4`. */
+  readonly short?: (options: O) => string | undefined;
   /** Codes otherwise than by the grid's thresholds (stochastic rounding), or undefined. @param group number of the group in its tensor. */
   readonly codes?: (values: Float32Array, grid: Grid, options: O, group: number) => Uint16Array | undefined;
 }

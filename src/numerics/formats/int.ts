@@ -16,6 +16,7 @@ export const int = {
   options,
   sharing: () => 'channel',
   bits: ({ bits }) => bits,
+  short: ({ bits, scale }) => (scale === 'mse' ? `int${bits}` : undefined),
   set: ({ bits }, signed) => ({
     levels: signed ? integers(-(2 ** (bits - 1) - 1), 2 ** (bits - 1) - 1) : integers(0, 2 ** bits - 1),
   }),

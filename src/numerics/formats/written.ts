@@ -27,6 +27,7 @@ export const writtenFormat = z
     return refused(ctx, problemsOf(format, given, checked.error));
   })
   .meta({
+    id: 'numberFormat',
     description: `a number format: ${formats.map(({ name }) => name).join(', ')}; with options as name:option=value,… or as a mapping`,
   });
 
