@@ -1,5 +1,6 @@
 import { QtoolError } from '../../util/error.ts';
 import { checkFinite } from '../finite.ts';
+import { fromFloat16, toFloat16 } from '../float16.ts';
 import type { Granularity } from '../format.ts';
 import { scaledGrid, type Grid } from '../grid.ts';
 import { forEachOfGroup, gatherGroup, groupSize, layoutOf, type Layout } from '../layout.ts';
@@ -68,9 +69,15 @@ export function formatCodes(
     const count = gatherGroup(data, layout, p, values);
     if (full) gatherGroup(full, layout, p, weights);
     const look = { signed: true, largest, importance: full && weights.subarray(0, count) };
-    groups.push(format.fit(values.subarray(0, count), look));
+    const { set, scale } = format.fit(values.subarray(0, count), look);
+    groups.push({ set, scale: format.exactScale ? scale : halfScale(scale) });
   }
   return { format, sharing, layout, groups, ...coded(format, data, layout, groups) };
+}
+
+/** The nearest float16 number, if it is a normal one: what an error of 2^-11 of the scale costs is far below that of the codes. */
+function halfScale(scale: number): number {
+  return scale >= 2 ** -14 && scale <= 65504 ? fromFloat16(toFloat16(Float32Array.of(scale)))[0]! : scale;
 }
 
 /** The codes, and what they stand for, of data in groups whose parameters are known. */

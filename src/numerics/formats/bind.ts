@@ -21,6 +21,7 @@ export function bind<O extends object>(format: Format<O>, options: O): BoundForm
     sharing: format.sharing(options),
     notWeights: format.notWeights,
     notActivations: typeof notActivations === 'function' ? notActivations(options) : notActivations,
+    exactScale: format.exactScale ?? false,
     fit: (values, look) => format.fit(values, options, look, setOf(look.signed)),
     codes: (values, grid, group) =>
       format.codes?.(values, grid, options, group) ?? Uint16Array.from(values, (x) => codeOf(grid, x)),

@@ -51,6 +51,8 @@ export interface Format<O = unknown> {
   readonly notActivations?: string | ((options: O) => string | undefined);
   /** Bits of a code. */
   readonly bits: (options: O) => number;
+  /** The scales of weights are kept as they are; else they are rounded to float16, in which they are stored where that holds them. */
+  readonly exactScale?: true;
   /** The set that is the same for all values, for formats that have one. @param signed false: nothing below 0 is needed. */
   readonly set?: (options: O, signed: boolean) => LevelSet;
   /**
@@ -71,6 +73,7 @@ export interface BoundFormat {
   readonly sharing: Sharing;
   readonly notWeights: string | undefined;
   readonly notActivations: string | undefined;
+  readonly exactScale: boolean;
   fit(values: Float32Array, look: Look): Fitted;
   codes(values: Float32Array, grid: Grid, group: number): Uint16Array;
 }

@@ -22,6 +22,7 @@ export const nvfp4 = {
   source: 'NVIDIA, NVFP4 (Transformer Engine and TensorRT documentation, 2025); pytorch/ao, nvfp4_tensor.py',
   options,
   sharing: ({ block }) => ({ group: block }),
+  exactScale: true,
   notActivations: 'each block of values has a scale of its own, activations share one: fp4_e2m1 is the like',
   bits: () => 4,
   set: (_, signed) => ({ levels: mirrored(e2m1, signed) }),

@@ -30,7 +30,7 @@ export const writtenFormat = z
     description: `a number format: ${formats.map(({ name }) => name).join(', ')}; with options as name:option=value,… or as a mapping`,
   });
 
-function refused(ctx: z.core.$RefinementCtx, message: string): BoundFormat {
+function refused(ctx: z.core.$RefinementCtx, message: string): never {
   ctx.addIssue({ code: 'custom', message });
   return z.NEVER;
 }
@@ -50,11 +50,11 @@ function taken(text: string): { readonly name: string; readonly [option: string]
   const width = /^int(\d+)$/.exec(text)?.[1];
   if (width !== undefined) return { name: 'int', bits: Number(width) };
   const [name = '', rest] = text.split(/:(.*)/s);
-  const entries = rest === undefined ? [] : rest.split(',').map((part) => part.split(/=(.*)/s));
-  return {
-    ...Object.fromEntries(entries.map(([key, value]) => [key?.trim(), valueOf(value?.trim() ?? '')])),
-    name: name.trim(),
-  };
+  const entries = (rest?.split(',') ?? []).map((part): [string, unknown] => {
+    const [key = '', value = ''] = part.split(/=(.*)/s);
+    return [key.trim(), valueOf(value.trim())];
+  });
+  return { ...Object.fromEntries(entries), name: name.trim() };
 }
 
 const valueOf = (text: string): unknown =>
