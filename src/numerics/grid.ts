@@ -40,7 +40,8 @@ export function nearestGrid(levels: Float32Array): Grid {
     const middle = (levels[i]! + levels[i + 1]!) / 2;
     const up = (i + 1 - zero) % 2 === 0;
     const from = float32From(middle);
-    thresholds[i] = from === middle && !up ? nextFloat32(from) : from;
+    // Levels that fall together (below the least number, beyond the largest) have no tie.
+    thresholds[i] = from === middle && !up && levels[i]! < levels[i + 1]! ? nextFloat32(from) : from;
   }
   return { levels, thresholds };
 }

@@ -9,7 +9,10 @@ const { ceil, floor, log2, round } = Math;
 
 const options = z.strictObject({
   bits: bitsOption(2, 6, 5).meta({ description: 'bits of a code, the sign among them where there is one' }),
-  base: z.enum(['2', 'sqrt2']).default('2').meta({ description: 'neighbouring levels are a factor 2 or √2 apart' }),
+  base: z
+    .union([z.literal(2), z.literal('sqrt2')])
+    .default(2)
+    .meta({ description: 'neighbouring levels are a factor 2 or √2 apart' }),
   rounding: z.enum(['log', 'nearest']).default('log').meta({
     description: 'log: to the nearest logarithm, as LogNet does; nearest: to the nearest value, of less error',
   }),
@@ -39,7 +42,7 @@ export const logarithmic = {
 
 function set({ bits, base, rounding }: Options, signed: boolean): LevelSet {
   const count = 2 ** (signed ? bits - 1 : bits) - 1;
-  const step = base === '2' ? 1 : 0.5;
+  const step = base === 2 ? 1 : 0.5;
   const powers = Array.from({ length: count }, (_, i) => -step * (count - 1 - i));
   const levels = mirrored([0, ...powers.map((e) => 2 ** e)], signed);
   if (rounding === 'nearest') return { levels };
@@ -56,7 +59,7 @@ function set({ bits, base, rounding }: Options, signed: boolean): LevelSet {
 function topPower(largest: number, { base, rounding }: Options): number {
   if (largest === 0) return 0;
   const exponent = log2(largest);
-  const steps = base === '2' ? 1 : 2;
+  const steps = base === 2 ? 1 : 2;
   if (rounding === 'log') return ceil(round(exponent * steps) / steps);
   const below = floor(exponent * steps) / steps;
   return ceil(largest * 2 >= 2 ** below * (1 + 2 ** (1 / steps)) ? below + 1 / steps : below);

@@ -34,10 +34,15 @@ function levels(): Float32Array {
   return Float32Array.from(all, (q) => fround(q) / largest);
 }
 
-/** Normal quantiles at n probabilities, evenly from the outermost towards ½, which is not among them. */
+/**
+ * Normal quantiles at n probabilities, evenly from the outermost towards ½, which is not among them. In float32 and from the nearer end, as the published
+ * table was made: its second level shows the difference.
+ */
 function quantiles(n: number): number[] {
+  const start = fround(outermost);
+  const step = fround((0.5 - start) / n);
   return Array.from({ length: n }, (_, i) => {
-    const tail = 1 - fround(outermost + (i / n) * (0.5 - outermost));
-    return rootOf((x) => tail - normalTail(x), 0, 8);
+    const p = fround(i < (n + 1) / 2 ? start + fround(step * i) : 0.5 - fround(step * (n - i)));
+    return rootOf((x) => 1 - p - normalTail(x), 0, 8);
   });
 }
