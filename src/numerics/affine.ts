@@ -14,7 +14,10 @@ const smallestNormal = 2 ** -126; // of float32
 /** Narrows a NumberFormat to one with a scale. @throws QtoolError `schedule` for the others and for widths outside 2 to 16. */
 export function affineFormat(format: NumberFormat): AffineFormat {
   if (format.kind !== 'int') {
-    throw new QtoolError('schedule', `a ${format.kind} format has no scale and zero point`);
+    const what = format.kind === 'format' ? format.format.name : `a ${format.kind} format`;
+    throw new QtoolError('schedule', `${what} has no scale and zero point`, {
+      hint: 'a plan of number formats is for FormatQuantizer',
+    });
   }
   if (!Number.isInteger(format.bits) || format.bits < 2 || format.bits > 16) {
     throw new QtoolError('schedule', `an integer format has 2 to 16 bits, not ${format.bits}`);
