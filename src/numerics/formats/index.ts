@@ -24,6 +24,7 @@ import { mxfp8 } from './mxfp8.ts';
 import { nf4 } from './nf4.ts';
 import { nvfp4 } from './nvfp4.ts';
 import { pact } from './pact.ts';
+import { posit } from './posit.ts';
 import { residual } from './residual.ts';
 import { shiftcnn } from './shiftcnn.ts';
 import { ternary } from './ternary.ts';
@@ -47,6 +48,7 @@ export const formats: readonly ListedFormat[] = [
   listed(fp8E4m3),
   listed(fp8E5m2),
   listed(fp4E2m1),
+  listed(posit),
   listed(mxfp4),
   listed(mxfp6),
   listed(mxfp8),
