@@ -12,6 +12,7 @@ export { evaluate, type EvaluateOptions } from './api/evaluate.ts';
 export type { ModelGiven, Watch } from './api/given.ts';
 export { inspect, type InspectOptions } from './api/inspect.ts';
 export { verifyInteger, type VerifyIntegerOptions } from './api/verify_integer.ts';
+export { simulate, type SimulateOptions } from './api/simulate.ts';
 export type { ScheduleGiven } from './api/schedule.ts';
 
 export type { SampleGiven, Samples, SampleSets, TensorGiven } from './data/given.ts';
@@ -30,6 +31,7 @@ export type { InspectReport } from './report/inspect.ts';
 export { plain, type Paint } from './report/paint.ts';
 export { textReport, type TextOptions } from './report/text.ts';
 export type { CompareReport } from './run/compare.ts';
+export type { SimulateReport } from './run/simulate.ts';
 export type { LayerReport, Measurement, RunReport, StageReport } from './run/report.ts';
 
 export { checkModel } from './graph/check.ts';

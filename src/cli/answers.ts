@@ -8,6 +8,7 @@ import type { CompareReport } from '../run/compare.ts';
 import type { QuantizeSensitivityReport } from '../run/quantize_sensitivity.ts';
 import type { RunReport } from '../run/report.ts';
 import type { SensitivityReport } from '../run/sensitivity.ts';
+import type { SimulateReport } from '../run/simulate.ts';
 import type { InitReport } from './commands/init.ts';
 import type { PassesReport } from './commands/passes.ts';
 import type { PageReport } from './commands/report.ts';
@@ -46,4 +47,6 @@ export interface Answers {
   readonly sensitivity: SensitivityReport | QuantizeSensitivityReport;
   /** What qtool verify-integer prints with --json */
   readonly 'verify-integer': IntegerReport;
+  /** What qtool simulate prints with --json and writes as simulate.json */
+  readonly simulate: SimulateReport;
 }

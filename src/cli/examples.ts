@@ -19,6 +19,10 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'qtool sensitivity model.onnx --data random --limit 64 --levels 0.5,0.8',
     'qtool sensitivity model.onnx --data random --limit 64 --quantize --widths 8,4',
   ],
+  simulate: [
+    'qtool simulate model.onnx --data random --limit 64 --weights nf4 --activations int8',
+    'qtool simulate model.onnx --data random --limit 64 --sweep ternary int4 fp8_e4m3',
+  ],
   report: ['qtool report out'],
   passes: ['qtool passes'],
   explain: ['qtool explain PostTrainLinearQuantizer'],

@@ -172,6 +172,25 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   );
   runs(sensitivity, async () => (await import('./commands/sensitivity.ts')).sensitivityCommand);
 
+  const simulation = declare(
+    'simulate <model>',
+    'measure a model in other number formats, one or a list of them',
+    'Hold weights and what layers read in number formats (docs/formats.md) and measure the model in onnxruntime. With --sweep: one format after the other, in one table and one chart.',
+  )
+    .option('--weights <format>', 'of the weights: nf4, int4, minifloat:exponent=4,mantissa=3')
+    .option('--activations <format>', 'of what layers read')
+    .addOption(
+      new Option('--sweep <format...>', 'formats of weights, one after the other; all: every one').conflicts('weights'),
+    ) // prettier-ignore
+    .option('--layers <selectors>', 'layers that are held so, separated by commas', '*')
+    .addOption(new Option('--importance <what>', 'what an error of a weight counts').choices(['none', 'inputs']))
+    .option('-o, --output <dir>', 'folder for simulate.json, .csv and .html')
+    .option('--force', 'write into a folder that is not empty');
+  withCommon(withData(simulation)).addOption(
+    numberOption('--samples <n>', 'calibrate with the first n samples only', 1, 'Data:'),
+  );
+  runs(simulation, async () => (await import('./commands/simulate.ts')).simulateCommand);
+
   const report = declare(
     'report <run...>',
     "make a run's report.html again, or compare several runs on one page",

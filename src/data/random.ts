@@ -1,3 +1,4 @@
+import { uniform } from '../util/uniform.ts';
 import { dtypes, type TypedArray } from '../graph/dtype.ts';
 import type { ModelInput } from '../graph/query.ts';
 import { elementCount } from '../graph/tensor.ts';
@@ -6,7 +7,6 @@ import type { SourceConfigOf } from './config.ts';
 import { inputNamed } from './check.ts';
 import { dataError } from './errors.ts';
 import { batchAxes, fedWhole } from './layout.ts';
-import { uniform } from './order.ts';
 import type { IndexedSource, Opening } from './source.ts';
 import { fits } from './transforms.ts';
 import type { Tensor } from './types.ts';

@@ -46,6 +46,8 @@ export interface Draft {
   freezeInputs(): string[];
   /** Imports an operator domain at no less than that version. */
   requireOpset(domain: string, version: number): void;
+  /** The version of a domain's operator set that the model asks for; 0 where it asks for none. */
+  opset(domain: string): number;
   /** A name that no value, node or initializer has yet, beginning with `base`. */
   freshName(base: string): string;
   /** Adds a graph output (an extra one, to look at a value). */
@@ -112,6 +114,7 @@ export function draftOf(model: Model, state: State): Draft {
     taken(at.node);
     return at.node;
   };
+  const opsetKey = (domain: string): string => (domain === '' && state.opsets.has('ai.onnx') ? 'ai.onnx' : domain);
   const notAnInput = (name: string): void => {
     state.inputs = state.inputs.filter((input) => input.name !== name);
   };
@@ -184,8 +187,9 @@ export function draftOf(model: Model, state: State): Draft {
       state.inputs = state.inputs.filter((input) => !state.tensors.has(input.name));
       return frozen;
     },
+    opset: (domain) => state.opsets.get(opsetKey(domain)) ?? 0,
     requireOpset(domain, version) {
-      const key = domain === '' && state.opsets.has('ai.onnx') ? 'ai.onnx' : domain;
+      const key = opsetKey(domain);
       state.opsets.set(key, Math.max(version, state.opsets.get(key) ?? 0));
     },
     freshName,

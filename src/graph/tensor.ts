@@ -75,6 +75,9 @@ export function makeTensor(name: string, type: DType, dims: readonly number[], d
   if (data.length !== elementCount(dims))
     throw new QtoolError('graph', `${data.length} elements do not fill the shape [${dims.join(', ')}]`, { at: name });
   const { bits } = dtypes[type];
+  // Elements of another size would be read as other numbers.
+  if (bits >= 8 && 8 * data.BYTES_PER_ELEMENT !== bits)
+    throw new QtoolError('graph', `${data.constructor.name} holds no ${type}`, { at: name });
   const raw =
     bits < 8 ? pack(data as ArrayLike<number>, bits) : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
   return TensorCodec.create({ name, data_type: dtypes[type].code, dims: dims.map(int64), raw_data: raw });

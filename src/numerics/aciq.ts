@@ -27,7 +27,7 @@ export function aciqAlpha(distribution: 'gauss' | 'laplace', bits: number, posit
  */
 export function aciqRange(h: Histogram, format: AffineFormat, distribution: 'gauss' | 'laplace'): Range {
   if (h.count === 0) return { min: 0, max: 0 };
-  const symmetric = format.kind === 'pow2' ? format.signed : format.symmetric;
+  const { symmetric } = format;
   if (h.min >= 0) {
     const spread = distribution === 'gauss' ? sqrt((2 * h.sumSquares) / h.count) : (2 * h.sumAbs) / h.count;
     return within({ min: 0, max: aciqAlpha(distribution, format.bits, !symmetric) * spread }, h);

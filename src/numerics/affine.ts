@@ -2,7 +2,7 @@ import { QtoolError } from '../util/error.ts';
 import type { Granularity, NumberFormat, QuantParams } from './format.ts';
 import { roundHalfEven } from './rounding.ts';
 
-const { ceil, fround, log2, max, min, pow } = Math;
+const { fround, max, min } = Math;
 
 /** The formats that a scale and a zero point describe. */
 export type AffineFormat = QuantParams['format'];
@@ -13,8 +13,11 @@ const smallestNormal = 2 ** -126; // of float32
 
 /** Narrows a NumberFormat to one with a scale. @throws QtoolError `schedule` for the others and for widths outside 2 to 16. */
 export function affineFormat(format: NumberFormat): AffineFormat {
-  if (format.kind !== 'int' && format.kind !== 'pow2') {
-    throw new QtoolError('schedule', `a ${format.kind} format has no scale and zero point`);
+  if (format.kind !== 'int') {
+    const what = format.kind === 'format' ? format.format.name : `a ${format.kind} format`;
+    throw new QtoolError('schedule', `${what} has no scale and zero point`, {
+      hint: 'a plan of number formats is for FormatQuantizer',
+    });
   }
   if (!Number.isInteger(format.bits) || format.bits < 2 || format.bits > 16) {
     throw new QtoolError('schedule', `an integer format has 2 to 16 bits, not ${format.bits}`);
@@ -25,7 +28,7 @@ export function affineFormat(format: NumberFormat): AffineFormat {
 /** Smallest and largest code. `narrow` leaves out the lowest one, so that a signed range is symmetric (int8: −127..127). */
 export function codeRange(format: AffineFormat): { readonly qmin: number; readonly qmax: number } {
   const { bits, signed } = format;
-  const narrow = format.kind === 'int' && format.narrow === true ? 1 : 0;
+  const narrow = format.narrow === true ? 1 : 0;
   return signed ? { qmin: narrow - 2 ** (bits - 1), qmax: 2 ** (bits - 1) - 1 } : { qmin: narrow, qmax: 2 ** bits - 1 };
 }
 
@@ -39,8 +42,7 @@ export function codeArray(format: AffineFormat, length: number): Codes {
  * Scale and zero point for reals in [lo, hi], as onnxruntime's quantizer chooses them (quant_utils.compute_scale_zp): the range
  * is widened to hold 0, so that 0 is exactly a code; `symmetric` widens it to ±max|·| with the zero point in the middle of the
  * codes. The zero point is taken from the scale before that is rounded to float32. A range too small for a normal float32 scale
- * (all zeros, denormals) gives scale 1 and the code of 0. `pow2` takes the smallest power of two that does not clip, with zero
- * point 0 (or the middle code, where an unsigned format must hold negative numbers).
+ * (all zeros, denormals) gives scale 1 and the code of 0.
  *
  * @throws QtoolError `data` if a bound is NaN or infinite, or lo > hi; `at` names the tensor.
  */
@@ -60,11 +62,6 @@ export function chooseParams(
   const low = min(lo, 0);
   const high = max(hi, 0);
   const middle = roundHalfEven((qmin + qmax) / 2);
-  if (format.kind === 'pow2') {
-    const zeroPoint = format.signed || low === 0 ? max(qmin, 0) : middle;
-    const needed = max(high / (qmax - zeroPoint), low === 0 ? 0 : low / (qmin - zeroPoint));
-    return { scale: needed < smallestNormal ? 1 : powerOfTwoFrom(needed), zeroPoint };
-  }
   const zero = format.symmetric ? middle : max(qmin, 0);
   const width = format.symmetric ? 2 * max(-low, high) : high - low;
   const step = width / (qmax - qmin);
@@ -75,15 +72,6 @@ export function chooseParams(
   }
   if (format.symmetric) return { scale, zeroPoint: zero };
   return { scale, zeroPoint: min(qmax, max(qmin, roundHalfEven(qmin - low / step))) };
-}
-
-/** The smallest power of two that is at least `x`, within float32's normal range. */
-function powerOfTwoFrom(x: number): number {
-  let exponent = ceil(log2(x));
-  // log2 may be off by an ulp at exact powers of two.
-  if (pow(2, exponent - 1) >= x) exponent--;
-  if (pow(2, exponent) < x) exponent++;
-  return pow(2, min(127, max(-126, exponent)));
 }
 
 /** `chooseParams` for each pair of `lo` and `hi`, which are in the order `layoutOf(dims, granularity)` numbers parameters. */

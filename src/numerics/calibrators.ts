@@ -111,7 +111,7 @@ export const calibrators: readonly Calibrator[] = [
     range: ends,
   },
   ofHistogram('percentile', 'cuts a share of the values off the ends', ['percentile', 'symmetric'], (h, format, o) =>
-    percentileRange(h, { ...o, symmetric: o.symmetric ?? (format.kind === 'int' && format.symmetric) }),
+    percentileRange(h, { ...o, symmetric: o.symmetric ?? format.symmetric }),
   ),
   ofHistogram('entropy', 'least Kullback-Leibler divergence (TensorRT)', ['num_quantized_bins'], entropyRange),
   ofHistogram('mse', 'least mean squared error', [], mseRange),

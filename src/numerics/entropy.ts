@@ -23,9 +23,8 @@ export function entropyRange(
   { num_quantized_bins: given }: { readonly num_quantized_bins?: number | undefined } = {},
 ): Range {
   const { qmin, qmax } = codeRange(format);
-  const oneSided = (h.min >= 0 || h.max <= 0) && !(format.kind === 'int' && format.symmetric);
-  const levels =
-    given ?? (oneSided && !(format.kind === 'pow2' && format.signed) ? qmax - qmin + 1 : floor((qmax - qmin + 2) / 2));
+  const oneSided = (h.min >= 0 || h.max <= 0) && !format.symmetric;
+  const levels = given ?? (oneSided ? qmax - qmin + 1 : floor((qmax - qmin + 2) / 2));
   const { counts, width } = absoluteCounts({ ...h, counts: withoutPointMass(h) });
   const m = bestBins(counts, levels);
   if (m === counts.length) return { min: h.min, max: h.max };

@@ -1,3 +1,5 @@
+import type { BoundFormat } from './formats/format.ts';
+
 /** How one number is held. `int` covers every integer width 2 to 16; what stores it in a file is decided by `encode/`. */
 export type NumberFormat =
   | {
@@ -7,10 +9,8 @@ export type NumberFormat =
       readonly symmetric: boolean;
       readonly narrow?: boolean;
     }
-  | { readonly kind: 'pow2'; readonly bits: number; readonly signed: boolean }
-  | { readonly kind: 'ternary' }
-  | { readonly kind: 'binary' }
-  | { readonly kind: 'codebook'; readonly bits: number }
+  /** One of `formats/`: the set of values that it says. */
+  | { readonly kind: 'format'; readonly format: BoundFormat }
   /** int8 codes of one step for all channels; `bits` is what a code takes on average once it is coded by its frequency. */
   | { readonly kind: 'coded'; readonly bits: number; readonly step: number }
   | { readonly kind: 'float'; readonly bits: 16 | 32 };
@@ -23,7 +23,7 @@ export type Granularity =
 
 /** Scale and zero point: real = scale * (code - zeroPoint). One entry a channel or group, in the tensor's row-major order of groups. */
 export interface QuantParams {
-  readonly format: Extract<NumberFormat, { kind: 'int' | 'pow2' }>;
+  readonly format: Extract<NumberFormat, { kind: 'int' }>;
   readonly granularity: Granularity;
   readonly scale: Float32Array;
   readonly zeroPoint: Int32Array;

@@ -73,7 +73,7 @@ function solveGroup(
   { lp_norm: p = 0.7, iters = 20, zero_point: kind = 'integer' }: HqqOptions,
 ): { readonly scale: number; readonly zero: number } {
   const { qmin, qmax } = codeRange(format);
-  const fixedZero = format.kind === 'pow2' || format.symmetric;
+  const fixedZero = format.symmetric;
   const n = w.length;
   const codes = new Float64Array(n);
   let scale = firstScale;
@@ -110,7 +110,7 @@ function solveGroup(
     }
     if (kind === 'integer') {
       if (!fixedZero) zero = min(qmax, max(qmin, sum / n + roundingMagic - roundingMagic));
-      if (format.kind !== 'pow2' && square > 0 && cross > 0) scale = Math.fround(cross / square);
+      if (square > 0 && cross > 0) scale = Math.fround(cross / square);
     } else if (!fixedZero) zero = Math.fround(sum / n);
     beta *= growth;
   }

@@ -93,20 +93,25 @@ export function groupSize({ elements, outer, size, axis, inner, strideInner, par
     : min(size, axis);
 }
 
-/** Copies the elements of parameter `param` into `out`, in the tensor's order; gives how many. */
-export function gatherGroup(data: Float32Array, layout: Layout, param: number, out: Float32Array): number {
+/** Calls `visit(start, count)` for each stretch of the tensor's elements that share parameter `param`, in the tensor's order. */
+export function forEachOfGroup(layout: Layout, param: number, visit: (start: number, count: number) => void): void {
   const { outer, axis, inner, size, groups, strideOuter, strideInner } = layout;
   // Which outer and inner indices belong to the parameter: all, or the one it names.
   const [o0, o1] = strideOuter === 0 ? [0, outer] : [floor(param / strideOuter), floor(param / strideOuter) + 1];
   const rest = param - o0 * strideOuter;
   const g = layout.params === 1 ? 0 : floor(rest / layout.strideGroup) % groups;
-  const [i0, i1] = strideInner === 0 ? [0, inner] : [rest % inner, (rest % inner) + 1];
-  let n = 0;
+  const [first, end] = [g * size, min(axis, (g + 1) * size)];
   for (let o = o0; o < o1; o++) {
-    for (let a = g * size; a < min(axis, (g + 1) * size); a++) {
-      const base = (o * axis + a) * inner;
-      for (let i = i0; i < i1; i++) out[n++] = data[base + i]!;
-    }
+    if (strideInner === 0 || inner === 1) visit((o * axis + first) * inner, (end - first) * inner);
+    else for (let a = first; a < end; a++) visit((o * axis + a) * inner + (rest % inner), 1);
   }
+}
+
+/** Copies the elements of parameter `param` into `out`, in the tensor's order; gives how many. */
+export function gatherGroup(data: Float32Array, layout: Layout, param: number, out: Float32Array): number {
+  let n = 0;
+  forEachOfGroup(layout, param, (start, count) => {
+    for (let i = start; i < start + count; i++) out[n++] = data[i]!;
+  });
   return n;
 }

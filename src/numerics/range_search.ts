@@ -22,7 +22,7 @@ export function searchRange(h: Histogram, format: AffineFormat, cost: RangeCost,
   if (h.count === 0) return { min: 0, max: 0 };
   const top = largest(h);
   if (top === 0 || h.min === h.max) return { min: h.min, max: h.max };
-  if (format.kind === 'pow2' || format.symmetric) {
+  if (format.symmetric) {
     const t = searchEnd(top, (x, bound) => cost(h.min >= 0 ? 0 : -x, h.max <= 0 ? 0 : x, bound));
     return within({ min: -t, max: t }, h);
   }

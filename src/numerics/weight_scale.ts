@@ -59,7 +59,7 @@ export function bestParams(values: Float32Array, format: AffineFormat, at?: stri
   let b = hi;
   const both = shrink((x) => attempt(lo * x, hi * x), 0.1, 1, 36);
   [a, b] = [lo * both, hi * both];
-  if (format.kind === 'int' && !format.symmetric && lo < 0 && hi > 0) {
+  if (!format.symmetric && lo < 0 && hi > 0) {
     a *= shrink((x) => attempt(a * x, b), 0.7, min(1 / both, 1.3), 12);
     b *= shrink((x) => attempt(a, b * x), 0.7, min(1 / both, 1.3), 12);
   }

@@ -36,6 +36,7 @@ import { wandaPruner } from './prune/wanda.ts';
 import { dynamicQuantizer } from './quantize/dynamic.ts';
 import { float16Quantizer } from './quantize/float16.ts';
 import { staticQuantizer } from './quantize/static.ts';
+import { formatQuantizer } from './quantize/to_format.ts';
 import { weightsOnlyQuantizer } from './quantize/weights_only.ts';
 import { absorbBias } from './recover/absorb_bias.ts';
 import { adaround } from './recover/adaround.ts';
@@ -87,6 +88,7 @@ export const passes: readonly Pass[] = [
   anyPass(staticQuantizer),
   anyPass(dynamicQuantizer),
   anyPass(weightsOnlyQuantizer),
+  anyPass(formatQuantizer),
   anyPass(float16Quantizer),
   anyPass(equalize),
   anyPass(absorbBias),

@@ -111,6 +111,12 @@ export interface StageContext {
 /** What a pass may ask of the runtime and the run, handed in by the runner: passes import no runtime. */
 export interface PassContext extends Look, Judge, StageContext {}
 
+/** The number formats of a layer, as a schedule writes them. */
+export interface HeldLayer {
+  readonly weights?: { readonly label: string; readonly bits: number };
+  readonly activations?: string;
+}
+
 /** What a pass did. The report shows every entry of `changed` and `skipped`. */
 export interface PassResult {
   readonly model: Model;
@@ -126,6 +132,8 @@ export interface PassResult {
   readonly skipped: readonly Note[];
   /** Remarks that belong to no layer. */
   readonly notes?: readonly string[];
+  /** Set by quantizers whose codes the types in the file do not tell: layer name → how it is held. */
+  readonly held?: ReadonlyMap<string, HeldLayer>;
   /** Set by passes that measured layers alone. */
   readonly sensitivity?: SensitivityMap;
 }

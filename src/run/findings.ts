@@ -39,7 +39,7 @@ export async function findingsOf(
   instruments: Instruments,
   asked: Asked,
 ): Promise<Findings> {
-  const { model, twin, stages } = state;
+  const { model, twin, stages, held } = state;
   const { calibration } = instruments;
   const { model: float, measure, signal } = asked;
   const base = twin ?? float;
@@ -51,7 +51,7 @@ export async function findingsOf(
   let diagnosis: Diagnosis | undefined;
   if (measure && status !== 'cancelled')
     try {
-      layers = await layerReports(model, base, calibration, signal);
+      layers = await layerReports(model, base, calibration, signal, held);
       if (stages.length > 0) levels = await optimizationLevels(model, base, calibration, signal);
       differ = levels && (await levelWarning(levels, layers));
       let found: Awaited<ReturnType<typeof diagnose>>;

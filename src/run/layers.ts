@@ -9,6 +9,7 @@ import type { NodeProto, TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, producers } from '../graph/query.ts';
 import { tensorData, typeOf } from '../graph/tensor.ts';
 import { histogram, type HistogramState } from '../numerics/histogram.ts';
+import type { HeldLayer } from '../passes/pass.ts';
 import { given } from '../util/must.ts';
 import { heldRange, layerFacts } from './layer_facts.ts';
 import type { LayerReport } from './report.ts';
@@ -26,6 +27,7 @@ export async function layerReports(
   float: Model,
   batches: (samples: number) => AsyncIterable<Batch>,
   signal: AbortSignal,
+  formats: ReadonlyMap<string, HeldLayer> = new Map(),
 ): Promise<LayerReport[]> {
   const covered = await coverage(model);
   const seen = outputSpreads(model);
@@ -51,12 +53,17 @@ export async function layerReports(
       // Weights that are decoded at load are float32 there, and codes in the file.
       return types.find((type) => type !== 'float32') ?? 'float32';
     };
-    const weights = held(kind?.weights[0] ?? 1);
+    const format = formats.get(layer);
+    const weights = format?.weights ? labelled(format.weights) : held(kind?.weights[0] ?? 1);
     // What a table is looked up with are indices, which no one quantizes.
-    const activations = kind?.as === 'Gather' ? '' : held(kind?.data ?? 0);
+    const activations = kind?.as === 'Gather' ? '' : (format?.activations ?? held(kind?.data ?? 0));
     // What the file holds in float and runs in integer was quantized by onnxruntime itself.
     const own =
-      kernel === 'integer' && weights === 'float32' ? `${why}: onnxruntime quantizes its weights at load` : why;
+      format !== undefined && kernel === 'float'
+        ? 'its format is simulated in float'
+        : kernel === 'integer' && weights === 'float32'
+          ? `${why}: onnxruntime quantizes its weights at load`
+          : why;
     return { layer, op, kernel, why: own, weights, activations, sqnr: sqnr.get(layer) };
   });
   const held = new Map(known.map(({ layer, weights }) => [layer, weights]));
@@ -69,6 +76,9 @@ export async function layerReports(
     return { ...one, ...more, activations, input: from(one.layer), activationSpread: seen.spread(one.layer) };
   });
 }
+
+/** `nf4`, and the bits of a code where the name does not tell them. */
+const labelled = ({ label, bits }: NonNullable<HeldLayer['weights']>): string => `${label}, ${bits} bits`;
 
 /** Layers with the error that each makes itself and what it inherits, where these were measured. */
 export function withOwnErrors(layers: readonly LayerReport[], errors: readonly OwnError[]): LayerReport[] {

@@ -83,7 +83,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     progress: (done, text) => log({ kind: 'progress', done, text }),
   });
   const reports: StageReport[] = [];
-  let state: State = { model, plan: new Map(), twin: undefined, measurement: undefined, stages: [] };
+  let state: State = { model, plan: new Map(), twin: undefined, held: new Map(), measurement: undefined, stages: [] };
   let sensitivity: SensitivityMap | undefined;
   let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(await withDecodedWeights(model)), latency: [] };
   try {

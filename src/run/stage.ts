@@ -1,7 +1,7 @@
 import { outputError } from '../analyze/layer_error.ts';
 import type { Model } from '../graph/model.ts';
 import { layerName } from '../graph/query.ts';
-import type { PassContext, Plan, SensitivityMap } from '../passes/pass.ts';
+import type { HeldLayer, PassContext, Plan, SensitivityMap } from '../passes/pass.ts';
 import { latency } from '../runtime/time.ts';
 import type { Fallback, Stage } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
@@ -16,6 +16,8 @@ export interface State {
   readonly plan: Plan;
   /** The float model the quantized one was made from. */
   readonly twin: Model | undefined;
+  /** Layers of which the file's types do not tell how they are held. */
+  readonly held: ReadonlyMap<string, HeldLayer>;
   readonly measurement: Measurement | undefined;
   /** The stages whose effect the model carries. */
   readonly stages: readonly number[];
@@ -75,6 +77,7 @@ export async function runStage(
       model: result.model,
       plan: result.plan ? new Map([...before.plan, ...result.plan]) : before.plan,
       twin: result.twin ?? before.twin,
+      held: result.held ? new Map([...before.held, ...result.held]) : before.held,
       measurement,
       stages: [...before.stages, stage.index],
       previewed: result.preview !== undefined,

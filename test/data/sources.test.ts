@@ -1,6 +1,7 @@
 import { parseDataConfig, type DataConfig } from '../../src/data/config.ts';
 import { openData } from '../../src/data/open.ts';
-import { shuffled, uniform } from '../../src/data/order.ts';
+import { shuffled } from '../../src/data/order.ts';
+import { uniform } from '../../src/util/uniform.ts';
 import { TensorCodec } from '../../src/graph/proto.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import * as fixtures from './fixtures.ts';

@@ -15,7 +15,6 @@ const u8: AffineFormat = { kind: 'int', bits: 8, signed: false, symmetric: false
 const s8: AffineFormat = { kind: 'int', bits: 8, signed: true, symmetric: true, narrow: true };
 const u4 = { ...u8, bits: 4 };
 const s4 = { ...s8, bits: 4 };
-const p8: AffineFormat = { kind: 'pow2', bits: 8, signed: true };
 
 const of = (data: Float32Array) => {
   const fold = histogram();
@@ -128,7 +127,7 @@ describe('entropy', () => {
 });
 
 describe('squared error', () => {
-  const formats = { u8, s8, u4, s4, p8 };
+  const formats = { u8, s8, u4, s4 };
   it.each(Object.entries(data))('on %s: the histogram predicts the quantizer', (_, x) => {
     const h = of(x);
     for (const format of Object.values(formats)) {
@@ -153,7 +152,7 @@ describe('squared error', () => {
       const found = meanSquaredError(few, quantized(few, min, max, format));
       const cubic = lpRange(h, format, { p: 3 });
       const foundCubic = lpError(few, quantized(few, cubic.min, cubic.max, format), 3);
-      const symmetric = format.kind === 'pow2' || format.symmetric;
+      const symmetric = format.symmetric;
       for (let a = 1; a > 0.05; a *= 0.8) {
         for (let b = symmetric ? a : 1; b > (symmetric ? a * 0.9 : 0.05); b *= 0.8) {
           const y = quantized(few, h.min * a, h.max * b, format);
@@ -261,7 +260,7 @@ describe('calibrators', () => {
         for (const kind of calibrator.statistics) {
           const fold = observerOf(kind, {}, name);
           const statistic = fold.finish(fold.add(fold.start(), { dims: [1, x.length], data: x }));
-          for (const format of [u8, s8, u4, s4, p8]) {
+          for (const format of [u8, s8, u4, s4]) {
             const { min, max } = calibrator.range(statistic, format);
             expect([name, min <= max]).toEqual([name, true]);
             expect([name, min >= statistic.min && max <= statistic.max]).toEqual([name, true]);

@@ -39,7 +39,7 @@ describe('findingsOf', () => {
   type Asked = { status?: 'finished' | 'stopped' | 'cancelled'; measure?: boolean; signal?: AbortSignal; twin?: Model };
   const found = async (model: Model, stages: number[], o: Asked = {}, calibration = samplesOf(vectors)) =>
     findingsOf(
-      { model, twin: o.twin, stages, plan: new Map(), measurement: undefined },
+      { model, twin: o.twin, held: new Map(), stages, plan: new Map(), measurement: undefined },
       o.status ?? 'finished',
       { calibration } as never,
       {

@@ -65,7 +65,7 @@ async function staged({ makes, worth = () => 100, before, memories = new Map(), 
     },
     ...of,
   } as unknown as Pass;
-  const state: State = { model: float, plan: new Map(), twin: undefined, measurement: undefined, stages: [1], ...before }; // prettier-ignore
+  const state: State = { model: float, plan: new Map(), twin: undefined, held: new Map(), measurement: undefined, stages: [1], ...before }; // prettier-ignore
   const measured: Model[] = [];
   const tools = {
     measure: async (model: Model) => {

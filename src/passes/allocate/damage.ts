@@ -2,6 +2,7 @@ import type { Model } from '../../graph/model.ts';
 import { harmOf, type MetricResult } from '../../metrics/metric.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Judge, PassContext, SensitivityMap, StageContext } from '../pass.ts';
+import { widthText, type PlannedLayer } from './layers.ts';
 import { dB, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
 import { withRounded } from './rounded.ts';
@@ -23,12 +24,14 @@ interface Words {
 
 /** The table as a report shows it. */
 export function mapOf({ damage, metric }: DamageTable, { layers }: Ground): SensitivityMap {
-  const widths = [...new Set(layers.flatMap((layer) => layer.widths))].sort((a, b) => b - a);
+  const label = (layer: PlannedLayer, bits: number): string => layer.formats?.get(bits)?.label ?? `${bits} bits`;
+  const widths = new Map(layers.flatMap((layer) => layer.widths.map((bits) => [label(layer, bits), bits] as const)));
+  const columns = [...widths].sort(([, a], [, b]) => b - a).map(([name]) => name);
   const rows = layers.map((layer, i) => ({
     layer: layer.name,
-    values: widths.map((bits) => damage[i]?.[layer.widths.indexOf(bits)]),
+    values: columns.map((name) => damage[i]?.[layer.widths.findIndex((bits) => label(layer, bits) === name)]),
   }));
-  return { metric: metric.name, unit: metric.unit, columns: widths.map((bits) => `${bits} bits`), rows };
+  return { metric: metric.name, unit: metric.unit, columns, rows };
 }
 
 interface TableOptions {
@@ -82,13 +85,13 @@ async function measuredTable(
   ctx: PassContext,
 ): Promise<DamageTable> {
   const measure = await damageMeasure(ctx, float, o.damage, o.samples);
-  const count = layers.reduce((sum, layer) => sum + measuredWidths(layer.widths).length, 0);
+  const count = layers.reduce((sum, layer) => sum + measuredWidths(layer).length, 0);
   const damage: number[][] = [];
   let done = 0;
   for (const layer of layers) {
-    const [widths, row]: [number[], number[]] = [measuredWidths(layer.widths), []];
+    const [widths, row]: [readonly number[], number[]] = [measuredWidths(layer), []];
     for (const bits of widths) {
-      ctx.progress(done++ / count, `${layer.name} at ${bits} bits`);
+      ctx.progress(done++ / count, `${layer.name} in ${widthText(layer, bits)}`);
       const rounded = await round(layer, bits);
       const own = rounded.noise === 0 ? 0 : await measure.of(withRounded(float, new Map([[layer, rounded]])));
       row.push(Math.min(own, row.at(-1) ?? Infinity));
@@ -99,7 +102,8 @@ async function measuredTable(
 }
 
 /** Fractions of a bit are not measured but the whole numbers around them, and the ends. */
-function measuredWidths(widths: readonly number[]): number[] {
+function measuredWidths({ widths, formats }: PlannedLayer): readonly number[] {
+  if (formats) return widths;
   return widths.filter((w, k) => Number.isInteger(w) || k === 0 || k === widths.length - 1);
 }
 

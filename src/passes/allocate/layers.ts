@@ -14,6 +14,7 @@ import type { Note } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
 import { kernelLayers, quantizedRegion } from '../quantize/region.ts';
 import { weightLayers } from '../quantize/targets.ts';
+import { checkFormats, formatChoices, type Choices } from './choices.ts';
 import type { AllocatorOptions } from './options.ts';
 
 /** Layers that get one width: a single one, or those that share a weight tensor or were asked to go together. */
@@ -31,6 +32,8 @@ export interface PlannedLayer {
   readonly widths: readonly number[];
   /** Its rate for every step, where it gets one step instead of scales a channel (`scales: coded`). */
   readonly curve?: RateCurve;
+  /** What its widths stand for, where formats are chosen: a width is then the bits that a weight takes in one. */
+  readonly formats?: Choices;
   /** Why it shares its width with others or may not have all widths; empty where it is free. */
   readonly rule: string;
 }
@@ -40,8 +43,15 @@ const wholes = [2, 3, 4, 5, 6, 7, 8];
 const quarters = Array.from({ length: 31 }, (_, i) => 0.5 + i / 4);
 
 /** How the weights of a layer are held at one of its widths. */
-export function plannedFormat({ curve }: PlannedLayer, bits: number): NumberFormat {
+export function plannedFormat({ curve, formats }: PlannedLayer, bits: number): NumberFormat {
+  if (formats) return { kind: 'format', format: must(formats, bits, 'the format of') };
   return curve ? { kind: 'coded', bits, step: stepForRate(curve, bits) } : (weightFormat(bits, true) as NumberFormat);
+}
+
+/** `4 bits`, `nf4 (4.25 bits)`. */
+export function widthText({ formats }: PlannedLayer, bits: number): string {
+  const format = formats?.get(bits);
+  return format ? `${format.label} (${bits.toFixed(2)} bits)` : `${bits} bits`;
 }
 
 /** Weight-only files hold INT2, INT4 and INT8: a width between them takes as much as the next one. */
@@ -55,10 +65,12 @@ export function plannedLayers(
   model: Model,
   shapes: Shapes,
   o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer' | 'scales'> &
-    Partial<Pick<AllocatorOptions, 'most_bits'>>,
+    Partial<Pick<AllocatorOptions, 'most_bits' | 'formats'>>,
 ): { readonly layers: readonly PlannedLayer[]; readonly skipped: readonly Note[] } {
   const all = weightLayers(model);
-  const region = o.quantizer === 'WeightOnlyQuantizer' ? undefined : quantizedRegion(model, shapes, () => undefined);
+  checkFormats(o);
+  const region =
+    o.quantizer !== 'PostTrainLinearQuantizer' ? undefined : quantizedRegion(model, shapes, () => undefined);
   const [sites, skipped] = region ? [kernelLayers(region, all.layers), region.skipped] : [all.layers, all.skipped];
   const nodes = [...new Set(sites.map((site) => site.node))];
   const facts = layerFacts(model);
@@ -75,7 +87,11 @@ export function plannedLayers(
   const held = (bits: number): number => (coded ? bits : Math.min(bits, o.most_bits ?? bits));
   const layers = groups.map(({ members, rule }): PlannedLayer => {
     const rules = rule === '' ? [] : [rule];
-    let widths = [...new Set(asked)].sort((a, b) => a - b);
+    const weights = [
+      ...new Map(sites.filter((s) => members.includes(s.node)).map((s) => [s.weight.tensor.name, s])).values(),
+    ];
+    const formats = o.formats ? formatChoices(weights, o.formats) : undefined;
+    let widths = formats ? [...formats.keys()] : [...new Set(asked)].sort((a, b) => a - b);
     const keep = (test: (w: number) => boolean, why: string): void => {
       const kept = widths.filter(test);
       if (kept.length < widths.length) rules.push(why);
@@ -85,7 +101,7 @@ export function plannedLayers(
       widths = widths.filter((w) => weightOnlyWidths.includes(w));
       if (widths.length < asked.length) rules.push('stored in 2, 4 or 8 bits');
     }
-    keep((w) => w <= held(w), `at most ${o.most_bits} bits`);
+    if (!formats) keep((w) => w <= held(w), `at most ${o.most_bits} bits`);
     for (const node of members) {
       const limit = o.limits[limits.get(layerName(node)) ?? ''];
       if (limit) keep((w) => w >= limit.min && w <= limit.max, `limited to ${limit.min} … ${limit.max} bits`);
@@ -99,14 +115,11 @@ export function plannedLayers(
         hint: `widths ${asked.join(', ')}; ${rules.join('; ')}`,
       });
     const odd = widths.find((w) => !Number.isInteger(w) || w < 2);
-    if (odd !== undefined && o.scales !== 'coded')
+    if (odd !== undefined && !formats && o.scales !== 'coded')
       throw new QtoolError('schedule', `a width of ${odd} bits is none that integers have`, {
         at: layerName(members[0] as NodeProto),
         hint: 'take whole numbers from 2 to 8, or scales: coded',
       });
-    const weights = [
-      ...new Map(sites.filter((s) => members.includes(s.node)).map((s) => [s.weight.tensor.name, s])).values(),
-    ];
     return {
       name: layerName(members[0] as NodeProto),
       nodes: members.map(layerName),
@@ -114,6 +127,7 @@ export function plannedLayers(
       parameters: weights.reduce((sum, { weight }) => sum + elementCount(weight.dims), 0),
       macs: members.reduce((sum, node) => sum + known(macsOf(node, shapes)), 0),
       widths,
+      ...(formats ? { formats } : {}),
       ...(coded ? { curve: rateCurve(weights.map(dataOf), o.most_bits) } : {}),
       rule: rules.join('; '),
     };

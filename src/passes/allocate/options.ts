@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { writtenFormat } from '../../numerics/formats/written.ts';
 import type { Pass, Strength } from '../pass.ts';
 
 /** Fractions, and less than 2, have a meaning with `scales: coded` only, which `plannedLayers` checks. */
@@ -39,6 +40,9 @@ export const common = {
   widths: z.array(width).min(1).nullable().default(null).meta({
     description: 'the widths a layer may get; null = 2 to 8, with scales: coded every quarter of a bit from 0.5 to 8',
   }),
+  formats: z.array(writtenFormat).min(1).nullable().default(null).meta({
+    description: 'number formats a layer may get, in place of widths; FormatQuantizer reads the plan',
+  }),
   first: width.nullable().default(null).meta({ description: 'width of the first layer; null = as any other' }),
   last: width.nullable().default(null).meta({ description: 'width of the last layer; null = as any other' }),
   most_bits: z.number().int().min(2).max(8).default(8).meta({
@@ -54,7 +58,7 @@ export const common = {
     .default([])
     .meta({ description: 'patterns: the layers that one matches get the same width' }),
   quantizer: z
-    .enum(['PostTrainLinearQuantizer', 'WeightOnlyQuantizer'])
+    .enum(['PostTrainLinearQuantizer', 'WeightOnlyQuantizer', 'FormatQuantizer'])
     .default('PostTrainLinearQuantizer')
     .meta({ description: 'the quantizer that will read the plan: it decides which layers and widths there are' }),
   scales: z.enum(['mse', 'minmax', 'coded']).default('mse').meta({
@@ -79,7 +83,8 @@ export const staticOptions = {
 };
 
 /** The same with what is not left to choose. */
-export const withStatic = <O>(o: O) => ({ ...o, cost: 'parameters', quantizer: 'PostTrainLinearQuantizer' }) as const;
+export const withStatic = <O>(o: O) =>
+  ({ ...o, cost: 'parameters', quantizer: 'PostTrainLinearQuantizer', formats: null }) as const;
 
 /** Exactly one of `budget` and `target_sqnr`. */
 export function oneConstraint(o: Pick<AllocatorOptions, 'budget' | 'target_sqnr'>): boolean {

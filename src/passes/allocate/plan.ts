@@ -4,7 +4,7 @@ import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
 import { untied } from '../quantize/tied.ts';
 import { noteLine, type Note, type PassContext, type PassResult, type Plan } from '../pass.ts';
-import { plannedFormat, plannedLayers, type PlannedLayer } from './layers.ts';
+import { plannedFormat, plannedLayers, widthText, type PlannedLayer } from './layers.ts';
 import type { AllocatorOptions } from './options.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import type { Rounder } from './rounder.ts';
@@ -83,7 +83,7 @@ export async function allocated(
     preview: withRounded(float, rounded),
     changed: layers.map((layer, i) => ({
       layer: layer.nodes.join(', '),
-      text: `${bits[i] === undefined ? 'float' : `${bits[i]} bits`}: ${[reason(layer, i), rounded.get(layer)?.remark ?? []].flat().join('; ')}`,
+      text: `${bits[i] === undefined ? 'float' : widthText(layer, bits[i])}: ${[reason(layer, i), rounded.get(layer)?.remark ?? []].flat().join('; ')}`,
     })),
     skipped,
     notes,

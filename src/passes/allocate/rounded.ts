@@ -4,7 +4,9 @@ import type { Model } from '../../graph/model.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
 import { errorSums } from '../../numerics/error.ts';
 import type { NumberFormat, QuantParams } from '../../numerics/format.ts';
+import { formatCodes } from '../../numerics/formats/apply.ts';
 import { dequantize, quantize } from '../../numerics/quantize.ts';
+import { weightRows } from '../quantize/format_weights.ts';
 import { formatParams, scaleAxis, type WeightScales } from '../quantize/params.ts';
 import { plannedFormat, type PlannedLayer } from './layers.ts';
 
@@ -29,14 +31,22 @@ export interface RoundedLayer {
 export function roundLayer(layer: PlannedLayer, bits: number, scales: Scales): RoundedLayer {
   let [signal, noise] = [0, 0];
   const format = plannedFormat(layer, bits);
-  const data = layer.weights.map(({ weight }) => {
-    const [own, { dims }] = [floatData(weight.tensor), weight];
-    const params = roundingParams(weight, format, scales);
-    const back = dequantize(quantize(own, dims, params), dims, params);
+  const summed = (own: Float32Array, back: Float32Array): Float32Array => {
     const sums = errorSums(own, back);
     signal += sums.signal;
     noise += sums.noise;
     return back;
+  };
+  const data = layer.weights.map((one) => {
+    const { weight } = one;
+    const [own, { dims }] = [floatData(weight.tensor), weight];
+    if (format.kind === 'format') {
+      const values = weight.fromRows(formatCodes(format.format, weightRows(one), { at: weight.tensor.name }).values);
+      return summed(own, values);
+    }
+    const params = roundingParams(weight, format, scales);
+    const back = dequantize(quantize(own, dims, params), dims, params);
+    return summed(own, back);
   });
   return { data, noise: signal === 0 ? 0 : noise / signal };
 }

@@ -62,7 +62,10 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
     round,
     (layer, i) =>
       `${counted(layer)}; ${layer.widths
-        .map((w, k) => `${w === bits[i] ? '▸' : ''}${w}: ${table.text(table.damage[i]?.[k] ?? 0)}`)
+        .map(
+          (w, k) =>
+            `${w === bits[i] ? '▸' : ''}${layer.formats?.get(w)?.label ?? w}: ${table.text(table.damage[i]?.[k] ?? 0)}`,
+        )
         .join(', ')}`,
     [`${spend.describe(cost)}; ${table.sum(damage)}`],
   );

@@ -142,7 +142,7 @@ function target(o: AllocatorOptions): number {
 
 /** Noise of a layer's weights at its widths, and the line through their SQNRs from 2 to 8 bits. */
 function layerModel(layer: PlannedLayer, { usual: gain, low }: Gains, o: SqnrOptions): LayerModel {
-  const all = [2, 3, 4, 5, 6, 7, 8];
+  const all = layer.formats ? layer.widths : [2, 3, 4, 5, 6, 7, 8];
   const known = new Map([...all, ...layer.widths].map((bits) => [bits, roundLayer(layer, bits, o.scales).noise]));
   const noises = all.map((bits) => must(known, bits, 'the noise at bits'));
   const noise = layer.widths.map((bits) => must(known, bits, 'the noise at bits'));
@@ -161,6 +161,9 @@ function layerModel(layer: PlannedLayer, { usual: gain, low }: Gains, o: SqnrOpt
   const offset = offsets.length === 0 ? Infinity : offsets.reduce((a, b) => a + b, 0) / offsets.length;
   return { noise, gain, gains, slope: kappa, offset };
 }
+
+const nearest = (widths: readonly number[], bits: number): number =>
+  widths.reduce((a, b) => (Math.abs(b - bits) < Math.abs(a - bits) ? b : a));
 
 /** Output noise over weight noise of a layer, at `probe_bits` and at `lowRate`. */
 interface Gains {
@@ -191,7 +194,7 @@ async function measuredGains(
       if (rounded.noise === 0) return 0;
       return (await probe.noise(withRounded(float, new Map([[layer, rounded]])))) / rounded.noise;
     };
-    const usual = await at(o.probe_bits);
+    const usual = await at(layer.formats ? nearest(layer.widths, o.probe_bits) : o.probe_bits);
     gains.push({ usual, low: o.scales === 'coded' ? await at(lowRate) : usual });
   }
   return gains;

@@ -28,13 +28,11 @@ export interface FoldedWeight {
  * (DequantizeLinear would not be folded, but computed at every run.) Returns the name of the decoded value.
  */
 export function storeFolded(draft: Draft, { name, weight, type, codes, params, zeros }: FoldedWeight): string {
-  const { dims } = weight;
-  const { rows, columns, plain, unrolled } = weight.view();
+  const { rows, columns } = weight.view();
   const { granularity } = params;
   const size = granularity.per === 'group' ? granularity.size : columns;
   const count = Math.ceil(columns / size);
   draft.requireOpset('', storageOpset(type));
-  const constant = (label: string, values: readonly number[]): string => draft.add(label, int64(values));
   const chain = stepsOf(draft);
   const to = dtypes.float32.code;
   const perBlock = [rows, count, 1];
@@ -61,17 +59,38 @@ export function storeFolded(draft: Draft, { name, weight, type, codes, params, z
     value = chain('Sub', [value, chain('Cast', [zero], `${zero}_cast`, { to })], `${name}_centred`);
   }
   value = chain('Mul', [value, real(`${name}_scale`, params.scale)], `${name}_scaled`);
-  if (count * size !== columns) {
-    value = chain('Reshape', [value, constant(`${name}_padded_shape`, [rows, count * size])], `${name}_padded`);
-    const cut = [constant(`${name}_from`, [0]), constant(`${name}_to`, [columns]), constant(`${name}_axis`, [1])];
-    value = chain('Slice', [value, ...cut], `${name}_cut`);
-  }
+  return inOrder(draft, name, weight, unpadded(draft, name, value, [rows, count, size], columns));
+}
+
+/** Cuts what rows were filled up with to whole blocks. */
+export function unpadded(
+  draft: Draft,
+  name: string,
+  value: string,
+  [rows, count, size]: readonly [number, number, number],
+  columns: number,
+): string {
+  if (count * size === columns) return value;
+  const chain = stepsOf(draft);
+  const constant = (label: string, values: readonly number[]): string => draft.add(label, int64(values));
+  const whole = chain('Reshape', [value, constant(`${name}_padded_shape`, [rows, count * size])], `${name}_padded`);
+  const cut = [constant(`${name}_from`, [0]), constant(`${name}_to`, [columns]), constant(`${name}_axis`, [1])];
+  return chain('Slice', [whole, ...cut], `${name}_cut`);
+}
+
+/** Adds what brings decoded rows [rows, columns], in whatever shape, into the order of the weight; gives the name of the result. */
+export function inOrder(draft: Draft, name: string, weight: Weight, rows: string): string {
+  const { plain, unrolled } = weight.view();
+  const chain = stepsOf(draft);
+  const shape = (label: string, dims: readonly number[]): string => draft.add(label, int64(dims));
   const result = `${name}_dequantized`;
-  if (plain) return chain('Reshape', [value, constant(`${name}_shape`, dims)], result);
+  if (plain) return chain('Reshape', [rows, shape(`${name}_shape`, weight.dims)], result);
   // The rows as axes of their own, then in the tensor's order.
-  value = chain('Reshape', [value, constant(`${name}_shape`, unrolled.shape)], `${name}_rows`);
-  value = chain('Transpose', [value], unrolled.isSplit ? `${name}_ordered` : result, { perm: [...unrolled.perm] });
-  return unrolled.isSplit ? chain('Reshape', [value, constant(`${name}_dims`, dims)], result) : value;
+  const axes = chain('Reshape', [rows, shape(`${name}_shape`, unrolled.shape)], `${name}_rows`);
+  const turned = chain('Transpose', [axes], unrolled.isSplit ? `${name}_ordered` : result, {
+    perm: [...unrolled.perm],
+  });
+  return unrolled.isSplit ? chain('Reshape', [turned, shape(`${name}_dims`, weight.dims)], result) : turned;
 }
 
 /** The operator set that a storage type needs. */

@@ -52,15 +52,18 @@ export const floatOverrides = z.record(
 /** Node → what `overrides` says about it. */
 export type Overrides = (node: NodeProto) => LayerOptions | undefined;
 
-/** Resolves `overrides` against a model once. */
-export function resolveOverrides(entries: Readonly<Record<string, LayerOptions>>, model: Model): Overrides {
+/** Resolves entries by layer against a model once: node → what they say about it. */
+export function resolveOverrides<T = LayerOptions>(
+  entries: Readonly<Record<string, T>>,
+  model: Model,
+): (node: NodeProto) => T | undefined {
   const { nodes } = assignNames(Object.keys(entries), layerFacts(model), 'layers');
   return (node) => entries[nodes.get(layerName(node)) ?? ''];
 }
 
 /** Where the patterns of `overrides` stand, for a schedule to check them against the model. */
 export const overrideSelectors: NonNullable<
-  Pass<{ readonly overrides: Readonly<Record<string, LayerOptions>> }>['selectors']
+  Pass<{ readonly overrides: Readonly<Record<string, unknown>> }>['selectors']
 > = (o) => Object.keys(o.overrides).map((pattern) => ({ pattern, path: ['overrides', pattern], over: 'layers' }));
 
 /** The formats of one layer; undefined = float. Precedence: schedule overrides > plan > the pass's own default. */

@@ -3,7 +3,7 @@ import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import type { Layer } from '../../graph/layer.ts';
 import { layerName } from '../../graph/query.ts';
-import type { AffineFormat } from '../../numerics/affine.ts';
+import { affineFormat, type AffineFormat } from '../../numerics/affine.ts';
 import { prepare } from '../fold/prepare.ts';
 import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
@@ -178,7 +178,7 @@ function widths(o: WeightsOnlyOptions, ctx: PassContext, override: Overrides): (
         at: layerName(node),
         hint: 'give the allocator quantizer: WeightOnlyQuantizer',
       });
-    return planned?.kind === 'int' ? planned.bits : o.bits_weights;
+    return planned === undefined ? o.bits_weights : affineFormat(planned).bits;
   };
 }
 

@@ -222,7 +222,6 @@ it.each<[Partial<QuantParams>, string]>([
   [{ format: int8, granularity: { per: 'channel', axis: 0 }, scale: new Float32Array(16) }, 'int8 per channel (16 scales)'], // prettier-ignore
   [{ format: { ...int8, bits: 4 }, granularity: { per: 'group', axis: 1, size: 2 }, scale: new Float32Array(3) }, 'int4 per group (3 scales)'], // prettier-ignore
   [{ format: uint(8), scale: Float32Array.of(0.125), zeroPoint: Int32Array.of(8) }, 'uint8 -1 … 30.88'],
-  [{ format: { kind: 'pow2', bits: 8, signed: true }, scale: Float32Array.of(1) }, 'int8 per tensor'],
 ])('describes %j as %s', (params, text) => {
   const rest = { granularity: { per: 'tensor' }, zeroPoint: Int32Array.of(0) } as const;
   expect(describeParams({ ...rest, ...params } as QuantParams)).toBe(text);

@@ -1,0 +1,39 @@
+import { codeOf } from '../grid.ts';
+import { unitOf } from './scale.ts';
+import type { BoundFormat, Format, LevelSet } from './format.ts';
+
+const empty: LevelSet = { levels: new Float32Array(0) };
+const withUnit = (set: LevelSet): LevelSet => ({ ...set, unit: unitOf(set) });
+
+/** A format with its options, which were checked before. */
+export function bind<O extends object>(format: Format<O>, options: O): BoundFormat {
+  const sets = new Map<boolean, LevelSet>();
+  const setOf = (signed: boolean): LevelSet => {
+    const known = sets.get(signed) ?? withUnit(format.set?.(options, signed) ?? empty);
+    sets.set(signed, known);
+    return known;
+  };
+  const { notActivations } = format;
+  return {
+    name: format.name,
+    label: format.short?.(options) ?? labelOf(format, options),
+    bits: format.bits(options),
+    sharing: format.sharing(options),
+    notWeights: format.notWeights,
+    notActivations: typeof notActivations === 'function' ? notActivations(options) : notActivations,
+    exactScale: format.exactScale ?? false,
+    fit: (values, look) => format.fit(values, options, look, setOf(look.signed)),
+    codes: (values, grid, group) =>
+      format.codes?.(values, grid, options, group) ?? Uint16Array.from(values, (x) => codeOf(grid, x)),
+  };
+}
+
+/** Name and those options that are not the default. */
+function labelOf<O extends object>(format: Format<O>, options: O): string {
+  const usual = format.options.safeParse({});
+  const defaults: Readonly<Record<string, unknown>> = usual.success ? { ...usual.data } : {};
+  const own = Object.entries({ ...options })
+    .filter(([key, value]) => value !== undefined && value !== defaults[key])
+    .map(([key, value]) => `${key}=${String(value)}`);
+  return own.length === 0 ? format.name : `${format.name}:${own.join(',')}`;
+}

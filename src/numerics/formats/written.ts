@@ -1,0 +1,66 @@
+import * as z from 'zod';
+import { didYouMean } from '../../util/suggest.ts';
+import { schemaProblems } from '../../util/problems.ts';
+import type { BoundFormat } from './format.ts';
+import { formats, type ListedFormat } from './index.ts';
+
+/** A format with its options as a mapping: `{ name: minifloat, exponent: 4, mantissa: 3 }`. */
+const mapping = z.discriminatedUnion(
+  'name',
+  formats.map(({ name, options, summary }) =>
+    z.strictObject({ name: z.literal(name), ...options.shape }).meta({ description: summary }),
+  ) as [z.ZodObject<{ name: z.ZodLiteral<string> }>, ...z.ZodObject<{ name: z.ZodLiteral<string> }>[]],
+);
+
+/**
+ * A number format as a schedule writes it: its name (`nf4`), its name and options in one word (`minifloat:exponent=4,mantissa=3`), `int4` for
+ * int with 4 bits, or a mapping with `name`.
+ */
+export const writtenFormat = z
+  .union([z.string(), mapping])
+  .transform((written, ctx): BoundFormat => {
+    const { name, ...given } = typeof written === 'string' ? taken(written) : written;
+    const format = formats.find((one) => one.name === name);
+    if (!format) return refused(ctx, unknown(name));
+    const checked = format.options.safeParse(given);
+    if (checked.success) return format.bound(checked.data as never);
+    return refused(ctx, problemsOf(format, given, checked.error));
+  })
+  .meta({
+    id: 'numberFormat',
+    description: `a number format: ${formats.map(({ name }) => name).join(', ')}; with options as name:option=value,… or as a mapping`,
+  });
+
+function refused(ctx: z.core.$RefinementCtx, message: string): never {
+  ctx.addIssue({ code: 'custom', message });
+  return z.NEVER;
+}
+
+const unknown = (name: string): string => {
+  const names = formats.map((one) => one.name);
+  return `no number format is called "${name}"${didYouMean(name, names) || `; there are ${names.join(', ')}`}`;
+};
+
+const problemsOf = ({ name, options }: ListedFormat, given: unknown, { issues }: z.ZodError): string =>
+  schemaProblems(options, given, issues)
+    .map(({ path, message }) => `${name}: ${path.map(String).join('.')} ${message}`)
+    .join('; ');
+
+/** `name:a=1,b=x` apart; numbers and truth values as such. */
+function taken(text: string): { readonly name: string; readonly [option: string]: unknown } {
+  const width = /^int(\d+)$/.exec(text)?.[1];
+  if (width !== undefined) return { name: 'int', bits: Number(width) };
+  const [name = '', rest] = text.split(/:(.*)/s);
+  const entries = (rest?.split(',') ?? []).map((part): [string, unknown] => {
+    const [key = '', value = ''] = part.split(/=(.*)/s);
+    return [key.trim(), valueOf(value.trim())];
+  });
+  return { ...Object.fromEntries(entries), name: name.trim() };
+}
+
+const valueOf = (text: string): unknown =>
+  text === 'true' || text === 'false'
+    ? text === 'true'
+    : text !== '' && !Number.isNaN(Number(text))
+      ? Number(text)
+      : text;

@@ -1,0 +1,201 @@
+import * as z from 'zod';
+import { edit, type Draft } from '../../graph/edit.ts';
+import type { Layer } from '../../graph/layer.ts';
+import type { Model } from '../../graph/model.ts';
+import { isOp } from '../../graph/query.ts';
+import { sqnr } from '../../numerics/error.ts';
+import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
+import { writtenFormat } from '../../numerics/formats/written.ts';
+import { QtoolError } from '../../util/error.ts';
+import { prepare } from '../fold/prepare.ts';
+import { noteLine, type HeldLayer, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
+import { fitWeights, type HeldWeight, type WeightFit } from './format_weights.ts';
+import { overrideSelectors, resolveOverrides } from './formats.ts';
+import { replaceInput } from './qdq.ts';
+import { addRounding } from './rounded_value.ts';
+import { storeFormat } from './stored_format.ts';
+import { weightLayers } from './targets.ts';
+import { valueGrids } from './value_grids.ts';
+
+const float = z.union([z.literal('float'), z.null()]).transform(() => null);
+const format = z.union([float, writtenFormat]);
+const sharing = z.union([z.enum(['tensor', 'channel', 'row', 'pixel']), z.strictObject({ group: z.int().min(1) })]);
+const sharingOption = sharing.optional().meta({
+  description:
+    "which weights share parameters: tensor, channel (of the output), row or pixel of the kernels, { group: n } neighbours; the format's own way if not given",
+});
+const activations = format.meta({
+  description: 'format of what a layer reads: one scale for the tensor, fitted on calibration data; or float',
+});
+
+const ofLayer = z.strictObject({
+  format: format.optional().meta({ description: 'format of the weights, or float' }),
+  activations: activations.optional(),
+  sharing: sharingOption,
+});
+
+const options = z.strictObject({
+  format: format.default(null).meta({
+    description: 'format of the weights: a name (nf4), name:option=value,… or a mapping with name; or float',
+  }),
+  activations: activations.default(null),
+  sharing: sharingOption,
+  importance: z.enum(['none', 'inputs']).default('none').meta({
+    description:
+      'what an error of a weight counts when its format is fitted: all alike, or the mean square of its input',
+  }),
+  samples: z.int().positive().default(256).meta({ description: 'calibration samples of activations and importance' }),
+  overrides: z.record(z.string(), ofLayer).default({}),
+});
+
+export type FormatOptions = z.infer<typeof options>;
+
+/**
+ * Any number format for weights and for what layers read (docs/formats.md). Weights are stored as codes with the nodes that decode them
+ * when a session is created; activations are rounded by standard operators on the way. What onnxruntime runs is what a device with that
+ * format would give, in float arithmetic.
+ */
+export const formatQuantizer: Pass<FormatOptions> = {
+  name: 'quantize/to_format',
+  section: 'quantizers',
+  classes: ['FormatQuantizer'],
+  summary: 'weights and activations in any number format: floats of few bits, powers of two, ternary, codebooks',
+  source: "each format's own: docs/formats.md; TensorQuant: Loroch et al. 2017 (arXiv 1710.05758)",
+  options,
+  selectors: overrideSelectors,
+  apply,
+};
+
+async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<PassResult> {
+  const prepared = await prepare(model, ctx, 13);
+  const twin = prepared.model;
+  const { layers, skipped } = weightLayers(twin);
+  const asked = requests(o, twin, ctx);
+  const weights = weightsOf(layers, asked);
+  const left: Note[] = [...skipped];
+  for (const layer of layers)
+    if (asked(layer).weights === null) left.push({ layer: layer.name, text: 'weights left in float by the schedule' });
+  const fits = await fitWeights(twin, [...weights.values()], o, ctx);
+  const values = valuesOf(layers, asked);
+  const grids = await valueGrids(twin, values, o.samples, ctx);
+  const changed: Note[] = [];
+  const quantized = edit(twin, (draft) => {
+    for (const fit of fits) changed.push(...store(draft, fit, layers, (layer) => keyOf(layer, asked)));
+    for (const [i, { value, format: one, readers }] of values.entries()) {
+      const grid = grids[i];
+      const rounded = grid && addRounding(draft, value, grid);
+      const note = (text: string) => readers.map((layer) => ({ layer: layer.name, text }));
+      if (rounded === undefined) {
+        left.push(...note(`its input "${value}" is not finite on the calibration data, and stays in float`));
+        continue;
+      }
+      for (const { node, product } of readers) replaceInput(draft, node, product.data, rounded);
+      const { levels } = grid!;
+      const range = `${shortly(levels[0]!)} … ${shortly(levels.at(-1)!)}`;
+      changed.push(...note(`input "${value}" rounded to ${one.label}: ${levels.length} levels, ${range}`));
+    }
+  });
+  const held = heldLayers(layers, asked, new Set(values.filter((_, i) => grids[i]).flatMap(({ readers }) => readers)));
+  return { model: quantized, twin, held, changed, skipped: left, notes: prepared.notes.map(noteLine) };
+}
+
+/** @param rounded layers whose input is rounded. */
+function heldLayers(
+  layers: readonly Layer[],
+  asked: (layer: Layer) => Request,
+  rounded: ReadonlySet<Layer>,
+): Map<string, HeldLayer> {
+  const held = layers.map((layer): [string, HeldLayer] => {
+    const { weights, activations: input } = asked(layer);
+    const read = input && rounded.has(layer) ? input.label : undefined;
+    return [layer.name, { ...(weights ? { weights } : {}), ...(read === undefined ? {} : { activations: read }) }];
+  });
+  return new Map(held.filter(([, one]) => Object.keys(one).length > 0));
+}
+
+const shortly = (v: number): string => Number(v.toPrecision(4)).toString();
+
+/** What a layer is asked to be held in; null: float. */
+interface Request {
+  readonly weights: BoundFormat | null;
+  readonly activations: BoundFormat | null;
+  readonly sharing: Sharing | undefined;
+}
+
+/** Precedence: overrides > plan > the pass's own options. @throws QtoolError where a format is not for that place. */
+function requests(o: FormatOptions, model: Model, ctx: PassContext): (layer: Layer) => Request {
+  const override = resolveOverrides(o.overrides, model);
+  const check = (found: BoundFormat | null, place: 'notWeights' | 'notActivations', at: string): BoundFormat | null => {
+    const why = found?.[place];
+    if (found === null || why === undefined) return found;
+    const what = place === 'notWeights' ? 'weights' : 'activations';
+    throw new QtoolError('schedule', `${found.name} cannot hold ${what}: ${why}`, { at });
+  };
+  return ({ node, name }) => {
+    const own = override(node);
+    const planned = ctx.plan.get(name)?.weights;
+    const plan = planned?.kind === 'format' ? planned.format : planned?.kind === 'float' ? null : o.format;
+    return {
+      weights: check(own?.format === undefined ? plan : own.format, 'notWeights', name),
+      activations: check(own?.activations === undefined ? o.activations : own.activations, 'notActivations', name),
+      sharing: own?.sharing ?? o.sharing,
+    };
+  };
+}
+
+/** Tells apart what is stored: the tensor and how it is held. */
+function keyOf(layer: Layer, asked: (layer: Layer) => Request): string {
+  const { weights, sharing: shared } = asked(layer);
+  return JSON.stringify([layer.weight.tensor.name, weights?.label, shared ?? null]);
+}
+
+/** Each weight that is to be held in a format, once. */
+function weightsOf(layers: readonly Layer[], asked: (layer: Layer) => Request): Map<string, HeldWeight> {
+  const found = new Map<string, HeldWeight>();
+  for (const layer of layers) {
+    const { weights, sharing: shared } = asked(layer);
+    const key = keyOf(layer, asked);
+    if (weights !== null && !found.has(key)) found.set(key, { layer, format: weights, sharing: shared });
+  }
+  return found;
+}
+
+/** Stores a weight and makes every layer read it that asks for the same. A Transpose that makes another layer's weight of it reads it too. */
+function store(
+  draft: Draft,
+  { held, codes, why }: WeightFit,
+  layers: readonly Layer[],
+  key: (layer: Layer) => string,
+): Note[] {
+  const { layer, format: one } = held;
+  const { weight } = layer;
+  const value = storeFormat(draft, weight.tensor.name, weight, codes);
+  const readers = layers.filter((other) => key(other) === key(layer));
+  const alone = layers.every((other) => other.weight.tensor.name !== weight.tensor.name || readers.includes(other));
+  for (const reader of readers) replaceInput(draft, reader.node, reader.input, value);
+  if (alone)
+    for (const { node, input } of layer.readers) if (isOp(node, 'Transpose')) replaceInput(draft, node, input, value);
+  const ratio = sqnr(weight.rows(), codes.values);
+  const shared = typeof codes.sharing === 'object' ? `groups of ${codes.sharing.group}` : `one set a ${codes.sharing}`;
+  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${why ? `; errors weighed alike: ${why}` : ''}; float weights at load time`;
+  return readers.map((reader) => ({ layer: reader.name, text }));
+}
+
+/** Each value that is to be rounded, once a format, with the layers that read it rounded. */
+function valuesOf(
+  layers: readonly Layer[],
+  asked: (layer: Layer) => Request,
+): { readonly value: string; readonly format: BoundFormat; readonly readers: Layer[] }[] {
+  const found = new Map<string, { value: string; format: BoundFormat; readers: Layer[] }>();
+  for (const layer of layers) {
+    const one = asked(layer).activations;
+    // A table's rows are looked up by whole numbers.
+    if (one === null || isOp(layer.node, 'Gather')) continue;
+    const value = layer.node.input[layer.product.data] ?? '';
+    const key = JSON.stringify([value, one.label]);
+    const known = found.get(key) ?? { value, format: one, readers: [] };
+    known.readers.push(layer);
+    found.set(key, known);
+  }
+  return [...found.values()];
+}
