@@ -24,7 +24,7 @@ export function readBlob(next: Next, length: number): Stored<Uint8Array> {
   }
   const width = 2 ** next('width');
   const count = length / width;
-  if (width > 8 || !Number.isInteger(count)) damaged();
+  if (width > 8 || count % 1 > 0) damaged();
   if (view === 2) {
     const array = width > 2 ? Uint32Array : width > 1 ? Uint16Array : Uint8Array;
     const words = array.from(readWords(next, 8 * width, count));
@@ -81,7 +81,7 @@ function readWords(next: Next, width: number, count: number): number[] {
   const order = next('order');
   const zeros = next('zeros');
   const length = next('words');
-  if (length > Math.min(65536, Math.max(1, count)) || zeros >= width) damaged();
+  if (length > Math.max(1, count) || zeros >= width) damaged();
   const half = 2 ** (width - zeros - 1);
   const words: number[] = [];
   for (let i = 0, key = -1; i < length; i++) {

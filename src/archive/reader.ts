@@ -46,7 +46,7 @@ export const mostExpansion = 16384;
 /** What an archive holds, for who takes its files in pieces. @throws QtoolError('model') for what is no archive, or not a whole one. */
 export function openArchive(bytes: Uint8Array): ReturnType<typeof codeHead> {
   if (bytes.length === 0 || magic.some((byte, i) => i < bytes.length && byte !== bytes[i]))
-    throw new QtoolError('model', 'this is no archive of version 1', { hint: 'give a file that qtool pack wrote' });
+    throw new QtoolError('model', 'this is no archive of version 1', { hint: 'give one that qtool pack wrote' });
   let at = 5;
   /** Seven bits a byte, the lowest first. */
   const number = (): number => {
@@ -72,7 +72,7 @@ export function openArchive(bytes: Uint8Array): ReturnType<typeof codeHead> {
  * @throws QtoolError('model') for what is no archive, or not a whole one.
  */
 export function readArchive(bytes: Uint8Array): Archive {
-  const { files, tensors } = openArchive(bytes);
+  const { files, tensors } = openArchive(new Uint8Array(bytes));
   const whole = ({ size, parts }: HeldFile): Uint8Array => {
     const out = new Uint8Array(size);
     for (const part of parts) out.set(part.bytes(), part.start);
@@ -92,7 +92,7 @@ export function readArchive(bytes: Uint8Array): Archive {
         const to = from + (place?.length ?? 0);
         if (from >= 0 && to <= length) return { name, type: tensor!.type, dims: tensor!.dims, data: bytes().subarray(from, to) };
       }
-      throw new QtoolError('usage', 'the archive has no such tensor, or not as raw data', { at: name, hint: 'take the whole model' });
+      throw new QtoolError('usage', 'no such tensor, or none of raw data', { at: name, hint: 'take the whole model' });
     },
     model: () => whole(files[0]!),
     external: () => files.slice(1).map((file) => ({ path: file.path!, data: whole(file) })),

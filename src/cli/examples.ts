@@ -16,6 +16,8 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'qtool sensitivity model.onnx --data random --limit 64 --quantize --widths 8,4',
   ],
   report: ['qtool report out'],
+  pack: ['qtool pack model.onnx -o model.qpack'],
+  unpack: ['qtool unpack model.qpack -o same.onnx'],
   passes: ['qtool passes'],
   explain: ['qtool explain PostTrainLinearQuantizer'],
   schedules: ['qtool schedules'],

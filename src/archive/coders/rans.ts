@@ -43,7 +43,7 @@ export function decodeRans(bytes: Uint8Array, table: ArrayLike<number>, scale: n
     const span = spans[place]!;
     out[i] = symbols[place]!;
     let state = (Math.imul(span >>> 16, a >>> scale) + (span & 0xffff)) >>> 0;
-    if (state < low) state = ((state << 16) | (at < words.length ? words[at]! : 0) | (at++ & 0)) >>> 0;
+    if (state < low) state = ((state << 16) | (at < words.length ? words[at++]! : 0)) >>> 0;
     a = b;
     b = state;
   }
