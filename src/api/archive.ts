@@ -1,6 +1,6 @@
 import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
-import { packModel, type PackSource } from '../archive/pack.ts';
+import { packModel, plainBytes, type PackSource } from '../archive/pack.ts';
 import { pathBelow } from '../archive/outside.ts';
 import { openArchive } from '../archive/reader.ts';
 import { mostAtOnce } from '../graph/external.ts';
@@ -31,7 +31,7 @@ export async function pack(options: PackOptions): Promise<PackReport> {
   checkCall('pack', options, ['model', 'output']);
   const { model: path, output, force = false, compare = true, onProgress } = options;
   return abortable(options.signal, async (signal) => {
-    const model = plainBytes(await readModelFile(path));
+    const model = await readModelFile(path);
     decodeModel(model, path);
     await mustBeFree(output, force, [path]);
     const handles: FileHandle[] = [];
@@ -97,7 +97,9 @@ export async function unpack(options: UnpackOptions): Promise<UnpackReport> {
   const { archive, output, force = false, onProgress } = options;
   return abortable(options.signal, async (signal) => {
     const { files } = await opened(archive);
-    const paths = files.map(({ path }) => (path === undefined ? output : join(dirname(output), pathBelow(path, archive))));
+    const paths = files.map(({ path }) =>
+      path === undefined ? output : join(dirname(output), pathBelow(path, archive)),
+    );
     if (new Set(paths.map((path) => resolve(path))).size < paths.length)
       throw new QtoolError('usage', 'the model would have the name of its own data', { at: output, hint: 'name another file by -o' }); // prettier-ignore
     for (const path of paths) await mustBeFree(path, force, [archive]);
@@ -139,9 +141,6 @@ async function opened(archive: string): Promise<ReturnType<typeof openArchive>> 
     throw error instanceof QtoolError ? at(archive, error) : error;
   }
 }
-
-/** Not Node's kind of byte array, whose slices share its memory. */
-const plainBytes = (bytes: Uint8Array): Uint8Array => new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);
 
 /** The same error with the archive's name before its place. */
 const at = (archive: string, error: QtoolError): QtoolError =>

@@ -1,4 +1,3 @@
-import { widthOf } from './bits.ts';
 import { frequencies, frequencyBits } from './coders/rans.ts';
 
 /**
@@ -6,7 +5,10 @@ import { frequencies, frequencyBits } from './coders/rans.ts';
  * @param histograms [context][symbol]
  * @returns which table each context uses, and the tables' frequencies
  */
-export function cluster(histograms: readonly Uint32Array[]): { readonly uses: Uint8Array; readonly tables: Uint16Array[] } {
+export function cluster(histograms: readonly Uint32Array[]): {
+  readonly uses: Uint8Array;
+  readonly tables: Uint16Array[];
+} {
   interface Group {
     readonly counts: Uint32Array;
     readonly contexts: readonly number[];
@@ -14,7 +16,7 @@ export function cluster(histograms: readonly Uint32Array[]): { readonly uses: Ui
   }
   const group = (counts: Uint32Array, contexts: readonly number[]): Group => ({
     ...{ counts, contexts },
-    bits: entropyBits(counts) + tableBits(frequencies(counts, frequencyBits)),
+    bits: entropyBits(counts) + tableBits(counts),
   });
   let groups = histograms.flatMap((counts, context) => (counts.some((n) => n > 0) ? [group(counts, [context])] : []));
   const joined = new Map<Group, Map<Group, Group>>();
@@ -58,12 +60,13 @@ export function entropyBits(counts: ArrayLike<number>): number {
   return sum > 0 ? bits + sum * Math.log2(sum) : 0;
 }
 
-/** About what storing frequencies takes: their bits, and how far the number of those is from that of the one before. */
-function tableBits(table: Uint16Array): number {
+/** About what storing the frequencies takes: their bits, and how far the number of those is from that of the one before. */
+function tableBits(counts: Uint32Array): number {
+  const each = 2 ** frequencyBits / counts.reduce((a, b) => a + b, 0);
   let bits = 0;
   let before = 0;
-  for (let symbol = 0; symbol < table.length; symbol++) {
-    const width = widthOf(table[symbol]! + 1) - 1;
+  for (let symbol = 0; symbol < counts.length; symbol++) {
+    const width = counts[symbol] === 0 ? 0 : 31 - Math.clz32(counts[symbol]! * each + 1);
     bits += width + 0.7 + 1.5 * Math.abs(width - before);
     before = width;
   }

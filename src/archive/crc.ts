@@ -14,7 +14,11 @@ export function crc32(bytes: Uint8Array): number {
   let i = 0;
   for (; i + 4 <= bytes.length; i += 4) {
     crc ^= bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
-    crc = table[768 | (crc & 255)]! ^ table[512 | ((crc >>> 8) & 255)]! ^ table[256 | ((crc >>> 16) & 255)]! ^ table[crc >>> 24]!;
+    crc =
+      table[768 | (crc & 255)]! ^
+      table[512 | ((crc >>> 8) & 255)]! ^
+      table[256 | ((crc >>> 16) & 255)]! ^
+      table[crc >>> 24]!;
   }
   for (; i < bytes.length; i++) crc = (crc >>> 8) ^ table[(crc ^ bytes[i]!) & 255]!;
   return ~crc >>> 0;

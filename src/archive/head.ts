@@ -92,5 +92,5 @@ export function codeHead(
 
 function checked({ unpack }: Stored<Uint8Array>, bytes: Uint8Array, check: number, at: string | undefined): Uint8Array {
   const data = unpack(bytes);
-  return crc32(data) === check ? data : damaged('the checksum of a tensor is wrong', at);
+  return crc32(data) === check ? data : damaged('its checksum is wrong', at);
 }

@@ -31,9 +31,13 @@ export interface Packed {
 }
 
 /** Makes an archive of a model's file and the files it names, and unpacks it again: nothing that is not the same byte for byte is given back. */
-export async function packModel(model: Uint8Array, { open, onTensor }: PackOptions): Promise<Packed> {
+export async function packModel(given: Uint8Array, { open, onTensor }: PackOptions): Promise<Packed> {
+  const model = plainBytes(given);
   const { walked, least } = takenApart(model);
-  const main: PackSource = { size: model.length, read: (from, length) => Promise.resolve(model.subarray(from, from + length)) };
+  const main: PackSource = {
+    size: model.length,
+    read: (from, length) => Promise.resolve(model.subarray(from, from + length)),
+  };
   const files: { source: PackSource; spans: readonly Span[] }[] = [{ source: main, spans: walked.cuts }];
   for (const path of externalPaths(walked.tensors)) {
     const source = await open(path);
@@ -71,7 +75,10 @@ export async function packModel(model: Uint8Array, { open, onTensor }: PackOptio
   codeHead(bits, new Uint8Array(0), Infinity, { numbers: [least, own, text.length - own, ...numbers], text });
   const head = bits.finish();
   const archive = assembled(head, joined(tensors.map(({ stored }) => stored)), total);
-  await verify(archive, files.map(({ source }) => source));
+  await verify(
+    archive,
+    files.map(({ source }) => source),
+  );
   return { archive, rest: { bytes: text.length, head: head.length }, tensors };
 }
 
@@ -95,7 +102,10 @@ function externalSpans(tensors: readonly StoredTensor[], path: string, size: num
   const spans = tensors.flatMap((owner): Span[] => {
     const { location, offset = 0, length } = owner.external;
     const elements = owner.dims.reduce((a, b) => a * b, 1);
-    const place = { start: Number(offset), length: Number(length ?? Math.ceil((elements * (typeBits[owner.type] ?? 0)) / 8)) };
+    const place = {
+      start: Number(offset),
+      length: Number(length ?? Math.ceil((elements * (typeBits[owner.type] ?? 0)) / 8)),
+    };
     const there = place.start >= 0 && place.length >= least && place.start + place.length <= size;
     return location === path && there && Number.isInteger(place.start + place.length) ? [{ ...place, owner }] : [];
   });
@@ -108,7 +118,8 @@ function externalSpans(tensors: readonly StoredTensor[], path: string, size: num
 /** Magic and version, the CRC-32 of what follows, two lengths, head, tensors, and zeros where it expands too much. */
 function assembled(head: Uint8Array, stored: Uint8Array, unpacked: number): Uint8Array {
   let length = Math.ceil(unpacked / mostExpansion);
-  const rest = (): Uint8Array => joined([Uint8Array.from(varint(length)), Uint8Array.from(varint(head.length)), head, stored]);
+  const rest = (): Uint8Array =>
+    joined([Uint8Array.from(varint(length)), Uint8Array.from(varint(head.length)), head, stored]);
   const least = (): number => magic.length + checkBytes + rest().length;
   // Its own length is part of it.
   while (least() > length) length = least();
@@ -139,3 +150,7 @@ async function verify(archive: Uint8Array, sources: readonly PackSource[]): Prom
     if (end !== source.size) throw new Error(`qtool packed ${end} of ${source.size} bytes of file ${i}`);
   }
 }
+
+/** Not Node's kind of byte array, whose slices share its memory. */
+export const plainBytes = (bytes: Uint8Array): Uint8Array =>
+  new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length);

@@ -71,7 +71,14 @@ function keptOf(bytes: Uint8Array, width: number): Uint32Array {
   return Uint32Array.from(places);
 }
 
-function factsOf(seen: Seen, coded: readonly Coded[], bits: number, places: Uint32Array, elements: number, width: number): BlobFacts {
+function factsOf(
+  seen: Seen,
+  coded: readonly Coded[],
+  bits: number,
+  places: Uint32Array,
+  elements: number,
+  width: number,
+): BlobFacts {
   const values = seen.words === undefined ? undefined : seen.words.filter((word) => word !== 0).length;
   const kept = Math.max(1, places.length);
   const indexBits = coded.reduce((sum, one) => sum + one.indexBits, 0);
@@ -89,7 +96,8 @@ function positionBits(places: Uint32Array, elements: number): number {
   if (places.length === elements) return 0;
   const size = (width: number): number => {
     let entries = places.length;
-    for (let k = 0, before = -1; k < places.length; before = places[k++]!) entries += Math.floor((places[k]! - before - 1) / 2 ** width);
+    for (let k = 0, before = -1; k < places.length; before = places[k++]!)
+      entries += Math.floor((places[k]! - before - 1) / 2 ** width);
     return entries * (width + 5);
   };
   return [1, 2, 3, 4, 5, 6, 7, 8].reduce((a, b) => (size(b) < size(a) ? b : a));
@@ -170,8 +178,7 @@ function planes(bytes: Uint8Array, { width, order }: Kind): Seen {
 function turn(bytes: Uint8Array, width: number): Uint8Array {
   const out = new Uint8Array(bytes.length);
   for (let i = 0; i < bytes.length; i += width)
-    for (let k = 0; k < width; k++)
-      out[i + k] = (bytes[i + k]! << 1) | (bytes[i + ((k + width - 1) % width)]! >>> 7);
+    for (let k = 0; k < width; k++) out[i + k] = (bytes[i + k]! << 1) | (bytes[i + ((k + width - 1) % width)]! >>> 7);
   return out;
 }
 

@@ -41,7 +41,7 @@ const plain = [4, 9, 10];
 export const magic = [0x51, 0x50, 0x4b, 0x1a, 1];
 
 /** No archive holds more than so many bytes for each of its own: a false one cannot ask for memory without end. */
-export const mostExpansion = 16384;
+export const mostExpansion = 4096;
 
 /** What an archive holds, for who takes its files in pieces. @throws QtoolError('model') for what is no archive, or not a whole one. */
 export function openArchive(bytes: Uint8Array): ReturnType<typeof codeHead> {
@@ -90,9 +90,10 @@ export function readArchive(bytes: Uint8Array): Archive {
       for (const { start, length, bytes } of files.find((file) => file.path === path)!.parts) {
         const from = place ? place.start - start : -1;
         const to = from + (place?.length ?? 0);
-        if (from >= 0 && to <= length) return { name, type: tensor!.type, dims: tensor!.dims, data: bytes().subarray(from, to) };
+        if (from >= 0 && to <= length)
+          return { name, type: tensor!.type, dims: tensor!.dims, data: bytes().subarray(from, to) };
       }
-      throw new QtoolError('usage', 'no such tensor, or none of raw data', { at: name, hint: 'take the whole model' });
+      throw new QtoolError('usage', 'no such tensor of raw data', { at: name, hint: 'take the whole model' });
     },
     model: () => whole(files[0]!),
     external: () => files.slice(1).map((file) => ({ path: file.path!, data: whole(file) })),

@@ -56,16 +56,18 @@ export function readStream(next: Next, alphabet: number, count: number): Stored<
   const period = next('period');
   const layout = { alphabet, zero, flagged, period };
   const more = next('more');
-  if (alphabet > 256 || period < 1 || period > count || more < 1 || more > count) damaged();
+  if (alphabet > 256 || zero >= alphabet || period < 1 || period > count) damaged();
   const tables: number[][] = [];
   while (tables.length < Math.min(more, valueContexts)) tables.push(readList(next, 'often', alphabet));
   const uses = readList(next, 'use', valueContexts, more > 1);
+  if (uses.some((table) => table >= tables.length)) damaged();
   return made(size, (bytes, out) => decodeMatrix(bytes, out as Uint8Array, layout, tables, uses));
 }
 
 /** Numbers that are like the one before; zeros where there are none to read. */
 function readList(next: Next, about: string, length: number, there = true): number[] {
   const result: number[] = [];
-  for (let width = 0; result.length < length; width = widthOf(result.at(-1)!)) result.push(there ? next(about + width) : 0);
+  for (let width = 0; result.length < length; width = widthOf(result.at(-1)!))
+    result.push(there ? next(about + width) : 0);
   return result;
 }

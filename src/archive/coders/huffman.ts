@@ -18,10 +18,11 @@ export function decodeHuffman(bytes: Uint8Array, lengths: ArrayLike<number>, out
     return;
   }
   const width = lengths[order.at(-1)!]!;
-  const table = new Int32Array(2 ** width);
+  const table = new Int32Array(width > longestCode ? damaged() : 2 ** width);
   let end = 0;
-  for (const symbol of order) table.fill((symbol << 4) | lengths[symbol]!, end, (end += 2 ** (width - lengths[symbol]!)));
-  if (width > longestCode || end !== table.length) damaged();
+  for (const symbol of order)
+    table.fill((symbol << 4) | lengths[symbol]!, end, (end += 2 ** (width - lengths[symbol]!)));
+  if (end !== table.length) damaged();
   let held = 0;
   let count = 0;
   let at = 0;

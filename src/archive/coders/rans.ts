@@ -96,4 +96,3 @@ export function encodeRans(symbols: Symbols, table: Uint16Array, scale: number):
   }
   return new Uint8Array(words.buffer, 2 * at);
 }
-

@@ -82,7 +82,9 @@ export function codeText(bits: Bits, bytes: Uint8Array): void {
         slots[m] = (m << size) | ((contexts[m]! >>> (32 - size)) & ~15) | half | (node & (half - 1));
       }
       const fits = match > 0 && (expected | 256) >>> (k + 1) === node;
-      slots[9] = (9 << size) + (fits ? ((Math.min(3, missed) * 16 + Math.min(15, run)) * 8 + k) * 2 + ((expected >> k) & 1) : 1023);
+      slots[9] =
+        (9 << size) +
+        (fits ? ((Math.min(3, missed) * 16 + Math.min(15, run)) * 8 + k) * 2 + ((expected >> k) & 1) : 1023);
       const set = models * (fits ? 1 + (run > 14 ? 3 : run > 5 ? 2 : run > 0 ? 1 : 0) : 0);
       let sum = 0;
       for (let m = 0; m < models; m++) sum += (odds[m] = stretched[table[slots[m]!]! >>> 20]!) * weights[set + m]!;
