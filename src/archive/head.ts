@@ -24,7 +24,7 @@ export interface Span {
 
 export interface Part extends Span {
   /** Decodes it. @throws QtoolError where its checksum is wrong. */
-  bytes(): Uint8Array;
+  readonly bytes: () => Uint8Array;
 }
 
 /** The files of external data that a model names. */

@@ -27,11 +27,11 @@ export interface Archive {
   /** Names of the tensors. */
   readonly names: readonly string[];
   /** One tensor, without decoding any other. @throws QtoolError where there is none of this name, or it is damaged. */
-  tensor(name: string): ArchivedTensor;
+  readonly tensor: (name: string) => ArchivedTensor;
   /** The model's file, byte for byte: for InferenceSession.create of onnxruntime-web or -node. @throws QtoolError where it is damaged. */
-  model(): Uint8Array;
+  readonly model: () => Uint8Array;
   /** Its files of external data; none where the model is one file. @throws QtoolError as above. */
-  external(): ExternalFile[];
+  readonly external: () => ExternalFile[];
 }
 
 /** Fields of TensorProto that hold elements as they are: float_data, raw_data, double_data. */

@@ -13,7 +13,7 @@ export type Next = (about: string) => number;
 export interface Stored<T> {
   /** Bytes that it takes behind the head. */
   readonly size: number;
-  unpack(bytes: Uint8Array): T;
+  readonly unpack: (bytes: Uint8Array) => T;
 }
 
 /**

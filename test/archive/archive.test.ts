@@ -43,7 +43,7 @@ const sharedModel = (): Model =>
 
 describe('an archive gives back', () => {
   it('a model byte for byte', async () => {
-    await same(smallConvNet());
+    expect((await same(smallConvNet())).length).toBeGreaterThan(1000);
   });
 
   it.each(Object.keys(dtypes).filter((type) => type !== 'string') as DType[])(
@@ -67,8 +67,10 @@ describe('an archive gives back', () => {
     const words = new Uint32Array(800).fill(0x3f800000);
     words.set([0x7fc00001, 0xffc12345, 0x80000000, 0x00000001, 0x80000007, 0x7f800000, 0xff800000, 0]);
     const more = Uint32Array.from({ length: 800 }, (_, i) => (i % 3 === 0 ? 0x3f000000 + i * 7919 : 0));
-    for (const data of [words, more, more.map((word, i) => (i === 4 ? 1 : word))])
-      await same(holding(raw('w', 1, [800], new Uint8Array(data.buffer))));
+    for (const data of [words, more, more.map((word, i) => (i === 4 ? 1 : word))]) {
+      const { tensor } = readArchive(await same(holding(raw('w', 1, [800], new Uint8Array(data.buffer)))));
+      expect(tensor('w').data).toEqual(new Uint8Array(data.buffer));
+    }
   });
 
   it('empty, scalar and tiny tensors', async () => {
@@ -108,9 +110,8 @@ describe('an archive gives back', () => {
   it('what cannot be taken apart', async () => {
     const bytes = encodeModel(sharedModel());
     // A group, which protobuf gave up: the walk knows none.
-    await same(Uint8Array.of(...bytes, 0x0b, 0x0c));
-    await same(bytes.subarray(0, 3000));
-    await same(new Uint8Array(0));
+    for (const odd of [Uint8Array.of(...bytes, 0x0b, 0x0c), bytes.subarray(0, 3000), new Uint8Array(0)])
+      expect(openArchive(await same(odd)).files).toMatchObject([{ parts: [{ length: odd.length }] }]);
   });
 
   it('a model that hardly has bytes in an archive', async () => {
@@ -202,7 +203,8 @@ describe('a damaged archive', () => {
     const wrong = archive.slice();
     wrong[wrong.length - 40]! ^= 255;
     const { tensor } = readArchive(signed(wrong));
-    expect(() => tensor('plain')).toThrow(expect.objectContaining({ at: 'plain', message: 'the archive is damaged: its checksum is wrong' })); // prettier-ignore
+    expect(() => tensor('plain')).toThrow('the archive is damaged: its checksum is wrong');
+    expect(() => tensor('plain')).toThrow(expect.objectContaining({ at: 'plain' }) as Error);
     // And only that one.
     expect(tensor('w').data.length).toBe(9600);
   });
