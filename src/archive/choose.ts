@@ -46,8 +46,7 @@ export function countSymbols(symbols: Symbols, alphabet: number): Uint32Array {
   return counts;
 }
 
-export const commonest = (counts: Uint32Array): number =>
-  counts.reduce((best, n, i) => (n > counts[best]! ? i : best), 0);
+const commonest = (counts: Uint32Array): number => counts.reduce((best, n, i) => (n > counts[best]! ? i : best), 0);
 
 function smallest(all: readonly Coded[], alphabet: number, count: number): Coded {
   const size = ({ numbers, bytes }: Coded): number =>

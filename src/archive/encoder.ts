@@ -2,12 +2,12 @@ import type { Bits } from './bits.ts';
 import { frequencyBits } from './coders/rans.ts';
 
 /** Bytes that grow. */
-export interface Sink {
+interface Sink {
   put(byte: number): void;
   bytes(): Uint8Array;
 }
 
-export function sink(): Sink {
+function sink(): Sink {
   let held = new Uint8Array(1024);
   let length = 0;
   return {

@@ -20,7 +20,7 @@ export interface PackOptions {
 }
 
 /** Smaller tensors stay in the skeleton: a description and a checksum of their own would take more than they save. */
-export const leastStored = 256;
+const leastStored = 256;
 
 /** An archive, and what became of each tensor. */
 export interface Packed {

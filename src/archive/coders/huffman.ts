@@ -35,7 +35,7 @@ export function decodeHuffman(bytes: Uint8Array, lengths: ArrayLike<number>, out
 }
 
 /** No code is longer, so that one table look-up decodes a symbol. */
-export const longestCode = 15;
+const longestCode = 15;
 
 /**
  * Lengths in bits of a Huffman code (Huffman 1952), none longer than 15: where the best code has a longer one, rare symbols are counted more

@@ -16,7 +16,7 @@ export interface Layout {
 /** Classes of a share in 1/2048, finer where it is small. */
 const edges = [20, 61, 122, 204, 348, 511, 716, 1023, 1433, 1740];
 const classes = edges.length + 1;
-export const classOf = Uint8Array.from({ length: 2048 }, (_, n) => edges.filter((edge) => edge < n).length);
+const classOf = Uint8Array.from({ length: 2048 }, (_, n) => edges.filter((edge) => edge < n).length);
 export const flagContexts = 2 * classes * classes;
 
 /** A column's share is the mean of what was seen, and from the twentieth row on a fading one. */
