@@ -5,6 +5,7 @@
  */
 
 export { analyze, type AnalyzeOptions } from './api/analyze.ts';
+export { pack, unpack, type PackOptions, type UnpackOptions } from './api/archive.ts';
 export { compare, type CompareOptions } from './api/compare.ts';
 export { compress, type Compressed, type CompressedFile, type CompressOptions } from './api/compress.ts';
 export type { DataGiven, DataOptions, MetricGiven, PreprocessingOptions } from './api/data.ts';
@@ -25,6 +26,7 @@ export type { RecipeTrial } from './run/recipe_trial.ts';
 
 export type { AnalysisReport } from './report/analysis.ts';
 export type { IntegerReport } from './report/integer.ts';
+export type { ArchivedTensorReport, PackReport, UnpackReport } from './report/archive.ts';
 export type { EvalReport } from './report/eval.ts';
 export { htmlReport } from './report/html.ts';
 export type { InspectReport } from './report/inspect.ts';

@@ -1,4 +1,5 @@
 import type { AnalysisReport } from '../report/analysis.ts';
+import type { PackReport, UnpackReport } from '../report/archive.ts';
 import type { BenchReport } from '../report/bench.ts';
 import type { EvalReport } from '../report/eval.ts';
 import type { IntegerReport } from '../report/integer.ts';
@@ -35,6 +36,8 @@ export interface Answers {
   readonly init: InitReport;
   /** What qtool inspect prints with --json */
   readonly inspect: InspectReport;
+  /** What qtool pack prints with --json */
+  readonly pack: PackReport;
   /** What qtool passes and qtool explain print with --json */
   readonly passes: PassesReport;
   /** What qtool quantize prints with --json and writes as report.json */
@@ -49,4 +52,6 @@ export interface Answers {
   readonly 'verify-integer': IntegerReport;
   /** What qtool simulate prints with --json and writes as simulate.json */
   readonly simulate: SimulateReport;
+  /** What qtool unpack prints with --json */
+  readonly unpack: UnpackReport;
 }

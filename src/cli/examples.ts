@@ -24,6 +24,8 @@ export const examples: Readonly<Record<string, readonly string[]>> = {
     'qtool simulate model.onnx --data random --limit 64 --sweep ternary int4 fp8_e4m3',
   ],
   report: ['qtool report out'],
+  pack: ['qtool pack model.onnx -o model.qpack'],
+  unpack: ['qtool unpack model.qpack -o same.onnx'],
   passes: ['qtool passes'],
   explain: ['qtool explain PostTrainLinearQuantizer'],
   schedules: ['qtool schedules'],

@@ -200,6 +200,25 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .option('--force', 'write over a file that is no page of qtool');
   runs(withCommon(report), async () => (await import('./commands/report.ts')).reportCommand);
 
+  const packing = declare(
+    'pack <model>',
+    'store a model as small as it goes, to be sent and kept',
+    'Store a model and its external data in one archive, each tensor by the coder that makes it smallest. Nothing is lost: the archive is unpacked and compared before it is written.',
+  )
+    .requiredOption('-o, --output <file>', 'the archive to write, such as model.qpack')
+    .option('--no-compare', 'do not compress the same by brotli and zstd, which takes longer than packing')
+    .option('--force', 'write over a file that is there');
+  runs(withCommon(packing), async () => (await import('./commands/pack.ts')).pack);
+
+  const unpacking = declare(
+    'unpack <archive>',
+    'give back a model out of an archive, byte for byte',
+    'Give back the model that qtool pack stored, byte for byte, with its external data beside it.',
+  )
+    .requiredOption('-o, --output <file>', 'the model to write')
+    .option('--force', 'write over files that are there');
+  runs(withCommon(unpacking), async () => (await import('./commands/pack.ts')).unpack);
+
   declareLookups(program, declare, runs, finish);
   for (const command of program.commands) withExamples(command, ...(examples[command.name()] ?? []));
   return program;

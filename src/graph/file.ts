@@ -14,10 +14,10 @@ const externalAbove = 2 ** 30;
 const externalTensor = 1024;
 
 /**
- * Reads a model and the external data it names. External locations are resolved inside the model's folder only.
- * @throws QtoolError('model') where the file is missing, no ONNX model, over 2 GiB, or its external data is unsafe or missing.
+ * The bytes of a model's own file.
+ * @throws QtoolError('model') where the file is missing, none, or over 2 GiB.
  */
-export async function readModel(path: string): Promise<Model> {
+export async function readModelFile(path: string): Promise<Uint8Array> {
   const info = await stat(path).catch(() => undefined);
   if (!info) throw new QtoolError('model', 'no such file', { at: path, hint: 'give the path of an .onnx file' });
   if (!info.isFile())
@@ -30,7 +30,15 @@ export async function readModel(path: string): Promise<Model> {
       at: path,
       hint: 'export it with external data',
     });
-  const model = decodeModel(await readFile(path), path);
+  return readFile(path);
+}
+
+/**
+ * Reads a model and the external data it names. External locations are resolved inside the model's folder only.
+ * @throws QtoolError('model') where the file is missing, no ONNX model, over 2 GiB, or its external data is unsafe or missing.
+ */
+export async function readModel(path: string): Promise<Model> {
+  const model = decodeModel(await readModelFile(path), path);
   const outside = externalTensors(model);
   return outside.length > 0 ? withExternalData(model, outside, path) : model;
 }

@@ -1,8 +1,9 @@
 import { createReadStream } from 'node:fs';
-import { access } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { constants, createBrotliCompress, createGzip } from 'node:zlib';
+import { promisify } from 'node:util';
+import zlib, { constants, createBrotliCompress, createGzip } from 'node:zlib';
 
 /** What servers compress with as they answer. Quality 9 needs 30 MB more memory for a thousandth, 11 takes 3 s a megabyte for a hundredth. */
 const brotliQuality = 6;
@@ -36,4 +37,21 @@ async function sizesOf(path: string): Promise<{ readonly gzip: number; readonly 
     count(createBrotliCompress({ params: { [constants.BROTLI_PARAM_QUALITY]: brotliQuality } })),
   ]);
   return { gzip, brotli };
+}
+
+/** Bytes of files under brotli -11 and zstd -19, the most that general compressors do; undefined for zstd where this Node.js has none. */
+export async function generalSizes(
+  paths: readonly string[],
+): Promise<{ readonly brotli: number; readonly zstd: number | undefined }> {
+  const { zstdCompress } = zlib as { zstdCompress?: (bytes: Uint8Array, options: object, done: (error: Error | null, result: Uint8Array) => void) => void }; // prettier-ignore
+  const level = (constants as Readonly<Record<string, number>>)['ZSTD_c_compressionLevel'];
+  let [brotli, zstd] = [0, 0];
+  for (const path of paths) {
+    const bytes = await readFile(path);
+    const { BROTLI_PARAM_LGWIN, BROTLI_PARAM_SIZE_HINT, BROTLI_MAX_WINDOW_BITS } = constants;
+    const params = { [BROTLI_PARAM_LGWIN]: BROTLI_MAX_WINDOW_BITS, [BROTLI_PARAM_SIZE_HINT]: bytes.length };
+    brotli += (await promisify(zlib.brotliCompress)(bytes, { params })).length;
+    if (zstdCompress && level !== undefined) zstd += (await promisify(zstdCompress)(bytes, { params: { [level]: 19 } })).length; // prettier-ignore
+  }
+  return { brotli, zstd: zstdCompress ? zstd : undefined };
 }

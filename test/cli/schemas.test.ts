@@ -83,6 +83,8 @@ describe('the JSON Schemas of answers', () => {
     ['sensitivity', ['sensitivity', 'model.onnx', ...data, '--quantize', '--widths', '4', '--layers', 'fc']],
     ['init', ['init', 'model.onnx', '-o', 'try']],
     ['report', ['report', 'out']],
+    ['pack', ['pack', 'model.onnx', '-o', 'model.qpack']],
+    ['unpack', ['unpack', 'model.qpack', '-o', 'same.onnx']],
     ['passes', ['passes']],
     ['passes', ['explain', 'AdaRound']],
     ['schedules', ['schedules']],

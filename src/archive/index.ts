@@ -1,0 +1,1 @@
+export { readArchive, type Archive, type ArchivedTensor, type ExternalFile } from './reader.ts';
