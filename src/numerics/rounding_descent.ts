@@ -1,4 +1,5 @@
-const mostSweeps = 20;
+/** Sweeps after which descent ends if the caller does not say. */
+const usualSweeps = 20;
 
 /** What codes stand for, code i of a matrix [rows, K] having levels of its own. */
 export interface CodeLevels {
@@ -34,15 +35,16 @@ export function descendRounding(
   options: {
     readonly frozen?: Uint8Array;
     readonly gradient?: Float64Array;
+    readonly sweeps?: number;
   } = {},
 ): number {
-  const { frozen } = options;
+  const { frozen, sweeps = usualSweeps } = options;
   const gradient = options.gradient ?? new Float64Array(size);
   let moved = 0;
   for (let r = 0; r < rows; r++) {
     const at = r * size;
     halfGradient(codes, levels, gram, target, at, size, gradient);
-    for (let sweep = 0, last = -1; sweep < mostSweeps && last !== 0; sweep++) {
+    for (let sweep = 0, last = -1; sweep < sweeps && last !== 0; sweep++) {
       last = 0;
       for (let i = 0; i < size; i++) {
         if (frozen && frozen[at + i] === 1) continue;

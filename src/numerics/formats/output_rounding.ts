@@ -8,6 +8,9 @@ import { gridOf, halfScale, type FormatCodes } from './apply.ts';
 
 const { fround, log2 } = Math;
 
+/** Sweeps of descent, most: among powers of two it is many steps from a small value to a large one. */
+const sweeps = 200;
+
 /** Second moments of what rows are multiplied with: [groups, K, K]; rows fall into groups in order. */
 export interface InputMoments {
   readonly groups: number;
@@ -141,7 +144,7 @@ export function* descendFormatCodes(p: OutputProblem, codes: Uint16Array): Steps
   const part = <T extends Uint16Array | Uint8Array | Float64Array>(all: T, r: number): T =>
     all.subarray(r * columns, (r + 1) * columns) as T;
   for (let r = 0; r < rows; r++) {
-    const options = { frozen: part(p.frozen, r), gradient };
+    const options = { frozen: part(p.frozen, r), gradient, sweeps };
     descendRounding(
       part(codes, r),
       levelsOf(p, r * columns),
