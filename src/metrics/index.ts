@@ -11,6 +11,7 @@ import type { Metric } from './metric.ts';
 import { isModule } from '../util/module.ts';
 import { moduleMetric } from './module.ts';
 import { mse } from './mse.ts';
+import { perplexity } from './perplexity.ts';
 import { psnr, psnrOptions } from './psnr.ts';
 import { isFloat } from './select.ts';
 import { sqnr } from './sqnr.ts';
@@ -32,6 +33,7 @@ function kind<O>(name: string, options: z.ZodType<O>, create: (options: O) => Me
 export const metricKinds: readonly MetricKind[] = [
   kind('top1', scoreOptions, (o) => topK(1, o)),
   kind('top5', scoreOptions, (o) => topK(5, o)),
+  kind('perplexity', scoreOptions, perplexity),
   kind('agreement', scoreOptions, agreement),
   kind('sqnr', compareOptions, sqnr),
   kind('cosine', compareOptions, cosine),

@@ -57,7 +57,7 @@ export function wilsonHalfWidth(hits: number, n: number): number {
  * Σ(x − r·n)² / (Σn)². With one position a sample it is the binomial (or, for differences, McNemar's) variance.
  * Source: W. G. Cochran, Sampling Techniques (3rd ed. 1977), section 6.4.
  */
-function ratioHalfWidth(sum: number, squares: number, cross: number, n: number, nSquared: number): number {
+export function ratioHalfWidth(sum: number, squares: number, cross: number, n: number, nSquared: number): number {
   const ratio = sum / n;
   const residual = squares - 2 * ratio * cross + ratio * ratio * nSquared;
   return (z95 * Math.sqrt(Math.max(0, residual))) / n;

@@ -47,7 +47,8 @@ function hit(scores: Scores, start: number, label: number, k: number): boolean {
   return argmax(scores, start) === label && !Number.isNaN(scores.data[start + label * scores.inner]);
 }
 
-function* labelled(
+/** The labels of each sample with the scores for them, of this model and of the float one. */
+export function* labelled(
   input: MetricInput,
   options: ScoreOptions,
   name: string,
