@@ -40,9 +40,7 @@ export interface GptqResult {
 }
 
 /**
- * GPTQ: quantizes a weight matrix column by column, each column's error being spread over the columns not yet quantized so that
- * the layer's output changes least, Σ‖(W − Q)·x‖² over the calibration inputs (E. Frantar et al., arXiv 2210.17323). Rows do not
- * depend on each other, so four at a time go through all columns.
+ * GPTQ: quantizes a weight matrix column by column (`gptqColumns`), with integers whose scales it chooses.
  *
  * @param weights [rows, cols] row-major, cols being the summed axis (a Conv's [out, in/group·kh·kw]).
  * @param hessian Σ x·xᵀ over the inputs of those cols, [cols, cols], any positive multiple of it.
@@ -54,10 +52,7 @@ export function* gptq(
   hessian: Float64Array,
   options: GptqOptions,
 ): Steps<GptqResult> {
-  const { format, damping = 0.01, order = 'natural', mask, at } = options;
-  if (weights.length !== rows * cols || hessian.length !== cols * cols) {
-    throw new QtoolError('graph', `weights of ${rows} × ${cols} need a Hessian of ${cols} × ${cols}`, { at });
-  }
+  const { format, mask, at } = options;
   const size = options.group ?? cols;
   const groups = Math.ceil(cols / size);
   const choose = options.choose ?? ((values) => chooseParams(...rangeWithZero(values), format, at));
@@ -65,6 +60,59 @@ export function* gptq(
   const codes = codeArray(format, rows * cols);
   const scale = new Float32Array(rows * groups);
   const zeroPoint = new Int32Array(rows * groups);
+  const open = (row: number, group: number, values: Float32Array): void => {
+    const chosen = choose(values, row);
+    scale[row * groups + group] = chosen.scale;
+    zeroPoint[row * groups + group] = chosen.zeroPoint;
+  };
+  const round = (x: number, row: number, column: number): number => {
+    const p = row * groups + ((column / size) | 0);
+    const s = scale[p]!;
+    const z = zeroPoint[p]!;
+    const target = row * cols + column;
+    let q = 0;
+    if (mask === undefined || mask[target] !== 0) {
+      q = fround(fround(x) / s);
+      if (q < qmin - z) q = qmin - z;
+      else if (q > qmax - z) q = qmax - z;
+      q = q + roundingMagic - roundingMagic;
+    }
+    codes[target] = q + z;
+    return q * s;
+  };
+  yield* gptqColumns(weights, [rows, cols], hessian, { ...options, size, open, round });
+  const granularity: Granularity =
+    options.group === undefined ? { per: 'channel', axis: 0 } : { per: 'group', axis: 1, size };
+  return { codes, params: { format, granularity, scale, zeroPoint } };
+}
+
+/** How `gptqColumns` goes through the columns, and what one number is rounded to. */
+export interface ColumnRounding extends Pick<GptqOptions, 'damping' | 'order' | 'at'> {
+  /** What x, the weight of a row and column with the errors of earlier columns in it, becomes. */
+  readonly round: (x: number, row: number, column: number) => number;
+  /** Called before the first weight of a row's group is rounded, with the group's weights as they are then; in activation order as they were. */
+  readonly open?: (row: number, group: number, values: Float32Array) => void;
+  /** Columns of a group; the whole row if not given. */
+  readonly size?: number;
+}
+
+/**
+ * Rounds a weight matrix column by column, each column's error being spread over the columns not yet rounded so that the layer's
+ * output changes least, Σ‖(W − Q)·x‖² over the calibration inputs (E. Frantar et al., arXiv 2210.17323). Rows do not depend on each
+ * other, so four at a time go through all columns. What numbers there are is the business of `round`.
+ *
+ * @throws QtoolError as `gptq` does.
+ */
+export function* gptqColumns(
+  weights: Float32Array,
+  [rows, cols]: readonly [number, number],
+  hessian: Float64Array,
+  { damping = 0.01, order = 'natural', at, size = cols, open, round }: ColumnRounding,
+): Steps<void> {
+  if (weights.length !== rows * cols || hessian.length !== cols * cols) {
+    throw new QtoolError('graph', `weights of ${rows} × ${cols} need a Hessian of ${cols} × ${cols}`, { at });
+  }
+  const groups = Math.ceil(cols / size);
   const columns = order === 'activation' ? byDiagonal(hessian, cols) : undefined;
   // The factor takes cols³/3 multiplications, each row cols²/2.
   const factor = (2 * cols) / (2 * cols + 3 * rows);
@@ -80,10 +128,10 @@ export function* gptq(
     for (let r = 0; r < count; r++) {
       for (let j = 0; j < cols; j++) w[r * cols + j] = weights[(first + r) * cols + (columns?.[j] ?? j)]!;
     }
-    if (columns !== undefined) {
+    if (columns !== undefined && open) {
       for (let r = first; r < first + count; r++) {
         for (let g = 0; g < groups; g++)
-          set(r, g, weights.slice(r * cols + g * size, r * cols + min(cols, (g + 1) * size)));
+          open(r, g, weights.slice(r * cols + g * size, r * cols + min(cols, (g + 1) * size)));
       }
     }
     for (let start = 0, end = 0; start < cols; start = end) {
@@ -93,44 +141,22 @@ export function* gptq(
       yield factor + (1 - factor) * ((first + (count * end) / cols) / rows);
     }
   }
-  const granularity: Granularity =
-    options.group === undefined ? { per: 'channel', axis: 0 } : { per: 'group', axis: 1, size };
-  return { codes, params: { format, granularity, scale, zeroPoint } };
 
   /** Rounds columns start … end − 1 of `count` rows and carries their errors on. */
   function take(first: number, count: number, start: number, end: number): void {
     for (let j = start; j < end; j++) {
       const column = columns?.[j] ?? j;
-      const g = (column / size) | 0;
       const d = u[j * cols + j]!;
       for (let r = 0; r < count; r++) {
         const here = r * cols + j;
         if (columns === undefined && j % size === 0) {
-          set(first + r, g, Float32Array.from(w.subarray(here, r * cols + min(cols, j + size))));
+          open?.(first + r, (column / size) | 0, Float32Array.from(w.subarray(here, r * cols + min(cols, j + size))));
         }
-        const p = (first + r) * groups + g;
-        const s = scale[p]!;
-        const z = zeroPoint[p]!;
-        const target = (first + r) * cols + column;
         const x = w[here]!;
-        let q = 0;
-        if (mask === undefined || mask[target] !== 0) {
-          q = fround(fround(x) / s);
-          if (q < qmin - z) q = qmin - z;
-          else if (q > qmax - z) q = qmax - z;
-          q = q + roundingMagic - roundingMagic;
-        }
-        codes[target] = q + z;
-        errors[r * batch + j - start] = (x - q * s) / d;
+        errors[r * batch + j - start] = (x - round(x, first + r, column)) / d;
       }
       spread(w, 0, cols, u, j, end, errors, j - start);
     }
     flush(w, 0, cols, u, start, end, errors);
-  }
-
-  function set(row: number, g: number, values: Float32Array): void {
-    const chosen = choose(values, row);
-    scale[row * groups + g] = chosen.scale;
-    zeroPoint[row * groups + g] = chosen.zeroPoint;
   }
 }

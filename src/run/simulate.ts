@@ -108,7 +108,7 @@ export async function simulate(o: SimulateOptions): Promise<SimulateReport> {
 
 function optionsOf({ weights, activations }: Candidate, o: SimulateOptions): FormatOptions {
   const { importance, sharing } = o;
-  const common = { importance, sharing, samples };
+  const common = { ...formatQuantizer.options.parse({}), importance, sharing, samples };
   if (o.layers.includes('*')) return { ...common, format: weights, activations, overrides: {} };
   const entry = { format: weights, activations, sharing };
   return {

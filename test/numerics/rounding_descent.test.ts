@@ -1,4 +1,4 @@
-import { descendRounding } from '../../src/numerics/rounding_descent.ts';
+import { descendRounding, integerLevels } from '../../src/numerics/rounding_descent.ts';
 import { quadratic } from './quadratic.ts';
 
 const problem = (seed: number, size: number) => ({
@@ -14,7 +14,7 @@ function error(codes: ArrayLike<number>, w: Float64Array, gram: Float64Array): n
 }
 
 const size = 6;
-const shape = { rows: 1, size, qmin: -4, qmax: 4 };
+const shape = { rows: 1, size };
 
 describe('descendRounding', () => {
   it('never makes the error larger, and ends where no single step makes it smaller', () => {
@@ -22,7 +22,7 @@ describe('descendRounding', () => {
       const { gram, w, target, scale } = problem(seed, size);
       const codes = w.map(Math.round);
       const before = error(codes, w, gram);
-      descendRounding(codes, scale, gram, target, shape);
+      descendRounding(codes, integerLevels(scale, -4, 4), gram, target, shape);
       const after = error(codes, w, gram);
       expect(after).toBeLessThanOrEqual(before + 1e-9);
       for (let i = 0; i < size; i++)
@@ -40,7 +40,7 @@ describe('descendRounding', () => {
       const { gram, w, target, scale } = problem(seed, size);
       const codes = w.map(Math.round);
       nearest += error(codes, w, gram);
-      descendRounding(codes, scale, gram, target, shape);
+      descendRounding(codes, integerLevels(scale, -4, 4), gram, target, shape);
       descended += error(codes, w, gram);
       let least = Infinity;
       // Brute force over all roundings up or down.
@@ -63,7 +63,7 @@ describe('descendRounding', () => {
     const { gram, w, target, scale } = problem(3, size);
     const codes = new Float64Array(size);
     const frozen = Uint8Array.of(1, 0, 1, 0, 1, 0);
-    descendRounding(codes, scale, gram, target, { ...shape, qmin: -1, qmax: 1 }, { frozen });
+    descendRounding(codes, integerLevels(scale, -1, 1), gram, target, shape, { frozen });
     expect([codes[0], codes[2], codes[4]]).toEqual([0, 0, 0]);
     expect(Math.max(...codes.map(Math.abs))).toBe(1);
     expect(w.length).toBe(size);

@@ -76,7 +76,7 @@ export function formatCodes(
 }
 
 /** The nearest float16 number, if it is a normal one: what an error of 2^-11 of the scale costs is far below that of the codes. */
-function halfScale(scale: number): number {
+export function halfScale(scale: number): number {
   return scale >= 2 ** -14 && scale <= 65504 ? fromFloat16(toFloat16(Float32Array.of(scale)))[0]! : scale;
 }
 

@@ -4,6 +4,7 @@ import type { BoundFormat, Format } from './format.ts';
 import { abc } from './abc.ts';
 import { apot } from './apot.ts';
 import { binary } from './binary.ts';
+import { clipQ } from './clip_q.ts';
 import { codebook } from './codebook.ts';
 import { dorefa } from './dorefa.ts';
 import { dynamicFixed } from './dynamic_fixed.ts';
@@ -64,6 +65,7 @@ export const formats: readonly ListedFormat[] = [
   listed(residual),
   listed(abc),
   listed(codebook),
+  listed(clipQ),
   listed(weq),
   listed(hwgq),
   listed(dorefa),

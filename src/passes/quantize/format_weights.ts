@@ -4,6 +4,7 @@ import { formatCodes, type FormatCodes, type Rows } from '../../numerics/formats
 import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
 import type { Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
+import { roundFormat, type FormatRoundingOptions } from './format_rounding.ts';
 import { siteMoments } from './weight_moments.ts';
 
 /** A weight that is to be held in a format: of all layers that read it so, the first says what its rows are. */
@@ -17,6 +18,8 @@ export interface HeldWeight {
 export interface WeightFit {
   readonly held: HeldWeight;
   readonly codes: FormatCodes;
+  /** By how many dB the error of the layer's output is less than with rounding to the nearest. */
+  readonly gain?: number | undefined;
   readonly why?: string | undefined;
 }
 
@@ -27,30 +30,50 @@ export function weightRows({ weight }: Layer): Rows {
   return { data: weight.rows(), rows, columns, kernel: weight.dims.filter((_, axis) => !named.includes(axis)) };
 }
 
-/** Fits and rounds the weights, each by itself. @param importance weigh errors by the mean squares of the inputs they meet. */
+export interface FitOptions extends FormatRoundingOptions {
+  /** Whether errors are weighed by the mean squares of the inputs they meet. */
+  readonly importance: 'none' | 'inputs';
+  readonly samples: number;
+}
+
+/** Fits and rounds the weights, each by itself. */
 export async function fitWeights(
   model: Model,
   weights: readonly HeldWeight[],
-  { importance, samples }: { readonly importance: 'none' | 'inputs'; readonly samples: number },
+  o: FitOptions,
   ctx: PassContext,
 ): Promise<WeightFit[]> {
   const done: WeightFit[] = [];
-  const fit = (held: HeldWeight, moments?: Moments, why?: string): void => {
+  const weighed = o.importance === 'inputs';
+  const fit = async (held: HeldWeight, moments?: Moments, why?: string): Promise<void> => {
     ctx.signal.throwIfAborted();
     const { layer, format, sharing } = held;
     const at = layer.weight.tensor.name;
     ctx.progress(done.length / weights.length, `fitting ${format.name} to ${at}`);
     const rows = weightRows(layer);
-    const codes = formatCodes(format, rows, { sharing, importance: moments && inputSquares(rows, moments), at });
-    done.push({ held, codes, why });
+    const codes = formatCodes(format, rows, {
+      sharing,
+      importance: weighed && moments ? inputSquares(rows, moments) : undefined,
+      at,
+    });
+    if (!moments || o.rounding === 'nearest') {
+      done.push({ held, codes, why });
+      return;
+    }
+    const rounded = await roundFormat(codes, rows, moments, o, ctx, at);
+    done.push({ held, ...rounded });
   };
-  if (importance === 'none') {
-    for (const held of weights) fit(held);
+  if (!weighed && o.rounding === 'nearest') {
+    for (const held of weights) await fit(held);
     return done;
   }
   const of = new Map(weights.map((held) => [held.layer, held]));
-  for await (const { site, moments, why } of siteMoments(ctx, model, [...of.keys()], samples))
-    fit(of.get(site)!, moments, moments ? undefined : (why ?? 'what its inputs weigh is not known for this operator'));
+  for await (const { site, moments, why } of siteMoments(ctx, model, [...of.keys()], o.samples))
+    await fit(
+      of.get(site)!,
+      moments,
+      moments ? undefined : (why ?? 'what its inputs weigh is not known for this operator'),
+    );
   return done;
 }
 

@@ -5,10 +5,12 @@ import type { Model } from '../../graph/model.ts';
 import { isOp } from '../../graph/query.ts';
 import { sqnr } from '../../numerics/error.ts';
 import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
+import { described } from '../../numerics/formats/options.ts';
 import { writtenFormat } from '../../numerics/formats/written.ts';
 import { QtoolError } from '../../util/error.ts';
 import { prepare } from '../fold/prepare.ts';
 import { noteLine, type HeldLayer, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
+import { formatRoundings, type FormatRounding } from './format_rounding.ts';
 import { fitWeights, type HeldWeight, type WeightFit } from './format_weights.ts';
 import { overrideSelectors, resolveOverrides } from './formats.ts';
 import { replaceInput } from './qdq.ts';
@@ -44,7 +46,24 @@ const options = z.strictObject({
     description:
       'what an error of a weight counts when its format is fitted: all alike, or the mean square of its input',
   }),
-  samples: z.int().positive().default(256).meta({ description: 'calibration samples of activations and importance' }),
+  rounding: z
+    .enum(Object.keys(formatRoundings) as [FormatRounding, ...FormatRounding[]])
+    .default('nearest')
+    .meta({ description: `how the value of a weight is chosen; ${described(formatRoundings)}` }),
+  refit: z.boolean().default(false).meta({
+    description:
+      "fit scales to the layer's output too, in turns with descent (two-step quantization), after a rounding that is not nearest",
+  }),
+  damping: z.number().positive().default(0.01).meta({
+    description: 'pull towards the float weights, as a share of the mean input power, where rounding is not nearest',
+  }),
+  order: z
+    .enum(['natural', 'activation'])
+    .default('activation')
+    .meta({ description: 'which weights gptq rounds first' }),
+  samples: z.int().positive().default(256).meta({
+    description: 'calibration samples of activations, importance and rounding',
+  }),
   overrides: z.record(z.string(), ofLayer).default({}),
 });
 
@@ -163,7 +182,7 @@ function weightsOf(layers: readonly Layer[], asked: (layer: Layer) => Request): 
 /** Stores a weight and makes every layer read it that asks for the same. A Transpose that makes another layer's weight of it reads it too. */
 function store(
   draft: Draft,
-  { held, codes, why }: WeightFit,
+  { held, codes, gain, why }: WeightFit,
   layers: readonly Layer[],
   key: (layer: Layer) => string,
 ): Note[] {
@@ -177,7 +196,7 @@ function store(
     for (const { node, input } of layer.readers) if (isOp(node, 'Transpose')) replaceInput(draft, node, input, value);
   const ratio = sqnr(weight.rows(), codes.values);
   const shared = typeof codes.sharing === 'object' ? `groups of ${codes.sharing.group}` : `one set a ${codes.sharing}`;
-  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${why ? `; errors weighed alike: ${why}` : ''}; float weights at load time`;
+  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest, errors weighed alike: ${why}` : ''}; float weights at load time`;
   return readers.map((reader) => ({ layer: reader.name, text }));
 }
 

@@ -1,8 +1,7 @@
 import * as z from 'zod';
-import type { Tensor } from '../../data/types.ts';
 import type { Steps } from '../../util/steps.ts';
 import type { Pass, PassContext } from '../pass.ts';
-import { adaroundStep, stretch } from './adaround_graph.ts';
+import { learnRounding } from '../relaxed_rounding.ts';
 import { afterQuantizer } from './after_quantizer.ts';
 import { raised, searchRounding, type Rounded } from './rounding_search.ts';
 import {
@@ -117,46 +116,11 @@ function describe(
 
 /** Adam on the relaxed roundings; returns the hard ones. */
 async function learn(p: RoundingProblem, o: AdaroundOptions, ctx: PassContext): Promise<Float64Array> {
-  const step = adaroundStep(p.qmin, p.qmax);
-  const dims = [p.groups, p.rows, p.size];
-  const tensor = (data: ArrayLike<number>, shape: readonly number[] = dims): Tensor => ({
-    type: 'float32',
-    dims: shape,
-    data: Float32Array.from(data),
-  });
-  const scalar = (value: number): Tensor => tensor([value], []);
+  const held = (q: number): number => Math.min(p.qmax, Math.max(p.qmin, q));
   const floor = p.exact.map(Math.floor);
-  // V starts where h(V) is the fraction that rounding would drop, so that the relaxed weights are the float ones.
-  const start = p.exact.map((w, i) => {
-    const sigma = (w - floor[i]! - stretch.gamma) / (stretch.zeta - stretch.gamma);
-    return Math.log(sigma / (1 - sigma));
-  });
-  const fixed = {
-    floor: tensor(floor),
-    scale: tensor(p.scale),
-    target: tensor(p.target),
-    gram: tensor(p.gram, [p.groups, p.size, p.size]),
-  };
-  let state = {
-    V: tensor(start),
-    m: tensor(new Float32Array(start.length)),
-    v: tensor(new Float32Array(start.length)),
-  };
-  for (let t = 1; t <= o.iterations; t++) {
-    const done = t / o.iterations;
-    const anneal = Math.max(0, (done - o.warmup) / Math.max(1e-9, 1 - o.warmup));
-    const scalars = {
-      beta: scalar(o.beta_end + (o.beta_start - o.beta_end) * 0.5 * (1 + Math.cos(anneal * Math.PI))),
-      lambda: scalar(done < o.warmup ? 0 : o.regularization),
-      rate: scalar(o.rate),
-      m_fix: scalar(1 / (1 - 0.9 ** t)),
-      v_fix: scalar(1 / (1 - 0.999 ** t)),
-    };
-    const next = await ctx.compute(step, { ...fixed, ...state, ...scalars });
-    state = { V: next.V_next as Tensor, m: next.m_next as Tensor, v: next.v_next as Tensor };
-  }
-  const v = state.V.data as Float32Array;
-  return p.nearest.map((code, i) =>
-    p.frozen[i] === 1 ? code : Math.min(p.qmax, Math.max(p.qmin, floor[i]! + (v[i]! > 0 ? 1 : 0))),
-  );
+  const lower = floor.map((q, i) => held(q) * p.scale[i]!);
+  const gap = floor.map((q, i) => (held(q + 1) - held(q)) * p.scale[i]!);
+  const share = p.exact.map((w, i) => w - floor[i]!);
+  const up = await learnRounding({ ...p, lower, gap, share }, o, ctx);
+  return p.nearest.map((code, i) => (p.frozen[i] === 1 ? code : held(floor[i]! + up[i]!)));
 }

@@ -1,5 +1,5 @@
 import { tensorData } from '../../graph/tensor.ts';
-import { descendRounding } from '../../numerics/rounding_descent.ts';
+import { descendRounding, integerLevels } from '../../numerics/rounding_descent.ts';
 import { leastWeightScale } from '../../numerics/quantize.ts';
 import type { Steps } from '../../util/steps.ts';
 import type { Moments } from '../moments.ts';
@@ -141,13 +141,14 @@ function codeBounds(codes: Float64Array, zeroPoint: ArrayLike<number>): { qmin: 
 /** Coordinate descent from a rounding, row by row: no row looks at another. */
 export function* polish(p: RoundingProblem, codes: Float64Array): Steps<void> {
   const { size, qmin, qmax } = p;
-  const shape = { rows: 1, size, qmin, qmax };
+  const shape = { rows: 1, size };
   const gradient = new Float64Array(size);
   for (let row = 0; row < p.groups * p.rows; row++) {
     const part = <T extends Float64Array | Uint8Array>(all: T): T => all.subarray(row * size, (row + 1) * size) as T;
     const g = Math.floor(row / p.rows) * size * size;
     const gram = p.gram.subarray(g, g + size * size);
-    descendRounding(part(codes), part(p.scale), gram, part(p.target), shape, { frozen: part(p.frozen), gradient });
+    const levels = integerLevels(part(p.scale), qmin, qmax);
+    descendRounding(part(codes), levels, gram, part(p.target), shape, { frozen: part(p.frozen), gradient });
     yield row / (p.groups * p.rows);
   }
 }

@@ -1,5 +1,5 @@
 import { openLattice, roundAtScales, roundByPaths, unrounded, type Lattice } from '../../numerics/nearest_plane.ts';
-import { descendRounding } from '../../numerics/rounding_descent.ts';
+import { descendRounding, integerLevels } from '../../numerics/rounding_descent.ts';
 import { portion, type Steps } from '../../util/steps.ts';
 import type { RoundingProblem } from './rounding_problem.ts';
 
@@ -84,8 +84,8 @@ function openRow(p: RoundingProblem, r: number, gram: Float64Array, lattice: Lat
       const scale = Math.fround(given);
       const { codes } = roundByPaths(lattice, weights, scale, bounds, paths);
       const [steps, gradient] = [new Float64Array(size).fill(scale), new Float64Array(size)];
-      const shape = { rows: 1, size, qmin, qmax };
-      descendRounding(codes, steps, gram, target, shape, { frozen, gradient });
+      const levels = integerLevels(steps, qmin, qmax);
+      descendRounding(codes, levels, gram, target, { rows: 1, size }, { frozen, gradient });
       let [square, along] = [0, 0];
       for (let i = 0; i < size; i++) {
         const w = codes[i]! * scale;

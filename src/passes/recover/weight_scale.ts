@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { descendRounding } from '../../numerics/rounding_descent.ts';
+import { descendRounding, integerLevels } from '../../numerics/rounding_descent.ts';
 import type { Steps } from '../../util/steps.ts';
 import type { Pass } from '../pass.ts';
 import { afterQuantizer } from './after_quantizer.ts';
@@ -99,7 +99,7 @@ function bestFactor(p: RoundingProblem, row: number, codes: Float64Array, o: Sca
     const scale = p.scale.slice(from, to).map((s) => s * factor);
     const tried = exact.map((w) => round(w, factor));
     if (o.rounding === 'descent')
-      descendRounding(tried, scale, gram, target, { rows: 1, size, qmin, qmax }, { frozen });
+      descendRounding(tried, integerLevels(scale, qmin, qmax), gram, target, { rows: 1, size }, { frozen });
     const error = rowError({ ...alone, scale }, 0, tried);
     if (error >= least) continue;
     [least, best] = [error, factor];

@@ -1,5 +1,5 @@
 import { adaround } from '../../../src/passes/recover/adaround.ts';
-import { adaroundStep, stretch } from '../../../src/passes/recover/adaround_graph.ts';
+import { adaroundStep, stretch } from '../../../src/passes/relaxed_rounding.ts';
 import { gptqRounding } from '../../../src/passes/recover/gptq.ts';
 import type { Pass } from '../../../src/passes/pass.ts';
 import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
@@ -114,8 +114,9 @@ describe('adaroundStep', () => {
     const next = random(9);
     const list = (count: number, scale = 1) => Float32Array.from({ length: count }, () => scale * (next() - 0.5));
     const V = list(rows * size, 2);
-    const floor = list(rows * size, 6).map(Math.floor);
-    const scale = list(rows * size).map((s) => 0.1 + Math.abs(s));
+    const lower = list(rows * size, 6);
+    // Neighbours are not evenly spaced, and one weight has none above.
+    const gap = list(rows * size).map((g, i) => (i === 4 ? 0 : 0.1 + Math.abs(g)));
     const a = list(size * size);
     const gram = Float32Array.from({ length: size * size }, (_, at) => {
       const [i, j] = [Math.floor(at / size), at % size];
@@ -131,7 +132,7 @@ describe('adaroundStep', () => {
             Math.max(0, (1 / (1 + Math.exp(-v[r * size + k]!))) * (stretch.zeta - stretch.gamma) + stretch.gamma),
           );
           total += lambda * (1 - Math.abs(2 * h - 1) ** beta);
-          return scale[r * size + k]! * (floor[r * size + k]! + h);
+          return lower[r * size + k]! + h * gap[r * size + k]!;
         });
         for (let i = 0; i < size; i++) {
           for (let j = 0; j < size; j++) total += w[i]! * gram[i * size + j]! * w[j]!;
@@ -144,8 +145,8 @@ describe('adaroundStep', () => {
     const matrix = [1, rows, size];
     const scalar = (value: number) => floats(Float32Array.of(value), []);
     const zeros = tensor(new Float32Array(rows * size), matrix);
-    const got = await runModel(adaroundStep(-8, 7), {
-      ...{ V: tensor(V, matrix), m: zeros, v: zeros, floor: tensor(floor, matrix), scale: tensor(scale, matrix) },
+    const got = await runModel(adaroundStep(), {
+      ...{ V: tensor(V, matrix), m: zeros, v: zeros, lower: tensor(lower, matrix), gap: tensor(gap, matrix) },
       ...{
         target: tensor(target, matrix),
         gram: tensor(gram, [1, size, size]),
