@@ -35,7 +35,7 @@ function stagesTable(stages: readonly Stage[], paint: Paint, width: number): str
     stage.pass.name,
     // A percentage unit is not known before the metric is: points are what every gate of an accuracy counts in.
     stage.gate ? gateText(stage.gate, '') : 'no gate',
-    optionsText(stage.options),
+    optionsText(asJson(stage.options)),
   ]);
   const titles = ['#', 'epoch', 'instance', 'pass', 'gate', 'options'];
   const room = Math.max(30, width - widthOf(titles, rows, titles.length - 1));
@@ -43,6 +43,9 @@ function stagesTable(stages: readonly Stage[], paint: Paint, width: number): str
   const columns = titles.map((title, i) => ({ title, align: i < 2 ? ('right' as const) : ('left' as const) }));
   return table(columns, wrapped, paint);
 }
+
+/** Number formats as their labels. */
+const asJson = (options: unknown): unknown => (options === undefined ? undefined : JSON.parse(JSON.stringify(options)));
 
 /** Options as YAML's flow style would have them, without the outermost braces: `bits: 8, calibration: {method: entropy}`. */
 function optionsText(options: unknown): string {

@@ -14,9 +14,11 @@ export function bind<O extends object>(format: Format<O>, options: O): BoundForm
     return known;
   };
   const { notActivations } = format;
+  const label = format.short?.(options) ?? labelOf(format, options);
   return {
     name: format.name,
-    label: format.short?.(options) ?? labelOf(format, options),
+    label,
+    toJSON: () => label,
     bits: format.bits(options),
     sharing: format.sharing(options),
     notWeights: format.notWeights,

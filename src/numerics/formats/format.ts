@@ -77,5 +77,7 @@ export interface BoundFormat {
   readonly notActivations: string | undefined;
   readonly exactScale: boolean;
   fit(values: Float32Array, look: Look): Fitted;
+  /** Its label: what reports and plans show of it. */
+  toJSON(): string;
   codes(values: Float32Array, grid: Grid, group: number): Uint16Array;
 }
