@@ -4,6 +4,7 @@ import { gridFor, levelsOf, rounded, squaredError } from './support.ts';
 
 describe('clip_q', () => {
   it('prunes the share p of either side and makes means of even intervals of the rest', () => {
+    const values = [1, 2, 3, 5, 7, 9, -1, -4];
     // Above: 1 becomes 0; from 2 to 9 there are two intervals of width 3½. Below: one, for −1 and −4.
     const third = Math.fround(10 / 3);
     expect(rounded('clip_q:bits=2,prune=0.25', values)).toEqual([0, third, third, third, 8, 8, -2.5, -2.5]);
