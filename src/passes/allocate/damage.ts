@@ -91,7 +91,7 @@ async function measuredTable(
   for (const layer of layers) {
     const [widths, row]: [readonly number[], number[]] = [measuredWidths(layer), []];
     for (const bits of widths) {
-      ctx.progress(done++ / count, `${layer.name} in ${widthText(layer, bits)}`);
+      ctx.progress(done++ / count, `${layer.name} at ${widthText(layer, bits)}`);
       const rounded = await round(layer, bits);
       const own = rounded.noise === 0 ? 0 : await measure.of(withRounded(float, new Map([[layer, rounded]])));
       row.push(Math.min(own, row.at(-1) ?? Infinity));

@@ -9,7 +9,7 @@ const problem = (value: unknown): string | undefined => {
 };
 
 it('reads names, options in a word, mappings and the short form of int', () => {
-  expect(written('int4').label).toBe('int:bits=4');
+  expect(written('int4').label).toBe('int4');
   expect(written('fp8_e4m3').label).toBe('fp8_e4m3');
   expect(written('minifloat:exponent=3,mantissa=2').label).toBe('minifloat:exponent=3,mantissa=2');
   expect(writtenFormat.parse({ name: 'mxfp6', element: 'e3m2' }).label).toBe('mxfp6:element=e3m2');

@@ -165,6 +165,7 @@ describe('options of allocators', () => {
       cost: 'parameters',
       widths: null,
       first: null,
+      formats: null,
       last: null,
       limits: { conv: { min: 2, max: 8 } },
       together: [],
