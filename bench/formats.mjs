@@ -51,7 +51,13 @@ for (const { name, model, data, limit } of models) {
 const names = Object.keys(known);
 const rowsOf = [...new Set(names.flatMap((name) => known[name].rows.map(({ format }) => format)))];
 const number = (value, digits) =>
-  value === undefined ? '' : value === null ? '∞' : value > 9999 ? value.toExponential(1) : value.toFixed(digits);
+  value === undefined
+    ? ''
+    : value === null || value === Infinity
+      ? '∞'
+      : value > 9999
+        ? value.toExponential(1)
+        : value.toFixed(digits);
 const cell = (name, format) => {
   const row = known[name].rows.find((one) => one.format === format);
   if (row === undefined) return '';

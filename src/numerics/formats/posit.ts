@@ -1,9 +1,9 @@
 import * as z from 'zod';
-import { nextFloat32 } from '../grid.ts';
-import type { Format, LevelSet } from './format.ts';
+import { gridError, nextFloat32, scaledGrid } from '../grid.ts';
+import type { Format, LevelSet, Look } from './format.ts';
 import { mirrored } from './minifloat.ts';
 import { bitsOption, scaleOption } from './options.ts';
-import { fitScale } from './scale.ts';
+import { fitScale, normalScale } from './scale.ts';
 
 const options = z.strictObject({
   bits: bitsOption(3, 12, 8),
@@ -23,8 +23,26 @@ export const posit = {
   sharing: () => 'channel',
   bits: ({ bits }) => bits,
   set: ({ bits, es }, signed) => set(bits, es, signed),
-  fit: (values, { scale }, look, levels) => fitScale(values, levels, scale, look),
+  fit: (values, { scale }, look, levels) =>
+    scale === 'mse' ? { set: levels, scale: aroundOne(values, levels, look) } : fitScale(values, levels, scale, look),
 } satisfies Format<z.infer<typeof options>>;
+
+/**
+ * The scale of least squared error. Posits are most exact near 1 and reach far beyond, so it is looked for where the root mean square of the values
+ * comes near 1, not where the largest meets the outermost level: 4 octaves to either side, eighths of one.
+ */
+function aroundOne(values: Float32Array, set: LevelSet, { importance }: Look): number {
+  const square = values.reduce((sum, v) => sum + v * v, 0) / values.length;
+  if (square === 0) return 1;
+  let [best, least] = [1, Infinity];
+  for (let i = -32; i <= 32; i++) {
+    // The outermost level stays a float32 number.
+    const scale = normalScale(Math.min(Math.sqrt(square) * 2 ** (i / 8), 2 ** 127 / set.levels.at(-1)!));
+    const error = gridError(scaledGrid(set, scale), values, importance);
+    if (error < least) [least, best] = [error, scale];
+  }
+  return best;
+}
 
 function set(bits: number, es: number, signed: boolean): LevelSet {
   const codes = Array.from({ length: 2 ** (bits - 1) - 1 }, (_, i) => i + 1);

@@ -1,4 +1,7 @@
+import { sqnr } from '../../../src/numerics/error.ts';
+import { formatCodes } from '../../../src/numerics/formats/apply.ts';
 import { codeOf, roundTo } from '../../../src/numerics/grid.ts';
+import { gaussian } from '../samples.ts';
 import { gridFor, levelsOf, written } from './support.ts';
 
 /** The positive posits at scale 1: the largest value is the largest posit. */
@@ -47,4 +50,11 @@ it('makes 0 of nothing but 0, and saturates', () => {
   expect(codeOf(grid, 0)).toBe(127);
   expect(levelsOf('posit:bits=6', [1], { signed: false })).toHaveLength(32);
   expect(written('posit').bits).toBe(8);
+});
+
+it('takes a scale at which weights lie where posits are exact, not where the largest is the outermost level', () => {
+  const weights = Float32Array.from({ length: 1152 }, gaussian(5)).map((w) => w / 50);
+  const { values } = formatCodes(written('posit'), { data: weights, rows: 1, columns: 1152, kernel: [] }, {});
+  // Within a factor of 16 of 1 an 8-bit posit has 3 bits of fraction and more: as exact as fp8_e4m3, 31.9 dB.
+  expect(sqnr(weights, values)).toBeGreaterThan(30);
 });
