@@ -41,7 +41,7 @@ export async function simulate(options: SimulateOptions): Promise<SimulateReport
 }
 
 /** What is to be simulated. @throws QtoolError where a format is not known, or holds nothing of a model. */
-export function candidatesOf({
+function candidatesOf({
   weights,
   activations,
   sweep,

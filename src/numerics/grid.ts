@@ -1,7 +1,7 @@
 const { abs, fround, max, min } = Math;
 
 /** The largest finite float32 number. */
-export const largestFloat32 = 2 ** 128 - 2 ** 104;
+const largestFloat32 = 2 ** 128 - 2 ** 104;
 
 /** The numbers that one group of values may take, and which of them a value is rounded to. The code of a number is its index. */
 export interface Grid {
@@ -84,7 +84,7 @@ export function roundTo(grid: Grid, x: number): number {
 export function gridError(grid: Grid, values: ArrayLike<number>, importance?: ArrayLike<number>): number {
   let sum = 0;
   for (let i = 0; i < values.length; i++) {
-    const e = values[i]! - grid.levels[codeOf(grid, values[i]!)]!;
+    const e = values[i]! - roundTo(grid, values[i]!);
     sum += e * e * (importance?.[i] ?? 1);
   }
   return sum;

@@ -28,7 +28,7 @@ export interface FormatCodes {
 }
 
 /** How `layoutOf` sees rows whose parameters are shared so. */
-export function layoutOfSharing({ rows, columns, kernel }: Omit<Rows, 'data'>, sharing: Sharing): Layout {
+function layoutOfSharing({ rows, columns, kernel }: Omit<Rows, 'data'>, sharing: Sharing): Layout {
   const pixels = kernel.reduce((a, b) => a * b, 1);
   const [dims, granularity] = ((): [number[], Granularity] => {
     if (typeof sharing === 'object')
@@ -81,7 +81,7 @@ export function halfScale(scale: number): number {
 }
 
 /** The codes, and what they stand for, of data in groups whose parameters are known. */
-export function coded(
+function coded(
   format: BoundFormat,
   data: Float32Array,
   layout: Layout,
