@@ -81,6 +81,7 @@ describe('the JSON Schemas of answers', () => {
     ['analyze', ['analyze', 'model.onnx', ...data, '--samples', '8']],
     ['sensitivity', ['sensitivity', 'model.onnx', ...data, '--levels', '0.5,0.9', '--budget', 'parameters=0.7']],
     ['sensitivity', ['sensitivity', 'model.onnx', ...data, '--quantize', '--widths', '4', '--layers', 'fc']],
+    ['simulate', ['simulate', 'model.onnx', ...data, '--sweep', 'int4', 'hwgq', '--activations', 'int8']],
     ['init', ['init', 'model.onnx', '-o', 'try']],
     ['report', ['report', 'out']],
     ['pack', ['pack', 'model.onnx', '-o', 'model.qpack']],
