@@ -74,6 +74,8 @@ function likely(stage: Stage, { layer, part, weighted, cause }: Culprit, availab
   const wide: Raise = { bits_weights: 8 };
   const raise = (to: Raise): Cure[] =>
     weighted ? [{ label: overridesText({ [layer]: to }), raised: { [layer]: to } }] : [];
+  // A quantizer to number formats has no widths to raise.
+  if (!stage.pass.options.safeParse({ overrides: { x: { bits_weights: null } } }).success) return [];
   if (stage.pass.name !== 'quantize/static') return raise(narrow ? wide : { bits_weights: null });
   const equalize: Cure = { label: 'CrossLayerEqualization before it', before: equalizeFirst };
   const method = o.calibration?.method;
