@@ -63,7 +63,14 @@ async function runChecks() {
 async function runJest(args) {
   const folder = await mkdtemp(join(tmpdir(), 'qtool-test-'));
   const file = join(folder, 'jest.json');
-  const jest = ['node_modules/jest/bin/jest.js', '--json', `--outputFile=${file}`, '--ci', '--maxWorkers=100%', ...args];
+  const jest = [
+    'node_modules/jest/bin/jest.js',
+    '--json',
+    `--outputFile=${file}`,
+    '--ci',
+    '--maxWorkers=100%',
+    ...args,
+  ];
   const { code } = await execute([process.execPath, '--experimental-vm-modules', '--no-warnings', ...jest], {
     live: true,
   });
