@@ -192,7 +192,7 @@ describe('qtool passes', () => {
 
   it('shows one with its options, as text and as JSON', async () => {
     const { out } = await qtool('passes', 'SparsityLevelParameterPruner');
-    expect(out).toMatch(/file +src\/passes\/prune\/level\.ts/);
+    expect(out).toMatch(/source code +src\/passes\/prune\/level\.ts/);
     const { json } = await qtool('passes', 'prune/level', '--json');
     const [pass] = json<PassesReport>().passes;
     expect(pass?.options.map((option) => option.name)).toContain('levels');
