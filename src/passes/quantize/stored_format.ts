@@ -1,8 +1,8 @@
-import { dtypes, type DType } from '../../graph/dtype.ts';
+import { dtypes } from '../../graph/dtype.ts';
 import type { Draft } from '../../graph/edit.ts';
 import type { Weight } from '../../graph/layer.ts';
 import { makeTensor } from '../../graph/tensor.ts';
-import type { Codes } from '../../numerics/affine.ts';
+import { codeArray } from '../../numerics/affine.ts';
 import { fromFloat16, toFloat16 } from '../../numerics/float16.ts';
 import { gridOf, type FormatCodes } from '../../numerics/formats/apply.ts';
 import { inOrder, padded, storageOpset, unpadded } from './folded.ts';
@@ -31,7 +31,8 @@ export function storeFormat(draft: Draft, name: string, weight: Weight, held: Fo
   const least = draft.opset('') >= storageOpset('uint4') ? 4 : 8;
   const signed = whole && first < 0;
   const type = smallestType(Math.max(least, signed ? signedBits(first, levels.length) : bits), signed);
-  const kept = arrayOf(type).from(codes, (code) => (whole ? code + first : code));
+  const kept = codeArray({ kind: 'int', bits: dtypes[type].bits, signed, symmetric: signed }, codes.length);
+  for (const [i, code] of codes.entries()) kept[i] = whole ? code + first : code;
   const filled = typeof sharing === 'object' ? padded(kept, rows, columns, size) : kept;
   const stored = draft.add(`${name}_codes`, makeTensor('codes', type, shape.codes, filled));
   const cast = (to: 'float32' | 'int32', value: string): string =>
@@ -47,11 +48,7 @@ export function storeFormat(draft: Draft, name: string, weight: Weight, held: Fo
       const from = draft.add(`${name}_offset`, makeTensor('offset', 'int32', shape.params, offsets));
       index = chain('Add', [index, from], `${name}_index`);
     }
-    const flat = chain('Reshape', [index, draft.add(`${name}_flat`, int64([-1]))], `${name}_flat_index`);
-    value = chain('GatherElements', [real(draft, `${name}_levels`, [table.length], table), flat], `${name}_looked_up`, {
-      axis: 0,
-    });
-    value = chain('Reshape', [value, draft.add(`${name}_codes_shape`, int64(shape.codes))], `${name}_levels_of`);
+    value = lookedUp(draft, name, real(draft, `${name}_levels`, [table.length], table), index, shape.codes);
   }
   if (shared && groups.some(({ scale }) => scale !== 1)) {
     const scales = Float32Array.from(groups, ({ scale }) => scale);
@@ -61,15 +58,6 @@ export function storeFormat(draft: Draft, name: string, weight: Weight, held: Fo
     value = unpadded(draft, name, value, shape.codes as [number, number, number], columns);
   return inOrder(draft, name, weight, value);
 }
-
-const arrayOf = (type: DType): { from(codes: Uint16Array, map: (code: number) => number): Codes } =>
-  dtypes[type].bits <= 8
-    ? type.startsWith('u')
-      ? Uint8Array
-      : Int8Array
-    : type.startsWith('u')
-      ? Uint16Array
-      : Int16Array;
 
 interface Shapes {
   readonly codes: readonly number[];
@@ -125,14 +113,16 @@ function scalesOf(draft: Draft, name: string, dims: readonly number[], scales: F
     ),
   );
   const index = chain('Cast', [codes], `${name}_scale_index`, { to: dtypes.int32.code });
-  const flat = chain('Reshape', [index, draft.add(`${name}_scale_flat`, int64([-1]))], `${name}_scale_flat_index`);
-  const found = chain(
-    'GatherElements',
-    [real(draft, `${name}_scale_table`, [distinct.length], distinct), flat],
-    `${name}_scale_found`,
-    { axis: 0 },
-  );
-  return chain('Reshape', [found, draft.add(`${name}_scale_shape`, int64(dims))], `${name}_scales`);
+  const table = real(draft, `${name}_scale_table`, [distinct.length], distinct);
+  return lookedUp(draft, `${name}_scale`, table, index, dims);
+}
+
+/** Adds what looks int32 places of these dims up in a vector. GatherElements is much faster than Gather on vectors. */
+function lookedUp(draft: Draft, name: string, table: string, index: string, dims: readonly number[]): string {
+  const chain = stepsOf(draft);
+  const flat = chain('Reshape', [index, draft.add(`${name}_flat`, int64([-1]))], `${name}_flat_index`);
+  const found = chain('GatherElements', [table, flat], `${name}_found`, { axis: 0 });
+  return chain('Reshape', [found, draft.add(`${name}_shape`, int64(dims))], `${name}_looked_up`);
 }
 
 const exactInHalf = (values: Float32Array): boolean => {
