@@ -9,22 +9,14 @@ import type { Schedule, Stage } from '../schedule/types.ts';
 import { noStage, type Instruments } from './context.ts';
 import { clippedBy, cutsMore, type Range } from './clipping.ts';
 import { clippingText, culprit, culpritOf, dB, fine, fewSamplesText, good, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
-import {
-  curedSchedule,
-  cureLines,
-  curesOf,
-  outputSqnr,
-  sevenBits,
-  together,
-  tryCures,
-  type Cure,
-  type TriedCure,
-} from './cures.ts';
+import { asItIs, curesOf, sevenBits, together, type Cure } from './cures.ts';
+import { curedSchedule, cureLines } from './cured_schedule.ts';
 import { heldRange } from './layer_facts.ts';
 import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
 import { magnified } from './magnified.ts';
 import { remembered } from './remembered.ts';
+import { outputSqnr, trialSamples, tryCures, type TriedCure } from './try_cures.ts';
 
 /** Samples that errors are measured and cures are tried on. */
 const samples = 16;
@@ -45,7 +37,7 @@ interface Asked {
  * few samples.
  */
 export async function diagnose(
-  { model, twin, measurement, stages }: Pick<State, 'model' | 'twin' | 'measurement' | 'stages'>,
+  { model, twin, measurement, stages, plan }: Pick<State, 'model' | 'twin' | 'measurement' | 'stages' | 'plan'>,
   tools: Instruments,
   { schedule, scheduleText, metrics, signal, progress, saturated }: Asked,
 ): Promise<{ readonly diagnosis: Diagnosis; readonly errors: readonly OwnError[] } | undefined> {
@@ -59,7 +51,9 @@ export async function diagnose(
   const { errors, found } = place;
   const sentences = [...place.sentences];
   const plain = { errors, diagnosis: { sentences } };
-  const stage = kept.find(({ index }) => index === stages.at(-1));
+  const at = kept.findLastIndex(({ pass }) => pass.section === 'quantizers');
+  const stage = kept[at];
+  const tail = kept.slice(at + 1);
   const bits = (stage?.options as { readonly bits_weights?: unknown } | undefined)?.bits_weights;
   const may = stage?.pass.name === 'quantize/static' && bits === 8 && (await saturates());
   const saturating = may && (saturated ?? found?.part === 'weights');
@@ -67,22 +61,26 @@ export async function diagnose(
   if (saturating) sentences.push('this processor has no VNNI, where sums of products of 8-bit weights saturate');
   const few = found?.cause === 'few samples';
   if (few) sentences.push(moreSamplesText(tools.calibrationSamples, calibration?.samples ?? Infinity));
-  if (stage?.pass.section !== 'quantizers') {
-    const recovers = kept.some(({ pass }) => pass.precedes === 'quantizers') && kept.some(({ pass }) => pass.follows === 'quantizers'); // prettier-ignore
-    sentences.push(`passes follow the quantizer, so no cure was tried: what is left is more bits for single layers, by a fallback at the quantizer's policy${recovers ? '' : ', or the schedule int8-accurate'}`); // prettier-ignore
+  if (!stage || stage.pass.name === 'quantize/float16') return plain;
+  if (tail.some(({ pass }) => pass.follows !== 'quantizers')) {
+    sentences.push('passes that change the model follow the quantizer, so no cure was tried');
     return plain;
   }
-  if (stage.pass.name === 'quantize/float16') return plain;
   // Where another error hides it no one knows whether sums saturate, but they may once that error is mended.
   const hidden = may && place.sqnr < good;
-  const cures = found ? curesOf(stage, found, saturating || hidden, tools.calibrationSamples) : [sevenBits];
+  const ran = new Set(kept.map((one) => one.class));
+  const cures = found ? curesOf(stage, found, saturating || hidden, tools.calibrationSamples, ran) : [sevenBits];
   if (few && cures.length === 0) return plain;
   const { batches, on } = place;
   const cheap = cures.filter(({ dear }) => dear !== true);
-  const tried = await tryCures(twin, stage, cheap, tools, { batches, signal, progress });
-  const best = chosen(tried, place.sqnr);
-  sentences.push(triedText(tried, best, place.sqnr, on));
-  const cure = proposal(cures, best, place.sqnr);
+  // What follows the quantizer does less with a trial's fewer samples: only with the same is one better than the other.
+  const asked = tail.length > 0 && cheap.length > 0 ? [asItIs, ...cheap] : cheap;
+  const all = await tryCures({ float: twin, stage, tail, plan }, asked, tools, { batches, signal, progress });
+  const base = all.find(({ cure }) => cure === asItIs)?.sqnr ?? place.sqnr;
+  const tried = all.filter(({ cure }) => cure !== asItIs);
+  const best = chosen(tried, base);
+  if (cheap.length > 0) sentences.push(triedText(tried, best, base, tail.length > 0 ? `${on}, with what follows on ${trialSamples} at most` : on)); // prettier-ignore
+  const cure = proposal(cures, best, base);
   if (cure?.dear) sentences.push(`the outputs stay below ${good} dB: proposed is ${cure.label}, which takes about as long as a run and was not tried`); // prettier-ignore
   if (!cure) return plain;
   if (cure.bits !== undefined && !saturating) sentences.push('7 bits because this processor has no VNNI: sums of products of 8-bit weights may saturate on it, and those of 7 bits cannot'); // prettier-ignore

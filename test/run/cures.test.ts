@@ -3,8 +3,10 @@ import { parse } from 'yaml';
 import type { Feeds } from '../../src/data/types.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { passes } from '../../src/passes/index.ts';
-import type { Pass } from '../../src/passes/pass.ts';
-import { cureLines, curedSchedule, curesOf, outputSqnr, tryCures, type Cure } from '../../src/run/cures.ts';
+import type { Pass, Plan } from '../../src/passes/pass.ts';
+import { curesOf, type Cure } from '../../src/run/cures.ts';
+import { cureLines, curedSchedule } from '../../src/run/cured_schedule.ts';
+import { outputSqnr, tryCures } from '../../src/run/try_cures.ts';
 import type { Culprit } from '../../src/run/culprit.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import type { Stage } from '../../src/schedule/types.ts';
@@ -82,6 +84,13 @@ describe('curesOf', () => {
     ['DynamicQuantizer', '', { weighted: false }, false, []],
   ])('of %s%s for %j, saturating %s', (cls, options, found, saturating, cures) => {
     expect(curesOf(stageOf(written(cls, options)), culprit(found), saturating, 99).map(essence)).toEqual(cures);
+  });
+
+  it('are not what the schedule has already', () => {
+    const of = (...ran: string[]): unknown[] => curesOf(stageOf(written(static8)), culprit({}), false, 0, new Set(ran)).map(essence); // prettier-ignore
+    expect(of('CrossLayerEqualization')).toEqual([float, { after: 'AdaRound' }]);
+    expect(of('AdaRound')).toEqual([equalize, float]);
+    expect(of('CrossLayerEqualization', 'AdaRound')).toEqual([float]);
   });
 
   it('are called what they are', () => {
@@ -239,11 +248,11 @@ describe('tryCures', () => {
     const all = await Promise.all(feeds.map(async (one) => (await runModel(model, one))['y']!.data as Float32Array));
     return all.flatMap((data) => Array.from<number>(data));
   };
-  const tried = async (cures: readonly Cure[], stage: Stage) => {
+  const tried = async (cures: readonly Cure[], stage: Stage, tail: readonly Stage[] = [], plan: Plan = new Map()) => {
     const told: [number, string][] = [];
     const progress = (done: number, text: string): void => void told.push([done, text]);
     return {
-      found: await tryCures(dense, stage, cures, tools as never, {
+      found: await tryCures({ float: dense, stage, tail, plan }, cures, tools as never, {
         batches: () => tools.calibration(8),
         signal: never,
         progress,
@@ -291,6 +300,28 @@ describe('tryCures', () => {
     // Searched rounding of 3 bits is better than the nearest one.
     const plain = await outputSqnr(dense, made[5]!, () => tools.calibration(8), never);
     expect(found[5]!.sqnr).toBeGreaterThan(plain + 0.3);
+  }, 20000);
+
+  it('runs what follows the quantizer with few samples, what a plan says in mind', async () => {
+    const text = `${written('PostTrainLinearQuantizer', ', bits_weights: 3').replace('policies', 'extensions: { a: { class: AdaRound, samples: 999, iterations: 0 } }\npolicies')}  - { extension: { instance_name: a }, epochs: [4] }\n`;
+    const [stage, later] = parseSchedule(text, 's.yaml', { passes }).stages as [Stage, Stage];
+    const seen: unknown[] = [];
+    const watched = (one: Stage): Stage => {
+      const apply = (...[model, options, ctx]: Parameters<Pass['apply']>) => {
+        seen.push([one.class, ctx.plan.size, ctx.clock.epoch, (options as { samples?: number }).samples, ctx.twin !== undefined]); // prettier-ignore
+        return one.pass.apply(model, options, ctx);
+      };
+      return { ...one, pass: { ...one.pass, apply } };
+    };
+    const plan: Plan = new Map([['other', { bits: 8 }]]) as never;
+    const cures: Cure[] = [{ label: 'none' }];
+    const { found } = await tried(cures, watched(stage), [watched(later)], plan);
+    expect(seen).toEqual([
+      ['PostTrainLinearQuantizer', 1, 3, undefined, false],
+      ['AdaRound', 1, 4, 64, true],
+    ]);
+    const plain = (await tried(cures, stage)).found[0]!.sqnr;
+    expect(found[0]!.sqnr).toBeGreaterThan(plain + 0.3);
   }, 20000);
 
   it('leaves out what does not run, and ends at a bug', async () => {

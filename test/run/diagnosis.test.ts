@@ -1,105 +1,12 @@
-import type { Feeds } from '../../src/data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
-import type { Model } from '../../src/graph/model.ts';
 import { edit } from '../../src/graph/edit.ts';
-import { layerFacts } from '../../src/graph/names.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
-import { ownErrors } from '../../src/analyze/own_error.ts';
-import { passes } from '../../src/passes/index.ts';
-import { diagnose } from '../../src/run/diagnosis.ts';
 import { saturates } from '../../src/runtime/processor.ts';
 import { given } from '../../src/util/must.ts';
-import { bindSchedule } from '../../src/schedule/bind.ts';
-import { parseSchedule } from '../../src/schedule/parse.ts';
-import type { ParsedSchedule } from '../../src/schedule/types.ts';
-import { floats, runModel, testContext } from '../helpers/context.ts';
 import { noise } from '../helpers/models.ts';
-import { snr } from '../helpers/quality.ts';
-import { images, never, samplesOf } from './support.ts';
+import { images } from './support.ts';
 
-const width = 32;
-type Scale = (row: number, column: number) => number;
-
-/** Three layers of 32: `a`, Relu, `b`, Relu, `c`. What a scale does to one, another can take back. */
-function network(scales: { readonly a?: Scale; readonly b?: Scale; readonly c?: Scale } = {}): Model {
-  const matrix = (name: 'a' | 'b' | 'c', seed: number) =>
-    makeTensor(`w_${name}`, 'float32', [width, width], noise(seed, width * width, 0.3).map((v, i) => v * (scales[name]?.(Math.floor(i / width), i % width) ?? 1))); // prettier-ignore
-  return makeModel({
-    opset: 13,
-    ir: 8,
-    inputs: [makeValue('x', 'float32', ['N', width])],
-    outputs: [makeValue('y', 'float32', ['N', width])],
-    initializers: [matrix('a', 1), matrix('b', 2), matrix('c', 3)],
-    nodes: [
-      makeNode('MatMul', ['x', 'w_a'], ['ha'], {}, { name: 'a' }),
-      makeNode('Relu', ['ha'], ['ra']),
-      makeNode('MatMul', ['ra', 'w_b'], ['hb'], {}, { name: 'b' }),
-      makeNode('Relu', ['hb'], ['rb']),
-      makeNode('MatMul', ['rb', 'w_c'], ['y'], {}, { name: 'c' }),
-    ],
-  });
-}
-
-const samples = (change: (i: number, data: Float32Array) => void = () => undefined): Feeds[] =>
-  Array.from({ length: 16 }, (_, i) => {
-    const data = noise(50 + i, width);
-    change(i, data);
-    return { x: floats(data, [1, width]) };
-  });
-
-// 7 bits, which no processor saturates.
-const text = `version: 1
-quantizers:
-  q: { class: PostTrainLinearQuantizer, bits_weights: 7 }   # as asked
-policies:
-  - { quantizer: { instance_name: q }, epochs: [0] }
-`;
-
-const parsed = (yaml: string): ParsedSchedule => parseSchedule(yaml, 'schedule.yaml', { passes });
-
-/** Runs the stages of a schedule, as a run would. */
-async function compressed(float: Model, feeds: readonly Feeds[], yaml: string) {
-  let [model, twin]: [Model, Model | undefined] = [float, undefined];
-  const { stages } = bindSchedule(parsed(yaml), { layers: layerFacts(float) });
-  for (const { pass, options } of stages) {
-    const result = await pass.apply(model, options, testContext({ calibration: feeds, reference: float, twin }));
-    [model, twin] = [result.model, result.twin ?? twin];
-  }
-  return { model, twin, stages: stages.map(({ index }) => index) };
-}
-
-async function diagnosed(
-  float: Model,
-  feeds = samples(),
-  yaml = text,
-  drop = 0,
-  later?: readonly Feeds[],
-  saturated?: boolean,
-) {
-  // prettier-ignore
-  const { model, twin, stages } = await compressed(float, feeds, yaml);
-  const top1 = { name: 'top1', value: 90 - drop, reference: 90, drop, dropInterval: 1, unit: '%' };
-  const measurement = drop === 0 ? undefined : { metrics: [top1] };
-  const state = { model, twin, plan: new Map(), measurement: measurement as never, stages };
-  const asked: number[] = [];
-  const told: [number, string][] = [];
-  const tools = {
-    calibration: samplesOf(feeds, asked),
-    calibrationSamples: feeds.length,
-    unseen: later && { samples: later.length, batches: samplesOf(later) },
-    context: (stage: object) => testContext({ calibration: feeds, reference: float, ...stage }),
-  };
-  const progress = (done: number, what: string): void => void told.push([done, what]);
-  const metrics = [{ name: 'top1' }] as never;
-  const found = await diagnose(state, tools as never, { schedule: parsed(yaml), scheduleText: yaml, metrics, signal: never, progress, saturated }); // prettier-ignore
-  const quality = async (again: string): Promise<number> => {
-    const now = (await compressed(float, feeds, again)).model;
-    const all = await Promise.all(feeds.slice(1, 5).map(async (one) => [(await runModel(float, one)).y?.data, (await runModel(now, one)).y?.data])); // prettier-ignore
-    return Math.min(...all.map(([x, y]) => snr(x as Float32Array, y as Float32Array)));
-  };
-  const { sentences = [], schedule: mended, yaml: lines } = found?.diagnosis ?? {};
-  return { model, twin, found, sentences, mended, lines, quality, asked, told };
-}
+import { diagnosed, network, samples, text, parsed, width } from './diagnosed.ts';
 
 describe('diagnose', () => {
   it('names a value of which one channel takes the range, and mends it in 8 bits', async () => {
@@ -201,17 +108,38 @@ describe('diagnose', () => {
     expect((await diagnosed(network(), samples(), pruned)).found).toBeUndefined();
   });
 
-  it('tries nothing where the last stage is no quantizer, or of float16', async () => {
-    const then = `${text.replace('policies:', 'extensions: { b: { class: BiasCorrection } }\npolicies:')}  - { extension: { instance_name: b }, epochs: [1] }\n`;
-    const quantizer = await diagnosed(lacking, samples(), then);
+  const followed = (by: string): string =>
+    `${text.replace('policies:', `extensions: { b: { class: ${by} } }\npolicies:`)}  - { extension: { instance_name: b }, epochs: [1] }\n`;
+
+  it('tries cures with what follows the quantizer, beside the schedule as it is', async () => {
+    const yaml = followed('BiasCorrection');
+    const { sentences, mended, told, quality } = await diagnosed(lacking, samples(), yaml);
+    const names = told.slice(1).map(([, what]) => what.replace('diagnosis: trying ', ''));
+    expect(names[0]).toBe('the schedule as it is');
+    const tried = sentences.find((one) => one.startsWith('tried on'));
+    expect(tried).toMatch(/^tried on 16 calibration samples, with what follows on 64 at most, outputs at .* brings /);
+    expect(tried).not.toContain('as it is');
+    expect(parsed(mended!).stages.map((stage) => stage.class)).toEqual([
+      'CrossLayerEqualization',
+      'PostTrainLinearQuantizer',
+      'BiasCorrection',
+    ]);
+    expect(await quality(mended!)).toBeGreaterThan((await quality(yaml)) + 1);
+  });
+
+  it('does not propose what the schedule has', async () => {
+    const { told } = await diagnosed(lacking, samples(), text.replace('policies:', 'extensions: { e: { class: CrossLayerEqualization } }\npolicies:\n  - { extension: { instance_name: e }, epochs: [0] }')); // prettier-ignore
+    expect(told.some(([, what]) => what.includes('Equalization'))).toBe(false);
+  });
+
+  it('tries nothing where the last stage is another pass, or a quantizer of float16', async () => {
+    const other = await diagnosed(lacking, samples(), followed('FoldConstants'));
     // What float16 does is in no distance, but may be in the accuracy.
     const half = await diagnosed(network(), samples(), with8('Float16Quantizer'), 5);
-    for (const { lines, told } of [quantizer, half]) expect([lines, told.length]).toEqual([undefined, 1]);
-    expect(quantizer.sentences[2]).toMatch(
-      /^passes follow the quantizer, so no cure was tried: what is left is more bits .* by a fallback .*int8-accurate$/,
-    );
+    for (const { lines, told } of [other, half]) expect([lines, told.length]).toEqual([undefined, 1]);
+    expect(other.sentences[2]).toBe('passes that change the model follow the quantizer, so no cure was tried');
     expect(half.sentences).toHaveLength(2);
-    expect(quantizer.sentences[0]).toMatch(/first fall/);
+    expect(other.sentences[0]).toMatch(/first fall/);
     expect(half.sentences[0]).toMatch(/^no layer stands out: own errors of /);
   });
 
@@ -314,49 +242,5 @@ describe('diagnose', () => {
     const { sentences, mended } = await diagnosed(network());
     expect(sentences).toEqual([expect.stringMatching(/^no layer stands out/)]);
     expect(mended).toBeUndefined();
-  });
-});
-
-describe('ownErrors', () => {
-  it('are what a layer adds to what it inherits', async () => {
-    const feeds = samples();
-    const { model, twin } = await diagnosed(
-      network({ a: (_, c) => (c === 4 ? 400 : 1), b: (r) => (r === 4 ? 1 / 400 : 1) }),
-    );
-    const errors = await ownErrors(twin as Model, model, () => samplesOf(feeds)(16));
-    const [a, b, c] = ['a', 'b', 'c'].map((name) => errors.find(({ layer }) => layer === name));
-    expect([a?.inherited, a?.value]).toEqual([Infinity, 'x']);
-    // The bad value is read by b, whose error c inherits and does not make: 7-bit weights alone are at some 35 dB.
-    expect(a?.own).toBeGreaterThan(30);
-    expect(b?.own).toBeLessThan(15);
-    expect(b?.input).toBeLessThan(15);
-    // Its row of small weights is rounded off as well.
-    expect(b?.weights).toBeGreaterThan((b?.input ?? 0) + 3);
-    // What it inherits is partly outside of its calibrated range, and clipped there.
-    expect(c?.own).toBeGreaterThan((b?.own ?? 0) + 8);
-    expect(c?.inherited).toBeLessThan(15);
-  });
-
-  it('follow a value through a Split to the part that is read', async () => {
-    const float = makeModel({
-      opset: 13,
-      ir: 8,
-      inputs: [makeValue('x', 'float32', ['N', width])],
-      outputs: [makeValue('y', 'float32', ['N', width])],
-      initializers: [
-        makeTensor('w_a', 'float32', [width, width], noise(1, width * width, 0.3)),
-        makeTensor('w_b', 'float32', [12, width], noise(2, 12 * width, 0.3)),
-        makeTensor('parts', 'int64', [2], BigInt64Array.of(20n, 12n)),
-      ],
-      nodes: [
-        makeNode('MatMul', ['x', 'w_a'], ['ha'], {}, { name: 'a' }),
-        makeNode('Split', ['ha', 'parts'], ['left', 'right'], { axis: 1 }),
-        makeNode('MatMul', ['right', 'w_b'], ['y'], {}, { name: 'b' }),
-      ],
-    });
-    const { model, twin } = await diagnosed(float);
-    const errors = await ownErrors(twin as Model, model, () => samplesOf(samples())(16));
-    expect(errors.map(({ layer, value }) => `${layer} ${value}`)).toEqual(['a x', 'b ha']);
-    for (const { own } of errors) expect(own).toBeGreaterThan(30);
   });
 });
