@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { meanings } from '../passes/meanings.ts';
 import type { Pass } from '../passes/pass.ts';
 import { trainingClasses } from './distiller.ts';
 import { gateOrNone, isRunning, namesSchema, policyKeys, policySchema, sections, type AnySection } from './language.ts';
@@ -83,7 +84,14 @@ function sectionSchema(section: AnySection, passes: readonly Pass[], convert: (s
 
 /** The options of a pass in its own form, or in either where it has two. */
 function optionsOf({ options, otherForm }: Pass, convert: (schema: z.ZodType) => Json): Json {
-  return otherForm ? { anyOf: [convert(options), convert(otherForm.options)] } : convert(options);
+  return otherForm ? { anyOf: [explained(convert(options)), explained(convert(otherForm.options))] } : explained(convert(options)); // prettier-ignore
+}
+
+/** What an option means, where its own schema does not say it: shown by editors. */
+function explained(schema: Json): Json {
+  const properties = Object.entries((schema.properties ?? {}) as Readonly<Record<string, Json>>);
+  const said = properties.map(([name, option]) => [name, { ...(meanings[name] && { description: meanings[name] }), ...option }]); // prettier-ignore
+  return properties.length === 0 ? schema : { ...schema, properties: Object.fromEntries(said) };
 }
 
 /** The options of a class with its name. Options that are a choice of several mappings get it in each of them. */

@@ -1,7 +1,13 @@
 import { scheduleJsonSchema } from '../../src/schedule/json_schema.ts';
 import { parse } from 'yaml';
+import { passes } from '../../src/passes/index.ts';
 import { validJson } from '../helpers/json_schema.ts';
 import { fakePasses } from './passes.ts';
+
+interface Branch {
+  readonly title: string;
+  readonly properties?: Readonly<Record<string, { readonly description?: string }>>;
+}
 
 const schema = scheduleJsonSchema(fakePasses);
 const accepts = (text: string): boolean => validJson(schema, parse(text));
@@ -33,6 +39,24 @@ describe('the JSON Schema of schedules', () => {
     ['a policy with two', 'policies: [ { pruner: { instance_name: p }, extension: { instance_name: p } } ]'],
   ])('refuses %s', (_, text) => {
     expect(accepts(text)).toBe(false);
+  });
+
+  it('says what every option of every class means', () => {
+    const all = scheduleJsonSchema(passes)['properties'] as Record<
+      string,
+      { additionalProperties?: { oneOf?: Branch[] } }
+    >;
+    const running = new Set(passes.flatMap(({ classes }) => classes));
+    const branches = Object.values(all).flatMap(({ additionalProperties }) => additionalProperties?.oneOf ?? []);
+    const silent = branches
+      .filter(({ title }) => running.has(title))
+      .flatMap(({ title, properties = {} }) =>
+        Object.entries(properties).flatMap(([name, { description }]) =>
+          description || name === 'class' ? [] : [`${title}: ${name}`],
+        ),
+      );
+    expect(branches.filter(({ title }) => running.has(title)).length).toBeGreaterThan(running.size / 2);
+    expect(silent).toEqual([]);
   });
 
   it('has one branch a class, told apart by a constant', () => {
