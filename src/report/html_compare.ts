@@ -74,7 +74,12 @@ function runTable(runs: readonly NamedRun[], metrics: RunReport['baseline']['met
   const batches = [...new Set(runs.flatMap(({ report }) => batchesOf(report)))].sort((a, b) => a - b);
   const severalModels = new Set(runs.map(({ report }) => report.model.path)).size > 1;
   // Of the others the value says it: they are measured against the float model anyway.
-  const [main] = metrics;
+  const main = metrics.slice(0, 1).find(({ name }) =>
+    runs.some(({ report }) => {
+      const metric = metricNamed(report.result.measurement, name);
+      return metric && dropText(metric) !== '';
+    }),
+  );
   const columns: Column[] = [
     { title: 'run' },
     ...(severalModels ? [{ title: 'model' }] : []),

@@ -132,6 +132,9 @@ describe('htmlReport', () => {
     expect(table).not.toMatch(/±|interleaved|drop of sqnr|had cost/);
     const full = /<section id="stages">.*?<\/section>/s.exec(htmlReport(report))?.[0] ?? '';
     expect(full).toMatch(/±: 95 %.*interleaved.*had cost/s);
+    const compared = (result: RunReport['result']): string => htmlComparison([{ name: 'a', report: { ...report, result } }]); // prettier-ignore
+    expect(compared({ ...report.result, measurement })).not.toContain('drop of');
+    expect(compared(report.result)).toContain('drop of');
   });
 
   it('says what no gate judged, of how many stages it is the end, and where the whole mended schedule is', () => {

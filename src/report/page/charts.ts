@@ -209,7 +209,7 @@ export function bytesTreemap(report: RunReport): string {
   const tiles = treemap([...own, rest], chartWidth, height).map(({ index, x, y, width, height: tall }) => {
     const layer = layers[index];
     const size = layer ? (layer.bytes ?? 0) : rest;
-    const name = layer?.layer ?? 'everything else';
+    const name = layer?.layer ?? 'the rest';
     // System fonts have wide letters too: what is cut too early is better than what runs into the next tile.
     const fits = Math.floor((width - 12) / (1.2 * letter));
     const label =
