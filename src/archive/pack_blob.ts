@@ -29,6 +29,9 @@ export interface BlobFacts {
   readonly indexBits: readonly [number, number];
 }
 
+/** Of words of many values little is won by where they stand: less than this share of their bytes is not worth the time it takes. */
+const worth = 0.02;
+
 /** Codebooks of more values hardly ever pay. */
 const mostWords = 4096;
 
@@ -44,7 +47,7 @@ export function packBlob(bytes: Uint8Array, tensor: StoredTensor | undefined, fi
     const coded = seen.streams.map((symbols) => {
       // Some words are left out of a stream: it has no rows any more.
       const rows = symbols.length < count ? [] : rowsOf(tensor?.dims ?? [], symbols.length);
-      return chooseStream(symbols, seen.alphabet, rows);
+      return chooseStream(symbols, seen.alphabet, rows, seen.form === 'planes' ? count * (kind.width - 1) * worth : 0);
     });
     const numbers = [...seen.numbers, ...coded.flatMap((one) => one.numbers)];
     const stored = joined(coded.map((one) => one.bytes));
@@ -152,7 +155,8 @@ interface Seen {
 }
 
 function planes(bytes: Uint8Array, { width, order }: Kind): Seen {
-  const turned = order === float;
+  // Words of 64 bits no reader turns.
+  const turned = order === float && width < 8;
   const words = turned ? turn(bytes, width) : bytes;
   const flipped = order === signed && width === 1;
   const count = bytes.length / width;

@@ -5,12 +5,12 @@ import { cluster, entropyBits } from '../../src/archive/cluster.ts';
 import { decodeGaps, encodeGaps } from '../../src/archive/coders/gaps.ts';
 import { codeLengths, decodeHuffman, encodeHuffman } from '../../src/archive/coders/huffman.ts';
 import { decodeMatrix, valueContexts } from '../../src/archive/coders/matrix.ts';
-import { decodeRans, encodeRans, frequencies, scaleOf, startsOf } from '../../src/archive/coders/rans.ts';
+import { decodeRans, encodeRans, frequencies, scaleOf } from '../../src/archive/coders/rans.ts';
 import type { Symbols } from '../../src/archive/coders/symbols.ts';
 import { codeText } from '../../src/archive/coders/text.ts';
 import { crc32 } from '../../src/archive/crc.ts';
 import { encoder, meter } from '../../src/archive/encoder.ts';
-import { codeMatrix, placeCoder } from '../../src/archive/matrix_encoder.ts';
+import { codeMatrix, encodeMatrix } from '../../src/archive/matrix_encoder.ts';
 import { readStream } from '../../src/archive/streams.ts';
 import { random } from '../helpers/models.ts';
 
@@ -199,11 +199,9 @@ describe('a matrix', () => {
           const given = symbols as Uint8Array;
           codeMatrix({ flag: () => undefined, value: (context, symbol) => void histograms[context]![symbol]!++ }, given, layout); // prettier-ignore
           const { tables, uses } = cluster(histograms);
-          const bits = encoder();
-          const coder = placeCoder(bits, tables.map((each) => ({ each, starts: startsOf(each) })), uses); // prettier-ignore
-          codeMatrix(coder, given, layout);
+          const bytes = encodeMatrix(given, layout, tables, uses);
           const out = new Uint8Array(given.length);
-          decodeMatrix(bits.finish(), out, layout, tables, uses);
+          decodeMatrix(bytes, out, layout, tables, uses);
           expect(out).toEqual(given);
         },
       ),
