@@ -54,11 +54,8 @@ export function readBlob(next: Next, length: number): Stored<Uint8Array> {
       let first: Uint8Array | undefined;
       for (const [plane, { size, unpack }] of streams.entries()) {
         const symbols = unpack(bytes.subarray(from, (from += size)));
-        if (!first || kept === count)
-          for (let i = 0, to = width - 1 - plane; i < count; i++, to += width) out[to] = symbols[i]!;
-        else
-          for (let i = 0, k = 0, to = width - 1 - plane; i < count; i++, to += width)
-            if (first[i] !== 0) out[to] = symbols[k++]!;
+        for (let i = 0, k = 0, to = width - 1 - plane; i < count; i++, to += width)
+          if (kept === count || !first || first[i] !== 0) out[to] = symbols[k++]!;
         first ??= symbols as Uint8Array;
       }
       for (let to = width - 1; flip > 0 && to < length; to += width) out[to]! ^= flip;

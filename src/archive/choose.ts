@@ -52,7 +52,8 @@ const commonest = (counts: Uint32Array): number => counts.reduce((best, n, i) =>
 function smallest(all: readonly Coded[], alphabet: number, count: number, least = 0): Coded {
   const size = ({ coder, numbers, bytes }: Coded): number =>
     8 * bytes.length +
-    (coder === 'matrix' ? 8 * least : 0) + headBits(numbers, (next) => readStream(next, alphabet, count));
+    (coder === 'matrix' ? 8 * least : 0) +
+    headBits(numbers, (next) => readStream(next, alphabet, count));
   return all.map((one) => ({ one, size: size(one) })).reduce((a, b) => (b.size < a.size ? b : a)).one;
 }
 

@@ -1,5 +1,14 @@
 import { counters, learnt } from './bits.ts';
-import { chanceOf, columnSteps, flagContext, flagContexts, sizeFactor, sizes, unknown, type Layout } from './coders/matrix.ts';
+import {
+  chanceOf,
+  columnSteps,
+  flagContext,
+  flagContexts,
+  sizeFactor,
+  sizes,
+  unknown,
+  type Layout,
+} from './coders/matrix.ts';
 import { encodeSpans, frequencyBits, startsOf } from './coders/rans.ts';
 
 /** What is told of each place of a matrix: whether something else than zero is there, and what. */
@@ -51,7 +60,8 @@ export function encodeMatrix(
   uses: ArrayLike<number>,
 ): Uint8Array {
   const flags = counters(flagContexts);
-  const used = Array.from(uses, (table) => ({ lengths: tables[table]!, starts: startsOf(tables[table]!) }));
+  const found = tables.map((lengths) => ({ lengths, starts: startsOf(lengths) }));
+  const used = Array.from(uses, (table) => found[table]!);
   // All flags, then all values; they are known from the first on and coded from the last on.
   const spans = [0, 1].map(() => ({ starts: new Uint16Array(symbols.length), lengths: new Uint16Array(symbols.length), count: 0 })); // prettier-ignore
   const [flagSpans, valueSpans] = spans as [(typeof spans)[0], (typeof spans)[0]];

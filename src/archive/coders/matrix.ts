@@ -36,7 +36,7 @@ export const unknown = 13107;
 const total = 2 ** frequencyBits;
 
 /** The chance of a 1 in 1/4096, from 1 to 4095. */
-export const chanceOf = (counter: number): number => (counter >>> 20) || 1;
+export const chanceOf = (counter: number): number => counter >>> 20 || 1;
 
 /** The class that a flag has by what was before it, in its column and in its row. */
 export const flagContext = (before: number, column: number, row: number): number =>
