@@ -241,6 +241,17 @@ describe('the form of a stream', () => {
     expect([...chosen].sort()).toEqual(expect.arrayContaining(['huffman', 'matrix', 'raw']));
   });
 
+  it('is no matrix where that saves less than it has to', () => {
+    const next = random(5);
+    // The sizes of rows differ: the values' contexts save a little.
+    const symbols = Uint8Array.from({ length: 8000 }, (_, i) => 8 + (i % 40 < 20 ? 7 : 4) * (next() - next()));
+    const free = chooseStream(symbols, 16, [40]);
+    const bound = chooseStream(symbols, 16, [40], 2000);
+    expect([free.coder, bound.coder === 'matrix']).toEqual(['matrix', false]);
+    expect(bound.bytes.length - free.bytes.length).toBeLessThan(2000);
+    expect(reading(bound, 16, symbols.length)).toEqual(symbols);
+  });
+
   it.each<[Coded['coder'], number, () => Symbols]>([
     ['raw', 256, () => Uint8Array.from({ length: 2000 }, (_, i) => (i * 167) % 256)],
     ['gaps', 300, () => Uint16Array.from({ length: 6000 }, (_, i) => (i % 40 === 0 ? i % 300 : 0))],
