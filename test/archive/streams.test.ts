@@ -244,7 +244,7 @@ describe('the form of a stream', () => {
   it('is no matrix where that saves less than it has to', () => {
     const next = random(5);
     // The sizes of rows differ: the values' contexts save a little.
-    const symbols = Uint8Array.from({ length: 8000 }, (_, i) => 8 + (i % 40 < 20 ? 7 : 4) * (next() - next()));
+    const symbols = Uint8Array.from({ length: 8000 }, (_, i) => 8 + (i % 40 < 20 ? 7 : 2) * (next() - next()));
     const free = chooseStream(symbols, 16, [40]);
     const bound = chooseStream(symbols, 16, [40], 2000);
     expect([free.coder, bound.coder === 'matrix']).toEqual(['matrix', false]);
