@@ -3,6 +3,7 @@ import { edit, type Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import { isOp } from '../../graph/query.ts';
+import { makeTensor } from '../../graph/tensor.ts';
 import { sqnr } from '../../numerics/error.ts';
 import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
 import { described } from '../../numerics/formats/options.ts';
@@ -64,6 +65,10 @@ const options = z.strictObject({
   samples: z.int().positive().default(256).meta({
     description: 'calibration samples of activations, importance and rounding',
   }),
+  storage: z.enum(['codes', 'values']).default('codes').meta({
+    description:
+      'codes: a small file, decoded when it is loaded; values: float32 as before, of few values, for qtool pack, which makes the least of it',
+  }),
   overrides: z.record(z.string(), ofLayer).default({}),
 });
 
@@ -99,7 +104,7 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
   const grids = await valueGrids(twin, values, o.samples, ctx);
   const changed: Note[] = [];
   const quantized = edit(twin, (draft) => {
-    for (const fit of fits) changed.push(...store(draft, fit, layers, (layer) => keyOf(layer, asked)));
+    for (const fit of fits) changed.push(...store(draft, fit, layers, o.storage, (layer) => keyOf(layer, asked)));
     for (const [i, { value, format: one, readers }] of values.entries()) {
       const grid = grids[i];
       const rounded = grid && addRounding(draft, value, grid);
@@ -184,19 +189,24 @@ function store(
   draft: Draft,
   { held, codes, gain, why }: WeightFit,
   layers: readonly Layer[],
+  storage: FormatOptions['storage'],
   key: (layer: Layer) => string,
 ): Note[] {
   const { layer, format: one } = held;
   const { weight } = layer;
-  const value = storeFormat(draft, weight.tensor.name, weight, codes);
+  const { name } = weight.tensor;
   const readers = layers.filter((other) => key(other) === key(layer));
-  const alone = layers.every((other) => other.weight.tensor.name !== weight.tensor.name || readers.includes(other));
+  const alone = layers.every((other) => other.weight.tensor.name !== name || readers.includes(other));
+  const value =
+    storage === 'codes'
+      ? storeFormat(draft, name, weight, codes)
+      : draft.add(name, makeTensor(name, 'float32', weight.dims, weight.fromRows(codes.values)));
   for (const reader of readers) replaceInput(draft, reader.node, reader.input, value);
   if (alone)
     for (const { node, input } of layer.readers) if (isOp(node, 'Transpose')) replaceInput(draft, node, input, value);
   const ratio = sqnr(weight.rows(), codes.values);
   const shared = typeof codes.sharing === 'object' ? `groups of ${codes.sharing.group}` : `one set a ${codes.sharing}`;
-  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest, errors weighed alike: ${why}` : ''}; float weights at load time`;
+  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest, errors weighed alike: ${why}` : ''}; ${storage === 'codes' ? 'float weights at load time' : 'stored as float weights'}`;
   return readers.map((reader) => ({ layer: reader.name, text }));
 }
 
