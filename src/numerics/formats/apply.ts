@@ -104,14 +104,3 @@ function coded(
 
 /** The values that a group may take. */
 export const gridOf = ({ set, scale }: Fitted): Grid => scaledGrid(set, scale);
-
-/** Bits that the codes of a weight and the parameters of its groups take, about: what packing makes of them (`WeightEncoder`). */
-export function storedBits({ codes, groups }: FormatCodes): number {
-  const [first] = groups;
-  const shared = groups.every(({ set }) => set.levels === first?.set.levels);
-  const levels = groups.reduce((most, { set }) => Math.max(most, set.levels.length), 1);
-  // Scales that are few are looked up by bytes; levels of a group's own are as many numbers.
-  const few = new Set(groups.map(({ scale }) => scale)).size <= 256 && groups.length > 512;
-  const each = shared ? (few ? 8 : 16) : 16 * levels;
-  return codes.length * Math.log2(levels) + groups.length * each;
-}

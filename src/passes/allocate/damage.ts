@@ -1,16 +1,17 @@
 import type { Model } from '../../graph/model.ts';
 import { harmOf, type MetricResult } from '../../metrics/metric.ts';
 import { QtoolError } from '../../util/error.ts';
-import type { Judge, PassContext, SensitivityMap, StageContext } from '../pass.ts';
+import type { Judge, PassContext, SensitivityMap } from '../pass.ts';
 import { widthText, type PlannedLayer } from './layers.ts';
 import { dB, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
+import { remembered } from './remembered.ts';
 import { withRounded } from './rounded.ts';
 import type { Rounder } from './rounder.ts';
 
 /** Damage of each layer at each of its widths, everything else in float. */
 export interface DamageTable extends Words {
-  /** One row a layer, in the order of its widths; never rising with the width. */
+  /** One row a layer, in the order of its widths; of integers never rising with the width. */
   readonly damage: readonly (readonly number[])[];
 }
 
@@ -52,30 +53,9 @@ export function damageTable(
   round: Rounder,
   ctx: PassContext,
 ): Promise<DamageTable> {
-  return remembered(ctx, 'damages', model, [o.damage, o.samples, o.rounding, o.scales], ground, () =>
+  return remembered(ctx, 'damages', model, [o.damage, o.samples, o.rounding, o.scales], ground.layers, () =>
     measuredTable(ground, o, round, ctx),
   );
-}
-
-/**
- * What was measured before for the same model object and settings, by the pass instance or in another try of the stage: another
- * budget needs no other measurement.
- */
-export async function remembered<T>(
-  { memory, cache }: StageContext,
-  name: string,
-  model: Model,
-  settings: readonly unknown[],
-  { layers }: Ground,
-  measure: () => Promise<T>,
-): Promise<T> {
-  const key = JSON.stringify([settings, layers.map((layer) => [layer.name, layer.widths])]);
-  const stores = [memory, ...(cache ? [cache] : [])];
-  const all = stores.map((store) => store.get(name) as { model: Model; key: string; value: T } | undefined);
-  const known = all.find((one) => one?.model === model && one.key === key);
-  const found = known ?? { model, key, value: await measure() };
-  for (const store of stores) store.set(name, found);
-  return found.value;
 }
 
 async function measuredTable(
@@ -94,7 +74,8 @@ async function measuredTable(
       ctx.progress(done++ / count, `${layer.name} at ${widthText(layer, bits)}`);
       const rounded = await round(layer, bits);
       const own = rounded.noise === 0 ? 0 : await measure.of(withRounded(float, new Map([[layer, rounded]])));
-      row.push(Math.min(own, row.at(-1) ?? Infinity));
+      // Formats are unlike: one of more bits may well do more harm.
+      row.push(layer.formats ? own : Math.min(own, row.at(-1) ?? Infinity));
     }
     damage.push(layer.widths.map((bits) => between(widths, row, bits)));
   }

@@ -39,9 +39,9 @@ export const sensitivityAllocator: Pass<SensitivityOptions> = {
 };
 
 async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Promise<PassResult> {
-  const ground = await prepareGround(model, o, ctx);
+  const ground = await prepareGround(model, o, ctx, true);
   const { layers } = ground;
-  const spend = spending(ground.float, layers, o);
+  const spend = spending(ground, o);
   const round = rounderFor(ctx, ground.float, o);
   const table = await damageTable(model, ground, o, round, ctx);
   const costs = layers.map((layer) => layer.widths.map((bits) => spend.of(layer, bits)));
