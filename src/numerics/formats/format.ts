@@ -63,7 +63,7 @@ export interface Format<O = unknown> {
   /** A shorter way to write it with these options, which is read too: `int4`. */
   readonly short?: (options: O) => string | undefined;
   /** Codes otherwise than by the grid's thresholds (stochastic rounding), or undefined. @param group number of the group in its tensor. */
-  readonly codes?: (values: Float32Array, grid: Grid, options: O, group: number) => Uint16Array | undefined;
+  readonly codes?: (values: Float32Array, grid: () => Grid, options: O, group: number) => Uint16Array | undefined;
 }
 
 /** A format with its options: what a schedule's `format:` becomes. */
@@ -79,5 +79,5 @@ export interface BoundFormat {
   fit(values: Float32Array, look: Look): Fitted;
   /** Its label: what reports and plans show of it. */
   toJSON(): string;
-  codes(values: Float32Array, grid: Grid, group: number): Uint16Array;
+  codes(values: Float32Array, fitted: Fitted, group: number): Uint16Array;
 }
