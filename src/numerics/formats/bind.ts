@@ -27,6 +27,7 @@ export function bind<O extends object>(format: Format<O>, options: O): BoundForm
     notWeights: format.notWeights,
     notActivations: typeof notActivations === 'function' ? notActivations(options) : notActivations,
     exactScale: format.exactScale ?? false,
+    type: format.type,
     fit: (values, look) => format.fit(values, options, look, setOf(look.signed)),
     codes: (values, { set, scale }, group) => {
       const own = format.codes?.(values, () => scaledGrid(set, scale), options, group);

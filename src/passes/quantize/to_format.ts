@@ -15,7 +15,7 @@ import { fitWeights, type HeldWeight, type WeightFit } from './format_weights.ts
 import { overrideSelectors, resolveOverrides } from './formats.ts';
 import { replaceInput } from './qdq.ts';
 import { addRounding } from './rounded_value.ts';
-import { storeFormat } from './stored_format.ts';
+import { storedTypes, storeFormat, type StoredTypes } from './stored_format.ts';
 import { weightLayers } from './targets.ts';
 import { valueGrids } from './value_grids.ts';
 
@@ -64,6 +64,10 @@ const options = z.strictObject({
   samples: z.int().positive().default(256).meta({
     description: 'calibration samples of activations, importance and rounding',
   }),
+  types: z
+    .enum(Object.keys(storedTypes) as [StoredTypes, ...StoredTypes[]])
+    .default('codes')
+    .meta({ description: `how codes lie in the file; ${described(storedTypes)}` }),
   overrides: z.record(z.string(), ofLayer).default({}),
 });
 
@@ -85,8 +89,11 @@ export const formatQuantizer: Pass<FormatOptions> = {
   apply,
 };
 
+/** The operator set whose Cast reads 8-bit floats. */
+const floatTypesOpset = 19;
+
 async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<PassResult> {
-  const prepared = await prepare(model, ctx, 13);
+  const prepared = await prepare(model, ctx, o.types === 'onnx' ? floatTypesOpset : 13);
   const twin = prepared.model;
   const { layers, skipped } = weightLayers(twin);
   const asked = requests(o, twin, ctx);
@@ -94,12 +101,12 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
   const left: Note[] = [...skipped];
   for (const layer of layers)
     if (asked(layer).weights === null) left.push({ layer: layer.name, text: 'weights left in float by the schedule' });
-  const fits = await fitWeights(twin, [...weights.values()], o, ctx);
+  const fits = await fitsOf(model, twin, [...weights], o, ctx);
   const values = valuesOf(layers, asked);
   const grids = await valueGrids(twin, values, o.samples, ctx);
   const changed: Note[] = [];
   const quantized = edit(twin, (draft) => {
-    for (const fit of fits) changed.push(...store(draft, fit, layers, (layer) => keyOf(layer, asked)));
+    for (const fit of fits) changed.push(...store(draft, fit, o.types, layers, (layer) => keyOf(layer, asked)));
     for (const [i, { value, format: one, readers }] of values.entries()) {
       const grid = grids[i];
       const rounded = grid && addRounding(draft, value, grid);
@@ -116,6 +123,25 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
   });
   const held = heldLayers(layers, asked, new Set(values.filter((_, i) => grids[i]).flatMap(({ readers }) => readers)));
   return { model: quantized, twin, held, changed, skipped: left, notes: prepared.notes.map(noteLine) };
+}
+
+/** The weights fitted; those of the same model and options that were fitted for another stage of this instance are taken from its memory. */
+async function fitsOf(
+  model: Model,
+  twin: Model,
+  weights: readonly (readonly [string, HeldWeight])[],
+  { importance, rounding, refit, damping, order, samples }: FormatOptions,
+  ctx: PassContext,
+): Promise<WeightFit[]> {
+  const o = { importance, rounding, refit, damping, order, samples };
+  const key = JSON.stringify([o, weights.map(([name]) => name)]);
+  const held = weights.map(([, one]) => one);
+  const known = ctx.memory.get('fits') as
+    { model: Model; key: string; fits: (WeightFit & { at: number })[] } | undefined;
+  if (known?.model === model && known.key === key) return known.fits.map((fit) => ({ ...fit, held: held[fit.at]! }));
+  const fits = (await fitWeights(twin, held, o, ctx)).map((fit) => ({ ...fit, at: held.indexOf(fit.held) }));
+  ctx.memory.set('fits', { model, key, fits });
+  return fits;
 }
 
 /** @param rounded layers whose input is rounded. */
@@ -183,12 +209,13 @@ function weightsOf(layers: readonly Layer[], asked: (layer: Layer) => Request): 
 function store(
   draft: Draft,
   { held, codes, gain, why }: WeightFit,
+  types: StoredTypes,
   layers: readonly Layer[],
   key: (layer: Layer) => string,
 ): Note[] {
   const { layer, format: one } = held;
   const { weight } = layer;
-  const value = storeFormat(draft, weight.tensor.name, weight, codes);
+  const value = storeFormat(draft, weight.tensor.name, weight, codes, types);
   const readers = layers.filter((other) => key(other) === key(layer));
   const alone = layers.every((other) => other.weight.tensor.name !== weight.tensor.name || readers.includes(other));
   for (const reader of readers) replaceInput(draft, reader.node, reader.input, value);
