@@ -11,9 +11,9 @@ export interface Wholes {
   readonly costs: readonly (readonly number[])[];
   readonly limit: number;
   /** The model with every layer at its choice. */
-  build(chosen: readonly number[]): Promise<Model>;
+  readonly build: (chosen: readonly number[]) => Promise<Model>;
   /** Its damage. */
-  damage(model: Model): Promise<number>;
+  readonly damage: (model: Model) => Promise<number>;
 }
 
 /**
