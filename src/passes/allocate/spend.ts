@@ -49,11 +49,11 @@ export function spending(
   o: Pick<AllocatorOptions, 'budget' | 'cost' | 'quantizer'>,
 ): Spending {
   const found = unitOf(float, layers, o, other);
-  const { limit, of, describe } = found;
-  const least = layers.reduce((sum, layer) => sum + of(layer, layer.widths[0]!), 0);
+  const { limit } = found;
+  const least = layers.reduce((sum, layer) => sum + found.of(layer, layer.widths[0]!), 0);
   if (limit !== undefined && least > limit)
-    throw new QtoolError('schedule', `the budget cannot be met: it is ${describe(limit)}`, {
-      hint: `the least that these layers can get takes ${describe(least)}`,
+    throw new QtoolError('schedule', `the budget cannot be met: it is ${found.describe(limit)}`, {
+      hint: `the least that these layers can get takes ${found.describe(least)}`,
     });
   return found;
 }
