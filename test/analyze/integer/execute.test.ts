@@ -1,4 +1,4 @@
-import { openDevice, openMachine } from '../../../src/analyze/integer/execute.ts';
+import { openDevice, openMachine, runDevices } from '../../../src/analyze/integer/execute.ts';
 import type { IntegerPlan } from '../../../src/analyze/integer/steps.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
@@ -16,7 +16,8 @@ afterAll(() => computer.close());
 async function execute(model: Model, feeds: Feeds, scheme = 'onnxruntime') {
   const machine = await openMachine(model, computer);
   const found = requantizations().find(({ name }) => name === scheme)!;
-  return { ...(await openDevice(machine, { scheme: found }).run(feeds)), plan: machine.plan };
+  const [outputs = {}] = await runDevices(machine, [openDevice(machine, { scheme: found })], feeds);
+  return { outputs, plan: machine.plan };
 }
 
 const kinds = (plan: IntegerPlan): string[] => plan.steps.map(({ kind }) => kind);

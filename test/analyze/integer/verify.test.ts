@@ -1,9 +1,9 @@
 import { bitsFor, narrowed, ruleBits } from '../../../src/analyze/integer/accumulators.ts';
 import { energyOf, picojoules } from '../../../src/analyze/integer/energy.ts';
-import { openDevice, openMachine } from '../../../src/analyze/integer/execute.ts';
+import { openDevice, openMachine, runDevices } from '../../../src/analyze/integer/execute.ts';
 import { saturatePairs } from '../../../src/analyze/integer/pairs.ts';
 import { checkQuantized } from '../../../src/analyze/integer/quantized.ts';
-import type { Codes, ProductStep } from '../../../src/analyze/integer/steps.ts';
+import type { Codes, ProductStep, Sums } from '../../../src/analyze/integer/steps.ts';
 import { verifyInteger, type IntegerFindings } from '../../../src/analyze/integer/verify.ts';
 import type { Batch, Feeds } from '../../../src/data/types.ts';
 import { edit } from '../../../src/graph/edit.ts';
@@ -112,8 +112,8 @@ describe('a QDQ graph', () => {
     // 7-bit weights cannot saturate: the kernels of every processor are exact.
     expect(own.all!.differ / own.all!.values).toBeLessThan(0.005);
     const outputs = await runModel(model, feeds(20), 'disabled');
-    const device = openDevice(await openMachine(model, computer), { scheme: onnxruntimeFloat });
-    const got = (await device.run(feeds(20))).outputs;
+    const machine = await openMachine(model, computer);
+    const [got = {}] = await runDevices(machine, [openDevice(machine, { scheme: onnxruntimeFloat })], feeds(20));
     // One step of Softmax's scale times the weights of the last layer.
     for (const [i, y] of Array.from(got.y!.data as Float32Array).entries())
       expect(y).toBeCloseTo((outputs.y!.data as Float32Array)[i]!, 2);
@@ -165,7 +165,7 @@ describe('accumulators', () => {
     const device = openDevice(machine, {
       scheme: onnxruntimeFloat,
       accumulated(step, { dims, data: sums }, data) {
-        if (step.layer !== 'conv2') return;
+        if (step.layer !== 'conv2') return undefined;
         const facts = seen.get(step.layer) ?? { low: 0, high: 0, below: 0, above: 0 };
         seen.set(step.layer, facts);
         // A 1×1 convolution by hand: [N, 8, 4, 4] and [8, 8].
@@ -186,9 +186,10 @@ describe('accumulators', () => {
               facts.below = Math.min(facts.below, down);
               facts.above = Math.max(facts.above, up);
             }
+        return undefined;
       },
     });
-    for (const seed of [20, 21]) await device.run(feeds(seed));
+    for (const seed of [20, 21]) await runDevices(machine, [device], feeds(seed));
     const { low, high, below, above } = seen.get('conv2')!;
     const conv = layers.find(({ layer }) => layer === 'conv2')!;
     expect(conv).toMatchObject({ terms: 8, seen: bitsFor(low, high), partial: bitsFor(below, above) });
@@ -198,10 +199,7 @@ describe('accumulators', () => {
 
   it('of a given width wrap or saturate, and those outside are counted', async () => {
     const data = Int32Array.of(127, 128, -128, -129, 300, -70000);
-    const codes = (): Codes => ({ dims: [6], data: data.slice() });
-    const [wrapped, cut] = [codes(), codes()];
-    narrowed(wrapped, 8, true);
-    narrowed(cut, 8, false);
+    const [wrapped, cut] = [true, false].map((wraps) => narrowed({ dims: [6], data }, 8, wraps)) as [Sums, Sums];
     expect([...wrapped.data]).toEqual([...Int8Array.from(data)]);
     expect([...cut.data]).toEqual([127, 127, -128, -128, 127, -128]);
     const { runs, layers, accumulator } = await verified(network(), { accumulator: 10 });
@@ -249,20 +247,24 @@ describe('sums of two products', () => {
   it('saturate where int16 ends, are counted and taken off', async () => {
     const model = network(127);
     let looked = false;
-    const device = openDevice(await openMachine(model, computer), {
+    const machine = await openMachine(model, computer);
+    const device = openDevice(machine, {
       scheme: onnxruntimeFloat,
       accumulated(step, sums, data) {
-        if (step.layer !== 'conv1') return;
+        if (step.layer !== 'conv1') return undefined;
         looked = true;
         const { saturated, cut } = byHand(step, data, sums.dims);
         const before = sums.data.slice();
-        const count = saturatePairs(step, sums, data, new Map(), true);
+        const { held, ...count } = saturatePairs(step, sums, data, new Map());
         expect(saturated).toBeGreaterThan(10);
         expect(count).toEqual({ saturated, pairs: before.length * 14 });
-        expect(sums.data).toEqual(before.map((value, i) => value - (cut.get(i) ?? 0)));
+        expect(held.data).toEqual(before.map((value, i) => value - (cut.get(i) ?? 0)));
+        // Other devices have the sums too.
+        expect(sums.data).toEqual(before);
+        return held;
       },
     });
-    await device.run({ x: { ...feeds(1).x!, data: noise(9, 768, 8) } });
+    await runDevices(machine, [device], { x: { ...feeds(1).x!, data: noise(9, 768, 8) } });
     expect(looked).toBe(true);
   });
 
