@@ -79,24 +79,37 @@ export function settled(
   const size = Math.min(length, Math.ceil(stretch / period) * period);
   const values = pool.take('int32', size) as Int32Array;
   const zero = shifted ? 0 : code.zeroPoint;
+  const ends = { zero, least: low - zero, most: high - zero };
   for (let start = 0; start < length; start += size) {
     const end = Math.min(length, start + size);
     const own = end - start === size ? values : values.subarray(0, end - start);
     make(start, end, own);
-    cut(own, [zero, low, high], codes, start);
+    cut(own, ends, codes, start);
   }
   pool.give(values);
   return codes;
 }
 
-/** Adds a zero point and cuts to the ends, without branches: which side of a Relu a number is on no processor foresees. */
-function cut(
-  values: Int32Array,
-  [zero, low, high]: readonly [number, number, number],
-  into: CodeArray,
-  at: number,
-): void {
-  const [least, span] = [low - zero, high - low];
+/** What codes are cut to, before their zero point is added. */
+interface Ends {
+  readonly zero: number;
+  readonly least: number;
+  readonly most: number;
+}
+
+/** Cuts to the ends and adds the zero point. */
+function cut(values: Int32Array, ends: Ends, into: CodeArray, at: number): void {
+  if (cutNarrow(values, ends, into, at) < 2 ** 30) return;
+  const { zero, least, most } = ends;
+  for (let i = 0; i < values.length; i++) into[at + i] = Math.min(most, Math.max(least, values[i]!)) + zero;
+}
+
+/**
+ * The same for numbers below 2^30, whose differences fit int32, without branches: which side of a Relu a number is on no processor foresees.
+ * Gives a number of the magnitude of the largest.
+ */
+function cutNarrow(values: Int32Array, { zero, least, most }: Ends, into: CodeArray, at: number): number {
+  const [span, high] = [most - least, most + zero];
   let wide = 0;
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
@@ -106,9 +119,7 @@ function cut(
     const over = (above - span) | 0;
     into[at + i] = high + (over & (over >> 31));
   }
-  // Differences of larger numbers do not fit int32.
-  if (wide >= 2 ** 30)
-    for (let i = 0; i < values.length; i++) into[at + i] = Math.min(high, Math.max(low, values[i]! + zero));
+  return wide;
 }
 
 /** The shape that two broadcast to. */
