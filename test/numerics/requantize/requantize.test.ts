@@ -170,6 +170,9 @@ describe('addition', () => {
       expect([name, pairs[wrong], into[wrong]]).toEqual([name, undefined, undefined]);
       add(...codes(Uint16Array), wide);
       expect(wide.every((value, i) => value === into[i])).toBe(true);
+      const [x, y] = [Uint16Array.of(300, 1500), Uint16Array.of(1200, 256)];
+      add(x, y, wide.subarray(0, 2));
+      expect([...wide.subarray(0, 2)]).toEqual([sum(300, 1200), sum(1500, 256)]);
     }
   });
 
