@@ -1,7 +1,7 @@
 import { stat, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { stringify } from 'yaml';
-import { preprocessing, type PreprocessingOptions } from '../../api/data.ts';
+import { modulesOf, preprocessing, type PreprocessingOptions } from '../../api/data.ts';
 import { openModel } from '../../api/given.ts';
 import { guessedDims } from '../../api/inspect.ts';
 import { checkedSchedule, scheduleText } from '../../api/schedule.ts';
@@ -22,6 +22,7 @@ import { interruptible } from '../interrupt.ts';
 
 interface InitOptions extends PreprocessingOptions {
   readonly data?: string;
+  readonly allowModules?: boolean;
   readonly schedule?: string;
   readonly output: string;
   readonly force?: boolean;
@@ -50,7 +51,7 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   await makeFolder(options.output);
   await writeFile(dataFile, `${dataHead(options)}${stringify(config, { flowCollectionPadding: true })}`);
   await writeFile(scheduleFile, shipped.text);
-  const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}`;
+  const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}${config.data?.kind === 'module' ? ' --allow-modules' : ''}`;
   const report: InitReport = {
     format: 1,
     data: dataFile,
@@ -105,7 +106,7 @@ async function dataConfig(model: Model, options: InitOptions, call: Call): Promi
   let recipe = options.preprocess;
   await interruptible(call.io, (signal) =>
     openData(options.data ?? '', inputs, {
-      ...preprocessing(options),
+      ...{ modules: modulesOf(options), ...preprocessing(options) },
       decide: async (question) => {
         const tried = decideByTrial(model, {
           signal,
