@@ -1,5 +1,6 @@
 import type { PassesReport } from '../../src/cli/commands/passes.ts';
 import { main } from '../../src/cli/main.ts';
+import { buildProgram } from '../../src/cli/program.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { writeModel } from '../../src/graph/file.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
@@ -56,6 +57,33 @@ describe('qtool', () => {
     expect([code, out]).toEqual([2, '']);
     expect(err).toMatch(message);
     expect(err.trimEnd().split('\n')).toHaveLength(2);
+  });
+
+  it('takes --allow-modules wherever it takes data, and runs them there', async () => {
+    const { commands } = buildProgram(fakeIo(), '0', () => undefined);
+    const has = (flag: string) => commands.filter(({ options }) => options.some(({ long }) => long === flag));
+    expect(has('--data').length).toBeGreaterThan(8);
+    expect(has('--allow-modules').map((one) => one.name())).toEqual(has('--data').map((one) => one.name()));
+    await shop.write('made.mjs', "export default Array.from({ length: 9 }, () => ({ feeds: { x: { dims: [1, 3, 8, 8], data: new Float32Array(192) } } }));"); // prettier-ignore
+    const data = [shop.path('model.onnx'), '--data', shop.path('made.mjs')];
+    expect((await qtool('bench', ...data, '--seconds', '0')).err).toContain('Give --allow-modules');
+    expect((await qtool('bench', ...data, '--seconds', '0', '--batch', '1', '--allow-modules')).code).toBe(0);
+    const begun = await qtool('init', ...data, '--allow-modules', '-o', shop.path('begun'));
+    const command = begun.out.trimEnd().split('\n').at(-1)!.split(' ').slice(1);
+    expect(await qtool(...command, '--no-latency', '--quiet')).toMatchObject({ code: 0, err: '' });
+  });
+
+  it.each([
+    ['--scale', '0'],
+    ['--scale', 'Infinity'],
+    ['--scale', '0/255'],
+    ['--scale', 'NaN'],
+    ['--std', '1,0,1'],
+    ['--std', 'NaN'],
+    ['--mean', 'Infinity'],
+  ])('refuses %s %s', async (flag, value) => {
+    const { code, err } = await qtool('eval', 'm.onnx', '--data', 'x', flag, value);
+    expect([code, err]).toEqual([2, expect.stringMatching(/is invalid\. It must be/)]);
   });
 
   it('says usage errors in JSON too', async () => {
