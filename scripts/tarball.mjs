@@ -101,8 +101,8 @@ try {
   for (const file of ['runs/demo/report.html', 'runs/demo-mixed/model.onnx', 'runs/compare.html'])
     check(`it leaves ${file}`, statSync(join(folder, file), { throwIfNoEntry: false }) !== undefined);
 
-  writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
-  const install = ['i', '--no-save', '@types/node@20', 'ts5@npm:typescript@~5.9', 'ts6@npm:typescript@~6.0'];
+  call('says that its files are modules', [...npm, 'pkg', 'set', 'type=module']);
+  const install = ['i', '@types/node@20', 'ts5@npm:typescript@~5.9', 'ts6@npm:typescript@~6.0'];
   call('installs what the examples are checked by', [...npm, ...install]);
   const compilers = ['ts5', 'ts6'].map((name) => join(folder, 'node_modules', name, 'bin/tsc'));
   const examples = [...offline, process.execPath, join(root, 'scripts/examples.mjs'), folder, ...compilers];
