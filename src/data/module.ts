@@ -83,11 +83,17 @@ function sampleOf(value: unknown, at: string): Sample {
   return { id: id ?? at, feeds: tensors(feeds, at), ...(Object.keys(target).length > 0 ? { target } : {}) };
 }
 
-function labelOf(label: number | readonly number[] | Int32Array, at: string): Int32Array {
-  const list = typeof label === 'number' ? [label] : Array.from(label);
-  const wrong = list.find((one) => !Number.isInteger(one));
-  if (wrong !== undefined) throw dataError(`the label ${wrong} is not a class index`, at);
-  return Int32Array.from(list);
+function labelOf(label: unknown, at: string): Int32Array {
+  const isList = Array.isArray(label) || (ArrayBuffer.isView(label) && !(label instanceof DataView));
+  const list: unknown[] = isList ? Array.from(label as ArrayLike<unknown>) : [label];
+  // Labels of int64 come as bigint.
+  const numbers = list.map((one) => (typeof one === 'bigint' ? Number(one) : one));
+  const wrong = numbers.findIndex((one) => !Number.isInteger(one) || Math.abs(one as number) >= 2 ** 31);
+  if (wrong >= 0 || list.length === 0) {
+    const text = list.length === 0 ? 'of nothing' : typeof list[wrong] === 'string' ? `"${String(list[wrong])}"` : String(list[wrong]); // prettier-ignore
+    throw dataError(`the label ${text} is not a class index`, at, 'A label is a whole number, or a list of them.');
+  }
+  return Int32Array.from(numbers as number[]);
 }
 
 function tensors(given: Readonly<Record<string, TensorGiven>>, at: string): Feeds {
