@@ -91,6 +91,7 @@ export function openModelData(
     classes: classCount(model),
     part,
     modules,
+    signal,
     ...preprocessing(options),
     decide,
   });
