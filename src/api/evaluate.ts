@@ -43,7 +43,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
     const total = data.validation.info.samples;
     const results = await measure(model, reference ?? model, cut(data.validation), metrics, {
       ...(options.threads === undefined ? {} : { threads: options.threads }),
-      signal,
+      ...{ signal, alone: reference === undefined },
       progress: (done) =>
         options.onProgress?.({ kind: 'progress', done: done / total, text: `${done} of ${total} samples` }),
     });

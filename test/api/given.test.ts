@@ -77,7 +77,7 @@ it.each([
 ])('refuses %p, which leaves nothing of an image', async (given) => {
   const { message } = await error(evaluate({ model: shop.path('model.onnx'), data: shop.path('images'), ...given }));
   expect(message).toMatch(/^(scale|std|mean)\b.*(must not be 0|number)/i);
-  const [[key, value] = []] = Object.entries(given);
+  const [[key, value] = []] = Object.entries<unknown>(given);
   const data = { data: { kind: 'image-folder', path: shop.path('images') }, transforms: { scale: 1, [key!]: value } };
   expect((await error(evaluate({ model: shop.path('model.onnx'), data }))).message).toContain(`transforms.${key}`);
 });

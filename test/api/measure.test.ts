@@ -1,4 +1,14 @@
-import { analyze, compare, compress, evaluate, htmlReport, inspect, plain, textReport } from '../../src/index.ts';
+import {
+  analyze,
+  compare,
+  compress,
+  evaluate,
+  htmlReport,
+  inspect,
+  plain,
+  textReport,
+  type UserMetric,
+} from '../../src/index.ts';
 import { furnish, openWorkshop, schedule, type Workshop } from '../cli/workshop.ts';
 
 let shop: Workshop;
@@ -22,6 +32,19 @@ describe('the calls that only look', () => {
     const metrics = ['sqnr'];
     const beside = await evaluate({ ...given(), reference: shop.path('model.onnx'), metrics, latency: false });
     expect(beside.measurement.metrics).toMatchObject([{ name: 'sqnr', value: Infinity, drop: 0 }]);
+  });
+
+  it("evaluates a caller's fold without a reference too, as far as it needs none", async () => {
+    const own: UserMetric<number> = { name: 'm', start: () => 0, add: (n, { outputs }) => n + outputs['scores']!.dims[0]!, finish: (n) => n }; // prettier-ignore
+    const compares: UserMetric<number> = { ...own, name: 'c', add: (n, { reference }) => n + reference['scores']!.dims[0]! }; // prettier-ignore
+    const alone = await evaluate({ ...given(), metrics: [own, { ...compares, needs: 'reference' }], latency: false });
+    const [first, ...others] = alone.measurement.metrics;
+    expect([first, others]).toEqual([{ name: 'm', value: 48, unit: '', higherIsBetter: true, samples: 48 }, []]);
+    expect(alone.notes).toContain('c: not measured without --reference');
+    const message = 'metric c compares with a float model, and none is given';
+    await expect(evaluate({ ...given(), metrics: [compares], latency: false })).rejects.toMatchObject({ message });
+    const beside = { ...given(), reference: given().model, metrics: [own, compares], latency: false };
+    expect((await evaluate(beside)).measurement.metrics).toMatchObject([{ value: 48, reference: 48 }, { value: 48, reference: 48 }]); // prettier-ignore
   });
 
   it('analyzes', async () => {
