@@ -86,6 +86,27 @@ describe('qtool', () => {
     expect([code, err]).toEqual([2, expect.stringMatching(/is invalid\. It must be/)]);
   });
 
+  it.each(['quantize', 'sensitivity', 'simulate', 'init', 'pack'])(
+    '%s finds a folder that cannot be before any work',
+    async (name) => {
+      const model = shop.path('model.onnx');
+      const data = ['--data', shop.path('data.yaml')];
+      const own: Record<string, string[]> = {
+        quantize: ['--schedule', 'int8', ...data],
+        sensitivity: data,
+        simulate: [...data, '--weights', 'nf4'],
+      };
+      const inside = shop.path('model.onnx', 'x');
+      for (const output of [inside, ...(name === 'pack' ? [] : [model])]) {
+        const { code, err } = await qtool(name, model, ...(own[name] ?? []), '-o', output);
+        expect([code, err]).toEqual([
+          2,
+          `qtool: ${model}: is a file, where a folder has to be\n  hint: name a folder\n`,
+        ]);
+      }
+    },
+  );
+
   it('says usage errors in JSON too', async () => {
     const { out, code } = await qtool('eval', 'm.onnx', '--json');
     expect(code).toBe(2);

@@ -15,7 +15,7 @@ import { hanging } from '../../report/format.ts';
 import { recipeTable } from '../../report/recipes.ts';
 import { decideByTrial } from '../../run/recipe_trial.ts';
 import { QtoolError } from '../../util/error.ts';
-import { makeFolder } from '../../util/folder.ts';
+import { checkFolder, makeFolder } from '../../util/folder.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
@@ -43,6 +43,7 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   const dataFile = join(options.output, 'data.yaml');
   const scheduleFile = join(options.output, 'schedule.yaml');
   if (options.force !== true) for (const file of [dataFile, scheduleFile]) await mustBeFree(file);
+  await checkFolder(options.output);
   const model = await openModel(path);
   const choice = options.schedule === undefined ? scheduleFor(model) : { name: options.schedule, why: 'as asked' };
   const shipped = await scheduleText(choice.name);
