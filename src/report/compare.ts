@@ -14,9 +14,9 @@ export function compareText(report: CompareReport, paint: Paint, width: number):
     hanging('data    ', datasetText(data), width),
   ];
   const parts = [
+    report.warnings.map((text) => paint.yellow(hanging('! ', text, width))).join('\n'),
     head.map((line) => paint.dim(line)).join('\n'),
     [paint.bold(hanging('', headline(report), width)), hanging('', partText(report), width)].join('\n'),
-    report.warnings.map((text) => paint.red(hanging('! ', text, width))).join('\n'),
     where.map((sentence) => hanging('  - ', sentence, width)).join('\n'),
     metricTable(report, paint),
     latencyTable(report.measurement.latency, true, paint),
