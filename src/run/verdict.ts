@@ -46,7 +46,10 @@ export function figureWarnings({ float, metrics, baseline, result, stages, kept 
   const accuracies = accuraciesAmong(result.metrics, metrics).filter(({ unit }) => unit === '%');
   const top = accuracies.find(({ name }) => name === 'top1');
   const before = baseline.metrics.find(({ name }) => name === 'top1');
-  const guessed = chanceWarning(float, { 'the float model': top && before, 'the result': top });
+  const guessed = chanceWarning(float, {
+    'the float model itself is at chance: ': top && before,
+    'the result is at chance: ': top,
+  });
   if (guessed !== undefined) return [guessed];
   const warned = stages
     .filter(({ verdict, gate }) => verdict === 'warned' && gate !== undefined)
@@ -68,7 +71,7 @@ export function figureWarnings({ float, metrics, baseline, result, stages, kept 
 type Share = Pick<MetricResult, 'value' | 'interval'>;
 
 /**
- * Says that a model guesses, the first that does of those that are named; of the first of several nothing was done to it, so its data
+ * Says that a model guesses, the first that does of those whose sentences are begun; of the first of several nothing was done to it, so its data
  * is wrong.
  */
 export function chanceWarning(model: Model, top1: Readonly<Record<string, Share | undefined>>): string | undefined {
@@ -81,10 +84,10 @@ export function chanceWarning(model: Model, top1: Readonly<Record<string, Share 
   });
   const share = name === undefined ? undefined : top1[name];
   if (name === undefined || !share) return undefined;
-  const facts = `at chance: ${share.value.toFixed(2)} % top1, where guessing gives ${chance.toFixed(2)} %`;
+  const facts = `${name}${share.value.toFixed(2)} % top1, where guessing gives ${chance.toFixed(2)} %`;
   const data = 'preprocessing or its labels are not what it was trained with';
-  if (names.length === 1) return `${name} is ${facts}; its ${data}, or nothing is left of what it had learned`;
-  return name === names[0] ? `${name} itself is ${facts}; its ${data}` : `${name} is ${facts}`;
+  if (names.length === 1) return `${facts}; its ${data}, or nothing is left of what it had learned`;
+  return name === names[0] ? `${facts}; its ${data}` : facts;
 }
 
 /** The same of a measurement beside a reference, or of a model alone. */
@@ -96,8 +99,8 @@ export function measuredAtChance(
   const top = metrics.find(({ name }) => name === 'top1');
   if (!top) return [];
   const { reference: value, samples } = top;
-  const first = value === undefined ? {} : { [reference]: { value, interval: 100 * wilsonHalfWidth((value / 100) * samples, samples) } }; // prettier-ignore
-  const warning = chanceWarning(model, { ...first, [own]: top });
+  const first = value === undefined ? {} : { [`${reference} itself is at chance: `]: { value, interval: 100 * wilsonHalfWidth((value / 100) * samples, samples) } }; // prettier-ignore
+  const warning = chanceWarning(model, { ...first, [`${own} is at chance: `]: top });
   return warning === undefined ? [] : [warning];
 }
 

@@ -1,3 +1,4 @@
+import { readFile } from 'node:fs/promises';
 import type { PassesReport } from '../../src/cli/commands/passes.ts';
 import { main } from '../../src/cli/main.ts';
 import { buildProgram } from '../../src/cli/program.ts';
@@ -111,6 +112,29 @@ describe('qtool', () => {
     const { out, code } = await qtool('eval', 'm.onnx', '--json');
     expect(code).toBe(2);
     expect(JSON.parse(out)).toMatchObject({ error: { code: 'usage' } });
+  });
+});
+
+describe('qtool quantize, stopped with nothing kept', () => {
+  it.each([
+    [4, false],
+    [8, true],
+  ])('of %i bits says one thing, and names a schedule that is nearer only where it is', async (bits, advice) => {
+    const text = `quantizers: { q: { class: PostTrainLinearQuantizer, bits_weights: ${bits}, bits_activations: 8 } }\npolicies:\n  - { quantizer: { instance_name: q }, epochs: [0], gate: { metric: sqnr, min: 150, on_fail: stop } }\n`;
+    const file = await shop.write(`stop${bits}.yaml`, text);
+    const config = await shop.write(
+      'two.yaml',
+      (await readFile(shop.path('data.yaml'), 'utf8')).replace('top1', '[top1, sqnr]'),
+    );
+    const data = ['--data', config, '-o', shop.path(`stopped${bits}`), '--no-latency', '--quiet'];
+    const { code, out } = await qtool('quantize', shop.path('model.onnx'), '--schedule', file, ...data);
+    expect(code).toBe(1);
+    expect(out).toMatch(/^! the quantizer \(1 q\) was refused, so no model is written: /);
+    expect(out).not.toContain('is the float model');
+    // A table of results would be one of the float model's.
+    expect(out).not.toMatch(/^metric +float +result/m);
+    expect(out.includes('int8-accurate')).toBe(advice);
+    expect(out.trimEnd().split('\n').at(-1)).toBe('stopped; no stage was kept, and no model is written');
   });
 });
 
