@@ -112,7 +112,7 @@ function layers(all: readonly LayerReport[], paint: Paint, width: number): strin
   if (all.length === 0) return '';
   const worst = [...all].sort((a, b) => (a.sqnr ?? Infinity) - (b.sqnr ?? Infinity)).slice(0, maxLayers);
   const shown = all.length <= maxLayers ? all : worst;
-  const body = layerTable(shown, paint, width);
+  const body = layerTable(shown, paint, width, all);
   if (shown.length === all.length) return body;
   const rest = `the ${shown.length} layers of lowest SQNR; all ${all.length} stand in report.html and report.json`;
   return `${body}\n${paint.dim(rest)}`;
