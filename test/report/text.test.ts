@@ -103,6 +103,13 @@ describe('textReport', () => {
     expect(end(80, 3)).toEqual([size, `  ${facts}`, `  ${packed}`]);
   });
 
+  it('says where the layers have no room for why', () => {
+    const layers = report.layers.map((layer) => ({ ...layer, why: 'runs as QLinearConv', own: 40 }));
+    const at = (width: number) => textReport({ ...report, layers }, { paint: plain, width });
+    expect(at(80)).toContain('  no room for the column why; a wider terminal has it, and --json');
+    expect(at(160)).not.toContain('no room for the column why');
+  });
+
   it('says that a stopped run is not the whole schedule', () => {
     const stopped = { ...report, result: { ...report.result, status: 'stopped' as const } };
     expect(textReport(stopped, { paint: plain, width: 120 })).toMatch(/stopped; the best model so far\)$/);
