@@ -74,7 +74,7 @@ type Share = Pick<MetricResult, 'value' | 'interval'>;
  * Says that a model guesses, the first that does of those whose sentences are begun; of the first of several nothing was done to it, so its data
  * is wrong.
  */
-export function chanceWarning(model: Model, top1: Readonly<Record<string, Share | undefined>>): string | undefined {
+function chanceWarning(model: Model, top1: Readonly<Record<string, Share | undefined>>): string | undefined {
   const chance = chanceOf(model);
   if (chance === undefined) return undefined;
   const names = Object.keys(top1);

@@ -76,7 +76,13 @@ export async function measure(
       const own = async (): Promise<Feeds> => realOutputs(await run(pair.model, batch.feeds), batch, pair.named);
       const outputs = model === reference ? expected : await own();
       checkOutputs(outputs, expected, model, pair.selected);
-      const input = { batch: { ...batch, size: batch.count }, outputs, reference: expected, compared, alone: options.alone };
+      const input = {
+        batch: { ...batch, size: batch.count },
+        outputs,
+        reference: expected,
+        compared,
+        alone: options.alone,
+      };
       metrics.forEach((metric, i) => (states[i] = metric.add(states[i], input)));
       samples += batch.count;
       index += 1;
