@@ -40,7 +40,7 @@ export const counters = (size: number): Counters => new Int32Array(size).fill(-0
 
 /** How many bits a probability is the mean of; from then on old ones fade. */
 const most = 255;
-const steps = Int32Array.from({ length: most + 1 }, (_, n) => Math.floor(16384 / (2 * n + 3)));
+const steps = Int32Array.from({ length: most + 1 }, (_, n) => 16384 / (2 * n + 3));
 
 /** A counter after one bit more: after n bits it moves by 1/(n + 1.5) of its error (Mahoney's lpaq). */
 export function learnt(counter: number, value: number, limit = most): number {
@@ -71,13 +71,11 @@ export function numbers(bits: Bits): Numbers {
     for (let k = 5; k >= 0; k--) length = 2 * length + adaptiveBit(bits, table, length, (width >> k) & 1);
     let result = 1;
     for (let k = length - 66; k >= 0; k--)
-      result = 2 * result + adaptiveBit(bits, table, 64 * (length - 64) + k, Math.floor((value + 1) / 2 ** k) % 2);
+      result = 2 * result + adaptiveBit(bits, table, 64 * (length - 64) + k, ((value + 1) / 2 ** k) & 1);
     return result - 1;
   };
 }
 
 /** Bits of a whole number. */
-export function widthOf(value: number): number {
-  const high = Math.floor(value / 2 ** 32);
-  return high > 0 ? 64 - Math.clz32(high) : 32 - Math.clz32(value);
-}
+export const widthOf = (value: number): number =>
+  value < 2 ** 32 ? 32 - Math.clz32(value) : 64 - Math.clz32(value / 2 ** 32);

@@ -1,4 +1,5 @@
 import { damaged } from './damaged.ts';
+import type { Symbols } from './coders/symbols.ts';
 import { readStream, type Next, type Stored } from './streams.ts';
 
 /**
@@ -31,15 +32,10 @@ export function readBlob(next: Next, length: number): Stored<Uint8Array> {
     const { size, unpack } = readStream(next, words.length, count);
     return {
       size,
-      unpack(bytes) {
-        const symbols = unpack(bytes);
-        const out = new array(count);
-        for (let i = 0; i < count; i++) out[i] = words[symbols[i]!]!;
-        return new Uint8Array(out.buffer);
-      },
+      unpack: (bytes) => look(new array(count), words, unpack(bytes)),
     };
   }
-  const turned = next('turn') > 0;
+  const turn = Math.min(1, next('turn'));
   const flip = next('flip');
   const kept = count - next('gone');
   if (kept < 0) damaged();
@@ -49,26 +45,60 @@ export function readBlob(next: Next, length: number): Stored<Uint8Array> {
   return {
     size: streams.reduce((sum, { size }) => sum + size, 0),
     unpack(bytes) {
-      const out = new Uint8Array(length);
       let from = 0;
-      let first: Uint8Array | undefined;
-      for (const [plane, { size, unpack }] of streams.entries()) {
+      let first: Symbols | undefined;
+      const planes = streams.map(({ size, unpack }) => {
         const symbols = unpack(bytes.subarray(from, (from += size)));
-        for (let i = 0, k = 0, to = width - 1 - plane; i < count; i++, to += width)
-          if (kept === count || !first || first[i] !== 0) out[to] = symbols[k++]!;
-        first ??= symbols as Uint8Array;
-      }
-      for (let to = width - 1; flip > 0 && to < length; to += width) out[to]! ^= flip;
-      const words = new (arrayOf(width))(out.buffer);
-      for (let i = 0; turned && i < count; i++) words[i] = (words[i]! >>> 1) | (words[i]! << (8 * width - 1));
-      return out;
+        if (first) return kept < count ? spread(symbols, first) : symbols;
+        first = symbols;
+        return flip ? symbols.map((byte) => byte ^ flip) : symbols;
+      });
+      const words = new (arrayOf(width))(length / Math.min(width, 4));
+      // Of eight bytes the four higher ones are the second word.
+      for (let at = width >> 3, k = 0; at >= 0; at--, k += 4)
+        weave(
+          words,
+          [0, 1, 2, 3].map((next) => planes[(k + next) % width]!),
+          at,
+          turn,
+        );
+      return new Uint8Array(words.buffer);
     },
   };
 }
 
+// What goes through all words is a function of its own: within the closures above it would be compiled for their variables, many times as slow.
+
+/** The word of each symbol. */
+function look(out: Words, words: Words, symbols: Symbols): Uint8Array {
+  for (let i = 0; i < out.length; i++) out[i] = words[symbols[i]!]!;
+  return new Uint8Array(out.buffer);
+}
+
+/** Symbols where `first` is not 0, zeros elsewhere. */
+function spread(symbols: Symbols, first: Symbols): Symbols {
+  const out = new Uint8Array(first.length);
+  for (let i = 0, k = 0; i < out.length; i++) if (first[i] !== 0) out[i] = symbols[k++]!;
+  return out;
+}
+
+/**
+ * Puts words together, the highest byte first, and turns them right by `turn` bits: from `at` on, as many as there are planes for. Of narrower words, which stand
+ * several times in 32 bits, the upper bits are lost where they are stored, and turning is the same.
+ */
+function weave(out: Words, [a, b, c, d]: Symbols[], at: number, turn: number): void {
+  const step = out.length / a!.length;
+  for (let i = 0; i < a!.length; i++, at += step) {
+    const word = (a![i]! << 24) | (b![i]! << 16) | (c![i]! << 8) | d![i]!;
+    out[at] = (word >>> turn) | (word << (32 - turn));
+  }
+}
+
+type Words = Int32Array | Uint16Array | Uint8Array;
+
 /** What holds words of up to four bytes. */
-const arrayOf = (width: number): typeof Uint32Array | typeof Uint16Array | typeof Uint8Array =>
-  width > 2 ? Uint32Array : width > 1 ? Uint16Array : Uint8Array;
+const arrayOf = (width: number): typeof Int32Array | typeof Uint16Array | typeof Uint8Array =>
+  width > 2 ? Int32Array : width > 1 ? Uint16Array : Uint8Array;
 
 /** Words, sorted as unsigned (0) or signed integers (1) or as floats (2), by their distances. Low bits that are 0 in all of them are left out. */
 function readWords(next: Next, width: number, count: number): number[] {

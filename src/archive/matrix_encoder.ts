@@ -35,7 +35,7 @@ export function codeMatrix(places: Places, symbols: Uint8Array, { alphabet, zero
     if (flagged) {
       const seen = shares[column]!;
       const bit = symbol === zero ? 0 : 1;
-      places.flag(flagContext(before, seen, share), bit);
+      places.flag(flagContext(-before, seen, share), bit);
       before = bit;
       const target = bit * 65535;
       shares[column] = seen + (((target - seen) * columnSteps[row]!) >> 16);

@@ -3,7 +3,7 @@ import { decoder } from './bits.ts';
 import { crc32 } from './crc.ts';
 import { damaged } from './damaged.ts';
 import { codeHead, type HeldFile } from './head.ts';
-import type { StoredTensor } from './wire.ts';
+import { readVarint, type StoredTensor } from './wire.ts';
 
 /** A tensor out of an archive. */
 export interface ArchivedTensor {
@@ -48,15 +48,7 @@ export function openArchive(bytes: Uint8Array): ReturnType<typeof codeHead> {
   if (bytes.length === 0 || magic.some((byte, i) => i < bytes.length && byte !== bytes[i]))
     throw new QtoolError('model', 'this is no archive of version 1', { hint: 'give one that qtool pack wrote' });
   let at = 5;
-  /** Seven bits a byte, the lowest first. */
-  const number = (): number => {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = bytes[at++] ?? damaged();
-      value += (byte & 127) * scale;
-      if (byte < 128 || scale > 2 ** 50) return value;
-    }
-  };
+  const number = (): number => readVarint(() => bytes[at++]);
   const check = number();
   const from = at;
   const length = number();

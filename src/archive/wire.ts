@@ -57,15 +57,7 @@ export function walk(bytes: Uint8Array, least: number, cut: boolean): Walk {
   let gone = 0;
   let at = 0;
 
-  function varint(): number {
-    let value = 0;
-    for (let k = 0; k < 10; k++) {
-      const byte = bytes[at++] ?? damaged();
-      value += (byte & 127) * 2 ** (7 * k);
-      if (byte < 128) return value;
-    }
-    return damaged();
-  }
+  const varint = (): number => readVarint(() => bytes[at++]);
 
   function message(kind: number, end: number, depth: number, tensor: StoredTensor): void {
     const texts: string[] = [];
@@ -107,4 +99,15 @@ export function walk(bytes: Uint8Array, least: number, cut: boolean): Walk {
   if (least > 0) message(0, Infinity, 0, undefined as never);
   else at = bytes.length;
   return { cuts, tensors, size: at + gone };
+}
+
+/** A whole number of seven bits a byte, the lowest first. @param next the next byte, where there is one */
+export function readVarint(next: () => number | undefined): number {
+  let value = 0;
+  for (let k = 0; k < 10; k++) {
+    const byte = next() ?? damaged();
+    value += (byte & 127) * 2 ** (7 * k);
+    if (byte < 128) return value;
+  }
+  return damaged();
 }

@@ -2,16 +2,14 @@ import { damaged } from '../damaged.ts';
 import type { Symbols } from './symbols.ts';
 
 /** Symbols that occur, in the order of the canonical code: shorter codes first, in the order of symbols within a length. */
-const inOrder = (lengths: ArrayLike<number>): number[] =>
-  Array.from(lengths, (_, symbol) => symbol)
-    .filter((symbol) => lengths[symbol])
-    .sort((a, b) => lengths[a]! - lengths[b]! || a - b);
+const inOrder = (lengths: Uint8Array | readonly number[]): number[] =>
+  [...lengths.keys()].filter((symbol) => lengths[symbol]).sort((a, b) => lengths[a]! - lengths[b]! || a - b);
 
 /**
  * Decodes a canonical Huffman code (Schwartz and Kallick 1964), the highest bit of each byte first, by one look-up a symbol.
  * @param lengths bits of each symbol's code; 0 for those that do not occur. One that occurs alone takes no bits.
  */
-export function decodeHuffman(bytes: Uint8Array, lengths: ArrayLike<number>, out: Symbols): void {
+export function decodeHuffman(bytes: Uint8Array, lengths: Uint8Array | readonly number[], out: Symbols): void {
   const order = inOrder(lengths);
   if (order.length < 2) {
     out.fill(order[0] ?? 0);
@@ -24,14 +22,13 @@ export function decodeHuffman(bytes: Uint8Array, lengths: ArrayLike<number>, out
     table.fill((symbol << 4) | lengths[symbol]!, end, (end += 2 ** (width - lengths[symbol]!)));
   const mask = table.length - 1;
   if (end !== table.length) damaged();
-  const padded = new Uint8Array(bytes.length + 4);
-  padded.set(bytes);
   let held = 0;
   let count = 0;
   let at = 0;
   for (let i = 0; i < out.length; i++) {
     if (count < width) {
-      held = (held << 16) | (padded[at]! << 8) | padded[at + 1]!;
+      // Past the end there is nothing, which counts as 0.
+      held = (held << 16) | (bytes[at]! << 8) | bytes[at + 1]!;
       at += 2;
       count += 16;
     }

@@ -1,6 +1,5 @@
 import { counters, learnt } from '../bits.ts';
-import { damaged } from '../damaged.ts';
-import { frequencyBits, wordsOf } from './rans.ts';
+import { frequencyBits, lookUp, wordsOf } from './rans.ts';
 
 /** What is known of a matrix of symbols beforehand. */
 export interface Layout {
@@ -21,7 +20,7 @@ const classOf = Uint8Array.from({ length: 2048 }, (_, n) => edges.filter((edge) 
 export const flagContexts = 2 * classes * classes;
 
 /** A column's share is the mean of what was seen, and from the twentieth row on a fading one. */
-export const columnSteps = Int32Array.from({ length: 21 }, (_, n) => Math.floor(65536 / (n + 1.5)));
+export const columnSteps = Int32Array.from({ length: 21 }, (_, n) => 65536 / (n + 1.5));
 
 /** Contexts of a value: eight classes of size around it, and the sign before it: none, above or below. */
 export const sizes = 8;
@@ -38,9 +37,9 @@ const total = 2 ** frequencyBits;
 /** The chance of a 1 in 1/4096, from 1 to 4095. */
 export const chanceOf = (counter: number): number => counter >>> 20 || 1;
 
-/** The class that a flag has by what was before it, in its column and in its row. */
+/** The class that a flag has by what was before it (−1 where that was set, else 0), in its column and in its row. */
 export const flagContext = (before: number, column: number, row: number): number =>
-  (before * classes + classOf[column >>> 5]!) * classes + classOf[row >>> 5]!;
+  (before & (classes * classes)) + classes * classOf[column >>> 5]! + classOf[row >>> 5]!;
 
 /**
  * Decodes a matrix symbol by symbol. Where its zeros are is told by how many there were lately in the row and in the column, a value by the sign
@@ -59,29 +58,18 @@ export function decodeMatrix(
   const shares = new Uint16Array(period).fill(unknown);
   const columnSizes = new Uint16Array(period);
   const factor = sizeFactor(alphabet);
-  // Of each table where spans of symbols begin, and the symbol at every 8th place, from which it is a step or two to the right one: tables
-  // with a symbol for each place would take longer to make than to use, and do not fit into the processor's cache.
-  const starts = new Uint16Array(tables.length * (alphabet + 1));
-  const near = new Uint8Array(tables.length << 9);
-  for (let t = 0, from = 0; t < tables.length; t++, from++) {
-    let sum = 0;
-    for (let symbol = 0; symbol < alphabet; symbol++) {
-      const end = sum + tables[t]![symbol]!;
-      if (end > sum) near.fill(symbol, (t << 9) + ((sum + 7) >> 3), (t << 9) + ((end + 7) >> 3));
-      starts[++from] = sum = end;
-    }
-    if (sum !== total) damaged();
-  }
+  const [found, starts] = lookUp(tables, alphabet, frequencyBits);
   const words = wordsOf(bytes);
   let at = 4;
   // Signed, as all else here: mixed with unsigned ones they would be floats.
   let a = words[0]! | (words[1]! << 16);
   let b = words[2]! | (words[3]! << 16);
-  const places = new Uint32Array(out.length + 1);
+  const places = new Int32Array(out.length + 1);
   let count = 0;
+  let share = unknown;
+  // −1 after a flag that is set, else 0: no jump depends on flags, half of which a processor would foretell wrongly.
+  let set = 0;
   if (flagged) {
-    let share = unknown;
-    let before = 0;
     let step = columnSteps[0]!;
     for (let i = 0, column = 0, row = 0; i < out.length; i++, column++) {
       if (column === period) {
@@ -89,45 +77,45 @@ export function decodeMatrix(
         if (row < 20) step = columnSteps[++row]!;
       }
       const seen = shares[column]!;
-      const slot = flagContext(before, seen, share);
+      const slot = flagContext(set, seen, share);
       const old = flags[slot]!;
       const chance = chanceOf(old);
       const place = a & (total - 1);
-      before = place < chance ? 1 : 0;
-      const state =
-        (Math.imul(before ? chance : total - chance, a >>> frequencyBits) + place - (before ? 0 : chance)) | 0;
+      set = (place - chance) >> 31;
+      const length = (total & ~set) + ((chance ^ ~set) - ~set);
+      const state = (Math.imul(length, a >>> frequencyBits) + place - (chance & ~set)) | 0;
       a = b;
       b = state >>> 16 ? state : (state << 16) | words[at++]!;
-      flags[slot] = learnt(old, before);
-      const target = before * 65535;
+      flags[slot] = learnt(old, -set);
+      const target = set & 65535;
       shares[column] = seen + (((target - seen) * step) >> 16);
       share += (target - share) >> 4;
       places[count] = i;
-      count += before;
+      count -= set;
     }
     out.fill(zero);
   } else while (count < out.length) places[count] = count++;
   let size = 0;
   let sign = 0;
-  for (let i = 0, row = 0; i < count; i++) {
+  for (let i = 0; i < count; i++) {
     const index = places[i]!;
-    while (index - row >= period) row += period;
-    const above = columnSizes[index - row]!;
+    const column = index % period;
+    const above = columnSizes[column]!;
     const scaled = ((above === 0 ? size : (size + above) >> 1) * factor) >> 16;
     const table = uses[((scaled < sizes ? scaled : sizes - 1) << 2) | sign]!;
-    const from = table * (alphabet + 1);
-    const place = a & (total - 1);
-    let k = from + near[(table << 9) | (place >> 3)]!;
-    while (starts[k + 1]! <= place) k++;
+    const place = (table << frequencyBits) | (a & (total - 1));
+    const k = found[place]!;
     const start = starts[k]!;
     const state = (Math.imul(starts[k + 1]! - start, a >>> frequencyBits) + place - start) | 0;
+    const short = ((state >>> 16) - 1) >> 31;
     a = b;
-    b = state >>> 16 ? state : (state << 16) | words[at++]!;
-    const symbol = k - from;
+    b = (state << (short & 16)) | (words[at]! & short);
+    at -= short;
+    const symbol = k - table * alphabet;
     out[index] = symbol;
-    sign = symbol > zero ? 1 : 2;
+    sign = 2 - ((zero - symbol) >>> 31);
     const own = Math.abs(symbol - zero) << 4;
     size += (own - size) >> 3;
-    columnSizes[index - row] = above === 0 ? own : above + ((own - above) >> 2);
+    columnSizes[column] = above === 0 ? own : above + ((own - above) >> 2);
   }
 }

@@ -12,35 +12,57 @@ export const scaleOf = (alphabet: number): number => (alphabet > 256 ? 15 : freq
 
 const low = 2 ** 16;
 
-/** Words of 16 bits, little-endian. */
-export const wordsOf = (bytes: Uint8Array): Uint16Array => new Uint16Array(bytes.slice(0, bytes.length & ~1).buffer);
+/** Words of 16 bits, little-endian, and one more that is read ahead. */
+export function wordsOf(bytes: Uint8Array): Uint16Array {
+  const words = new Uint16Array((bytes.length >> 1) + 1);
+  new Uint8Array(words.buffer).set(bytes);
+  return words;
+}
+
+/**
+ * What decoders look up: tables of frequencies one after the other, which symbol of all these is at each of 2^scale places a table, and where the span of
+ * each begins and the last one ends.
+ */
+export function lookUp(
+  tables: readonly ArrayLike<number>[],
+  alphabet: number,
+  scale: number,
+): readonly [Uint16Array, Int32Array] {
+  const found = new Uint16Array(tables.length << scale);
+  const starts = new Int32Array(tables.length * alphabet + 1);
+  let place = 0;
+  let at = 0;
+  for (const table of tables) {
+    const end = place + 2 ** scale;
+    for (let symbol = 0; symbol < alphabet; symbol++) {
+      found.fill(at, place, (place += table[symbol]!));
+      starts[++at] = place;
+    }
+    if (place !== end) damaged();
+  }
+  return [found, starts];
+}
 
 /** Decodes words of 16 bits, little-endian, the two states in front. A symbol that occurs alone takes none. */
 export function decodeRans(bytes: Uint8Array, table: ArrayLike<number>, scale: number, out: Symbols): void {
-  // At each place the symbol, and its frequency and how far into its span the place is.
-  const size = 2 ** scale;
-  const symbols = new Uint16Array(size);
-  const spans = new Uint32Array(size);
-  let place = 0;
-  for (let symbol = 0; symbol < table.length; symbol++) {
-    for (let k = 0; k < table[symbol]! && place <= size; k++, place++) {
-      symbols[place] = symbol;
-      spans[place] = table[symbol]! * low + k;
-    }
-  }
-  if (place !== size) damaged();
-  if (spans[size - 1]! >>> 16 === size) return void out.fill(symbols[0]!);
+  const [found, starts] = lookUp([table], table.length, scale);
+  const last = 2 ** scale - 1;
+  if (found[0] === found[last]) return void out.fill(found[0]!);
   const words = wordsOf(bytes);
   let at = 4;
   let a = words[0]! | (words[1]! << 16);
   let b = words[2]! | (words[3]! << 16);
   for (let i = 0; i < out.length; i++) {
-    const place = a & (size - 1);
-    const span = spans[place]!;
-    out[i] = symbols[place]!;
-    const state = (Math.imul(span >>> 16, a >>> scale) + (span & 0xffff)) | 0;
+    const place = a & last;
+    const symbol = found[place]!;
+    const start = starts[symbol]!;
+    const state = (Math.imul(starts[symbol + 1]! - start, a >>> scale) + place - start) | 0;
+    // −1 where the state is short of 16 bits: a jump would often be foretold wrongly.
+    const short = ((state >>> 16) - 1) >> 31;
     a = b;
-    b = state >>> 16 ? state : (state << 16) | words[at++]!;
+    b = (state << (short & 16)) | (words[at]! & short);
+    at -= short;
+    out[i] = symbol;
   }
 }
 
