@@ -5,6 +5,7 @@ const order = [
   'util',
   'numerics',
   'graph',
+  'autodiff',
   'archive',
   'data',
   'metrics',
