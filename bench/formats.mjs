@@ -1,6 +1,6 @@
 // Every number format on real models: node bench/formats.mjs <name>=<model.onnx>,<data config>[,limit] … [--formats a b …]
 // Measures the weights of all layers in each format (activation formats: what all layers read), and writes the table at the end of
-// docs/formats.md and bench/results/formats.json. Needs the build (npm run build).
+// docs/formats.md and bench/results/formats.json; rows of other formats and models stay. Needs the build (npm run build).
 import { readFileSync, writeFileSync } from 'node:fs';
 import { formats } from '../dist/numerics/formats/index.js';
 import { simulate } from '../dist/index.js';
@@ -40,16 +40,26 @@ for (const { name, model, data, limit } of models) {
       sqnr: of(['sqnr']),
     };
   });
+  // A run over some formats adds to what was measured on the same samples.
+  const samples = report.data.samples;
+  const measured = new Set(rows.map(({ format }) => format));
+  const before = known[name]?.samples === samples ? known[name].rows : [];
   known[name] = {
-    samples: report.data.samples,
+    samples,
     metric: report.rows[0].metrics[0].name,
     bytes: report.model.bytes,
-    rows,
+    rows: inOrder([...before.filter(({ format }) => !measured.has(format)), ...rows]),
   };
   writeFileSync(results, `${JSON.stringify(known, undefined, 1)}\n`);
 }
 const names = Object.keys(known);
-const rowsOf = [...new Set(names.flatMap((name) => known[name].rows.map(({ format }) => format)))];
+const rowsOf = [...new Set(inOrder(names.flatMap((name) => known[name].rows)).map(({ format }) => format))];
+/** `float`, then as the list of formats has them. */
+function inOrder(rows) {
+  const order = formats.map(({ name }) => name);
+  const place = ({ format }) => order.indexOf(/^[a-z0-9_]+/.exec(/^int\d/.test(format) ? 'int' : format)[0]);
+  return rows.sort((a, b) => place(a) - place(b));
+}
 const number = (value, digits) =>
   value === undefined
     ? ''

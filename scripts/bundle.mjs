@@ -44,9 +44,9 @@ const ownError = {
 };
 // Of what the reader gives back nothing has these names, and nothing of JavaScript's has.
 const inner =
-  'alphabet bit blob bytes cuts end field fields flagged numbers owner parts period slots spans start symbols tensors text unpack zero';
+  'alphabet bit blob bytes cuts end field fields files flagged numbers outside owner parts period size slots spans start symbols tensors text unpack zero';
 const shorter = { Uint8Array: 'bytes8', Uint16Array: 'words16', Uint32Array: 'words32', Int32Array: 'integers' };
-for (const name of ['imul', 'min', 'max', 'floor', 'clz32']) shorter[`Math.${name}`] = name;
+for (const name of ['abs', 'imul', 'min', 'max', 'floor', 'clz32']) shorter[`Math.${name}`] = name;
 
 await build({
   absWorkingDir: root,

@@ -1,5 +1,6 @@
 import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
+import { zeroCodes } from '../archive/codes.ts';
 import { packModel, plainBytes, type PackSource } from '../archive/pack.ts';
 import { pathBelow } from '../archive/outside.ts';
 import { openArchive } from '../archive/reader.ts';
@@ -32,7 +33,7 @@ export async function pack(options: PackOptions): Promise<PackReport> {
   const { model: path, output, force = false, compare = true, onProgress } = options;
   return abortable(options.signal, async (signal) => {
     const model = await readModelFile(path);
-    decodeModel(model, path);
+    const zeros = zeroCodes(decodeModel(model, path).graph);
     await mustBeFree(output, force, [path]);
     const handles: FileHandle[] = [];
     const read: string[] = [path];
@@ -46,6 +47,7 @@ export async function pack(options: PackOptions): Promise<PackReport> {
           read.push(file);
           return source;
         },
+        zeros,
         onTensor(share, text) {
           signal.throwIfAborted();
           onProgress?.({ kind: 'progress', done: share, text });

@@ -26,7 +26,7 @@ export function readBlob(next: Next, length: number): Stored<Uint8Array> {
   const count = length / width;
   if (width > 8 || count % 1 > 0) damaged();
   if (view === 2) {
-    const array = width > 2 ? Uint32Array : width > 1 ? Uint16Array : Uint8Array;
+    const array = arrayOf(width);
     const words = array.from(readWords(next, 8 * width, count));
     const { size, unpack } = readStream(next, words.length, count);
     return {
@@ -50,31 +50,25 @@ export function readBlob(next: Next, length: number): Stored<Uint8Array> {
     size: streams.reduce((sum, { size }) => sum + size, 0),
     unpack(bytes) {
       const out = new Uint8Array(length);
-      let end = 0;
-      const planes = streams.map(({ size, unpack }) => unpack(bytes.subarray(end, (end += size))));
-      const first = planes[0]!;
-      for (let i = 0, k = 0, to = width - 1; i < count; i++, to += width) {
-        out[to] = first[i]! ^ flip;
-        if (kept === count || first[i] !== 0) {
-          for (let plane = 1; plane < width; plane++) out[to - plane] = planes[plane]![k]!;
-          k++;
-        }
-        if (turned) turnBack(out, to, width);
+      let from = 0;
+      let first: Uint8Array | undefined;
+      for (const [plane, { size, unpack }] of streams.entries()) {
+        const symbols = unpack(bytes.subarray(from, (from += size)));
+        for (let i = 0, k = 0, to = width - 1 - plane; i < count; i++, to += width)
+          if (kept === count || !first || first[i] !== 0) out[to] = symbols[k++]!;
+        first ??= symbols as Uint8Array;
       }
+      for (let to = width - 1; flip > 0 && to < length; to += width) out[to]! ^= flip;
+      const words = new (arrayOf(width))(out.buffer);
+      for (let i = 0; turned && i < count; i++) words[i] = (words[i]! >>> 1) | (words[i]! << (8 * width - 1));
       return out;
     },
   };
 }
 
-/** The word whose highest byte is at `top` a bit to the right, its lowest bit to the top. */
-function turnBack(bytes: Uint8Array, top: number, width: number): void {
-  let carry = bytes[top - width + 1]! << 7;
-  for (let k = top; k > top - width; k--) {
-    const byte = bytes[k]!;
-    bytes[k] = (byte >>> 1) | carry;
-    carry = byte << 7;
-  }
-}
+/** What holds words of up to four bytes. */
+const arrayOf = (width: number): typeof Uint32Array | typeof Uint16Array | typeof Uint8Array =>
+  width > 2 ? Uint32Array : width > 1 ? Uint16Array : Uint8Array;
 
 /** Words, sorted as unsigned (0) or signed integers (1) or as floats (2), by their distances. Low bits that are 0 in all of them are left out. */
 function readWords(next: Next, width: number, count: number): number[] {

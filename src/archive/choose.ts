@@ -3,10 +3,10 @@ import { cluster, entropyBits } from './cluster.ts';
 import { encodeGaps } from './coders/gaps.ts';
 import { codeLengths, encodeHuffman } from './coders/huffman.ts';
 import { flagContexts, valueContexts, type Layout } from './coders/matrix.ts';
-import { encodeRans, frequencies, scaleOf, startsOf } from './coders/rans.ts';
+import { encodeRans, frequencies, scaleOf } from './coders/rans.ts';
 import type { Symbols } from './coders/symbols.ts';
-import { encoder, meter } from './encoder.ts';
-import { codeMatrix, placeCoder } from './matrix_encoder.ts';
+import { meter } from './encoder.ts';
+import { codeMatrix, encodeMatrix } from './matrix_encoder.ts';
 import { readStream, type Next } from './streams.ts';
 
 /** A stream as an archive holds it. */
@@ -25,8 +25,9 @@ const sampled = 2 ** 17;
 /**
  * The smallest form of a stream, of all that can hold it.
  * @param periods lengths of a row of the matrix that may be
+ * @param least bytes that a matrix has to save: it takes several times as long to decode as the others do
  */
-export function chooseStream(symbols: Symbols, alphabet: number, periods: readonly number[]): Coded {
+export function chooseStream(symbols: Symbols, alphabet: number, periods: readonly number[], least = 0): Coded {
   const counts = countSymbols(symbols, alphabet);
   const all = [huffman(symbols, counts), rans(symbols, counts)];
   if (alphabet === 256 && symbols instanceof Uint8Array) all.unshift({ coder: 'raw', numbers: [0], bytes: symbols, indexBits: 0 }); // prettier-ignore
@@ -37,7 +38,7 @@ export function chooseStream(symbols: Symbols, alphabet: number, periods: readon
   // What is as good as noise has no structure to find.
   if (alphabet <= 256 && symbols.length >= 32 && bits > 0 && bits < 7.9 * symbols.length)
     all.push(matrix(symbols as Uint8Array, { alphabet, zero, flagged: share > 0.1 }, periods));
-  return smallest(all, alphabet, symbols.length);
+  return smallest(all, alphabet, symbols.length, least);
 }
 
 export function countSymbols(symbols: Symbols, alphabet: number): Uint32Array {
@@ -48,9 +49,11 @@ export function countSymbols(symbols: Symbols, alphabet: number): Uint32Array {
 
 const commonest = (counts: Uint32Array): number => counts.reduce((best, n, i) => (n > counts[best]! ? i : best), 0);
 
-function smallest(all: readonly Coded[], alphabet: number, count: number): Coded {
-  const size = ({ numbers, bytes }: Coded): number =>
-    8 * bytes.length + headBits(numbers, (next) => readStream(next, alphabet, count));
+function smallest(all: readonly Coded[], alphabet: number, count: number, least = 0): Coded {
+  const size = ({ coder, numbers, bytes }: Coded): number =>
+    8 * bytes.length +
+    (coder === 'matrix' ? 8 * least : 0) +
+    headBits(numbers, (next) => readStream(next, alphabet, count));
   return all.map((one) => ({ one, size: size(one) })).reduce((a, b) => (b.size < a.size ? b : a)).one;
 }
 
@@ -126,10 +129,7 @@ function matrixOf(symbols: Uint8Array, layout: Layout): Coded {
   };
   codeMatrix(look, symbols, layout);
   const { uses, tables } = cluster(histograms);
-  const bits = encoder();
-  const frequencies = tables.map((each) => ({ each, starts: startsOf(each) }));
-  codeMatrix(placeCoder(bits, frequencies, uses), symbols, layout);
-  const bytes = bits.finish();
+  const bytes = encodeMatrix(symbols, layout, tables, uses);
   const used = tables.length > 1 ? [...uses] : [];
   const head = [4, bytes.length, zero, flagged ? 1 : 0, period, tables.length];
   return { coder: 'matrix', numbers: [...head, ...tables.flatMap((table) => [...table]), ...used], bytes, indexBits: index.bits() }; // prettier-ignore

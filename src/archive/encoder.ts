@@ -1,5 +1,4 @@
 import type { Bits } from './bits.ts';
-import { frequencyBits } from './coders/rans.ts';
 
 /** Bytes that grow. */
 interface Sink {
@@ -23,14 +22,7 @@ function sink(): Sink {
   };
 }
 
-/** Frequencies of symbols, of 4096 in all, and the sum of those before each. */
-export interface Frequencies {
-  readonly each: Uint16Array;
-  readonly starts: Uint32Array;
-}
-
 export interface Encoder extends Bits {
-  symbol(table: Frequencies, value: number): void;
   /** What a decoder needs; called once, at the end. */
   finish(): Uint8Array;
 }
@@ -64,10 +56,6 @@ export function encoder(): Encoder {
       if (value) narrow(0, bound);
       else narrow(bound, range - bound);
       return value;
-    },
-    symbol({ each, starts }, value) {
-      const unit = range >>> frequencyBits;
-      narrow(unit * starts[value]!, unit * each[value]!);
     },
     finish() {
       // Of all numbers in the range the one that ends in most zeros: a decoder reads those by itself.

@@ -29,7 +29,7 @@ export interface Part extends Span {
 
 /** The files of external data that a model names. */
 export const externalPaths = (tensors: readonly StoredTensor[]): string[] =>
-  [...new Set(tensors.map(({ external }) => external['location']))].filter((path) => path !== undefined);
+  [...new Set(tensors.map(({ outside }) => outside['location']))].filter((path) => path !== undefined);
 
 /**
  * Reads a head, or writes one.

@@ -1,6 +1,15 @@
-import { adaptiveBit, counters } from './bits.ts';
-import { columnSteps, flagContext, flagContexts, sizeFactor, sizes, unknown, type Layout } from './coders/matrix.ts';
-import type { Encoder, Frequencies } from './encoder.ts';
+import { counters, learnt } from './bits.ts';
+import {
+  chanceOf,
+  columnSteps,
+  flagContext,
+  flagContexts,
+  sizeFactor,
+  sizes,
+  unknown,
+  type Layout,
+} from './coders/matrix.ts';
+import { encodeSpans, frequencyBits, startsOf } from './coders/rans.ts';
 
 /** What is told of each place of a matrix: whether something else than zero is there, and what. */
 export interface Places {
@@ -11,15 +20,17 @@ export interface Places {
 /** Goes through a matrix as `decodeMatrix` does. */
 export function codeMatrix(places: Places, symbols: Uint8Array, { alphabet, zero, flagged, period }: Layout): void {
   const shares = new Uint16Array(period).fill(unknown);
-  const rows = new Uint8Array(period);
   const columnSizes = new Uint16Array(period);
   const factor = sizeFactor(alphabet);
   let share = unknown;
   let size = 0;
   let before = 0;
   let sign = 0;
-  for (let i = 0, column = 0; i < symbols.length; i++, column++) {
-    if (column === period) column = 0;
+  for (let i = 0, column = 0, row = 0; i < symbols.length; i++, column++) {
+    if (column === period) {
+      column = 0;
+      if (row < 20) row++;
+    }
     const symbol = symbols[i]!;
     if (flagged) {
       const seen = shares[column]!;
@@ -27,8 +38,7 @@ export function codeMatrix(places: Places, symbols: Uint8Array, { alphabet, zero
       places.flag(flagContext(before, seen, share), bit);
       before = bit;
       const target = bit * 65535;
-      shares[column] = seen + (((target - seen) * columnSteps[rows[column]!]!) >> 16);
-      if (rows[column]! < 20) rows[column]!++;
+      shares[column] = seen + (((target - seen) * columnSteps[row]!) >> 16);
       share += (target - share) >> 4;
       if (bit === 0) continue;
     }
@@ -43,11 +53,36 @@ export function codeMatrix(places: Places, symbols: Uint8Array, { alphabet, zero
 }
 
 /** Codes flags by what was seen in their context, values by the table of theirs. */
-export function placeCoder(bits: Encoder, tables: readonly Frequencies[], uses: Uint8Array): Places {
+export function encodeMatrix(
+  symbols: Uint8Array,
+  layout: Layout,
+  tables: readonly Uint16Array[],
+  uses: ArrayLike<number>,
+): Uint8Array {
   const flags = counters(flagContexts);
-  const used = Array.from(uses, (table) => tables[table]!);
-  return {
-    flag: (context, bit) => void adaptiveBit(bits, flags, context, bit),
-    value: (context, symbol) => bits.symbol(used[context]!, symbol),
+  const found = tables.map((lengths) => ({ lengths, starts: startsOf(lengths) }));
+  const used = Array.from(uses, (table) => found[table]!);
+  // All flags, then all values; they are known from the first on and coded from the last on.
+  const spans = [0, 1].map(() => ({ starts: new Uint16Array(symbols.length), lengths: new Uint16Array(symbols.length), count: 0 })); // prettier-ignore
+  const [flagSpans, valueSpans] = spans as [(typeof spans)[0], (typeof spans)[0]];
+  const put = (to: (typeof spans)[0], start: number, length: number): void => {
+    to.starts[to.count] = start;
+    to.lengths[to.count++] = length;
   };
+  codeMatrix(
+    {
+      flag(context, bit) {
+        const chance = chanceOf(flags[context]!);
+        if (bit) put(flagSpans, 0, chance);
+        else put(flagSpans, chance, 2 ** frequencyBits - chance);
+        flags[context] = learnt(flags[context]!, bit);
+      },
+      value: (context, symbol) => put(valueSpans, used[context]!.starts[symbol]!, used[context]!.lengths[symbol]!),
+    },
+    symbols,
+    layout,
+  );
+  const of = (part: 'starts' | 'lengths') => (i: number) =>
+    i < flagSpans.count ? flagSpans[part][i]! : valueSpans[part][i - flagSpans.count]!;
+  return encodeSpans(flagSpans.count + valueSpans.count, of('starts'), of('lengths'), frequencyBits);
 }

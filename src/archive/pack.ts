@@ -15,6 +15,8 @@ export interface PackSource {
 export interface PackOptions {
   /** Opens the file of external data at a path that the model names. */
   readonly open: (path: string) => Promise<PackSource>;
+  /** Which values of a tensor of codes, by its name, stand for 0; of all others 0 does. */
+  readonly zeros?: ReadonlyMap<string, ReadonlySet<number>> | undefined;
   /** Told before each tensor which share of all bytes is coded. */
   readonly onTensor?: ((share: number, name: string) => void) | undefined;
 }
@@ -31,7 +33,7 @@ export interface Packed {
 }
 
 /** Makes an archive of a model's file and the files it names, and unpacks it again: nothing that is not the same byte for byte is given back. */
-export async function packModel(given: Uint8Array, { open, onTensor }: PackOptions): Promise<Packed> {
+export async function packModel(given: Uint8Array, { open, zeros, onTensor }: PackOptions): Promise<Packed> {
   const model = plainBytes(given);
   const { walked, least } = takenApart(model);
   const main: PackSource = {
@@ -61,7 +63,8 @@ export async function packModel(given: Uint8Array, { open, onTensor }: PackOptio
       onTensor?.(done / total, owner?.name ?? '');
       texts.push(await source.read(end, start - end));
       const field = owner?.fields.find((one) => one.start === start)?.field;
-      const packed = packBlob(await source.read(start, length), owner, i > 0 ? undefined : field);
+      const zero = zeros?.get(owner?.name ?? '');
+      const packed = packBlob(await source.read(start, length), owner, i > 0 ? undefined : field, zero);
       tensors.push({ ...packed, tensor: owner, length });
       numbers.push(...packed.numbers);
       end = start + length;
@@ -100,7 +103,7 @@ const typeBits = [0, 32, 8, 8, 16, 16, 32, 64, 0, 8, 16, 64, 32, 64, 64, 128, 16
  */
 function externalSpans(tensors: readonly StoredTensor[], path: string, size: number, least: number): Span[] {
   const spans = tensors.flatMap((owner): Span[] => {
-    const { location, offset = 0, length } = owner.external;
+    const { location, offset = 0, length } = owner.outside;
     const elements = owner.dims.reduce((a, b) => a * b, 1);
     const place = {
       start: Number(offset),

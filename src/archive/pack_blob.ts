@@ -29,14 +29,23 @@ export interface BlobFacts {
   readonly indexBits: readonly [number, number];
 }
 
+/** Of words of many values little is won by where they stand: less than this share of their bytes is not worth the time it takes. */
+const worth = 0.02;
+
 /** Codebooks of more values hardly ever pay. */
 const mostWords = 4096;
 
 /**
  * A tensor's bytes in the smallest form: as a codebook, as planes of bytes, as halves of bytes, each stream by the coder that makes it smallest.
  * @param field of TensorProto that holds them; undefined for what lies in another file
+ * @param zeros which values stand for 0
  */
-export function packBlob(bytes: Uint8Array, tensor: StoredTensor | undefined, field: number | undefined): PackedBlob {
+export function packBlob(
+  bytes: Uint8Array,
+  tensor: StoredTensor | undefined,
+  field: number | undefined,
+  zeros: ReadonlySet<number> = plainZero,
+): PackedBlob {
   const kind = kindOf(tensor, field, bytes.length);
   const count = bytes.length / kind.width;
   const words = book(bytes, kind);
@@ -44,7 +53,7 @@ export function packBlob(bytes: Uint8Array, tensor: StoredTensor | undefined, fi
     const coded = seen.streams.map((symbols) => {
       // Some words are left out of a stream: it has no rows any more.
       const rows = symbols.length < count ? [] : rowsOf(tensor?.dims ?? [], symbols.length);
-      return chooseStream(symbols, seen.alphabet, rows);
+      return chooseStream(symbols, seen.alphabet, rows, seen.form === 'planes' ? count * (kind.width - 1) * worth : 0);
     });
     const numbers = [...seen.numbers, ...coded.flatMap((one) => one.numbers)];
     const stored = joined(coded.map((one) => one.bytes));
@@ -52,47 +61,60 @@ export function packBlob(bytes: Uint8Array, tensor: StoredTensor | undefined, fi
     return { seen, coded, numbers, stored, size };
   });
   const best = made.reduce((a, b) => (b.size < a.size ? b : a));
-  const kept = keptOf(bytes, kind.width);
   return {
     numbers: [crc32(bytes), ...best.numbers],
     stored: best.stored,
     bytes: best.size + 4,
-    facts: factsOf(best.seen, best.coded, 8 * best.size, kept, count, kind.width),
+    facts: factsOf(best.seen, best.coded, 8 * best.size, elementsOf(bytes, tensor, kind), zeros),
   };
 }
 
-function keptOf(bytes: Uint8Array, width: number): Uint32Array {
-  const places: number[] = [];
-  for (let i = 0; i < bytes.length; i += width) {
-    let k = 0;
-    while (k < width && bytes[i + k] === 0) k++;
-    if (k < width) places.push(i / width);
+const plainZero: ReadonlySet<number> = new Set([0]);
+
+/** Types of half a byte. */
+const nibbleTypes = [21, 22, 23];
+
+/** Each element as a number: equal ones are equal, and 0 is that of which all bits are. */
+function elementsOf(bytes: Uint8Array, tensor: StoredTensor | undefined, { width }: Kind): ArrayLike<number> {
+  if (tensor && nibbleTypes.includes(tensor.type)) {
+    const count = tensor.dims.reduce((a, b) => a * b, 1);
+    return Uint8Array.from({ length: Math.min(count, 2 * bytes.length) }, (_, i) => (bytes[i >> 1]! >> (4 * (i & 1))) & 15); // prettier-ignore
   }
-  return Uint32Array.from(places);
+  if (width === 1) return bytes;
+  const { buffer } = bytes.slice();
+  return width === 2 ? new Uint16Array(buffer) : width === 4 ? new Uint32Array(buffer) : new Float64Array(buffer);
 }
 
 function factsOf(
   seen: Seen,
   coded: readonly Coded[],
   bits: number,
-  places: Uint32Array,
-  elements: number,
-  width: number,
+  values: ArrayLike<number>,
+  zeros: ReadonlySet<number>,
 ): BlobFacts {
-  const values = seen.words === undefined ? undefined : seen.words.filter((word) => word !== 0).length;
+  const places: number[] = [];
+  const distinct = new Set<number>();
+  for (let i = 0; i < values.length; i++) {
+    if (zeros.has(values[i]!)) continue;
+    places.push(i);
+    if (distinct.size <= mostWords) distinct.add(values[i]!);
+  }
+  const elements = values.length;
   const kept = Math.max(1, places.length);
-  const indexBits = coded.reduce((sum, one) => sum + one.indexBits, 0);
-  const before = values === undefined ? 8 * width : Math.ceil(Math.log2(Math.max(2, values)));
+  const codebook = distinct.size <= mostWords && 2 * distinct.size <= Math.max(2, elements) && seen.form !== 'planes';
+  // Where no element is zero the places are those of some value, and belong to what is stored of it.
+  const indexBits = places.length < elements ? coded.reduce((sum, one) => sum + one.indexBits, 0) : 0;
+  const whole = (8 * seen.width) / (seen.form === 'halves' ? 2 : 1);
   return {
-    ...{ elements, kept: places.length, values },
+    ...{ elements, kept: places.length, values: codebook ? distinct.size : undefined },
     form: `${seen.form}: ${[...new Set(coded.map(({ coder }) => coder))].join(', ')}`,
-    weightBits: [before, (bits - indexBits) / kept],
+    weightBits: [codebook ? Math.ceil(Math.log2(Math.max(2, distinct.size))) : whole, (bits - indexBits) / kept],
     indexBits: [positionBits(places, elements), indexBits / kept],
   };
 }
 
 /** The width of relative positions that takes least, with the zeros that fill gaps too long for it; 0 where nothing is zero. */
-function positionBits(places: Uint32Array, elements: number): number {
+function positionBits(places: readonly number[], elements: number): number {
   if (places.length === elements) return 0;
   const size = (width: number): number => {
     let entries = places.length;
@@ -147,12 +169,14 @@ interface Seen {
   readonly alphabet: number;
   /** The view's part of what `readBlob` reads. */
   readonly numbers: readonly number[];
+  /** Bytes of a word. */
+  readonly width: number;
   readonly streams: readonly Symbols[];
-  readonly words?: readonly number[];
 }
 
 function planes(bytes: Uint8Array, { width, order }: Kind): Seen {
-  const turned = order === float;
+  // Words of 64 bits no reader turns.
+  const turned = order === float && width < 8;
   const words = turned ? turn(bytes, width) : bytes;
   const flipped = order === signed && width === 1;
   const count = bytes.length / width;
@@ -171,7 +195,7 @@ function planes(bytes: Uint8Array, { width, order }: Kind): Seen {
     else lost ||= others.some((plane) => plane[i] !== 0);
   const numbers = [0, Math.log2(width), turned ? 1 : 0, flipped ? 128 : 0, lost ? 0 : count - kept];
   const streams = lost ? all : [first, ...others.map((plane) => plane.filter((_, i) => first[i] !== 0))];
-  return { form: 'planes', alphabet: 256, numbers, streams };
+  return { form: 'planes', alphabet: 256, numbers, streams, width };
 }
 
 /** Each word a bit to the left, the highest bit to the bottom. */
@@ -188,7 +212,7 @@ function nibbles(bytes: Uint8Array): Seen {
     halves[2 * i] = bytes[i]! & 15;
     halves[2 * i + 1] = bytes[i]! >>> 4;
   }
-  return { form: 'halves', alphabet: 16, numbers: [1], streams: [halves] };
+  return { form: 'halves', alphabet: 16, numbers: [1], streams: [halves], width: 1 };
 }
 
 /** The distinct words and where each stands; nothing where they are too many. */
@@ -213,7 +237,7 @@ function book(bytes: Uint8Array, { width, order }: Kind): Seen[] {
   const keys = sorted.map((word) => keyOf(word / 2 ** zeros, bits - zeros, order));
   const distances = keys.map((key, i) => key - (keys[i - 1] ?? -1) - 1);
   const numbers = [2, Math.log2(width), order, zeros, sorted.length, ...distances];
-  return [{ form: 'codebook', alphabet: sorted.length, numbers, streams: [symbols], words: sorted }];
+  return [{ form: 'codebook', alphabet: sorted.length, numbers, streams: [symbols], width }];
 }
 
 /** A word as a number that sorts as the value it stands for. */

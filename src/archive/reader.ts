@@ -84,9 +84,9 @@ export function readArchive(bytes: Uint8Array): Archive {
     names: [...named.keys()],
     tensor(name) {
       const tensor = named.get(name);
-      const external = tensor?.external;
-      const path = external?.['location'];
-      const place = path === undefined ? tensor?.fields.find(({ field }) => plain.includes(field)) : { start: Number(external!['offset'] ?? 0), length: Number(external!['length']) }; // prettier-ignore
+      const outside = tensor?.outside;
+      const path = outside?.['location'];
+      const place = path === undefined ? tensor?.fields.find(({ field }) => plain.includes(field)) : { start: Number(outside!['offset'] ?? 0), length: Number(outside!['length']) }; // prettier-ignore
       for (const { start, length, bytes } of files.find((file) => file.path === path)!.parts) {
         const from = place ? place.start - start : -1;
         const to = from + (place?.length ?? 0);

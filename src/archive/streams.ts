@@ -60,7 +60,6 @@ export function readStream(next: Next, alphabet: number, count: number): Stored<
   const tables: number[][] = [];
   while (tables.length < Math.min(more, valueContexts)) tables.push(readList(next, 'often', alphabet));
   const uses = readList(next, 'use', valueContexts, more > 1);
-  if (uses.some((table) => table >= tables.length)) damaged();
   return made(size, (bytes, out) => decodeMatrix(bytes, out as Uint8Array, layout, tables, uses));
 }
 

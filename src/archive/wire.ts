@@ -17,7 +17,7 @@ export interface StoredTensor {
   /** Where its elements are, by the field of TensorProto. */
   readonly fields: { readonly field: number; readonly start: number; readonly length: number }[];
   /** Keys and values of external_data. */
-  readonly external: Record<string, string>;
+  readonly outside: Record<string, string>;
 }
 
 /**
@@ -84,7 +84,7 @@ export function walk(bytes: Uint8Array, least: number, cut: boolean): Walk {
       }
       if (start + value > end || depth > deepest) damaged();
       if (wire === 2 && next !== undefined) {
-        if (next === 7) tensors.push((tensor = { name: '', type: 0, dims: [], fields: [], external: {} }));
+        if (next === 7) tensors.push((tensor = { name: '', type: 0, dims: [], fields: [], outside: {} }));
         message(next, start + value, depth + 1, tensor);
         continue;
       }
@@ -101,7 +101,7 @@ export function walk(bytes: Uint8Array, least: number, cut: boolean): Walk {
     }
     if (at > bytes.length || (depth > 0 && at + gone !== end)) damaged();
     if (kind === 7) tensor.name = texts[8] ?? '';
-    if (kind === 8) tensor.external[texts[1] ?? ''] = texts[2] ?? '';
+    if (kind === 8) tensor.outside[texts[1] ?? ''] = texts[2] ?? '';
   }
 
   if (least > 0) message(0, Infinity, 0, undefined as never);

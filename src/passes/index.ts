@@ -42,6 +42,7 @@ import { absorbBias } from './recover/absorb_bias.ts';
 import { adaround } from './recover/adaround.ts';
 import { biasCorrection } from './recover/bias_correction.ts';
 import { equalize } from './recover/equalize.ts';
+import { featureQuantization } from './recover/feature_quantization.ts';
 import { gptqRounding } from './recover/gptq.ts';
 import { migrate } from './recover/migrate.ts';
 import { weightScale } from './recover/weight_scale.ts';
@@ -98,5 +99,6 @@ export const passes: readonly Pass[] = [
   anyPass(gptqRounding),
   anyPass(adaround),
   anyPass(reestimate),
+  anyPass(featureQuantization),
   anyPass(encoder),
 ];

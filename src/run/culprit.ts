@@ -6,6 +6,7 @@ import type { Metric, MetricResult } from '../metrics/metric.ts';
 import type { ChannelStats } from '../numerics/channel_stats.ts';
 import { given } from '../util/must.ts';
 import type { Clipped, Range } from './clipping.ts';
+import type { Farthest } from './rare.ts';
 import { accuraciesAmong } from './verdict.ts';
 
 /** The layer that did the damage. */
@@ -19,7 +20,7 @@ export interface Culprit {
   /** Whether it stands out, or only has the largest of many like errors. */
   readonly alone: boolean;
   /** What is known to be the matter: its input's range, which cuts values off. */
-  readonly cause?: 'clipping' | 'few samples' | 'magnified';
+  readonly cause?: 'clipping' | 'few samples' | 'rare' | 'magnified';
 }
 
 /** dB below the middle layer's that make a layer stand out. */
@@ -128,6 +129,16 @@ export function fewSamplesText(
 ): string {
   // prettier-ignore
   return `too few calibration samples, or others than these: by ${used} of them "${value}" was given the range ${rangeText(range)}; on ${on} it reaches from ${rangeText(reach)}, and ${shareText(beyond / count)} of its values are cut off`;
+}
+
+/** That few samples took the range, and which one reaches farthest. */
+export function rareText(
+  [value, range, { reach }]: readonly [string, Range, Clipped],
+  far: Farthest | undefined,
+  on: string,
+): string {
+  const which = far?.sample === undefined ? '' : `: calibration sample ${far.sample} holds ${show(far.reach)}`;
+  return `a few calibration samples take the range: "${value}" was given ${rangeText(range)}, where ${on} reach from ${rangeText(reach)}${which}`;
 }
 
 /** Where more calibration samples come from. */

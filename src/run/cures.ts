@@ -11,7 +11,7 @@ export interface Cure {
   readonly after?: Instance;
   /** What the quantizer is to be given beside what it has. */
   readonly raised?: Readonly<Record<string, Raise>>;
-  readonly calibration?: { readonly method?: string; readonly samples?: number };
+  readonly calibration?: { readonly method?: string; readonly samples?: number; readonly percentile?: number };
   /** Bits of all weights. */
   readonly bits?: number;
   /** Takes about as long as a run: it is not tried. */
@@ -97,6 +97,16 @@ function likely(
       ...(method === 'minmax' ? [] : [{ label: 'calibration by the extremes', calibration: { method: 'minmax' } }]),
       ...(method === 'mse' ? [] : [bySquares]),
       ...equalize,
+    ];
+  if (cause === 'rare')
+    return [
+      // Few of all values; few of the samples of a small input.
+      ...[99.999, 99.9].map((percentile) => ({
+        label: `calibration by percentile ${percentile}`,
+        calibration: { method: 'percentile', percentile },
+      })),
+      ...(method === 'mse' ? [] : [bySquares]),
+      ...raise({ bits_activations: 16 }),
     ];
   return [
     ...equalize,

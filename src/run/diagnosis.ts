@@ -8,13 +8,14 @@ import { saturates } from '../runtime/processor.ts';
 import type { Schedule, Stage } from '../schedule/types.ts';
 import { noStage, type Instruments } from './context.ts';
 import { clippedBy, cutsMore, type Range } from './clipping.ts';
-import { clippingText, culprit, culpritOf, dB, fine, fewSamplesText, good, moreSamplesText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
+import { clippingText, culprit, culpritOf, dB, fine, fewSamplesText, good, moreSamplesText, rareText, soundText, unforeseen, whereText, whyText, worseBy, type Culprit } from './culprit.ts'; // prettier-ignore
 import { asItIs, curesOf, sevenBits, together, type Cure } from './cures.ts';
 import { curedSchedule, cureLines } from './cured_schedule.ts';
 import { heldRange } from './layer_facts.ts';
 import type { Diagnosis } from './report.ts';
 import type { State } from './stage.ts';
 import { magnified } from './magnified.ts';
+import { farthestOf, isWide } from './rare.ts';
 import { remembered } from './remembered.ts';
 import { outputSqnr, trialSamples, tryCures, type TriedCure } from './try_cures.ts';
 
@@ -58,7 +59,11 @@ export async function diagnose(
   const may = stage?.pass.name === 'quantize/static' && bits === 8 && (await saturates());
   const saturating = may && (saturated ?? found?.part === 'weights');
   if (!found && !saturating) return plain;
-  if (saturating) sentences.push('this processor has no VNNI, where sums of products of 8-bit weights saturate');
+  if (saturating) {
+    // What looks like rounding of the weights is these sums.
+    if (found?.part === 'weights' && found.cause === undefined) sentences.pop();
+    sentences.push('this processor has no VNNI, where sums of products of 8-bit weights saturate');
+  }
   const few = found?.cause === 'few samples';
   if (few) sentences.push(moreSamplesText(tools.calibrationSamples, calibration?.samples ?? Infinity));
   if (!stage || stage.pass.name === 'quantize/float16') return plain;
@@ -73,13 +78,19 @@ export async function diagnose(
   if (few && cures.length === 0) return plain;
   const { batches, on } = place;
   const cheap = cures.filter(({ dear }) => dear !== true);
-  // What follows the quantizer does less with a trial's fewer samples: only with the same is one better than the other.
-  const asked = tail.length > 0 && cheap.length > 0 ? [asItIs, ...cheap] : cheap;
-  const all = await tryCures({ float: twin, stage, tail, plan }, asked, tools, { batches, signal, progress });
-  const base = all.find(({ cure }) => cure === asItIs)?.sqnr ?? place.sqnr;
-  const tried = all.filter(({ cure }) => cure !== asItIs);
+  // What a trial does on fewer samples than the run had is compared with the schedule as it is on as few; where that alone makes it another
+  // result, few samples tell nothing, and all are taken.
+  const trial = (asked: readonly Cure[], most: number) =>
+    tryCures({ float: twin, stage, tail, plan }, asked, tools, { batches, signal, progress, samples: most });
+  const used = tools.calibrationSamples;
+  const same = cheap.length > 0 && used > trialSamples ? (await trial([asItIs], trialSamples))[0]?.sqnr : undefined;
+  const tells = tail.length > 0 || (same !== undefined && Math.abs(same - place.sqnr) <= 1);
+  const most = tells ? trialSamples : Infinity;
+  const base = tells && same !== undefined ? same : place.sqnr;
+  const tried = await trial(cheap, most);
   const best = chosen(tried, base);
-  if (cheap.length > 0) sentences.push(triedText(tried, best, base, tail.length > 0 ? `${on}, with what follows on ${trialSamples} at most` : on)); // prettier-ignore
+  const how = used > trialSamples && tells ? `${on}, calibrated on ${trialSamples}` : on;
+  if (cheap.length > 0) sentences.push(triedText(tried, best, base, how));
   const cure = proposal(cures, best, base);
   if (cure?.dear) sentences.push(`the outputs stay below ${good} dB: proposed is ${cure.label}, which takes about as long as a run and was not tried`); // prettier-ignore
   if (!cure) return plain;
@@ -127,11 +138,16 @@ export async function located(
   const found = culprit(twin, errors, sqnr, measured, metrics);
   const range = (error: OwnError): Range | undefined =>
     error.rounded === undefined ? undefined : heldRange(model)(error.rounded);
-  // What a value's range cuts off on some samples, where that is worse than the rounding within it.
-  const cut = async ({ error }: Culprit, of: () => AsyncIterable<Batch>) => {
+  // A value's range, and what lies within and beyond it on some samples.
+  const look = async ({ error }: Culprit, of: () => AsyncIterable<Batch>) => {
     const held = range(error);
     const clipped = held && (await clippedBy(held, twin, error.value, of, signal));
-    return clipped && cutsMore(held, clipped) ? ([error.value, held, clipped] as const) : undefined;
+    return clipped && ([error.value, held, clipped] as const);
+  };
+  // The same where what is cut off is worse than the rounding within.
+  const cut = async (of: Culprit, from: () => AsyncIterable<Batch>) => {
+    const seen = await look(of, from);
+    return seen && cutsMore(seen[1], seen[2]) ? seen : undefined;
   };
   const basis = { errors, sqnr, found, ...calibrated };
   if (found?.part === 'input') {
@@ -145,6 +161,11 @@ export async function located(
     if (later) {
       const why = fewSamplesText(...later, used, calibrated.on);
       return { ...basis, found: { ...found, cause: 'few samples' }, sentences: [where, why] };
+    }
+    const seen = await look(found, calibrated.batches);
+    if (seen && isWide(seen[1], seen[2].reach)) {
+      const far = await farthestOf(twin, seen[0], { batches: () => tools.calibration(used), samples: used }, signal);
+      return { ...basis, found: { ...found, cause: 'rare' }, sentences: [where, rareText(seen, far, calibrated.on)] };
     }
   }
   const grown = found?.alone ? undefined : magnified(twin, errors);

@@ -86,8 +86,10 @@ export async function simulate(o: SimulateOptions): Promise<SimulateReport> {
         kind: 'phase',
         text: `${i + 1} of ${candidates.length}: weights ${row.weights}, activations ${row.activations}`,
       });
+      // One memory: weights are fitted once, with and without activations.
+      const stage = noStage();
       const held = async (one: Candidate) =>
-        formatQuantizer.apply(model, optionsOf(one, o), instruments.context(noStage()));
+        formatQuantizer.apply(model, optionsOf(one, o), instruments.context(stage));
       // What is stored is the weights alone: the nodes that round activations are there for the simulation.
       const stored = weights === null ? undefined : (await held({ weights, activations: null })).model;
       const result = activations === null && stored ? { model: stored, skipped: [] } : await held(candidate);

@@ -17,17 +17,17 @@ export interface TriedCure {
   readonly sqnr: number;
 }
 
-/** Samples that a trial calibrates, equalizes and rounds on: it has to be much cheaper than the run. */
+/** Samples that a trial usually calibrates, equalizes and rounds on: it has to be much cheaper than the run. */
 export const trialSamples = 64;
 
 /** A pass's options with no more samples than a trial may see. */
-function cheaper(options: unknown): unknown {
+function cheaper(options: unknown, most: number): unknown {
   const own = options as { readonly samples?: number; readonly calibration?: { readonly samples: number } };
   const { samples, calibration } = own;
   return {
     ...own,
-    ...(samples === undefined ? {} : { samples: Math.min(samples, trialSamples) }),
-    ...(calibration === undefined ? {} : { calibration: { ...calibration, samples: Math.min(calibration.samples, trialSamples) } }), // prettier-ignore
+    ...(samples === undefined ? {} : { samples: Math.min(samples, most) }),
+    ...(calibration === undefined ? {} : { calibration: { ...calibration, samples: Math.min(calibration.samples, most) } }), // prettier-ignore
   };
 }
 
@@ -42,7 +42,12 @@ export interface Ground {
 }
 
 /** Quantizes the float model anew with a cure, and runs what follows the quantizer. */
-async function applied({ float, stage, tail, plan }: Ground, cure: Cure, tools: Instruments): Promise<Model> {
+async function applied(
+  { float, stage, tail, plan }: Ground,
+  cure: Cure,
+  tools: Instruments,
+  most: number,
+): Promise<Model> {
   const context = (twin: Model | undefined, { clock }: Stage): PassContext =>
     tools.context({ plan, twin, memory: new Map(), clock });
   const run = async ({ class: name, options }: Instance, model: Model, twin: Model | undefined) => {
@@ -50,7 +55,7 @@ async function applied({ float, stage, tail, plan }: Ground, cure: Cure, tools: 
       passes.find(({ classes }) => classes.includes(name)),
       `the pass ${name}`,
     );
-    return pass.apply(model, cheaper(pass.options.parse(options)), context(twin, stage));
+    return pass.apply(model, cheaper(pass.options.parse(options), most), context(twin, stage));
   };
   const before = cure.before ? (await run(cure.before, float, undefined)).model : float;
   const own = cure.raised ? withRaised(stage.options, cure.raised) : stage.options;
@@ -58,11 +63,11 @@ async function applied({ float, stage, tail, plan }: Ground, cure: Cure, tools: 
   const options = cure.calibration
     ? { ...(narrowed as object), calibration: { ...(own as { calibration: object }).calibration, ...cure.calibration } }
     : narrowed;
-  const first = await stage.pass.apply(before, cure.calibration?.samples === undefined ? cheaper(options) : options, context(undefined, stage)); // prettier-ignore
+  const first = await stage.pass.apply(before, cure.calibration?.samples === undefined ? cheaper(options, most) : options, context(undefined, stage)); // prettier-ignore
   let { model, twin } = first;
   if (cure.after) model = (await run(cure.after, model, twin)).model;
   for (const later of tail) {
-    const result = await later.pass.apply(model, cheaper(later.options), context(twin, later));
+    const result = await later.pass.apply(model, cheaper(later.options, most), context(twin, later));
     model = result.model;
     twin = result.twin ?? twin;
   }
@@ -88,18 +93,21 @@ export async function tryCures(
     batches,
     signal,
     progress,
+    samples = trialSamples,
   }: {
     /** What the outputs are measured on. */
     readonly batches: () => AsyncIterable<Batch>;
     readonly signal: AbortSignal;
     readonly progress: (done: number, text: string) => void;
+    /** How many samples each is made with at most. */
+    readonly samples?: number;
   },
 ): Promise<TriedCure[]> {
   const tried: TriedCure[] = [];
   for (const [i, cure] of cures.entries()) {
     progress(i / cures.length, `diagnosis: trying ${cure.label}`);
     await refusal(async () => {
-      const model = await applied(place, cure, tools);
+      const model = await applied(place, cure, tools, samples);
       tried.push({ cure, sqnr: await outputSqnr(place.float, model, batches, signal) });
     });
   }

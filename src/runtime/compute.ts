@@ -4,8 +4,8 @@ import { openSession, type Session, type SessionOptions } from './session.ts';
 
 /** Runs graphs that passes make for their arithmetic. */
 export interface Computer {
-  /** Runs a graph; its session stays open for the next call with the same Model value. */
-  compute(graph: Model, feeds: Feeds): Promise<Feeds>;
+  /** Runs a graph; its session stays open for the next call with the same Model value. `into` is written over, as `Session.run` does. */
+  compute(graph: Model, feeds: Feeds, into?: Feeds): Promise<Feeds>;
   /** Closes all sessions. */
   close(): Promise<void>;
 }
@@ -38,7 +38,7 @@ export function openComputer(capacity = 4, options: SessionOptions = {}): Comput
   };
 
   return {
-    compute: (graph, feeds) => inTurn(async () => (await sessionOf(graph)).run(feeds)),
+    compute: (graph, feeds, into) => inTurn(async () => (await sessionOf(graph)).run(feeds, undefined, into)),
     close: () =>
       inTurn(async () => {
         const open = [...sessions.values()];

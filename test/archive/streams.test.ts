@@ -5,12 +5,12 @@ import { cluster, entropyBits } from '../../src/archive/cluster.ts';
 import { decodeGaps, encodeGaps } from '../../src/archive/coders/gaps.ts';
 import { codeLengths, decodeHuffman, encodeHuffman } from '../../src/archive/coders/huffman.ts';
 import { decodeMatrix, valueContexts } from '../../src/archive/coders/matrix.ts';
-import { decodeRans, encodeRans, frequencies, scaleOf, startsOf } from '../../src/archive/coders/rans.ts';
+import { decodeRans, encodeRans, frequencies, scaleOf } from '../../src/archive/coders/rans.ts';
 import type { Symbols } from '../../src/archive/coders/symbols.ts';
 import { codeText } from '../../src/archive/coders/text.ts';
 import { crc32 } from '../../src/archive/crc.ts';
 import { encoder, meter } from '../../src/archive/encoder.ts';
-import { codeMatrix, placeCoder } from '../../src/archive/matrix_encoder.ts';
+import { codeMatrix, encodeMatrix } from '../../src/archive/matrix_encoder.ts';
 import { readStream } from '../../src/archive/streams.ts';
 import { random } from '../helpers/models.ts';
 
@@ -199,11 +199,9 @@ describe('a matrix', () => {
           const given = symbols as Uint8Array;
           codeMatrix({ flag: () => undefined, value: (context, symbol) => void histograms[context]![symbol]!++ }, given, layout); // prettier-ignore
           const { tables, uses } = cluster(histograms);
-          const bits = encoder();
-          const coder = placeCoder(bits, tables.map((each) => ({ each, starts: startsOf(each) })), uses); // prettier-ignore
-          codeMatrix(coder, given, layout);
+          const bytes = encodeMatrix(given, layout, tables, uses);
           const out = new Uint8Array(given.length);
-          decodeMatrix(bits.finish(), out, layout, tables, uses);
+          decodeMatrix(bytes, out, layout, tables, uses);
           expect(out).toEqual(given);
         },
       ),
@@ -241,6 +239,17 @@ describe('the form of a stream', () => {
       { numRuns: 200 },
     );
     expect([...chosen].sort()).toEqual(expect.arrayContaining(['huffman', 'matrix', 'raw']));
+  });
+
+  it('is no matrix where that saves less than it has to', () => {
+    const next = random(5);
+    // The sizes of rows differ: the values' contexts save a little.
+    const symbols = Uint8Array.from({ length: 8000 }, (_, i) => 8 + (i % 40 < 20 ? 7 : 2) * (next() - next()));
+    const free = chooseStream(symbols, 16, [40]);
+    const bound = chooseStream(symbols, 16, [40], 2000);
+    expect([free.coder, bound.coder === 'matrix']).toEqual(['matrix', false]);
+    expect(bound.bytes.length - free.bytes.length).toBeLessThan(2000);
+    expect(reading(bound, 16, symbols.length)).toEqual(symbols);
   });
 
   it.each<[Coded['coder'], number, () => Symbols]>([

@@ -61,6 +61,13 @@ describe('curesOf', () => {
       [{ bits: 7 }, { ...mse, bits: 7 }, { ...equalize, bits: 7 }],
     ],
     [static8, '', { part: 'weights', cause: 'magnified' }, false, [float]],
+    [
+      static8,
+      ', calibration: { method: minmax }',
+      { part: 'input', cause: 'rare' },
+      false,
+      [...[99.999, 99.9].map((percentile) => ({ calibration: { method: 'percentile', percentile } })), mse, sixteen],
+    ],
     [static8, ', calibration: { method: mse }', { part: 'input', cause: 'clipping' }, false, [minmax, equalize]],
     [
       static8,

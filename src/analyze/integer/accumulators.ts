@@ -1,10 +1,8 @@
-import type { Computer } from '../../runtime/compute.ts';
-import type { Model } from '../../graph/model.ts';
-import { given } from '../../util/must.ts';
-import { centred } from './arrays.ts';
-import { positiveGraph } from './graphs.ts';
+import { bytesOf, codesOf, type Bytes } from './arrays.ts';
+import { byteFeeds, productGraph } from './graphs.ts';
+import { graphFor, summed, type Machine } from './machine.ts';
 import { innerOf } from './run_product.ts';
-import type { Codes, ProductStep } from './steps.ts';
+import type { Code, Codes, ProductStep, Sums } from './steps.ts';
 
 /** What a layer's accumulators came to. */
 export interface SumFacts {
@@ -35,7 +33,7 @@ export const ruleBits = (terms: number, bits: number): number => 2 * bits + Math
 const endsOf = (bits: number): readonly [number, number] => [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1];
 
 /** Adds what one run of a layer shows. */
-export function lookAtSums(facts: SumFacts, { data }: Codes, width: number | undefined): void {
+export function lookAtSums(facts: SumFacts, { data }: Sums, width: number | undefined): void {
   const [least, most] = endsOf(width ?? 32);
   for (let i = 0; i < data.length; i++) {
     const value = data[i]!;
@@ -47,42 +45,54 @@ export function lookAtSums(facts: SumFacts, { data }: Codes, width: number | und
 }
 
 /**
- * Sums what is positive and what is negative of each accumulator, apart: partial sums of any order lie between. The bias counts to
- * whichever side it is on.
+ * Sums what is positive and what is negative of each accumulator, apart: partial sums of any order lie between. The sum of all absolute
+ * values tells both: with the sum itself it is twice what is positive. The bias counts to whichever side it is on.
  */
 export async function lookAtPartials(
   facts: SumFacts,
   step: ProductStep,
-  sums: Codes,
+  sums: Sums,
   data: Codes,
-  { computer, graphs }: { readonly computer: Pick<Computer, 'compute'>; readonly graphs: Map<ProductStep, Model> },
+  machine: Machine,
 ): Promise<void> {
-  // Where float32 needs parts to be exact, the bound that the weights give has to do.
-  if (step.weights === undefined || step.digits?.count !== 1) return;
-  const x = centred(data, step.data.code);
-  const graph = graphs.get(step) ?? positiveGraph(step, x);
-  graphs.set(step, graph);
-  const above = given((await computer.compute(graph, { x })).y, 'the positive sums').data as Float32Array;
+  // Where even absolute values may overflow, the bound that the weights give has to do.
+  if (step.weights === undefined || step.worst >= 2 ** 31) return;
+  const { weights, bias } = step;
+  const x = { dims: data.dims, bytes: absolute(data, step.data.code) };
+  const graph = graphFor(machine, step, 'absolute', () =>
+    productGraph(step, x, { dims: weights.dims, values: weights.data.map(Math.abs) }, undefined),
+  );
+  const all = await summed(machine, graph, byteFeeds('x', x.dims, x.bytes));
   const partial = (facts.partial ??= { low: 0, high: 0 });
-  const { bias } = step;
   const inner = innerOf(step, sums.dims);
-  for (let start = 0, channel = 0; start < above.length; start += inner) {
+  for (let start = 0, channel = 0; start < all.data.length; start += inner) {
     const own = bias?.[channel] ?? 0;
     const [up, down] = [Math.max(0, own), Math.min(0, own)];
     for (let i = start; i < start + inner; i++) {
-      const high = above[i]! + up;
-      const low = sums.data[i]! - own - above[i]! + down;
-      if (high > partial.high) partial.high = high;
-      if (low < partial.low) partial.low = low;
+      const sum = sums.data[i]! - own;
+      const above = (sum + all.data[i]!) / 2;
+      if (above + up > partial.high) partial.high = above + up;
+      if (sum - above + down < partial.low) partial.low = sum - above + down;
     }
     channel = bias === undefined || channel + 1 === bias.length ? 0 : channel + 1;
   }
+  machine.pool.give(all.data);
+}
+
+/** The distances of codes from their zero point. */
+function absolute({ type, dims, data }: Codes, { zeroPoint }: Code): Bytes[] {
+  const unsigned = type.endsWith('16') ? 'uint16' : 'uint8';
+  if (type === unsigned && zeroPoint === 0) return bytesOf({ type, dims, data }, { type, scale: 1, zeroPoint: 0 });
+  const away = codesOf(unsigned, dims, Int32Array.from(data, (code) => Math.abs(code - zeroPoint))); // prettier-ignore
+  return bytesOf(away, { type: unsigned, scale: 1, zeroPoint: 0 });
 }
 
 /** Sums in a register of so many bits: what does not fit wraps around, or stays at the end. */
-export function narrowed({ data }: Codes, bits: number, wraps: boolean): void {
+export function narrowed({ dims, data }: Sums, bits: number, wraps: boolean): Sums {
   const [least, most] = endsOf(bits);
   const shift = 32 - bits;
-  for (let i = 0; i < data.length; i++)
-    data[i] = wraps ? (data[i]! << shift) >> shift : Math.min(most, Math.max(least, data[i]!));
+  return {
+    dims,
+    data: data.map((value) => (wraps ? (value << shift) >> shift : Math.min(most, Math.max(least, value)))),
+  };
 }

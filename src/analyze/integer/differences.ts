@@ -1,3 +1,5 @@
+import type { CodeArray } from './steps.ts';
+
 /** How far codes are from others. */
 export interface Difference {
   /** Codes compared, over all layers and samples. */
@@ -40,26 +42,48 @@ export function noDifferences(): Counting {
   };
 }
 
-/** Counts where a layer's codes differ from others, in the first `share` of them: the rest are rows of padding. */
-export function addDifferences(
-  { layers }: Counting,
-  place: Place,
-  own: Int32Array,
-  other: Int32Array,
-  share: number,
-): void {
+/** How many codes differ, and by how many steps at most. */
+export interface Apart {
+  readonly differ: number;
+  readonly steps: number;
+}
+
+/** Adds what a layer's codes came to. */
+export function addDifferences({ layers }: Counting, place: Place, { differ, steps }: Apart, values: number): void {
   const facts = layers.get(place.index) ?? { ...place, differ: 0, values: 0, steps: 0 };
   layers.set(place.index, facts);
-  const length = Math.round(own.length * share);
-  // Without branches, which no processor foresees where a third of the codes differ: this loop sees every code of every run.
-  let [differ, steps] = [0, 0];
-  for (let i = 0; i < length; i++) {
+  facts.differ += differ;
+  facts.steps = Math.max(facts.steps, steps);
+  facts.values += values;
+}
+
+/** Compares the first `length` codes with others: the rest are rows of padding. This sees every code of every run. */
+export function apart(own: CodeArray, other: CodeArray, length: number): Apart {
+  if (own === other) return { differ: 0, steps: 0 };
+  const counts = { differ: 0, steps: 0 };
+  // Four bytes at a time: most are the same.
+  const words = own.BYTES_PER_ELEMENT === 1 && (own.byteOffset | other.byteOffset) % 4 === 0 ? length >> 2 : 0;
+  const [a, b] = [own, other].map(({ buffer, byteOffset }) => new Int32Array(buffer, words > 0 ? byteOffset : 0, words)) as [Int32Array, Int32Array]; // prettier-ignore
+  for (let i = 0; i < words; i++) if (a[i] !== b[i]) count(counts, own, other, 4 * i, 4 * i + 4);
+  count(counts, own, other, 4 * words, length);
+  return counts;
+}
+
+function count(
+  counts: { differ: number; steps: number },
+  own: CodeArray,
+  other: CodeArray,
+  from: number,
+  to: number,
+): void {
+  let { differ, steps } = counts;
+  // Without branches, which no processor foresees where a third of the codes differ.
+  for (let i = from; i < to; i++) {
     const apart = (own[i]! - other[i]!) | 0;
     const size = (apart ^ (apart >> 31)) - (apart >> 31);
     differ += -size >>> 31;
     steps -= (steps - size) & ((steps - size) >> 31);
   }
-  facts.differ += differ;
-  facts.steps = Math.max(facts.steps, steps);
-  facts.values += length;
+  counts.differ = differ;
+  counts.steps = steps;
 }

@@ -1,12 +1,14 @@
 import type { Feeds, Tensor } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
+import { elementCount } from '../../graph/tensor.ts';
 import type { Add, Rescale, Scheme } from '../../numerics/requantize/scheme.ts';
 import type { Computer } from '../../runtime/compute.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given, must } from '../../util/must.ts';
-import { codesFrom, dequantized, packed } from './arrays.ts';
+import { dequantized } from './arrays.ts';
 import type { Constants } from './constants.ts';
-import { targetOf, type Code, type Codes, type IntegerPlan, type IntegerStep, type Operand, type PairStep, type PoolStep, type ProductStep, type TableStep } from './steps.ts'; // prettier-ignore
+import type { Pool } from './pool.ts';
+import type { Code, CodeArray, Codes, IntegerPlan, IntegerStep, Operand, PairStep, PoolStep, ProductStep, Sums, TableStep } from './steps.ts'; // prettier-ignore
 
 /** What runs of all schemes share: the model and its graphs, made once. */
 export interface Machine {
@@ -14,22 +16,23 @@ export interface Machine {
   readonly plan: IntegerPlan;
   readonly constants: Constants;
   readonly computer: Pick<Computer, 'compute'>;
+  readonly pool: Pool;
   /** Graphs by step and what their inputs are. */
   readonly graphs: Map<object, Map<string, Model>>;
-  readonly tables: Map<TableStep, Int32Array>;
+  /** Shapes of sums by graph and the shapes of its inputs. */
+  readonly shapes: Map<Model, Map<string, readonly number[]>>;
+  readonly tables: Map<TableStep, CodeArray>;
 }
 
 /** One way to execute: a scheme, and what is wrong with the device. */
 export interface Device {
   readonly scheme: Scheme;
-  /** Sees the accumulators of a product, bias added, before they are rescaled, and may change them. */
-  readonly accumulated?: ((step: ProductStep, sums: Codes, data: Codes) => void | Promise<void>) | undefined;
-}
-
-/** What a batch came to: codes by value, and the model's outputs. */
-export interface Executed {
-  readonly codes: ReadonlyMap<string, Codes>;
-  readonly outputs: Feeds;
+  /**
+   * Sees the accumulators of a product, bias added, before they are rescaled. They are other devices' too: what changes them gives a copy
+   * back. Undefined where they stay.
+   */
+  readonly accumulated?:
+    ((step: ProductStep, sums: Sums, data: Codes) => Sums | undefined | Promise<Sums | undefined>) | undefined;
 }
 
 /** A scheme that cannot hold a model: which layer, and why. */
@@ -48,37 +51,40 @@ export interface Ready {
   pool(step: PoolStep, counts: readonly number[]): Rescale;
 }
 
-/** Values of one run: codes, and tensors as onnxruntime gives them. */
-export interface Values {
-  readonly codes: Map<string, Codes>;
-  readonly tensors: Map<string, Tensor>;
-}
+/** Values of one run by name: codes in their own type, and what onnxruntime gave. */
+export type Values = Map<string, Tensor>;
 
-/** What a step is run with. */
-export interface Bench {
-  readonly machine: Machine;
+/** A device readied for a model. */
+export interface Opened {
   readonly device: Device;
   readonly ready: Ready;
+}
+
+/** A device with the values of one run. */
+export interface Bench extends Opened {
   readonly values: Values;
 }
 
 /** A value as a float step or an output has it. */
-export function tensorOf({ machine: { plan }, values }: Pick<Bench, 'machine' | 'values'>, name: string): Tensor {
+export function tensorOf({ plan }: Pick<Machine, 'plan'>, values: Values, name: string): Tensor {
   const operand = plan.coded.get(name);
-  if (operand !== undefined) return dequantized(codesOf(values, operand), operand.code);
-  const codes = values.codes.get(name);
-  if (codes === undefined) return must(values.tensors, name, 'the value');
-  const step = plan.steps.find((one) => targetOf(one)?.value === name);
-  return packed(codes, given(step && targetOf(step), `the code of "${name}"`).code);
+  return operand === undefined ? must(values, name, 'the value') : dequantized(codesAt(values, operand), operand.code);
 }
 
-export function codesOf(values: Values, { value, stored }: Operand): Codes {
-  if (stored !== undefined) return stored;
-  const known = values.codes.get(value);
-  if (known !== undefined) return known;
-  const codes = codesFrom(must(values.tensors, value, 'the codes'));
-  values.codes.set(value, codes);
-  return codes;
+export function codesAt(values: Values, { value, stored }: Pick<Operand, 'value' | 'stored'>): Codes {
+  return stored ?? (must(values, value, 'the codes') as Codes);
+}
+
+/** Runs a graph whose only output `y` are accumulators, over an array of the pool, which the caller gives back. */
+export async function summed({ computer, pool, shapes }: Machine, graph: Model, feeds: Feeds): Promise<Sums> {
+  const known = shapes.get(graph) ?? new Map<string, readonly number[]>();
+  shapes.set(graph, known);
+  const key = Object.values(feeds).map(({ dims }) => dims.join()).join(';'); // prettier-ignore
+  const dims = known.get(key);
+  const into = dims && { y: { type: 'int32' as const, dims, data: pool.take('int32', elementCount(dims)) } };
+  const y = given((await computer.compute(graph, feeds, into)).y, 'the sums') as Sums;
+  known.set(key, y.dims);
+  return y;
 }
 
 /** The graph of a step for inputs of these kinds, made once. */

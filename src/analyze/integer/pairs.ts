@@ -1,5 +1,5 @@
 import { geometryOf } from './geometry.ts';
-import type { Codes, ProductStep } from './steps.ts';
+import type { Codes, ProductStep, Sums } from './steps.ts';
 
 /**
  * x64 processors without VNNI multiply uint8 data by int8 weights with VPMADDUBSW, which adds the products of two neighbouring terms in int16
@@ -26,16 +26,16 @@ export interface PairCount {
 }
 
 /**
- * Counts the pair sums of a layer that saturate, and takes what is cut off them off the sums where `change` says so. Zero where the weights are unsigned, or the kernel is one without pairs.
+ * Counts the pair sums of a layer that saturate, and gives the sums less what is cut off, the same array where that is nothing. Zero where the
+ * weights are unsigned, or the kernel is one without pairs.
  */
 export function saturatePairs(
   step: ProductStep,
-  sums: Codes,
+  sums: Sums,
   data: Codes,
   known: RiskyPairs,
-  change: boolean,
-): PairCount {
-  const count = { saturated: 0, pairs: 0 };
+): PairCount & { readonly held: Sums } {
+  const count = { saturated: 0, pairs: 0, held: sums };
   const { weights } = step;
   const geometry = geometryOf(step, data.dims, sums.dims);
   if (geometry === undefined || weights?.raw.type !== 'int8' || step.data.code.type.endsWith('16')) return count;
@@ -62,10 +62,9 @@ export function saturatePairs(
       for (let place = 0; place < places; place++) {
         const sum = a[place]! * first + b[place]! * second;
         if (sum <= most && sum >= least) continue;
-        count.saturated++;
-        if (!change) continue;
+        if (count.saturated++ === 0) count.held = { dims: sums.dims, data: sums.data.slice() };
         const at = geometry.at(sample, channel, place);
-        sums.data[at] = sums.data[at]! - (sum > most ? sum - most : sum - least);
+        count.held.data[at] = count.held.data[at]! - (sum > most ? sum - most : sum - least);
       }
     }
   }
@@ -76,7 +75,7 @@ function riskyPairs(
   step: ProductStep,
   geometry: Pick<NonNullable<ReturnType<typeof geometryOf>>, 'channels' | 'weight'>,
 ): RiskyPair[] {
-  const { data = new Float32Array(0), raw } = step.weights ?? {};
+  const { data = new Int32Array(0), raw } = step.weights ?? {};
   const zeros = raw?.zeroPoint ?? [0];
   const found: RiskyPair[] = [];
   for (let channel = 0; channel < geometry.channels; channel++) {

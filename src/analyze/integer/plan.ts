@@ -6,6 +6,7 @@ import { consumers, isOp, layerName, reads, subgraphs } from '../../graph/query.
 import { roundHalfEven } from '../../numerics/rounding.ts';
 import { given } from '../../util/must.ts';
 import { words } from '../../util/words.ts';
+import { codesOf } from './arrays.ts';
 import type { Constants } from './constants.ts';
 import { productStep } from './product.ts';
 import { codeEnds, type Code, type CodeType, type FloatStep, type IntegerPlan, type IntegerStep, sameCode, type Operand, type Planner, type Step, type Target } from './steps.ts'; // prettier-ignore
@@ -45,7 +46,7 @@ export async function integerPlan(model: Model, constants: Constants): Promise<I
     const stored = await constants.codes(value);
     if (stored === undefined || stored.scale.length !== 1 || !(stored.type in codeEnds)) return undefined;
     const code = { scale: stored.scale[0]!, zeroPoint: stored.zeroPoint[0]!, type: stored.type as CodeType };
-    return { value, code, stored: { dims: stored.dims, data: Int32Array.from(stored.data) } };
+    return { value, code, stored: codesOf(code.type, stored.dims, stored.data) };
   };
   const targetFor = (value: string, code: Code, low = -Infinity, high = Infinity): Target => {
     const [least, most] = codeEnds[code.type];

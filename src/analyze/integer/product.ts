@@ -3,7 +3,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { layerName } from '../../graph/query.ts';
 import { quantizeBias } from '../../numerics/quantize.ts';
 import type { StoredCodes } from './constants.ts';
-import { codeEnds, digitsFor, largestOf, type CodeType, type Operand, type Planner, type ProductStep, type RawWeights } from './steps.ts'; // prettier-ignore
+import { codeEnds, largestOf, type CodeType, type Operand, type Planner, type ProductStep, type RawWeights } from './steps.ts'; // prettier-ignore
 
 /** A Conv, Gemm or MatMul as an integer step, or why it is none. */
 export async function productStep(node: NodeProto, planner: Planner): Promise<ProductStep | string> {
@@ -28,11 +28,9 @@ export async function productStep(node: NodeProto, planner: Planner): Promise<Pr
   if (typeof bias === 'string') return bias;
   const largest = largestOf(data.code);
   const sums = weights === undefined ? [0] : weights.sums;
-  const digits = weights && digitsFor(Math.max(...sums), data.code);
-  if (weights !== undefined && digits === undefined) return 'its sums are too long to be exact in float32';
   const out = await planner.followed(node);
   return {
-    ...{ kind: 'product', layer: layerName(node), op: node.op_type, node, as, data, other, scales, bias, digits, out },
+    ...{ kind: 'product', layer: layerName(node), op: node.op_type, node, as, data, other, scales, bias, out },
     weights: weights && { dims: weights.dims, data: weights.data, raw: weights.raw },
     terms: weights?.terms ?? 0,
     worst: Math.max(...sums.map((sum, c) => sum * largest + Math.abs(bias?.[c] ?? 0))),
@@ -47,7 +45,7 @@ const given = (operand: Operand | undefined): Operand => {
 
 interface StoredWeights {
   readonly dims: readonly number[];
-  readonly data: Float32Array;
+  readonly data: Int32Array;
   readonly raw: RawWeights;
   readonly scales: readonly number[];
   readonly channels: number;
@@ -65,7 +63,7 @@ function weightsOf(node: NodeProto, as: ProductStep['as'], stored: StoredCodes):
     return 'the scales of its weights change within one sum';
   const channels = dims[channelAxis]!;
   const inner = dims.slice(channelAxis + 1).reduce((a, b) => a * b, 1);
-  const data = new Float32Array(codes.length);
+  const data = new Int32Array(codes.length);
   const sums = new Array<number>(channels).fill(0);
   for (let i = 0; i < codes.length; i++) {
     const channel = Math.floor(i / inner) % channels;

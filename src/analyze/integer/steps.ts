@@ -1,3 +1,4 @@
+import type { Tensor } from '../../data/types.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import type { Constants } from './constants.ts';
 
@@ -18,8 +19,16 @@ export const codeEnds: Readonly<Record<CodeType, readonly [number, number]>> = {
   int16: [-32768, 32767],
 };
 
-/** Integers of a shape. */
-export interface Codes {
+export type CodeArray = Uint8Array | Int8Array | Uint16Array | Int16Array;
+
+/** Codes of a shape, in their own type. */
+export interface Codes extends Tensor {
+  readonly type: CodeType;
+  readonly data: CodeArray;
+}
+
+/** Accumulators of a shape. */
+export interface Sums {
   readonly dims: readonly number[];
   readonly data: Int32Array;
 }
@@ -51,9 +60,9 @@ export interface ProductStep extends Common {
   readonly kind: 'product';
   readonly as: 'Conv' | 'Gemm' | 'MatMul';
   readonly data: Operand;
-  /** Stored weights, zero points taken off, float32 since all are below 2^24; undefined where the other factor is computed. */
+  /** Stored weights, zero points taken off; undefined where the other factor is computed. */
   readonly weights:
-    { readonly dims: readonly number[]; readonly data: Float32Array; readonly raw: RawWeights } | undefined;
+    { readonly dims: readonly number[]; readonly data: Int32Array; readonly raw: RawWeights } | undefined;
   /** The computed factor. */
   readonly other: Operand | undefined;
   /** One scale of weights, or one an output channel. */
@@ -64,8 +73,6 @@ export interface ProductStep extends Common {
   readonly terms: number;
   /** Σ|w| times the largest |x|, and |bias|, of the output channel where it is most: no accumulator is larger. */
   readonly worst: number;
-  /** Parts that the data is cut into so that float32 sums stay exact; undefined where that is known when it runs. */
-  readonly digits: Digits | undefined;
   readonly out: Target | undefined;
   /** Where no quantization follows: the value in float32. */
   readonly float: string | undefined;
@@ -75,12 +82,6 @@ export interface ProductStep extends Common {
 export interface RawWeights {
   readonly type: CodeType;
   readonly zeroPoint: readonly number[];
-}
-
-/** Data is Σ part · 2^(bits·i) with parts of `bits` bits, the last one signed. */
-export interface Digits {
-  readonly count: number;
-  readonly bits: number;
 }
 
 export interface PairStep extends Common {
@@ -163,19 +164,6 @@ export interface Planner {
 export function largestOf({ type, zeroPoint }: Code): number {
   const [low, high] = codeEnds[type];
   return Math.max(high - zeroPoint, zeroPoint - low);
-}
-
-/** Integers below this are exact in float32, and so are their sums in any order. */
-const exact = 2 ** 24;
-
-/** As few parts of the data as keep every sum of products exact in float32; `sum` is the largest Σ|w|. */
-export function digitsFor(sum: number, code: Code): Digits | undefined {
-  if (sum * largestOf(code) < exact) return { count: 1, bits: 0 };
-  const width = code.type.endsWith('16') ? 16 : 8;
-  // Differences from a zero point have a sign, so that the last part is as large as 2^bits.
-  for (let count = 2; count <= width; count *= 2)
-    if (sum * 2 ** (width / count) < exact) return { count, bits: width / count };
-  return undefined;
 }
 
 export const sameCode = (a: Code, b: Code): boolean =>

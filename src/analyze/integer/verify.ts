@@ -10,14 +10,13 @@ import { openSession, type Session } from '../../runtime/session.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
 import { lookAtPartials, lookAtSums, narrowed, noSums, type SumFacts } from './accumulators.ts';
-import { codesFrom } from './arrays.ts';
-import { addDifferences, noDifferences, type Difference } from './differences.ts';
+import { addDifferences, apart, noDifferences, type Apart, type Difference } from './differences.ts';
 import { energyOf, type Energy } from './energy.ts';
-import { openDevice, openMachine } from './execute.ts';
+import { openDevice, openMachine, runDevices } from './execute.ts';
 import { layerFacts, workOf, type LayerBits } from './layer_bits.ts';
-import { Refused, type Device, type Machine } from './machine.ts';
+import { Refused, type Device, type Machine, type Opened } from './machine.ts';
 import { saturatePairs, type PairCount, type RiskyPairs } from './pairs.ts';
-import { targetOf, type ProductStep } from './steps.ts';
+import { targetOf, type Codes, type ProductStep, type Sums } from './steps.ts';
 
 /** One way to run the model, and what came of it. */
 export interface IntegerRun {
@@ -94,7 +93,6 @@ interface Track {
   readonly name: string;
   readonly kind: IntegerRun['kind'];
   readonly summary: string;
-  readonly run: (feeds: Feeds) => Promise<{ readonly outputs: Feeds; readonly code: (value: string) => Int32Array }>;
   readonly states: unknown[];
   readonly disabled: ReturnType<typeof noDifferences>;
   readonly all: ReturnType<typeof noDifferences>;
@@ -114,26 +112,23 @@ async function streamed(
   const pairs = new Map<ProductStep, PairCount>(products.map((step) => [step, { saturated: 0, pairs: 0 }]));
   const shapes = new Map<ProductStep, { readonly inputs: number; readonly outputs: number }>();
   const refused: IntegerRun[] = [];
-  const risky: RiskyPairs = new Map();
-  const looking = lookingDevice(machine, { sums, pairs, shapes, risky, accumulator });
+  const saturated = pairCounter();
+  const looking = lookingDevice(machine, { sums, pairs, shapes, saturated, accumulator });
   const tracks: Track[] = [];
-  const add = (name: string, kind: Track['kind'], summary: string, run: Track['run']): void =>
-    void tracks.push({ ...{ name, kind, summary, run, states: metrics.map((metric) => metric.start()) }, disabled: noDifferences(), all: noDifferences() }); // prettier-ignore
+  const devices: Opened[] = [];
+  const add = (name: string, kind: Track['kind'], summary: string): void =>
+    void tracks.push({ ...{ name, kind, summary, states: metrics.map((metric) => metric.start()) }, disabled: noDifferences(), all: noDifferences() }); // prettier-ignore
   const addDevice = (name: string, kind: Track['kind'], summary: string, device: Device): void => {
     try {
-      const opened = openDevice(machine, device);
-      add(name, kind, summary, async (feeds) => {
-        const { codes, outputs } = await opened.run(feeds);
-        return { outputs, code: (value) => given(codes.get(value), value).data };
-      });
+      devices.push(openDevice(machine, device));
+      add(name, kind, summary);
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
       refused.push({ ...{ name, kind, summary, refused: error.message, metrics: [] }, disabled: undefined, all: undefined }); // prettier-ignore
     }
   };
-  let last = [plain({}), plain({})] as const;
-  add('onnxruntime off', 'measured', 'onnxruntime with its graph optimizations disabled', () => Promise.resolve(last[0])); // prettier-ignore
-  add('onnxruntime all', 'measured', 'onnxruntime as it usually runs, on this processor', () => Promise.resolve(last[1])); // prettier-ignore
+  add('onnxruntime off', 'measured', 'onnxruntime with its graph optimizations disabled');
+  add('onnxruntime all', 'measured', 'onnxruntime as it usually runs, on this processor');
   for (const scheme of schemes)
     addDevice(scheme.name, 'scheme', scheme.summary, scheme === onnxruntimeFloat ? looking : { scheme });
   if (!schemes.includes(onnxruntimeFloat))
@@ -141,7 +136,7 @@ async function streamed(
   if (products.some(({ weights, data }) => weights?.raw.type === 'int8' && !data.code.type.endsWith('16')))
     addDevice('x64, no VNNI', 'device', 'sums of two products saturate at 16 bits', {
       scheme: onnxruntimeFloat,
-      accumulated: (step, own, data) => void saturatePairs(step, own, data, risky, true),
+      accumulated: (step, own, data) => saturated(step, own, data).held,
     });
   if (accumulator !== undefined)
     for (const wraps of [true, false])
@@ -152,19 +147,28 @@ async function streamed(
 
   let samples = 0;
   for await (const batch of ahead(options.batches())) {
-    last = [plain(await off.run(batch.feeds)), plain(await on.run(batch.feeds))];
-    const reference = real(machine, last[0].outputs, batch);
-    for (const track of tracks) {
+    const [plain, usual] = [await off.run(batch.feeds), await on.run(batch.feeds)];
+    const compare = (value: string, own: readonly Codes[]): void => {
       checkCancelled(signal);
-      const got = await track.run(batch.feeds);
-      const input = { batch: { ...batch, size: batch.count }, outputs: real(machine, got.outputs, batch), reference };
-      metrics.forEach((metric, i) => (track.states[i] = metric.add(track.states[i], input)));
-      for (const [index, { layer, op, value }] of coded.entries()) {
-        const own = got.code(value);
-        const share = batch.count / batch.size;
-        addDifferences(track.disabled, { layer, op, index }, own, last[0].code(value), share); // prettier-ignore
-        addDifferences(track.all, { layer, op, index }, own, last[1].code(value), share); // prettier-ignore
+      const index = coded.findIndex((one) => one.value === value);
+      const { layer, op } = given(coded[index], 'a layer');
+      const references = [given(plain[value], value) as Codes, given(usual[value], value) as Codes] as const;
+      const length = Math.round((references[0].data.length * batch.count) / batch.size);
+      const known = new Map<Codes, readonly [Apart, Apart]>();
+      for (const [i, codes] of [...references, ...own].entries()) {
+        const track = given(tracks[i], 'a run');
+        const found = known.get(codes) ?? [apart(codes.data, references[0].data, length), apart(codes.data, references[1].data, length)]; // prettier-ignore
+        known.set(codes, found);
+        addDifferences(track.disabled, { layer, op, index }, found[0], length);
+        addDifferences(track.all, { layer, op, index }, found[1], length);
       }
+    };
+    const outputs = await runDevices(machine, devices, batch.feeds, (value, codes) => compare(value, codes));
+    const reference = real(machine, plain, batch);
+    for (const [i, one] of [plain, usual, ...outputs].entries()) {
+      const { states } = given(tracks[i], 'a run');
+      const input = { batch: { ...batch, size: batch.count }, outputs: real(machine, one, batch), reference };
+      metrics.forEach((metric, m) => (states[m] = metric.add(states[m], input)));
     }
     samples += batch.count;
     options.progress(samples);
@@ -186,40 +190,41 @@ async function streamed(
   };
 }
 
-/** What onnxruntime gave, its codes as int32. */
-function plain(outputs: Feeds): Awaited<ReturnType<Track['run']>> {
-  const known = new Map<string, Int32Array>();
-  const code = (value: string): Int32Array => {
-    const data = known.get(value) ?? codesFrom(given(outputs[value], value)).data;
-    known.set(value, data);
-    return data;
+type PairCounter = (step: ProductStep, sums: Sums, data: Codes) => ReturnType<typeof saturatePairs>;
+
+/** Counts saturating pairs, once for devices that read the same. */
+function pairCounter(): PairCounter {
+  const risky: RiskyPairs = new Map();
+  let last: { readonly sums: Sums; readonly found: ReturnType<typeof saturatePairs> } | undefined;
+  return (step, sums, data) => {
+    if (last?.sums !== sums) last = { sums, found: saturatePairs(step, sums, data, risky) };
+    return last.found;
   };
-  return { outputs, code };
 }
 
 /** onnxruntime's arithmetic, looked at: what accumulators come to, and which pairs would saturate. */
 function lookingDevice(
-  { computer }: Machine,
+  machine: Machine,
   seen: {
     readonly sums: ReadonlyMap<ProductStep, SumFacts>;
     readonly pairs: ReadonlyMap<ProductStep, PairCount>;
     readonly shapes: Map<ProductStep, { readonly inputs: number; readonly outputs: number }>;
-    readonly risky: RiskyPairs;
+    readonly saturated: PairCounter;
     readonly accumulator: number | undefined;
   },
 ): Device {
-  const graphs = new Map<ProductStep, Model>();
   return {
     scheme: onnxruntimeFloat,
     async accumulated(step, sums, data) {
       const [facts, count] = [given(seen.sums.get(step), 'sums'), given(seen.pairs.get(step), 'pairs')];
       lookAtSums(facts, sums, seen.accumulator);
-      await lookAtPartials(facts, step, sums, data, { computer, graphs });
-      const { saturated, pairs } = saturatePairs(step, sums, data, seen.risky, false);
+      await lookAtPartials(facts, step, sums, data, machine);
+      const { saturated, pairs } = seen.saturated(step, sums, data);
       count.saturated += saturated;
       count.pairs += pairs;
       const { inputs = 0, outputs = 0 } = seen.shapes.get(step) ?? {};
       seen.shapes.set(step, { inputs: inputs + data.data.length, outputs: outputs + sums.data.length });
+      return undefined;
     },
   };
 }

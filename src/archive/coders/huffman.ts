@@ -22,13 +22,20 @@ export function decodeHuffman(bytes: Uint8Array, lengths: ArrayLike<number>, out
   let end = 0;
   for (const symbol of order)
     table.fill((symbol << 4) | lengths[symbol]!, end, (end += 2 ** (width - lengths[symbol]!)));
+  const mask = table.length - 1;
   if (end !== table.length) damaged();
+  const padded = new Uint8Array(bytes.length + 4);
+  padded.set(bytes);
   let held = 0;
   let count = 0;
   let at = 0;
   for (let i = 0; i < out.length; i++) {
-    for (; count < width; count += 8) held = (held << 8) | (at < bytes.length ? bytes[at++]! : 0);
-    const entry = table[(held >>> (count - width)) & (table.length - 1)]!;
+    if (count < width) {
+      held = (held << 16) | (padded[at]! << 8) | padded[at + 1]!;
+      at += 2;
+      count += 16;
+    }
+    const entry = table[(held >>> (count - width)) & mask]!;
     out[i] = entry >>> 4;
     count -= entry & 15;
   }

@@ -1,5 +1,6 @@
 import { counters, learnt } from '../bits.ts';
-import { frequencyBits, spansOf } from './rans.ts';
+import { damaged } from '../damaged.ts';
+import { frequencyBits, wordsOf } from './rans.ts';
 
 /** What is known of a matrix of symbols beforehand. */
 export interface Layout {
@@ -32,6 +33,11 @@ export const sizeFactor = (alphabet: number): number => Math.floor((2.4 * sizes 
 /** A fifth in 1/65536: a share, until something is known of it. */
 export const unknown = 13107;
 
+const total = 2 ** frequencyBits;
+
+/** The chance of a 1 in 1/4096, from 1 to 4095. */
+export const chanceOf = (counter: number): number => counter >>> 20 || 1;
+
 /** The class that a flag has by what was before it, in its column and in its row. */
 export const flagContext = (before: number, column: number, row: number): number =>
   (before * classes + classOf[column >>> 5]!) * classes + classOf[row >>> 5]!;
@@ -51,70 +57,77 @@ export function decodeMatrix(
 ): void {
   const flags = counters(flagContexts);
   const shares = new Uint16Array(period).fill(unknown);
-  const rows = new Uint8Array(period);
   const columnSizes = new Uint16Array(period);
   const factor = sizeFactor(alphabet);
-  const found = tables.map((table) => spansOf(table, frequencyBits));
-  const symbols = new Uint8Array(tables.length << frequencyBits);
-  const spans = new Uint32Array(symbols.length);
-  for (let t = 0; t < found.length; t++) {
-    symbols.set(found[t]!.symbols, t << frequencyBits);
-    spans.set(found[t]!.spans, t << frequencyBits);
+  // Of each table where spans of symbols begin, and the symbol at every 8th place, from which it is a step or two to the right one: tables
+  // with a symbol for each place would take longer to make than to use, and do not fit into the processor's cache.
+  const starts = new Uint16Array(tables.length * (alphabet + 1));
+  const near = new Uint8Array(tables.length << 9);
+  for (let t = 0, from = 0; t < tables.length; t++, from++) {
+    let sum = 0;
+    for (let symbol = 0; symbol < alphabet; symbol++) {
+      const end = sum + tables[t]![symbol]!;
+      if (end > sum) near.fill(symbol, (t << 9) + ((sum + 7) >> 3), (t << 9) + ((end + 7) >> 3));
+      starts[++from] = sum = end;
+    }
+    if (sum !== total) damaged();
   }
-  const bases = Int32Array.from(uses, (table) => table << frequencyBits);
-  let range = 1;
-  let code = 0;
-  let at = 0;
-  let share = unknown;
-  let size = 0;
-  let before = 0;
-  let sign = 0;
-  for (let i = 0, column = 0; i < out.length; i++, column++) {
-    if (column === period) column = 0;
-    if (flagged) {
-      while (range < 0x1000000) {
-        code = ((code << 8) | (at < bytes.length ? bytes[at]! : 0)) >>> 0;
-        at++;
-        range = (range << 8) >>> 0;
+  const words = wordsOf(bytes);
+  let at = 4;
+  // Signed, as all else here: mixed with unsigned ones they would be floats.
+  let a = words[0]! | (words[1]! << 16);
+  let b = words[2]! | (words[3]! << 16);
+  const places = new Uint32Array(out.length + 1);
+  let count = 0;
+  if (flagged) {
+    let share = unknown;
+    let before = 0;
+    let step = columnSteps[0]!;
+    for (let i = 0, column = 0, row = 0; i < out.length; i++, column++) {
+      if (column === period) {
+        column = 0;
+        if (row < 20) step = columnSteps[++row]!;
       }
       const seen = shares[column]!;
       const slot = flagContext(before, seen, share);
       const old = flags[slot]!;
-      const bound = Math.imul(range >>> 16, (old >>> 16) | 1) >>> 0;
-      const row = rows[column]!;
-      if (row < 20) rows[column] = row + 1;
-      before = code < bound ? 1 : 0;
-      if (before) range = bound;
-      else {
-        range = (range - bound) >>> 0;
-        code = (code - bound) >>> 0;
-      }
+      const chance = chanceOf(old);
+      const place = a & (total - 1);
+      before = place < chance ? 1 : 0;
+      const state =
+        (Math.imul(before ? chance : total - chance, a >>> frequencyBits) + place - (before ? 0 : chance)) | 0;
+      a = b;
+      b = state >>> 16 ? state : (state << 16) | words[at++]!;
       flags[slot] = learnt(old, before);
       const target = before * 65535;
-      shares[column] = seen + (((target - seen) * columnSteps[row]!) >> 16);
+      shares[column] = seen + (((target - seen) * step) >> 16);
       share += (target - share) >> 4;
+      places[count] = i;
+      count += before;
     }
-    if (before === 0 && flagged) out[i] = zero;
-    else {
-      while (range < 0x1000000) {
-        code = ((code << 8) | (at < bytes.length ? bytes[at]! : 0)) >>> 0;
-        at++;
-        range = (range << 8) >>> 0;
-      }
-      const above = columnSizes[column]!;
-      const scaled = ((above === 0 ? size : (size + above) >> 1) * factor) >> 16;
-      const unit = range >>> frequencyBits;
-      let place = (code / unit) | 0;
-      place = bases[((scaled < sizes ? scaled : sizes - 1) << 2) | sign]! | (place > 4095 ? 4095 : place);
-      const symbol = symbols[place]!;
-      const span = spans[place]!;
-      code = (code - Math.imul(unit, (place & 4095) - (span & 0xffff))) >>> 0;
-      range = Math.imul(unit, span >>> 16) >>> 0;
-      out[i] = symbol;
-      sign = symbol > zero ? 1 : 2;
-      const own = Math.abs(symbol - zero) << 4;
-      size += (own - size) >> 3;
-      columnSizes[column] = above === 0 ? own : above + ((own - above) >> 2);
-    }
+    out.fill(zero);
+  } else while (count < out.length) places[count] = count++;
+  let size = 0;
+  let sign = 0;
+  for (let i = 0, row = 0; i < count; i++) {
+    const index = places[i]!;
+    while (index - row >= period) row += period;
+    const above = columnSizes[index - row]!;
+    const scaled = ((above === 0 ? size : (size + above) >> 1) * factor) >> 16;
+    const table = uses[((scaled < sizes ? scaled : sizes - 1) << 2) | sign]!;
+    const from = table * (alphabet + 1);
+    const place = a & (total - 1);
+    let k = from + near[(table << 9) | (place >> 3)]!;
+    while (starts[k + 1]! <= place) k++;
+    const start = starts[k]!;
+    const state = (Math.imul(starts[k + 1]! - start, a >>> frequencyBits) + place - start) | 0;
+    a = b;
+    b = state >>> 16 ? state : (state << 16) | words[at++]!;
+    const symbol = k - from;
+    out[index] = symbol;
+    sign = symbol > zero ? 1 : 2;
+    const own = Math.abs(symbol - zero) << 4;
+    size += (own - size) >> 3;
+    columnSizes[index - row] = above === 0 ? own : above + ((own - above) >> 2);
   }
 }

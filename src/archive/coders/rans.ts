@@ -12,40 +12,35 @@ export const scaleOf = (alphabet: number): number => (alphabet > 256 ? 15 : freq
 
 const low = 2 ** 16;
 
-/** What finds symbols by their frequencies: at each of 2^scale places the symbol, and its frequency and how far into its span the place is. */
-export function spansOf(table: ArrayLike<number>, scale: number): { symbols: Uint16Array; spans: Uint32Array } {
-  const symbols = new Uint16Array(2 ** scale);
-  const spans = new Uint32Array(2 ** scale);
-  let place = 0;
-  for (let symbol = 0; symbol < table.length; symbol++)
-    for (let k = 0; k < table[symbol]! && place <= symbols.length; k++, place++) {
-      symbols[place] = symbol;
-      spans[place] = table[symbol]! * low + k;
-    }
-  if (place !== symbols.length) damaged();
-  return { symbols, spans };
-}
+/** Words of 16 bits, little-endian. */
+export const wordsOf = (bytes: Uint8Array): Uint16Array => new Uint16Array(bytes.slice(0, bytes.length & ~1).buffer);
 
 /** Decodes words of 16 bits, little-endian, the two states in front. A symbol that occurs alone takes none. */
 export function decodeRans(bytes: Uint8Array, table: ArrayLike<number>, scale: number, out: Symbols): void {
-  const { symbols, spans } = spansOf(table, scale);
-  const mask = 2 ** scale - 1;
-  if (spans[mask]! === (mask + 1) * low + mask) {
-    out.fill(symbols[0]!);
-    return;
+  // At each place the symbol, and its frequency and how far into its span the place is.
+  const size = 2 ** scale;
+  const symbols = new Uint16Array(size);
+  const spans = new Uint32Array(size);
+  let place = 0;
+  for (let symbol = 0; symbol < table.length; symbol++) {
+    for (let k = 0; k < table[symbol]! && place <= size; k++, place++) {
+      symbols[place] = symbol;
+      spans[place] = table[symbol]! * low + k;
+    }
   }
-  const words = new Uint16Array(bytes.slice(0, bytes.length & ~1).buffer);
+  if (place !== size) damaged();
+  if (spans[size - 1]! >>> 16 === size) return void out.fill(symbols[0]!);
+  const words = wordsOf(bytes);
   let at = 4;
-  let a = (words[0]! | (words[1]! << 16)) >>> 0;
-  let b = (words[2]! | (words[3]! << 16)) >>> 0;
+  let a = words[0]! | (words[1]! << 16);
+  let b = words[2]! | (words[3]! << 16);
   for (let i = 0; i < out.length; i++) {
-    const place = a & mask;
+    const place = a & (size - 1);
     const span = spans[place]!;
     out[i] = symbols[place]!;
-    let state = (Math.imul(span >>> 16, a >>> scale) + (span & 0xffff)) >>> 0;
-    if (state < low) state = ((state << 16) | (at < words.length ? words[at++]! : 0)) >>> 0;
+    const state = (Math.imul(span >>> 16, a >>> scale) + (span & 0xffff)) | 0;
     a = b;
-    b = state;
+    b = state >>> 16 ? state : (state << 16) | words[at++]!;
   }
 }
 
@@ -78,17 +73,32 @@ export function startsOf(table: Uint16Array): Uint32Array {
 export function encodeRans(symbols: Symbols, table: Uint16Array, scale: number): Uint8Array {
   if (table.some((frequency) => frequency === 2 ** scale)) return new Uint8Array(0);
   const start = startsOf(table);
-  const words = new Uint16Array(symbols.length + 4);
+  return encodeSpans(
+    symbols.length,
+    (i) => start[symbols[i]!]!,
+    (i) => table[symbols[i]!]!,
+    scale,
+  );
+}
+
+/** Codes `count` spans of 2^scale places, each by its start and length, in two states in turn: from the last on, as they are decoded from the first. */
+export function encodeSpans(
+  count: number,
+  startOf: (i: number) => number,
+  lengthOf: (i: number) => number,
+  scale: number,
+): Uint8Array {
+  const words = new Uint16Array(count + 4);
   let at = words.length;
   const states = [low, low];
-  for (let i = symbols.length - 1; i >= 0; i--) {
-    const frequency = table[symbols[i]!]!;
+  for (let i = count - 1; i >= 0; i--) {
+    const length = lengthOf(i);
     let state = states[i & 1]!;
-    if (state >= frequency * 2 ** (32 - scale)) {
+    if (state >= length * 2 ** (32 - scale)) {
       words[--at] = state;
       state = Math.floor(state / low);
     }
-    states[i & 1] = Math.floor(state / frequency) * 2 ** scale + (state % frequency) + start[symbols[i]!]!;
+    states[i & 1] = Math.floor(state / length) * 2 ** scale + (state % length) + startOf(i);
   }
   for (const state of [states[1]!, states[0]!]) {
     words[--at] = state / low;

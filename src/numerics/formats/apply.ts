@@ -2,7 +2,7 @@ import { QtoolError } from '../../util/error.ts';
 import { checkFinite } from '../finite.ts';
 import { fromFloat16, toFloat16 } from '../float16.ts';
 import type { Granularity } from '../format.ts';
-import { scaledGrid, type Grid } from '../grid.ts';
+import { scaledGrid, stretchedLevel, type Grid } from '../grid.ts';
 import { forEachOfGroup, gatherGroup, groupSize, layoutOf, type Layout } from '../layout.ts';
 import type { BoundFormat, Fitted, Sharing } from './format.ts';
 import { largestOf } from './scale.ts';
@@ -91,12 +91,13 @@ function coded(
   const rounded = new Float32Array(data.length);
   const values = new Float32Array(groupSize(layout));
   for (const [p, fitted] of groups.entries()) {
-    const grid = gridOf(fitted);
+    const { set, scale } = fitted;
     const count = gatherGroup(data, layout, p, values);
-    const own = format.codes(values.subarray(0, count), grid, p);
+    const own = format.codes(values.subarray(0, count), fitted, p);
     let n = 0;
     forEachOfGroup(layout, p, (start, length) => {
-      for (let i = start; i < start + length; i++, n++) rounded[i] = grid.levels[(codes[i] = own[n]!)]!;
+      for (let i = start; i < start + length; i++, n++)
+        rounded[i] = stretchedLevel(set.levels[(codes[i] = own[n]!)]!, scale);
     });
   }
   return { codes, values: rounded };
@@ -104,14 +105,3 @@ function coded(
 
 /** The values that a group may take. */
 export const gridOf = ({ set, scale }: Fitted): Grid => scaledGrid(set, scale);
-
-/** Bits that the codes of a weight and the parameters of its groups take, about: what packing makes of them (`WeightEncoder`). */
-export function storedBits({ codes, groups }: FormatCodes): number {
-  const [first] = groups;
-  const shared = groups.every(({ set }) => set.levels === first?.set.levels);
-  const levels = groups.reduce((most, { set }) => Math.max(most, set.levels.length), 1);
-  // Scales that are few are looked up by bytes; levels of a group's own are as many numbers.
-  const few = new Set(groups.map(({ scale }) => scale)).size <= 256 && groups.length > 512;
-  const each = shared ? (few ? 8 : 16) : 16 * levels;
-  return codes.length * Math.log2(levels) + groups.length * each;
-}

@@ -1,6 +1,9 @@
-import { codeOf } from '../grid.ts';
+import { codeOf, codesInSet, scaledGrid } from '../grid.ts';
 import { unitOf } from './scale.ts';
 import type { BoundFormat, Format, LevelSet } from './format.ts';
+
+/** Levels a value from which on a grid takes longer to make than its thresholds one by one. */
+const searched = 16;
 
 const empty: LevelSet = { levels: new Float32Array(0) };
 const withUnit = (set: LevelSet): LevelSet => ({ ...set, unit: unitOf(set) });
@@ -24,9 +27,15 @@ export function bind<O extends object>(format: Format<O>, options: O): BoundForm
     notWeights: format.notWeights,
     notActivations: typeof notActivations === 'function' ? notActivations(options) : notActivations,
     exactScale: format.exactScale ?? false,
+    type: format.type,
     fit: (values, look) => format.fit(values, options, look, setOf(look.signed)),
-    codes: (values, grid, group) =>
-      format.codes?.(values, grid, options, group) ?? Uint16Array.from(values, (x) => codeOf(grid, x)),
+    codes: (values, { set, scale }, group) => {
+      const own = format.codes?.(values, () => scaledGrid(set, scale), options, group);
+      if (own) return own;
+      if (set.levels.length > searched * values.length) return codesInSet(set, scale, values);
+      const grid = scaledGrid(set, scale);
+      return Uint16Array.from(values, (x) => codeOf(grid, x));
+    },
   };
 }
 

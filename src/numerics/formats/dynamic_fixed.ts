@@ -29,5 +29,5 @@ export const dynamicFixed = {
   set: ({ bits, rounding }, signed) => twosComplement(bits, signed, rounding),
   fit: (values, { bits, exponent }, look, set) => fitPoint(values, set, exponent, bits, look),
   codes: (values, grid, { rounding, seed }, group) =>
-    rounding === 'stochastic' ? stochasticCodes(values, grid, seed, group) : undefined,
+    rounding === 'stochastic' ? stochasticCodes(values, grid(), seed, group) : undefined,
 } satisfies Format<z.infer<typeof options>>;

@@ -36,7 +36,7 @@ export const fixed = {
   fit: (values, { bits, fraction }, look, set) =>
     typeof fraction === 'number' ? { set, scale: powerOfTwo(-fraction) } : fitPoint(values, set, fraction, bits, look),
   codes: (values, grid, { rounding, seed }, group) =>
-    rounding === 'stochastic' ? stochasticCodes(values, grid, seed, group) : undefined,
+    rounding === 'stochastic' ? stochasticCodes(values, grid(), seed, group) : undefined,
 } satisfies Format<z.infer<typeof options>>;
 
 /** Why activations cannot be rounded by chance; undefined for the other ways. */

@@ -32,6 +32,9 @@ export interface Look {
   readonly largest: number;
 }
 
+/** Floating-point types of 8 bits that ONNX has. */
+export type FloatType = 'float8e4m3fn' | 'float8e5m2';
+
 /**
  * A number format: the set of values that a weight or an activation may take. One file each in this folder, and one line in `index.ts`.
  * Everything that simulates, quantizes, allocates, refits or stores asks the format and knows none by name.
@@ -51,6 +54,8 @@ export interface Format<O = unknown> {
   readonly notActivations?: string | ((options: O) => string | undefined);
   /** Bits of a code. */
   readonly bits: (options: O) => number;
+  /** ONNX's element type of its levels, where there is one that onnxruntime computes with: a byte is a sign and the number of a magnitude. */
+  readonly type?: FloatType;
   /** The scales of weights are kept as they are; else they are rounded to float16, in which they are stored where that holds them. */
   readonly exactScale?: true;
   /** The set that is the same for all values, for formats that have one. @param signed false: nothing below 0 is needed. */
@@ -63,7 +68,7 @@ export interface Format<O = unknown> {
   /** A shorter way to write it with these options, which is read too: `int4`. */
   readonly short?: (options: O) => string | undefined;
   /** Codes otherwise than by the grid's thresholds (stochastic rounding), or undefined. @param group number of the group in its tensor. */
-  readonly codes?: (values: Float32Array, grid: Grid, options: O, group: number) => Uint16Array | undefined;
+  readonly codes?: (values: Float32Array, grid: () => Grid, options: O, group: number) => Uint16Array | undefined;
 }
 
 /** A format with its options: what a schedule's `format:` becomes. */
@@ -76,8 +81,9 @@ export interface BoundFormat {
   readonly notWeights: string | undefined;
   readonly notActivations: string | undefined;
   readonly exactScale: boolean;
+  readonly type: FloatType | undefined;
   fit(values: Float32Array, look: Look): Fitted;
   /** Its label: what reports and plans show of it. */
   toJSON(): string;
-  codes(values: Float32Array, grid: Grid, group: number): Uint16Array;
+  codes(values: Float32Array, fitted: Fitted, group: number): Uint16Array;
 }

@@ -54,7 +54,7 @@ export function mirrored(rising: readonly number[], signed = true): Float32Array
 }
 
 /** A floating-point format that a standard names: nothing to choose but the scale. */
-export function floatFormat({ name, summary, source, ...shape }: NamedFloat) {
+export function floatFormat({ name, summary, source, type, ...shape }: NamedFloat) {
   const { exponent, mantissa, top } = shape;
   const named = z.strictObject({ scale: scaleOption('mse') });
   return {
@@ -62,6 +62,7 @@ export function floatFormat({ name, summary, source, ...shape }: NamedFloat) {
     summary,
     source,
     options: named,
+    ...(type && { type }),
     sharing: () => 'channel',
     bits: () => 1 + exponent + mantissa,
     set: (_, signed) => ({ levels: mirrored(magnitudes(exponent, mantissa, 2 ** (exponent - 1) - 1, top), signed) }),
@@ -69,7 +70,7 @@ export function floatFormat({ name, summary, source, ...shape }: NamedFloat) {
   } satisfies Format<z.infer<typeof named>>;
 }
 
-interface NamedFloat extends Pick<Format, 'name' | 'summary' | 'source'> {
+interface NamedFloat extends Pick<Format, 'name' | 'summary' | 'source' | 'type'> {
   readonly exponent: number;
   readonly mantissa: number;
   readonly top: keyof typeof tops;

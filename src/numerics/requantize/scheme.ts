@@ -41,7 +41,10 @@ export interface AffineCode {
 }
 
 /** Codes of equal length to the codes of their sum, its zero point added; not yet cut to the ends of the codes. */
-export type Add = (a: Int32Array, b: Int32Array, into: Int32Array) => void;
+export type Add = (a: Integers, b: Integers, into: Int32Array) => void;
+
+/** Codes of 8 or 16 bits. */
+export type Integers = Uint8Array | Int8Array | Uint16Array | Int16Array;
 
 /** A factor in float64, from left to right. */
 export function inDouble({ product, over }: Factor): number {

@@ -1,11 +1,11 @@
-import type { Add, AddScales, Rescale, Scheme } from './scheme.ts';
+import type { Add, AddScales, AffineCode, Integers, Rescale, Scheme } from './scheme.ts';
 
 /** Bits that both terms are shifted to the left by before they are rescaled. */
 const leftShift = 20;
 
 /**
  * Addition as TensorFlow Lite does it (kernels/add.cc): both terms, their zero points taken off, are shifted to the left by 20, rescaled to
- * twice the larger of their scales, added, and rescaled to the output's scale.
+ * twice the larger of their scales, added, and rescaled to the output's scale. What a term comes to depends on its code alone: a table.
  */
 export function shiftedAdd({ a, b, sum }: AddScales, rescaler: Scheme['rescaler']): Add | string {
   const twice = 2 * Math.max(a.scale, b.scale);
@@ -16,19 +16,39 @@ export function shiftedAdd({ a, b, sum }: AddScales, rescaler: Scheme['rescaler'
   ];
   const refused = made.find((one) => typeof one === 'string');
   if (refused !== undefined) return refused;
-  const [first, second, last] = made as Rescale[];
-  let scratch = new Int32Array(0);
-  return (left, right, into) => {
-    if (scratch.length < left.length) scratch = new Int32Array(left.length);
-    const other = scratch.subarray(0, left.length);
-    for (let i = 0; i < left.length; i++) {
-      other[i] = (right[i]! - b.zeroPoint) << leftShift;
-      into[i] = (left[i]! - a.zeroPoint) << leftShift;
-    }
-    first!(into, 1, into);
-    second!(other, 1, other);
-    for (let i = 0; i < into.length; i++) into[i] = into[i]! + other[i]!;
-    last!(into, 1, into);
-    for (let i = 0; i < into.length; i++) into[i] = into[i]! + sum.zeroPoint;
+  const [first, second, last] = made as [Rescale, Rescale, Rescale];
+  const [left, right] = [termsOf(first, a), termsOf(second, b)];
+  return (x, y, into) => {
+    addTerms(x, left(x), y, right(y), into);
+    last(into, 1, into);
+    lift(into, sum.zeroPoint);
   };
+}
+
+/** Terms by code, from the least that a type of so many bytes has. */
+interface Terms {
+  readonly least: number;
+  readonly table: Int32Array;
+}
+
+function termsOf(rescale: Rescale, { zeroPoint }: AffineCode): (codes: Integers) => Terms {
+  const known = new Map<number, Terms>();
+  return ({ BYTES_PER_ELEMENT: bytes }) => {
+    const found = known.get(bytes);
+    if (found !== undefined) return found;
+    const least = -(2 ** (8 * bytes - 1));
+    const table = Int32Array.from({ length: 3 * -least }, (_, i) => (least + i - zeroPoint) << leftShift);
+    rescale(table, 1, table);
+    known.set(bytes, { least, table });
+    return { least, table };
+  };
+}
+
+function addTerms(x: Integers, left: Terms, y: Integers, right: Terms, into: Int32Array): void {
+  const [{ least, table }, { least: start, table: other }] = [left, right];
+  for (let i = 0; i < into.length; i++) into[i] = table[x[i]! - least]! + other[y[i]! - start]!;
+}
+
+function lift(values: Int32Array, by: number): void {
+  for (let i = 0; i < values.length; i++) values[i] = values[i]! + by;
 }

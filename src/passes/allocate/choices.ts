@@ -1,37 +1,79 @@
 import type { Layer } from '../../graph/layer.ts';
 import { errorSums } from '../../numerics/error.ts';
-import { formatCodes, storedBits } from '../../numerics/formats/apply.ts';
+import { formatCodes } from '../../numerics/formats/apply.ts';
 import type { BoundFormat } from '../../numerics/formats/format.ts';
 import { QtoolError } from '../../util/error.ts';
+import { must } from '../../util/must.ts';
+import type { PassContext } from '../pass.ts';
 import { weightRows } from '../quantize/format_weights.ts';
+import { formatBytes } from './format_bytes.ts';
 import type { AllocatorOptions } from './options.ts';
 
-/** Number formats that a layer may get, by the bits that one of its weights takes in each with its share of the scales; rising. */
+/** Number formats that a layer may get, by the bits that one of its weights takes in each with all that is stored for it; rising. */
 export type Choices = ReadonlyMap<number, BoundFormat>;
 
-/** The formats for the weights of a layer. What another holds with less error in no more bits is left out. */
-export function formatChoices(weights: readonly Layer[], formats: readonly BoundFormat[]): Choices {
-  const all = formats.map((format) => {
-    let [bits, noise, count] = [0, 0, 0];
-    for (const layer of weights) {
-      const rows = weightRows(layer);
-      const codes = formatCodes(format, rows, { at: layer.weight.tensor.name });
-      bits += storedBits(codes);
-      noise += errorSums(rows.data, codes.values).noise;
-      count += rows.data.length;
+/** What one weight takes in a file, and loses, in a format. */
+export interface FormatCost {
+  readonly format: BoundFormat;
+  readonly bytes: number;
+  /** Σ(w − ŵ)². */
+  readonly noise: number;
+  readonly count: number;
+}
+
+/** The costs of every weight, by its tensor's name, in the order of the formats. */
+export type FormatCosts = ReadonlyMap<string, readonly FormatCost[]>;
+
+/** Holds every weight in every format, once. */
+export async function formatCosts(
+  layers: readonly Layer[],
+  formats: readonly BoundFormat[],
+  opset: number,
+  ctx: PassContext,
+): Promise<FormatCosts> {
+  const weights = new Map(layers.map((layer) => [layer.weight.tensor.name, layer]));
+  const costs = new Map<string, FormatCost[]>();
+  for (const [at, layer] of weights) {
+    const [rows, list]: [ReturnType<typeof weightRows>, FormatCost[]] = [weightRows(layer), []];
+    for (const format of formats) {
+      ctx.signal.throwIfAborted();
+      ctx.progress(costs.size / weights.size, `${at} in ${format.label}`);
+      const codes = formatCodes(format, rows, { at });
+      const { noise } = errorSums(rows.data, codes.values);
+      list.push({ format, bytes: await formatBytes(layer, codes, opset, ctx), noise, count: rows.data.length });
     }
-    return { format, bits: bits / count, noise };
+    costs.set(at, list);
+  }
+  return costs;
+}
+
+/**
+ * The formats for the weights of a layer.
+ * @param all also those that another holds in no more bytes with less error of the weights: what that does to outputs may be the opposite.
+ */
+export function formatChoices(weights: readonly Layer[], costs: FormatCosts, all: boolean): Choices {
+  const lists = weights.map(({ weight }) => must(costs, weight.tensor.name, 'the costs of'));
+  const summed = (lists[0] ?? []).map(({ format }, i) => {
+    const sum = (of: (cost: FormatCost) => number): number => lists.reduce((total, list) => total + of(list[i]!), 0);
+    return { format, bits: (8 * sum(({ bytes }) => bytes)) / sum(({ count }) => count), noise: sum((c) => c.noise) };
   });
-  const sorted = all.sort((a, b) => a.bits - b.bits || a.noise - b.noise);
-  const best = sorted.filter((one, i) => sorted.slice(0, i).every((before) => before.noise > one.noise));
-  return new Map(best.map(({ bits, format }) => [bits, format]));
+  const sorted = summed.sort((a, b) => a.bits - b.bits || a.noise - b.noise);
+  const kept = sorted.filter((one, i) => all || sorted.slice(0, i).every((before) => before.noise > one.noise));
+  const choices = new Map<number, BoundFormat>();
+  for (const { bits, format } of kept) {
+    // Two that take the same number of bytes are told apart by less than a byte.
+    let key = bits;
+    while (choices.has(key)) key += 1e-9;
+    choices.set(key, format);
+  }
+  return choices;
 }
 
 type Asked = Pick<AllocatorOptions, 'quantizer' | 'widths' | 'first' | 'last' | 'scales'> &
-  Partial<Pick<AllocatorOptions, 'formats' | 'rounding'>>;
+  Partial<Pick<AllocatorOptions, 'formats'>>;
 
 /** What goes with no formats, or with formats alone. @throws QtoolError `schedule`. */
-export function checkFormats({ formats, quantizer, widths, first, last, rounding, scales }: Asked): void {
+export function checkFormats({ formats, quantizer, widths, first, last, scales }: Asked): void {
   const refuse = (message: string, hint: string): never => {
     throw new QtoolError('schedule', message, { hint });
   };
@@ -45,9 +87,5 @@ export function checkFormats({ formats, quantizer, widths, first, last, rounding
       'formats go without widths, first and last',
       "FormatQuantizer's overrides say what single layers are held in",
     );
-  if (rounding === 'descent' || scales === 'coded')
-    refuse(
-      'formats are rounded to nearest, with the scales that are their own',
-      'take rounding: nearest and no scales',
-    );
+  if (scales === 'coded') refuse('formats have scales that are their own', 'take no scales');
 }

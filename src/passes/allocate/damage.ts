@@ -1,17 +1,20 @@
 import type { Model } from '../../graph/model.ts';
 import { harmOf, type MetricResult } from '../../metrics/metric.ts';
 import { QtoolError } from '../../util/error.ts';
-import type { Judge, PassContext, SensitivityMap, StageContext } from '../pass.ts';
+import type { Judge, PassContext, SensitivityMap } from '../pass.ts';
 import { widthText, type PlannedLayer } from './layers.ts';
 import { dB, type Ground } from './plan.ts';
-import { openProbe } from './probe.ts';
+import { openProbe, type Probe } from './probe.ts';
+import { remembered } from './remembered.ts';
 import { withRounded } from './rounded.ts';
 import type { Rounder } from './rounder.ts';
 
 /** Damage of each layer at each of its widths, everything else in float. */
 export interface DamageTable extends Words {
-  /** One row a layer, in the order of its widths; never rising with the width. */
+  /** One row a layer, in the order of its widths; of integers never rising with the width. */
   readonly damage: readonly (readonly number[])[];
+  /** Of formats under `output`: the part of the error that lies along the outputs, which adds up as amplitudes do. */
+  readonly along: readonly (readonly number[])[];
 }
 
 /** One damage, and the sum of those chosen, in words. */
@@ -52,30 +55,9 @@ export function damageTable(
   round: Rounder,
   ctx: PassContext,
 ): Promise<DamageTable> {
-  return remembered(ctx, 'damages', model, [o.damage, o.samples, o.rounding, o.scales], ground, () =>
+  return remembered(ctx, 'damages', model, [o.damage, o.samples, o.rounding, o.scales], ground.layers, () =>
     measuredTable(ground, o, round, ctx),
   );
-}
-
-/**
- * What was measured before for the same model object and settings, by the pass instance or in another try of the stage: another
- * budget needs no other measurement.
- */
-export async function remembered<T>(
-  { memory, cache }: StageContext,
-  name: string,
-  model: Model,
-  settings: readonly unknown[],
-  { layers }: Ground,
-  measure: () => Promise<T>,
-): Promise<T> {
-  const key = JSON.stringify([settings, layers.map((layer) => [layer.name, layer.widths])]);
-  const stores = [memory, ...(cache ? [cache] : [])];
-  const all = stores.map((store) => store.get(name) as { model: Model; key: string; value: T } | undefined);
-  const known = all.find((one) => one?.model === model && one.key === key);
-  const found = known ?? { model, key, value: await measure() };
-  for (const store of stores) store.set(name, found);
-  return found.value;
 }
 
 async function measuredTable(
@@ -86,19 +68,25 @@ async function measuredTable(
 ): Promise<DamageTable> {
   const measure = await damageMeasure(ctx, float, o.damage, o.samples);
   const count = layers.reduce((sum, layer) => sum + measuredWidths(layer).length, 0);
+  const error = measure.error ?? (async (candidate: Model) => ({ noise: await measure.of(candidate), along: 0 }));
   const damage: number[][] = [];
+  const along: number[][] = [];
   let done = 0;
   for (const layer of layers) {
-    const [widths, row]: [readonly number[], number[]] = [measuredWidths(layer), []];
+    const [widths, row, parts]: [readonly number[], number[], number[]] = [measuredWidths(layer), [], []];
     for (const bits of widths) {
       ctx.progress(done++ / count, `${layer.name} at ${widthText(layer, bits)}`);
       const rounded = await round(layer, bits);
-      const own = rounded.noise === 0 ? 0 : await measure.of(withRounded(float, new Map([[layer, rounded]])));
-      row.push(Math.min(own, row.at(-1) ?? Infinity));
+      const alone = withRounded(float, new Map([[layer, rounded]]));
+      const own = rounded.noise === 0 ? { noise: 0, along: 0 } : await error(alone);
+      // Formats are unlike: one of more bits may well do more harm.
+      row.push(layer.formats ? own.noise : Math.min(own.noise, row.at(-1) ?? Infinity));
+      parts.push(own.along);
     }
     damage.push(layer.widths.map((bits) => between(widths, row, bits)));
+    along.push(parts);
   }
-  return { damage, text: measure.text, sum: measure.sum, metric: measure.metric };
+  return { damage, along, text: measure.text, sum: measure.sum, metric: measure.metric };
 }
 
 /** Fractions of a bit are not measured but the whole numbers around them, and the ends. */
@@ -119,6 +107,8 @@ function between(widths: readonly number[], damage: readonly number[], bits: num
 /** One measure of damage; all of them are less for a better model. */
 export interface Measure extends Words {
   readonly of: (model: Model) => Promise<number>;
+  /** That of the outputs, and the part of it that lies along them. */
+  readonly error?: Probe['error'];
 }
 
 /** `output`: noise over signal at the outputs, on calibration samples; else the drop of a metric of the run against `float`. */
@@ -127,6 +117,7 @@ export async function damageMeasure(ctx: PassContext, float: Model, damage: stri
   const probe = await openProbe(ctx, float, samples);
   return {
     of: (model) => probe.noise(model),
+    error: (model) => probe.error(model),
     text: dB,
     metric: { name: 'the outputs (noise to signal)', unit: '' },
     sum: (damage) => `expected at the output ${dB(damage)} from weights alone`,

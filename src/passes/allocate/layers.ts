@@ -14,7 +14,7 @@ import type { Note } from '../pass.ts';
 import { weightFormat } from '../quantize/formats.ts';
 import { kernelLayers, quantizedRegion } from '../quantize/region.ts';
 import { weightLayers } from '../quantize/targets.ts';
-import { checkFormats, formatChoices, type Choices } from './choices.ts';
+import { formatChoices, type Choices, type FormatCosts } from './choices.ts';
 import type { AllocatorOptions } from './options.ts';
 
 /** Layers that get one width: a single one, or those that share a weight tensor or were asked to go together. */
@@ -59,16 +59,17 @@ const weightOnlyWidths = [2, 4, 8];
 
 /**
  * The layers of a prepared model that the quantizer named in the options will quantize, with the widths each may get.
+ * @param held what the weights take in the formats asked for, and whether outputs will be measured in all of them.
  * @throws QtoolError `schedule` where a layer is left without any width.
  */
 export function plannedLayers(
   model: Model,
   shapes: Shapes,
   o: Pick<AllocatorOptions, 'widths' | 'first' | 'last' | 'limits' | 'together' | 'quantizer' | 'scales'> &
-    Partial<Pick<AllocatorOptions, 'most_bits' | 'formats'>>,
+    Partial<Pick<AllocatorOptions, 'most_bits'>>,
+  held?: { readonly costs: FormatCosts; readonly all: boolean },
 ): { readonly layers: readonly PlannedLayer[]; readonly skipped: readonly Note[] } {
   const all = weightLayers(model);
-  checkFormats(o);
   const region =
     o.quantizer !== 'PostTrainLinearQuantizer' ? undefined : quantizedRegion(model, shapes, () => undefined);
   const [sites, skipped] = region ? [kernelLayers(region, all.layers), region.skipped] : [all.layers, all.skipped];
@@ -84,13 +85,13 @@ export function plannedLayers(
   const [first, last] = [nodes[0], nodes.at(-1)];
   // With one step a layer a width is what codes take on average; how many they may have bounds the step.
   const coded = o.scales === 'coded';
-  const held = (bits: number): number => (coded ? bits : Math.min(bits, o.most_bits ?? bits));
+  const within = (bits: number): number => (coded ? bits : Math.min(bits, o.most_bits ?? bits));
   const layers = groups.map(({ members, rule }): PlannedLayer => {
     const rules = rule === '' ? [] : [rule];
     const weights = [
       ...new Map(sites.filter((s) => members.includes(s.node)).map((s) => [s.weight.tensor.name, s])).values(),
     ];
-    const formats = o.formats ? formatChoices(weights, o.formats) : undefined;
+    const formats = held && formatChoices(weights, held.costs, held.all);
     let widths = formats ? [...formats.keys()] : [...new Set(asked)].sort((a, b) => a - b);
     const keep = (test: (w: number) => boolean, why: string): void => {
       const kept = widths.filter(test);
@@ -101,13 +102,13 @@ export function plannedLayers(
       widths = widths.filter((w) => weightOnlyWidths.includes(w));
       if (widths.length < asked.length) rules.push('stored in 2, 4 or 8 bits');
     }
-    if (!formats) keep((w) => w <= held(w), `at most ${o.most_bits} bits`);
+    if (!formats) keep((w) => w <= within(w), `at most ${o.most_bits} bits`);
     for (const node of members) {
       const limit = o.limits[limits.get(layerName(node)) ?? ''];
       if (limit) keep((w) => w >= limit.min && w <= limit.max, `limited to ${limit.min} … ${limit.max} bits`);
       // A rule about the first or last layer says the width itself; it need not be one of those free to others.
-      if (node === first && o.first !== null) [widths] = [[held(o.first)], rules.push('first layer')];
-      if (node === last && o.last !== null) [widths] = [[held(o.last)], rules.push('last layer')];
+      if (node === first && o.first !== null) [widths] = [[within(o.first)], rules.push('first layer')];
+      if (node === last && o.last !== null) [widths] = [[within(o.last)], rules.push('last layer')];
     }
     if (widths.length === 0)
       throw new QtoolError('schedule', 'no width is left for this layer', {

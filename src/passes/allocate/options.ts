@@ -67,7 +67,7 @@ export const common = {
   }),
   rounding: z.enum(['nearest', 'descent']).default('nearest').meta({
     description:
-      "how weights will be rounded: to the nearest step, or by AdaRound's descent after the quantizer, which mends some layers far more than others",
+      "how weights will be rounded: to the nearest step, or by AdaRound's descent after the quantizer (FormatQuantizer's own where formats are chosen), which mends some layers far more than others",
   }),
   samples: z.number().int().positive().default(128).meta({ description: 'calibration samples for the output error' }),
 };

@@ -1,11 +1,19 @@
 import type { Model } from '../../graph/model.ts';
+import { modelBytes } from '../../graph/file.ts';
+import { opset } from '../../graph/query.ts';
+import { typeOf } from '../../graph/tensor.ts';
 import { decibels } from '../../numerics/error.ts';
 import { QtoolError } from '../../util/error.ts';
+import { initializerBytes } from '../encode/store.ts';
 import { prepare } from '../fold/prepare.ts';
+import { weightLayers } from '../quantize/targets.ts';
 import { untied } from '../quantize/tied.ts';
 import { noteLine, type Note, type PassContext, type PassResult, type Plan } from '../pass.ts';
+import { checkFormats, formatCosts } from './choices.ts';
+import { packed } from './format_bytes.ts';
 import { plannedFormat, plannedLayers, widthText, type PlannedLayer } from './layers.ts';
 import type { AllocatorOptions } from './options.ts';
+import { remembered } from './remembered.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import type { Rounder } from './rounder.ts';
 import { packedBytes } from './spend.ts';
@@ -15,24 +23,46 @@ export interface Ground {
   readonly float: Model;
   readonly layers: readonly PlannedLayer[];
   readonly skipped: readonly Note[];
+  /** Bytes of the packed file beside the layers' weights, where formats are chosen: those have what decodes them in their own. */
+  readonly other?: number;
 }
 
 /**
  * Folds the model as quantizers do first, so that the names in the plan are those they will find.
+ * @param measured whether what a format does to the outputs is measured for each, so that none is left out beforehand.
  * @throws QtoolError `schedule` for a model that is quantized already, or has no layer to choose widths for.
  */
-export async function prepareGround(model: Model, o: AllocatorOptions, ctx: PassContext): Promise<Ground> {
+export async function prepareGround(
+  model: Model,
+  o: AllocatorOptions,
+  ctx: PassContext,
+  measured = false,
+): Promise<Ground> {
+  checkFormats(o);
   if (ctx.twin !== undefined)
     throw new QtoolError('schedule', 'the model is quantized already', {
       hint: 'put the allocator before the quantizer',
     });
   const { model: float } = untied((await prepare(model, ctx, 13)).model);
-  const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), o);
+  const { formats } = o;
+  const costs =
+    formats &&
+    (await remembered(ctx, 'costs', model, formats, [], () =>
+      formatCosts(weightLayers(float).layers, formats, opset(float), ctx),
+    ));
+  const held = costs ? { costs, all: measured } : undefined;
+  const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), o, held);
   if (layers.length === 0)
     throw new QtoolError('schedule', 'the model has no layer that the quantizer could store in fewer bits', {
       hint: skipped.map(noteLine)[0],
     });
-  return { float, layers, skipped };
+  return { float, layers, skipped, ...(formats ? { other: await bytesBeside(float, layers, ctx) } : {}) };
+}
+
+async function bytesBeside(float: Model, layers: readonly PlannedLayer[], ctx: PassContext): Promise<number> {
+  const weights = layers.flatMap((layer) => layer.weights);
+  const stored = weights.map(({ weight: { tensor, dims } }) => initializerBytes('w0', typeOf(tensor), dims));
+  return stored.reduce((rest, bytes) => rest - bytes, modelBytes(await packed(float, ctx, { forms: [] })));
 }
 
 /** The plan of these widths; undefined = float. */

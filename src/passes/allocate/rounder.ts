@@ -3,12 +3,17 @@ import type { Model } from '../../graph/model.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
 import type { NumberFormat } from '../../numerics/format.ts';
 import { dequantize, quantize } from '../../numerics/quantize.ts';
+import { formatCodes } from '../../numerics/formats/apply.ts';
+import type { BoundFormat } from '../../numerics/formats/format.ts';
 import { given } from '../../util/must.ts';
 import { breathing, type Steps } from '../../util/steps.ts';
 import { hasMoments, layerMoments, tooWide, type Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
 import { meanError, polish, roundingProblem, toCodes } from '../recover/rounding_problem.ts';
 import type { QuantizedLayer } from '../recover/sites.ts';
+import { roundFormat } from '../quantize/format_rounding.ts';
+import { weightRows } from '../quantize/format_weights.ts';
+import { siteMoments, type SiteMoments } from '../quantize/weight_moments.ts';
 import { plannedFormat, type PlannedLayer } from './layers.ts';
 import { roundingParams, roundLayer, type RoundedLayer, type Scales } from './rounded.ts';
 
@@ -29,9 +34,12 @@ export function rounderFor(
   o: { readonly scales: Scales; readonly rounding: 'nearest' | 'descent'; readonly samples: number },
 ): Rounder {
   if (o.rounding === 'nearest') return (layer, bits) => Promise.resolve(roundLayer(layer, bits, o.scales));
+  const near = nearbyFormats(ctx, float, o.samples);
   let held: { readonly layer: PlannedLayer; readonly moments: Moments[] } | undefined;
   return async (layer, bits) => {
     const plain = roundLayer(layer, bits, o.scales);
+    const planned = plannedFormat(layer, bits);
+    if (planned.kind === 'format') return { ...plain, ...(await near(layer, planned.format)) };
     const linears = layer.weights.map(({ node, weight: { dims } }) => ({ node, dims }));
     if (!linears.every(hasMoments)) return plain;
     const wide = linears.map(tooWide).find((why) => why !== undefined);
@@ -49,10 +57,35 @@ export function rounderFor(
     const biases = new Map<string, Float32Array>();
     const data: Float32Array[] = [];
     for (const [i, weight] of layer.weights.entries()) {
-      const steps = descended(weight, plannedFormat(layer, bits), o.scales, given(moments[i], layer.name), biases);
+      const steps = descended(weight, planned, o.scales, given(moments[i], layer.name), biases);
       data.push(await breathing(steps, { signal: ctx.signal }));
     }
     return { ...plain, data, biases };
+  };
+}
+
+/** FormatQuantizer's descent in place of AdaRound's. */
+function nearbyFormats(ctx: PassContext, float: Model, samples: number) {
+  let held: { readonly layer: PlannedLayer; readonly found: SiteMoments[] } | undefined;
+  return async (layer: PlannedLayer, format: BoundFormat): Promise<Pick<RoundedLayer, 'data' | 'remark'>> => {
+    if (held?.layer !== layer) {
+      const found: SiteMoments[] = [];
+      for await (const one of siteMoments(ctx, float, layer.weights, samples)) found.push(one);
+      held = { layer, found };
+    }
+    const { found } = held;
+    const data: Float32Array[] = [];
+    for (const site of layer.weights) {
+      const rows = weightRows(site);
+      const at = site.weight.tensor.name;
+      const codes = formatCodes(format, rows, { at });
+      const moments = found.find((one) => one.site === site)?.moments;
+      const rounding = { rounding: 'descent', damping, order: 'activation', refit: false } as const;
+      const best = moments ? (await roundFormat(codes, rows, moments, rounding, ctx, at)).codes : codes;
+      data.push(site.weight.fromRows(best.values));
+    }
+    const why = found.find(({ moments }) => !moments)?.why;
+    return { data, ...(why === undefined ? {} : { remark: `rounded to nearest: ${why}` }) };
   };
 }
 

@@ -3,11 +3,14 @@ import type { Model } from '../../graph/model.ts';
 import { knapsack, type Choice } from '../../numerics/knapsack.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { damageTable, mapOf, type DamageTable } from './damage.ts';
+import { damageMeasure, damageTable, mapOf, type DamageTable } from './damage.ts';
+import type { PlannedLayer } from './layers.ts';
 import { allocatorSelectors, budgetStrength, common, oneConstraint, oneConstraintMessage } from './options.ts';
-import { counted, dB, planResult, prepareGround } from './plan.ts';
-import { rounderFor } from './rounder.ts';
+import { counted, dB, planResult, prepareGround, type Ground } from './plan.ts';
+import { withRounded, type RoundedLayer } from './rounded.ts';
+import { rounderFor, type Rounder } from './rounder.ts';
 import { spending } from './spend.ts';
+import { bestWhole } from './wholes.ts';
 
 const options = z
   .strictObject({
@@ -39,19 +42,21 @@ export const sensitivityAllocator: Pass<SensitivityOptions> = {
 };
 
 async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Promise<PassResult> {
-  const ground = await prepareGround(model, o, ctx);
+  const ground = await prepareGround(model, o, ctx, true);
   const { layers } = ground;
-  const spend = spending(ground.float, layers, o);
-  const round = rounderFor(ctx, ground.float, o);
+  const spend = spending(ground, o);
+  const round = kept(rounderFor(ctx, ground.float, o));
   const table = await damageTable(model, ground, o, round, ctx);
   const costs = layers.map((layer) => layer.widths.map((bits) => spend.of(layer, bits)));
   const chosen =
     spend.limit === undefined
       ? cheapest(table, costs, limitOf(o))
-      : knapsack(
-          layers.map((_, i) => choices(costs[i] as number[], table.damage[i] as number[])),
-          spend.limit,
-        ).chosen;
+      : o.formats && o.damage === 'output'
+        ? await bestWhole({ table, costs, limit: spend.limit, ...(await judged(ground, o, round, ctx)) })
+        : knapsack(
+            layers.map((_, i) => choices(costs[i] as number[], table.damage[i] as number[])),
+            spend.limit,
+          ).chosen;
   const bits = layers.map((layer, i) => layer.widths[chosen[i]!] as number);
   const damage = layers.reduce((sum, _, i) => sum + (table.damage[i]?.[chosen[i]!] ?? 0), 0);
   const cost = layers.reduce((sum, _, i) => sum + (costs[i]?.[chosen[i]!] ?? 0), 0);
@@ -70,6 +75,29 @@ async function apply(model: Model, o: SensitivityOptions, ctx: PassContext): Pro
     [`${spend.describe(cost)}; ${table.sum(damage)}`],
   );
   return { ...result, sensitivity: mapOf(table, ground) };
+}
+
+/** The same, each layer once at a width: plans have most of them in common. */
+function kept(round: Rounder): Rounder {
+  const known = new Map<PlannedLayer, Map<number, RoundedLayer>>();
+  return async (layer, bits) => {
+    const own = known.get(layer) ?? new Map<number, RoundedLayer>();
+    known.set(layer, own);
+    const found = own.get(bits) ?? (await round(layer, bits));
+    own.set(bits, found);
+    return found;
+  };
+}
+
+/** Builds whole plans and measures what they do to the outputs. */
+async function judged({ float, layers }: Ground, o: SensitivityOptions, round: Rounder, ctx: PassContext) {
+  const measure = await damageMeasure(ctx, float, o.damage, o.samples);
+  const build = async (chosen: readonly number[]): Promise<Model> => {
+    const rounded = new Map<PlannedLayer, RoundedLayer>();
+    for (const [i, layer] of layers.entries()) rounded.set(layer, await round(layer, layer.widths[chosen[i]!]!));
+    return withRounded(float, rounded);
+  };
+  return { build, damage: measure.of };
 }
 
 const choices = (cost: readonly number[], damage: readonly number[]): Choice[] =>

@@ -35,29 +35,50 @@ function otherBytes(float: Model, layers: readonly PlannedLayer[]): number {
   return modelBytes(float) - stored + 13 * channels + 1400 * weights.length;
 }
 
-/** The unit of the options' constraint for these layers. @throws QtoolError `schedule` for a budget below what is possible. */
+/**
+ * The unit of the options' constraint for these layers.
+ * @param other bytes of the file beside these layers' weights, where they are known.
+ * @throws QtoolError `schedule` for a budget below what is possible.
+ */
 export function spending(
+  {
+    float,
+    layers,
+    other,
+  }: { readonly float: Model; readonly layers: readonly PlannedLayer[]; readonly other?: number | undefined },
+  o: Pick<AllocatorOptions, 'budget' | 'cost' | 'quantizer'>,
+): Spending {
+  const found = unitOf(float, layers, o, other);
+  const { limit } = found;
+  const least = layers.reduce((sum, layer) => sum + found.of(layer, layer.widths[0]!), 0);
+  if (limit !== undefined && least > limit)
+    throw new QtoolError('schedule', `the budget cannot be met: it is ${found.describe(limit)}`, {
+      hint: `the least that these layers can get takes ${found.describe(least)}`,
+    });
+  return found;
+}
+
+function unitOf(
   float: Model,
   layers: readonly PlannedLayer[],
-  o: Pick<AllocatorOptions, 'budget' | 'cost' | 'quantizer'>,
+  { budget, cost }: Pick<AllocatorOptions, 'budget' | 'cost'>,
+  other: number | undefined,
 ): Spending {
   const parameters = layers.reduce((sum, layer) => sum + layer.parameters, 0);
   const macs = layers.reduce((sum, layer) => sum + layer.macs, 0);
   const mean = (bits: number): string => `${(bits / Math.max(1, parameters)).toFixed(2)} bits a weight`;
-  const { budget } = o;
   if (budget === undefined)
-    return o.cost === 'macs'
+    return cost === 'macs'
       ? operations(undefined, macs)
       : { of: (layer, bits) => layer.parameters * bits, limit: undefined, describe: mean };
   if ('weights' in budget)
     return { of: (layer, bits) => layer.parameters * bits, limit: budget.weights * parameters, describe: mean };
-  if ('bytes' in budget) return bytes(budget, float, layers);
+  if ('bytes' in budget) return bytes(budget, float, other ?? otherBytes(float, layers));
   const part = shareOf(budget.bit_operations);
   return operations(part === undefined ? (budget.bit_operations as number) : part * 8 * activationBits * macs, macs);
 }
 
-function bytes(budget: Extract<Budget, { bytes: unknown }>, float: Model, layers: readonly PlannedLayer[]): Spending {
-  const other = otherBytes(float, layers);
+function bytes(budget: Extract<Budget, { bytes: unknown }>, float: Model, other: number): Spending {
   const part = shareOf(budget.bytes);
   const whole = part === undefined ? (budget.bytes as number) : part * modelBytes(float);
   if (whole <= other)

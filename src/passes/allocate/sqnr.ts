@@ -7,7 +7,6 @@ import { fitSlope } from '../../numerics/sqnr_model.ts';
 import { QtoolError } from '../../util/error.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import type { PlannedLayer } from './layers.ts';
-import { remembered } from './damage.ts';
 import {
   allocatorSelectors,
   budgetStrength,
@@ -18,6 +17,7 @@ import {
 } from './options.ts';
 import { counted, dB, planResult, prepareGround, type Ground } from './plan.ts';
 import { openProbe } from './probe.ts';
+import { remembered } from './remembered.ts';
 import { roundLayer, withRounded } from './rounded.ts';
 import { rounderFor, type Rounder } from './rounder.ts';
 import { spending } from './spend.ts';
@@ -80,12 +80,12 @@ interface LayerModel {
 async function apply(model: Model, o: SqnrOptions, ctx: PassContext): Promise<PassResult> {
   const ground = await prepareGround(model, o, ctx);
   const { layers } = ground;
-  const spend = spending(ground.float, layers, o);
+  const spend = spending(ground, o);
   const round = rounderFor(ctx, ground.float, o);
   const gains =
     o.gains === 'equal'
       ? layers.map((): Gains => ({ usual: 1, low: 1 }))
-      : await remembered(ctx, 'gains', model, [o.samples, o.probe_bits, o.rounding, o.scales], ground, () =>
+      : await remembered(ctx, 'gains', model, [o.samples, o.probe_bits, o.rounding, o.scales], layers, () =>
           measuredGains(ground, o, round, ctx),
         );
   const models = layers.map((layer, i) => layerModel(layer, gains[i] as Gains, o));

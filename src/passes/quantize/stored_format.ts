@@ -9,6 +9,14 @@ import { inOrder, padded, storageOpset, unpadded } from './folded.ts';
 import { int64, stepsOf } from './steps.ts';
 import { smallestType } from './weights.ts';
 
+/** How weights of a format lie in the file. */
+export const storages = {
+  codes: 'integers and a table, which every runtime knows and WeightEncoder packs further',
+  onnx: 'the types FLOAT8E4M3FN and FLOAT8E5M2 for fp8_e4m3 and fp8_e5m2, which other tools read (operator set 19); else as codes',
+  values: 'float32 as before, of few values, for qtool pack, which makes the least of it',
+} as const;
+export type FormatStorage = keyof typeof storages;
+
 /**
  * Stores a weight as codes of a number format and adds what decodes them: for integers Cast and Mul, for any other set a table that
  * GatherElements looks up, then Mul by the scales; where every group has levels of its own, one table of all of them. All of it depends on
@@ -16,7 +24,13 @@ import { smallestType } from './weights.ts';
  *
  * @returns the name of the decoded value, in the weight's own order.
  */
-export function storeFormat(draft: Draft, name: string, weight: Weight, held: FormatCodes): string {
+export function storeFormat(
+  draft: Draft,
+  name: string,
+  weight: Weight,
+  held: FormatCodes,
+  storage: Exclude<FormatStorage, 'values'> = 'codes',
+): string {
   const { rows, columns } = weight.view();
   const { groups, codes, sharing } = held;
   const chain = stepsOf(draft);
@@ -33,12 +47,17 @@ export function storeFormat(draft: Draft, name: string, weight: Weight, held: Fo
   const type = smallestType(Math.max(least, signed ? signedBits(first, levels.length) : bits), signed);
   const kept = codeArray({ kind: 'int', bits: dtypes[type].bits, signed, symmetric: signed }, codes.length);
   for (const [i, code] of codes.entries()) kept[i] = whole ? code + first : code;
-  const filled = typeof sharing === 'object' ? padded(kept, rows, columns, size) : kept;
-  const stored = draft.add(`${name}_codes`, makeTensor('codes', type, shape.codes, filled));
+  const float = storage === 'onnx' ? held.format.type : undefined;
+  const inShape = <T extends typeof kept>(all: T): T =>
+    typeof sharing === 'object' ? padded(all, rows, columns, size) : all;
+  const tensor = float
+    ? makeTensor('codes', float, shape.codes, inShape(floatBytes(codes, levels)))
+    : makeTensor('codes', type, shape.codes, inShape(kept));
+  const stored = draft.add(`${name}_codes`, tensor);
   const cast = (to: 'float32' | 'int32', value: string): string =>
     chain('Cast', [value], `${name}_cast`, { to: dtypes[to].code });
   let value: string;
-  if (whole) value = cast('float32', stored);
+  if (whole || float) value = cast('float32', stored);
   else {
     const table = shared ? levels : ownTables(held);
     const each = table.length / (shared ? 1 : groups.length);
@@ -57,6 +76,12 @@ export function storeFormat(draft: Draft, name: string, weight: Weight, held: Fo
   if (typeof sharing === 'object')
     value = unpadded(draft, name, value, shape.codes as [number, number, number], columns);
   return inOrder(draft, name, weight, value);
+}
+
+/** Codes as the bytes of an 8-bit float: the sign first, then the number of the magnitude. */
+function floatBytes(codes: Uint16Array, levels: Float32Array): Uint8Array {
+  const zero = levels.indexOf(0);
+  return Uint8Array.from(codes, (code) => (code < zero ? 0x80 : 0) | Math.abs(code - zero));
 }
 
 interface Shapes {

@@ -3,6 +3,7 @@ import { edit, type Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import { isOp } from '../../graph/query.ts';
+import { makeTensor } from '../../graph/tensor.ts';
 import { sqnr } from '../../numerics/error.ts';
 import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
 import { described } from '../../numerics/formats/options.ts';
@@ -15,7 +16,7 @@ import { fitWeights, type HeldWeight, type WeightFit } from './format_weights.ts
 import { overrideSelectors, resolveOverrides } from './formats.ts';
 import { replaceInput } from './qdq.ts';
 import { addRounding } from './rounded_value.ts';
-import { storeFormat } from './stored_format.ts';
+import { storages, storeFormat, type FormatStorage } from './stored_format.ts';
 import { weightLayers } from './targets.ts';
 import { valueGrids } from './value_grids.ts';
 
@@ -64,6 +65,10 @@ const options = z.strictObject({
   samples: z.int().positive().default(256).meta({
     description: 'calibration samples of activations, importance and rounding',
   }),
+  storage: z
+    .enum(Object.keys(storages) as [FormatStorage, ...FormatStorage[]])
+    .default('codes')
+    .meta({ description: `how weights lie in the file; ${described(storages)}` }),
   overrides: z.record(z.string(), ofLayer).default({}),
 });
 
@@ -85,8 +90,11 @@ export const formatQuantizer: Pass<FormatOptions> = {
   apply,
 };
 
+/** The operator set whose Cast reads 8-bit floats. */
+const floatTypesOpset = 19;
+
 async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<PassResult> {
-  const prepared = await prepare(model, ctx, 13);
+  const prepared = await prepare(model, ctx, o.storage === 'onnx' ? floatTypesOpset : 13);
   const twin = prepared.model;
   const { layers, skipped } = weightLayers(twin);
   const asked = requests(o, twin, ctx);
@@ -94,12 +102,12 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
   const left: Note[] = [...skipped];
   for (const layer of layers)
     if (asked(layer).weights === null) left.push({ layer: layer.name, text: 'weights left in float by the schedule' });
-  const fits = await fitWeights(twin, [...weights.values()], o, ctx);
+  const fits = await fitsOf(model, twin, [...weights], o, ctx);
   const values = valuesOf(layers, asked);
   const grids = await valueGrids(twin, values, o.samples, ctx);
   const changed: Note[] = [];
   const quantized = edit(twin, (draft) => {
-    for (const fit of fits) changed.push(...store(draft, fit, layers, (layer) => keyOf(layer, asked)));
+    for (const fit of fits) changed.push(...store(draft, fit, layers, o.storage, (layer) => keyOf(layer, asked)));
     for (const [i, { value, format: one, readers }] of values.entries()) {
       const grid = grids[i];
       const rounded = grid && addRounding(draft, value, grid);
@@ -116,6 +124,25 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
   });
   const held = heldLayers(layers, asked, new Set(values.filter((_, i) => grids[i]).flatMap(({ readers }) => readers)));
   return { model: quantized, twin, held, changed, skipped: left, notes: prepared.notes.map(noteLine) };
+}
+
+/** The weights fitted; those of the same model and options that were fitted for another stage of this instance are taken from its memory. */
+async function fitsOf(
+  model: Model,
+  twin: Model,
+  weights: readonly (readonly [string, HeldWeight])[],
+  { importance, rounding, refit, damping, order, samples }: FormatOptions,
+  ctx: PassContext,
+): Promise<WeightFit[]> {
+  const o = { importance, rounding, refit, damping, order, samples };
+  const key = JSON.stringify([o, weights.map(([name]) => name)]);
+  const held = weights.map(([, one]) => one);
+  const known = ctx.memory.get('fits') as
+    { model: Model; key: string; fits: (WeightFit & { at: number })[] } | undefined;
+  if (known?.model === model && known.key === key) return known.fits.map((fit) => ({ ...fit, held: held[fit.at]! }));
+  const fits = (await fitWeights(twin, held, o, ctx)).map((fit) => ({ ...fit, at: held.indexOf(fit.held) }));
+  ctx.memory.set('fits', { model, key, fits });
+  return fits;
 }
 
 /** @param rounded layers whose input is rounded. */
@@ -184,19 +211,24 @@ function store(
   draft: Draft,
   { held, codes, gain, why }: WeightFit,
   layers: readonly Layer[],
+  storage: FormatOptions['storage'],
   key: (layer: Layer) => string,
 ): Note[] {
   const { layer, format: one } = held;
   const { weight } = layer;
-  const value = storeFormat(draft, weight.tensor.name, weight, codes);
+  const { name } = weight.tensor;
   const readers = layers.filter((other) => key(other) === key(layer));
-  const alone = layers.every((other) => other.weight.tensor.name !== weight.tensor.name || readers.includes(other));
+  const alone = layers.every((other) => other.weight.tensor.name !== name || readers.includes(other));
+  const value =
+    storage === 'values'
+      ? draft.add(name, makeTensor(name, 'float32', weight.dims, weight.fromRows(codes.values)))
+      : storeFormat(draft, name, weight, codes, storage);
   for (const reader of readers) replaceInput(draft, reader.node, reader.input, value);
   if (alone)
     for (const { node, input } of layer.readers) if (isOp(node, 'Transpose')) replaceInput(draft, node, input, value);
   const ratio = sqnr(weight.rows(), codes.values);
   const shared = typeof codes.sharing === 'object' ? `groups of ${codes.sharing.group}` : `one set a ${codes.sharing}`;
-  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest, errors weighed alike: ${why}` : ''}; float weights at load time`;
+  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest, errors weighed alike: ${why}` : ''}; ${storage === 'codes' ? 'float weights at load time' : 'stored as float weights'}`;
   return readers.map((reader) => ({ layer: reader.name, text }));
 }
 

@@ -1,4 +1,6 @@
-import { openDevice, openMachine } from '../../../src/analyze/integer/execute.ts';
+import { settled } from '../../../src/analyze/integer/arrays.ts';
+import { openDevice, openMachine, runDevices } from '../../../src/analyze/integer/execute.ts';
+import { openPool } from '../../../src/analyze/integer/pool.ts';
 import type { IntegerPlan } from '../../../src/analyze/integer/steps.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
@@ -16,7 +18,8 @@ afterAll(() => computer.close());
 async function execute(model: Model, feeds: Feeds, scheme = 'onnxruntime') {
   const machine = await openMachine(model, computer);
   const found = requantizations().find(({ name }) => name === scheme)!;
-  return { ...(await openDevice(machine, { scheme: found }).run(feeds)), plan: machine.plan };
+  const [outputs = {}] = await runDevices(machine, [openDevice(machine, { scheme: found })], feeds);
+  return { outputs, plan: machine.plan };
 }
 
 const kinds = (plan: IntegerPlan): string[] => plan.steps.map(({ kind }) => kind);
@@ -209,4 +212,79 @@ describe('carriers', () => {
       expect([name, apart.some((d) => d > 1)]).toEqual([name, false]);
     }
   });
+});
+
+describe('products of any width', () => {
+  /** QuantizeLinear and DequantizeLinear around a MatMul of data and weights of these types, and its sums by BigInt. */
+  function matmul(data: 'uint8' | 'int8' | 'uint16' | 'int16', weights: 'uint8' | 'int16', zeros: readonly number[]) {
+    const ends = { uint8: [0, 255], int8: [-128, 127], uint16: [0, 65535], int16: [-32768, 32767] } as const;
+    const array = { uint8: Uint8Array, int8: Int8Array, uint16: Uint16Array, int16: Int16Array };
+    const next = random(9);
+    const codes = (type: keyof typeof ends, count: number) => {
+      const value = (i: number): number => ends[type][i % 5 === 0 ? 1 : 0] + (i % 5 < 2 ? 0 : Math.floor(next() * 255));
+      return new array[type](Array.from({ length: count }, (_, i) => value(i)));
+    };
+    const [rows, terms, columns] = [3, 40, 2];
+    const [x, w] = [codes(data, rows * terms), codes(weights, terms * columns)];
+    const xZero = data === 'uint16' ? 40000 : data === 'int16' ? -7 : 100;
+    const sums = Array.from({ length: rows * columns }, (_, at) => {
+      const [row, column] = [Math.floor(at / columns), at % columns];
+      let sum = 0n;
+      for (let k = 0; k < terms; k++)
+        sum += BigInt(x[row * terms + k]! - xZero) * BigInt(w[k * columns + column]! - zeros[column]!);
+      return Number(BigInt.asIntN(32, sum));
+    });
+    const model = makeModel({
+      inputs: [makeValue('x', data, [rows, terms])],
+      outputs: [makeValue('y', 'float32')],
+      nodes: [
+        makeNode('DequantizeLinear', ['x', 'xs', 'xz'], ['xd']),
+        makeNode('DequantizeLinear', ['w', 'ws', 'wz'], ['wd'], { axis: 1 }),
+        makeNode('MatMul', ['xd', 'wd'], ['y'], {}, { name: 'mm' }),
+      ],
+      initializers: [
+        ...[scale('xs', 1), makeTensor('xz', data, [], array[data].of(xZero))],
+        ...[makeTensor('w', weights, [terms, columns], w), scale('ws', 1, 1)],
+        makeTensor('wz', weights, [columns], array[weights].from(zeros)),
+      ],
+    });
+    return { model, feeds: { x: { type: data, dims: [rows, terms], data: x } }, sums };
+  }
+
+  it.each([
+    ['uint8', 'uint8', [0, 255]],
+    ['int8', 'uint8', [3, 250]],
+    ['uint16', 'uint8', [0, 255]],
+    ['int16', 'uint8', [128, 0]],
+    ['uint8', 'int16', [0, 0]],
+    ['int16', 'int16', [0, 0]],
+  ] as const)('are summed in int32, which wraps: %s · %s, zero points %j', async (data, weights, zeros) => {
+    const { model, feeds, sums } = matmul(data, weights, zeros);
+    const { outputs, plan } = await execute(model, feeds);
+    expect(kinds(plan)).toEqual(['product']);
+    expect(Array.from(outputs.y!.data as Float32Array)).toEqual(sums.map(Math.fround));
+  });
+});
+
+describe('codes', () => {
+  const target = (type: 'uint8' | 'int16', low: number, high: number) => ({ value: 'y', code: { scale: 1, zeroPoint: 3, type }, low, high }); // prettier-ignore
+  it.each([
+    ['uint8', 0, 255],
+    ['uint8', 3, 200],
+    ['int16', -32768, 32767],
+  ] as const)('of %s are cut to %i … %i, numbers of all sizes alike', (type, low, high) => {
+    const edge = [0, 1, -1, low - 3, low - 4, high - 3, high - 2, 2 ** 30 - 1, -(2 ** 30), 2 ** 30, 2 ** 31 - 1, -(2 ** 31)]; // prettier-ignore
+    const small = edge.filter((value) => Math.abs(value) < 2 ** 29);
+    for (const [values, length] of [[small, 20000], [edge, 20001]] as const) {
+      const pool = openPool();
+      const make = (start: number, end: number, into: Int32Array): void => {
+        for (let i = start; i < end; i++) into[i - start] = values[i % values.length]!;
+      };
+      const wanted = Array.from({ length }, (_, i) => Math.min(high, Math.max(low, values[i % values.length]! + 3)));
+      expect([...settled(pool, target(type, low, high), [length, 7], make)]).toEqual(wanted);
+      // Arrays that are used again still hold what was in them.
+      pool.give(new Uint8Array(length).fill(99));
+      expect([...settled(pool, target(type, low, high), [length, 7], make)]).toEqual(wanted);
+    }
+  }); // prettier-ignore
 });

@@ -1,11 +1,12 @@
 import { bitsFor, narrowed, ruleBits } from '../../../src/analyze/integer/accumulators.ts';
 import { energyOf, picojoules } from '../../../src/analyze/integer/energy.ts';
-import { openDevice, openMachine } from '../../../src/analyze/integer/execute.ts';
+import { openDevice, openMachine, runDevices } from '../../../src/analyze/integer/execute.ts';
+import type { Device } from '../../../src/analyze/integer/machine.ts';
 import { saturatePairs } from '../../../src/analyze/integer/pairs.ts';
 import { checkQuantized } from '../../../src/analyze/integer/quantized.ts';
-import type { Codes, ProductStep } from '../../../src/analyze/integer/steps.ts';
+import type { Codes, ProductStep, Sums } from '../../../src/analyze/integer/steps.ts';
 import { verifyInteger, type IntegerFindings } from '../../../src/analyze/integer/verify.ts';
-import type { Batch, Feeds } from '../../../src/data/types.ts';
+import type { Batch } from '../../../src/data/types.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import type { Model } from '../../../src/graph/model.ts';
@@ -16,67 +17,11 @@ import { onnxruntimeFloat } from '../../../src/numerics/requantize/onnxruntime.t
 import { openComputer } from '../../../src/runtime/compute.ts';
 import { runModel } from '../../helpers/context.ts';
 import { noise } from '../../helpers/models.ts';
+import { feeds, network, params, qdq, weights } from './network.ts';
 
 const computer = openComputer(500);
 afterAll(() => computer.close());
 
-const params = (name: string, scale: number, zero: number, type: 'uint8' | 'int8' = 'uint8') => [
-  makeTensor(`${name}_s`, 'float32', [], Float32Array.of(scale)),
-  makeTensor(`${name}_z`, type, [], (type === 'uint8' ? Uint8Array : Int8Array).of(zero)),
-];
-const q = (value: string, by: string) => makeNode('QuantizeLinear', [value, `${by}_s`, `${by}_z`], [`${value}_q`]);
-const dq = (value: string, by: string) => makeNode('DequantizeLinear', [`${value}_q`, `${by}_s`, `${by}_z`], [`${value}_d`]); // prettier-ignore
-const qdq = (value: string, by: string) => [q(value, by), dq(value, by)];
-
-/** Weights of int8 behind DequantizeLinear; `most` holds them to fewer bits. */
-const weights = (name: string, dims: readonly number[], seed: number, most: number) => {
-  const count = dims.reduce((a, b) => a * b, 1);
-  const codes = Int8Array.from(noise(seed, count, most), (w) => Math.max(-most, Math.min(most, Math.round(w))));
-  return {
-    nodes: [dq(name, name)],
-    initializers: [makeTensor(`${name}_q`, 'int8', dims, codes), ...params(name, 0.01, 0, 'int8')],
-  };
-};
-
-/** Conv+Relu, MaxPool, Conv+Clip, Sigmoid, Add, Concat, Softmax in float, Gemm to float: every kind of step. */
-function network(most = 63): Model {
-  const [first, second, last] = [
-    weights('w1', [8, 3, 3, 3], 1, most),
-    weights('w2', [8, 8, 1, 1], 2, most),
-    weights('w3', [16, 5], 3, most),
-  ];
-  return makeModel({
-    inputs: [makeValue('x', 'float32', ['N', 3, 8, 8])],
-    outputs: [makeValue('y', 'float32', ['N', 5])],
-    nodes: [
-      ...[...first.nodes, ...second.nodes, ...last.nodes, ...qdq('x', 'x')],
-      makeNode('Conv', ['x_d', 'w1_d', 'b1'], ['c1'], { pads: [1, 1, 1, 1] }, { name: 'conv1' }),
-      ...[makeNode('Relu', ['c1'], ['r1']), ...qdq('r1', 'r1')],
-      ...[makeNode('MaxPool', ['r1_d'], ['m'], { kernel_shape: [2, 2], strides: [2, 2] }, { name: 'max' }), ...qdq('m', 'r1')],
-      makeNode('Conv', ['m_d', 'w2_d'], ['c2'], {}, { name: 'conv2' }),
-      ...[makeNode('Clip', ['c2', 'zero', 'six'], ['k']), ...qdq('k', 'k')],
-      ...[makeNode('Sigmoid', ['m_d'], ['s'], {}, { name: 'sigmoid' }), ...qdq('s', 's')],
-      ...[makeNode('Add', ['k_d', 's_d'], ['a'], {}, { name: 'add' }), ...qdq('a', 'a')],
-      ...[makeNode('Concat', ['a_d', 's_d'], ['j'], { axis: 1 }, { name: 'join' }), ...qdq('j', 'a')],
-      ...[makeNode('GlobalAveragePool', ['j_d'], ['p'], {}, { name: 'pool' }), ...qdq('p', 'p')],
-      ...[makeNode('Flatten', ['p_d'], ['f'], {}, { name: 'flat' }), ...qdq('f', 'p')],
-      ...[makeNode('Softmax', ['f_d'], ['o'], { axis: 1 }, { name: 'softmax' }), ...qdq('o', 'o')],
-      makeNode('Gemm', ['o_d', 'w3_d', 'b3'], ['y'], {}, { name: 'fc' }),
-    ],
-    initializers: [
-      ...[...first.initializers, ...second.initializers, ...last.initializers],
-      ...[...params('x', 0.02, 130), ...params('r1', 0.015, 0), ...params('k', 6 / 255, 0), ...params('s', 1 / 255, 0)],
-      ...[...params('a', 0.03, 0), ...params('p', 0.02, 0), ...params('o', 0.002, 0)],
-      makeTensor('b1', 'float32', [8], noise(4, 8, 0.2)),
-      makeTensor('b3', 'float32', [5], noise(5, 5, 0.2)),
-      ...[makeTensor('zero', 'float32', [], Float32Array.of(0)), makeTensor('six', 'float32', [], Float32Array.of(6))],
-    ],
-  }); // prettier-ignore
-}
-
-const feeds = (seed: number, count = 4): Feeds => ({
-  x: { type: 'float32', dims: [count, 3, 8, 8], data: noise(seed, count * 192, 2) },
-});
 const batch = (seed: number): Batch => ({
   ...{ ids: ['a', 'b', 'c', 'd'], feeds: feeds(seed), targets: [undefined, undefined, undefined, undefined] },
   ...{ count: 4, size: 4 },
@@ -112,8 +57,8 @@ describe('a QDQ graph', () => {
     // 7-bit weights cannot saturate: the kernels of every processor are exact.
     expect(own.all!.differ / own.all!.values).toBeLessThan(0.005);
     const outputs = await runModel(model, feeds(20), 'disabled');
-    const device = openDevice(await openMachine(model, computer), { scheme: onnxruntimeFloat });
-    const got = (await device.run(feeds(20))).outputs;
+    const machine = await openMachine(model, computer);
+    const [got = {}] = await runDevices(machine, [openDevice(machine, { scheme: onnxruntimeFloat })], feeds(20));
     // One step of Softmax's scale times the weights of the last layer.
     for (const [i, y] of Array.from(got.y!.data as Float32Array).entries())
       expect(y).toBeCloseTo((outputs.y!.data as Float32Array)[i]!, 2);
@@ -151,6 +96,42 @@ describe('a QDQ graph', () => {
   });
 });
 
+describe('devices side by side', () => {
+  it('give what each gives alone, and share what is the same', async () => {
+    const machine = await openMachine(network(127), computer);
+    const saturating: Device = {
+      scheme: onnxruntimeFloat,
+      accumulated: (step, sums, data) => saturatePairs(step, sums, data, new Map()).held,
+    };
+    const narrow: Device = { scheme: onnxruntimeFloat, accumulated: (_, sums) => narrowed(sums, 10, true) };
+    const all = [...requantizations().map((scheme): Device => ({ scheme })), saturating, narrow];
+    const devices = all.map((device) => openDevice(machine, device));
+    const run = async (some: typeof devices, seed: number) => {
+      const seen: [string, number[]][][] = some.map(() => []);
+      const same: boolean[][] = [];
+      const outputs = await runDevices(machine, some, feeds(seed), (value, codes) => {
+        codes.forEach(({ data }, i) => seen[i]!.push([value, [...data]]));
+        same.push(codes.map((one) => one === codes[0]));
+      });
+      return { seen, outputs, same };
+    };
+    // The second batch is another: what arrays hold from the first must not show.
+    for (const seed of [20, 21]) {
+      const together = await run(devices, seed);
+      for (const [i, device] of devices.entries()) {
+        const alone = await run([device], seed);
+        expect(together.seen[i]).toEqual(alone.seen[0]);
+        expect(together.outputs[i]).toEqual(alone.outputs[0]);
+      }
+      const names = requantizations().map(({ name }) => name);
+      const place = (name: string): number => names.indexOf(name);
+      expect(together.seen[place('cmsis')]).toEqual(together.seen[place('gemmlowp')]);
+      expect(together.seen[all.length - 1]).not.toEqual(together.seen[place('onnxruntime')]);
+      expect(together.same.flat()).toContain(false);
+    }
+  });
+});
+
 describe('accumulators', () => {
   it('need as many bits as their ends do', () => {
     expect([[0, 0], [-1, 0], [0, 1], [-128, 127], [-129, 0], [0, 128], [0, 2 ** 31 - 1]].map(([low, high]) => bitsFor(low!, high!))).toEqual([1, 1, 2, 8, 9, 9, 32]); // prettier-ignore
@@ -165,7 +146,7 @@ describe('accumulators', () => {
     const device = openDevice(machine, {
       scheme: onnxruntimeFloat,
       accumulated(step, { dims, data: sums }, data) {
-        if (step.layer !== 'conv2') return;
+        if (step.layer !== 'conv2') return undefined;
         const facts = seen.get(step.layer) ?? { low: 0, high: 0, below: 0, above: 0 };
         seen.set(step.layer, facts);
         // A 1×1 convolution by hand: [N, 8, 4, 4] and [8, 8].
@@ -186,9 +167,10 @@ describe('accumulators', () => {
               facts.below = Math.min(facts.below, down);
               facts.above = Math.max(facts.above, up);
             }
+        return undefined;
       },
     });
-    for (const seed of [20, 21]) await device.run(feeds(seed));
+    for (const seed of [20, 21]) await runDevices(machine, [device], feeds(seed));
     const { low, high, below, above } = seen.get('conv2')!;
     const conv = layers.find(({ layer }) => layer === 'conv2')!;
     expect(conv).toMatchObject({ terms: 8, seen: bitsFor(low, high), partial: bitsFor(below, above) });
@@ -198,10 +180,7 @@ describe('accumulators', () => {
 
   it('of a given width wrap or saturate, and those outside are counted', async () => {
     const data = Int32Array.of(127, 128, -128, -129, 300, -70000);
-    const codes = (): Codes => ({ dims: [6], data: data.slice() });
-    const [wrapped, cut] = [codes(), codes()];
-    narrowed(wrapped, 8, true);
-    narrowed(cut, 8, false);
+    const [wrapped, cut] = [true, false].map((wraps) => narrowed({ dims: [6], data }, 8, wraps)) as [Sums, Sums];
     expect([...wrapped.data]).toEqual([...Int8Array.from(data)]);
     expect([...cut.data]).toEqual([127, 127, -128, -128, 127, -128]);
     const { runs, layers, accumulator } = await verified(network(), { accumulator: 10 });
@@ -249,20 +228,24 @@ describe('sums of two products', () => {
   it('saturate where int16 ends, are counted and taken off', async () => {
     const model = network(127);
     let looked = false;
-    const device = openDevice(await openMachine(model, computer), {
+    const machine = await openMachine(model, computer);
+    const device = openDevice(machine, {
       scheme: onnxruntimeFloat,
       accumulated(step, sums, data) {
-        if (step.layer !== 'conv1') return;
+        if (step.layer !== 'conv1') return undefined;
         looked = true;
         const { saturated, cut } = byHand(step, data, sums.dims);
         const before = sums.data.slice();
-        const count = saturatePairs(step, sums, data, new Map(), true);
+        const { held, ...count } = saturatePairs(step, sums, data, new Map());
         expect(saturated).toBeGreaterThan(10);
         expect(count).toEqual({ saturated, pairs: before.length * 14 });
-        expect(sums.data).toEqual(before.map((value, i) => value - (cut.get(i) ?? 0)));
+        expect(held.data).toEqual(before.map((value, i) => value - (cut.get(i) ?? 0)));
+        // Other devices have the sums too.
+        expect(sums.data).toEqual(before);
+        return held;
       },
     });
-    await device.run({ x: { ...feeds(1).x!, data: noise(9, 768, 8) } });
+    await runDevices(machine, [device], { x: { ...feeds(1).x!, data: noise(9, 768, 8) } });
     expect(looked).toBe(true);
   });
 

@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
-import { codeOf, roundTo } from '../../../src/numerics/grid.ts';
+import { codeOf, codesInSet, nextFloat32, roundTo, scaledGrid, stretchedLevel } from '../../../src/numerics/grid.ts';
 import { formatCodes, gridOf } from '../../../src/numerics/formats/apply.ts';
+import { largestOf } from '../../../src/numerics/formats/scale.ts';
 import { formats } from '../../../src/numerics/formats/index.ts';
 import { fill, gaussian } from '../samples.ts';
 import { gridFor, isNearest, written } from './support.ts';
@@ -38,7 +39,25 @@ it('has a section for every format in the page', () => {
 
 describe.each(all)('%s', (text) => {
   const format = written(text);
-  // Sets of 2^16 levels are made anew for each group.
+
+  it('has the same codes where thresholds are computed one by one, and where all are beforehand', () => {
+    for (const [size, signed] of [
+      [1, true],
+      [2 ** -20, false],
+      [2 ** 120, true],
+      [2 ** -130, true],
+    ] as const) {
+      const values = fill(40, gaussian(8)).map((v) => (signed ? v : Math.abs(v)) * size);
+      const { set, scale } = format.fit(values, { signed, largest: largestOf(values) });
+      const grid = scaledGrid(set, scale);
+      const borders = [...grid.thresholds.subarray(0, 200), ...grid.thresholds.slice(-200)];
+      const near = borders.flatMap((t) => [t, nextFloat32(t), -nextFloat32(-t)]);
+      const asked = Float32Array.of(...values, ...near, 0, -0, Infinity, -Infinity, NaN, 1e-45, -1e-45);
+      expect(codesInSet(set, scale, asked)).toEqual(Uint16Array.from(asked, (x) => codeOf(grid, x)));
+      expect(set.levels.map((level) => stretchedLevel(level, scale))).toEqual(grid.levels);
+    }
+  });
+  // Sets of 2^16 levels are looked at level by level.
   const runs = format.bits > 12 ? 4 : 60;
 
   it('has finite rising float32 levels that its bits can number, whatever it is fitted to', () => {

@@ -64,6 +64,13 @@ export function singleRounding(x: number, real: number): number {
   return cut(roundedShift(x, multiplier, 31 - shift));
 }
 
+/** CMSIS-NN arm_nn_requantize with CMSIS_NN_USE_SINGLE_ROUNDING: twice the result goes through an int32. */
+export function cmsisSingle(x: number, real: number): number {
+  const { multiplier, shift } = quantizeMultiplier(real);
+  const twice = BigInt.asIntN(32, (BigInt(x) * BigInt(multiplier)) >> BigInt(30 - shift));
+  return Number((twice + 1n) >> 1n);
+}
+
 function floatBits(x: number): number {
   return new Uint32Array(Float32Array.of(x).buffer)[0]!;
 }
@@ -97,28 +104,32 @@ export function floatRescale(x: number, scale: number): number {
   return cut(rounded) + 0;
 }
 
-/** TensorFlow Lite kernels/add.cc and reference/add.h, left shift 20. */
+/** TensorFlow Lite kernels/add.cc and reference/add.h, left shift 20; each term of a code is computed once. */
 export function tfliteAdd(
-  x: number,
-  y: number,
   { a, b, sum }: AddScales,
   scaled: (x: number, real: number) => number,
-): number {
+): (x: number, y: number) => number {
   const twice = 2 * Math.max(a.scale, b.scale);
-  const left = scaled((x - a.zeroPoint) * 2 ** 20, a.scale / twice);
-  const right = scaled((y - b.zeroPoint) * 2 ** 20, b.scale / twice);
-  return scaled(left + right, twice / (2 ** 20 * sum.scale)) + sum.zeroPoint;
+  const once = (real: number): ((x: number) => number) => {
+    const known = new Map<number, number>();
+    return (x) => known.get(x) ?? (known.set(x, scaled(x, real)), known.get(x)!);
+  };
+  const [left, right, last] = [a.scale / twice, b.scale / twice, twice / (2 ** 20 * sum.scale)].map(once) as [Once, Once, Once]; // prettier-ignore
+  return (x, y) => last(left((x - a.zeroPoint) * 2 ** 20) + right((y - b.zeroPoint) * 2 ** 20)) + sum.zeroPoint;
 }
+type Once = (x: number) => number;
 
 /** QNNPACK src/qnnpack/requantization.h: compute_add_quantization_params and add_quantize. */
-export function qnnpackAdd(x: number, y: number, { a, b, sum }: AddScales): number {
+export function qnnpackAdd({ a, b, sum }: AddScales): (x: number, y: number) => number {
   const [left, right] = [a, b].map(({ scale }) => Math.fround(scale / sum.scale)) as [number, number];
   const exponent = (floatBits(Math.max(left, right)) >>> 23) - 127;
-  const shift = 21 - exponent;
-  const rounded = (value: number): bigint => BigInt(floatRescale(1, Math.fround(value * 2 ** shift)));
-  const product = -(rounded(left) * BigInt(a.zeroPoint) + rounded(right) * BigInt(b.zeroPoint));
-  const acc = BigInt.asIntN(32, product + BigInt(x) * rounded(left) + BigInt(y) * rounded(right));
-  const mask = (1n << BigInt(shift)) - 1n;
-  const remainder = (acc & mask) - (acc < 0n ? 1n : 0n);
-  return Number((acc >> BigInt(shift)) + (remainder > mask >> 1n ? 1n : 0n)) + sum.zeroPoint;
+  const shift = BigInt(21 - exponent);
+  const [first, second] = [left, right].map((value) => BigInt(floatRescale(1, Math.fround(value * 2 ** (21 - exponent))))) as [bigint, bigint]; // prettier-ignore
+  const zero = -(first * BigInt(a.zeroPoint) + second * BigInt(b.zeroPoint));
+  const mask = (1n << shift) - 1n;
+  return (x, y) => {
+    const acc = BigInt.asIntN(32, zero + BigInt(x) * first + BigInt(y) * second);
+    const remainder = (acc & mask) - (acc < 0n ? 1n : 0n);
+    return Number((acc >> shift) + (remainder > mask >> 1n ? 1n : 0n)) + sum.zeroPoint;
+  };
 }

@@ -2,7 +2,8 @@ import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { initializers } from '../../../src/graph/query.ts';
 import { floatData } from '../../../src/graph/tensor.ts';
 import type { MetricResult } from '../../../src/metrics/metric.ts';
-import { damageMeasure, damageTable, remembered } from '../../../src/passes/allocate/damage.ts';
+import { damageMeasure, damageTable } from '../../../src/passes/allocate/damage.ts';
+import { remembered } from '../../../src/passes/allocate/remembered.ts';
 import { plannedLayers } from '../../../src/passes/allocate/layers.ts';
 import { counted, dB, planResult, prepareGround, type Ground } from '../../../src/passes/allocate/plan.ts';
 import { openProbe } from '../../../src/passes/allocate/probe.ts';
@@ -116,7 +117,7 @@ describe('what was measured before', () => {
   it('is found in the memory of the pass or in the cache of the stage, and stored in both', async () => {
     let measured = 0;
     const ask = (memory: Map<string, unknown>, cache?: Map<string, unknown>) =>
-      remembered(context({ memory, ...(cache ? { cache } : {}) }), 'name', float, [], ground([2]), () =>
+      remembered(context({ memory, ...(cache ? { cache } : {}) }), 'name', float, [], ground([2]).layers, () =>
         Promise.resolve(++measured),
       );
     const [memory, cache] = [new Map<string, unknown>(), new Map<string, unknown>()];

@@ -35,26 +35,30 @@ describe('what widths cost', () => {
       [{ weights: 4.5 }, 4.5 * 904],
       [undefined, undefined],
     ] as const) {
-      const spend = spending(smallConvNet(), layers, { ...o, budget });
+      const spend = spending({ float: smallConvNet(), layers }, { ...o, budget });
       expect(layers.map((layer) => spend.of(layer, 3))).toEqual(weights.map((w) => 3 * w));
       expect(spend.limit).toBe(limit);
       expect(spend.describe(904 * 3.25)).toBe('3.25 bits a weight');
     }
-    expect(spending(smallConvNet(), [], { ...o, budget: undefined }).describe(0)).toBe('0.00 bits a weight');
+    expect(spending({ float: smallConvNet(), layers: [] }, { ...o, budget: undefined }).describe(0)).toBe(
+      '0.00 bits a weight',
+    );
   });
 
   it('is MACs times both widths under a budget of bit operations, in numbers or of those at 8 by 8 bits', async () => {
     const layers = await layersOf(smallConvNet());
     const at = (budget: { bit_operations: number | string } | undefined) =>
-      spending(smallConvNet(), layers, { ...o, cost: 'macs', budget });
-    for (const spend of [at({ bit_operations: 1e6 }), at({ bit_operations: '50%' }), at(undefined)]) {
+      spending({ float: smallConvNet(), layers }, { ...o, cost: 'macs', budget });
+    for (const spend of [at({ bit_operations: 1e7 }), at({ bit_operations: '50%' }), at(undefined)]) {
       expect(layers.map((layer) => spend.of(layer, 3))).toEqual(macs.map((m) => m * 3 * 8));
       expect(spend.describe(sum(macs) * 8 * 6)).toBe('75.0 % of the bit operations at 8 by 8 bits');
     }
-    expect(at({ bit_operations: 1e6 }).limit).toBe(1e6);
+    expect(at({ bit_operations: 1e7 }).limit).toBe(1e7);
     expect(at({ bit_operations: '50%' }).limit).toBeCloseTo(sum(macs) * 32, 6);
     expect(at(undefined).limit).toBeUndefined();
-    expect(spending(smallConvNet(), [], { ...o, cost: 'macs', budget: undefined }).describe(0)).toMatch(/^0\.0 %/);
+    expect(
+      spending({ float: smallConvNet(), layers: [] }, { ...o, cost: 'macs', budget: undefined }).describe(0),
+    ).toMatch(/^0\.0 %/);
   });
 
   it('is whole bytes of packed codes, tensor by tensor', async () => {
@@ -91,17 +95,24 @@ describe('what widths cost', () => {
     const quantized = await staticQuantizer.apply(model, staticQuantizer.options.parse({}), given);
     const packed = await encoder.apply(quantized.model, encoder.options.parse({}), given);
     const file = encodeModel(packed.model).length;
-    const spend = spending(model, layers, { ...o, budget: { bytes: file } });
+    const spend = spending({ float: model, layers }, { ...o, budget: { bytes: file } });
     const codes = sum(layers.map((layer) => spend.of(layer, 4)));
     expect(codes).toBe(1500 * 12);
     // Names and nodes are guessed at 1,400 bytes a layer; scales, zero points and biases are 20,000.
     expect(Math.abs((spend.limit as number) - codes)).toBeLessThan(2 * 1400);
     const rest = file - (spend.limit as number);
     expect(spend.describe(codes)).toBe(`about ${codes + rest} bytes, ${codes} of them packed weights`);
-    const half = spending(model, layers, { ...o, budget: { bytes: '50%' } });
+    const half = spending({ float: model, layers }, { ...o, budget: { bytes: '50%' } });
     expect(half.limit).toBeCloseTo(modelBytes(model) / 2 - rest, 6);
-    const least = (bytes: number) => () => spending(model, layers, { ...o, budget: { bytes } });
-    expect(least(rest + 1)).not.toThrow();
+    const least = (bytes: number) => () => spending({ float: model, layers }, { ...o, budget: { bytes } });
+    expect(least(rest + codes / 2)).not.toThrow();
+    expect(least(rest + codes / 2 - 1)).toThrow(
+      expect.objectContaining({
+        code: 'schedule',
+        message: `the budget cannot be met: it is about ${rest + codes / 2 - 1} bytes, ${codes / 2 - 1} of them packed weights`,
+        hint: `the least that these layers can get takes about ${rest + codes / 2} bytes, ${codes / 2} of them packed weights`,
+      }) as never,
+    );
     expect(least(rest)).toThrow(
       expect.objectContaining({
         code: 'schedule',

@@ -65,7 +65,7 @@ const whole: Readonly<Record<string, Effect>> = {
   'budget.bit_operations': ['40%', '80%', { with: { budget: {} } }],
   target_sqnr: [10, 30, { with: { budget: undefined } }],
   quantizer: ['PostTrainLinearQuantizer', 'WeightOnlyQuantizer'],
-  formats: [['int4'], ['int3', 'nf4'], { with: { quantizer: 'FormatQuantizer', budget: { weights: 6 } } }],
+  formats: [['int4'], ['int3', 'nf4'], { with: { quantizer: 'FormatQuantizer', budget: undefined, target_sqnr: 12 } }],
   scales: ['mse', 'minmax'],
 };
 

@@ -93,6 +93,7 @@ const tables: Record<string, PassTable> = {
       importance: ['none', 'inputs'],
       rounding: ['nearest', 'gptq'],
       refit: [false, true, { with: { rounding: 'descent' } }],
+      storage: ['codes', 'onnx', { with: { format: 'fp8_e4m3' } }],
       damping: [0.01, 10, { with: { rounding: 'gptq' } }],
       order: ['activation', 'natural', { with: { rounding: 'gptq' } }],
       samples: [8, 16, { with: { rounding: 'gptq' } }],

@@ -54,6 +54,19 @@ describe('every option of recovery changes what it makes', () => {
     },
     'recover/absorb_bias': { base: {}, on: normalizedNet('shifted'), options: { samples } },
     'recover/migrate': { base: {}, on: normalizedNet('norm'), options: { alpha: [0.5, 0.8], samples } },
+    'recover/feature_quantization': {
+      base: { resolution: 3 },
+      on: float,
+      options: {
+        layers: [['*'], ['conv1']],
+        resolution: [3, 5],
+        nearest: [false, true],
+        exponent: [0.8, 1.2],
+        unit: ['rms', 'one'],
+        after: ['layer', 'activation'],
+        samples,
+      },
+    },
     'recover/bias_correction': { base: {}, on: rounded, options: { method: ['empirical', 'analytic'], samples } },
     'recover/weight_scale': {
       base: {},

@@ -1,0 +1,55 @@
+import { initializers, opset } from '../../../src/graph/query.ts';
+import { typeOf } from '../../../src/graph/tensor.ts';
+import { writtenFormat } from '../../../src/numerics/formats/written.ts';
+import { formatQuantizer } from '../../../src/passes/quantize/to_format.ts';
+import { floats, runModel, testContext } from '../../helpers/context.ts';
+import { noise, smallConvNet } from '../../helpers/models.ts';
+
+const images = { x: floats(noise(1, 8 * 192), [8, 3, 8, 8]) };
+const float = smallConvNet();
+const quantized = (options: object, memory = new Map<string, unknown>()) =>
+  formatQuantizer.apply(
+    float,
+    { ...formatQuantizer.options.parse({}), ...options },
+    testContext({ calibration: [images], reference: float, memory }),
+  );
+
+describe('FormatQuantizer', () => {
+  it.each([
+    ['fp8_e4m3', 'float8e4m3fn'],
+    ['fp8_e5m2', 'float8e5m2'],
+  ])('stores %s as %s where asked to, and onnxruntime reads the same weights at both levels', async (name, type) => {
+    const format = writtenFormat.parse(name);
+    const [codes, own] = [await quantized({ format }), await quantized({ format, storage: 'onnx' })];
+    const types = [...initializers(own.model.graph).values()].map(typeOf);
+    expect(types.filter((one) => one === type)).toHaveLength(4);
+    expect([...initializers(codes.model.graph).values()].map(typeOf)).not.toContain(type);
+    expect(opset(own.model)).toBeGreaterThanOrEqual(19);
+    for (const level of ['disabled', 'all'] as const)
+      expect((await runModel(own.model, images, level)).y).toEqual((await runModel(codes.model, images, level)).y);
+  });
+
+  it('stores what ONNX has no type for as codes, whatever is asked', async () => {
+    for (const name of ['fp4_e2m1', 'minifloat']) {
+      const { model } = await quantized({ format: writtenFormat.parse(name), storage: 'onnx' });
+      expect([...initializers(model.graph).values()].some((one) => /float[48]e/.test(typeOf(one)))).toBe(false);
+    }
+  });
+
+  it('fits weights once for the same model, with and without activations', async () => {
+    let fits = 0;
+    const int4 = writtenFormat.parse('int4');
+    const format = { ...int4, fit: (...given: Parameters<typeof int4.fit>) => (fits++, int4.fit(...given)) };
+    const memory = new Map<string, unknown>();
+    const first = await quantized({ format }, memory);
+    const once = fits;
+    const second = await quantized({ format, activations: writtenFormat.parse('int8') }, memory);
+    expect(once).toBeGreaterThan(0);
+    expect(fits).toBe(once);
+    const weights = (result: typeof first) => result.changed.filter(({ text }) => text.startsWith('weights'));
+    expect(weights(second)).toEqual(weights(first));
+    // Other options are another fit.
+    await quantized({ format, importance: 'inputs' }, memory);
+    expect(fits).toBeGreaterThan(once);
+  });
+});
