@@ -38,7 +38,7 @@ export interface Optimizer {
       readonly parameter: Value;
       readonly gradient: Value;
       readonly slots: readonly Value[];
-      scalar(name: string): Value;
+      readonly scalar: (name: string) => Value;
     },
   ): { readonly parameter: Value; readonly slots: readonly Value[] };
 }
@@ -80,6 +80,25 @@ export interface TrainingGraph {
   readonly scalars: ReadonlyMap<string, string>;
   /** Scalars that come out: `loss` and what the loss counts. */
   readonly reports: ReadonlyMap<string, string>;
+}
+
+/** Which parameters a loss of the outputs has a gradient by, and which nodes stand in the way of the others. */
+export function gradientReach(model: Model, shapes: Shapes, wanted: readonly string[], target: Target = 'cpu') {
+  const values = new Map([...shapes].map(([name, { dims }]) => [name, { name, dims }]));
+  const forward: Forward = {
+    nodes: model.graph.node,
+    values,
+    constants: smallConstants(model, new Set(wanted)),
+    target,
+  };
+  const outputs = model.graph.output.map(({ name }) => name);
+  return differentiable(forward, outputs, wanted, graphWriter());
+}
+
+/** What constants that are no parameters hold, where they may be arguments: sizes, axes, bounds. */
+function smallConstants(model: Model, parameters: ReadonlySet<string>): Map<string, TypedArray> {
+  const small = model.graph.initializer.filter((tensor) => !parameters.has(tensor.name) && tensorSize(tensor) <= 4096);
+  return new Map(small.map((tensor) => [tensor.name, tensorData(tensor)]));
 }
 
 /** Least operator set of a training graph: ReduceMean with axes as an input. */
@@ -140,8 +159,7 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     nodes.push(withWanted(node, values, w, target));
   }
   const forwardTensors = model.graph.initializer.filter(({ name }) => !trained.has(name));
-  const constants = new Map<string, TypedArray>();
-  for (const tensor of forwardTensors) if (tensorSize(tensor) <= 4096) constants.set(tensor.name, tensorData(tensor));
+  const constants = smallConstants(model, trained);
   const forward: Forward = { nodes, values, constants, target };
   const outputs = model.graph.output.map(({ name }) => name);
   refuseBlocked(differentiable(forward, outputs, plan.trainable, w).blocked);
