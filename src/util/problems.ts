@@ -88,7 +88,13 @@ function unionProblems(schema: Schema, input: unknown, issue: z.core.$ZodIssueIn
     return [{ path, message: notOneOf(value, options) }];
   }
   const wrongKind = (branch: readonly z.core.$ZodIssue[]): boolean =>
-    branch.some((i) => i.path.length === 0 && (i.code === 'invalid_type' || i.code === 'invalid_value'));
+    branch.some(
+      (i) =>
+        i.path.length === 0 &&
+        (i.code === 'invalid_type' ||
+          i.code === 'invalid_value' ||
+          (i.code === 'invalid_union' && i.errors.length > 0 && i.errors.every(wrongKind))),
+    );
   const candidates = issue.errors.filter((branch) => branch.length > 0 && !wrongKind(branch));
   if (candidates.length === 0) return [{ path, message: noBranch(value, issue.errors.flat()) }];
   // The branch that was meant is the one whose fixed values (`class: X`) agree, then the one with the least to mend.

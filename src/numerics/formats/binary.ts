@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Format, Look } from './format.ts';
-import { normalScale } from './scale.ts';
+import { scaleOrZero } from './scale.ts';
 
 const { abs } = Math;
 
@@ -16,10 +16,10 @@ export const binary = {
   notActivations: 'behind a Relu every sign is the same; without training nothing is left of them',
   bits: () => 1,
   set: () => ({ levels: Float32Array.of(-1, 1), thresholds: Float32Array.of(0) }),
-  fit: (values, _, { importance }, set) => ({ set, scale: normalScale(meanMagnitude(values, importance)) }),
+  fit: (values, _, { importance }, set) => ({ set, scale: scaleOrZero(meanMagnitude(values, importance)) }),
 } satisfies Format<z.infer<typeof options>>;
 
-/** Σ importance·|v| / Σ importance; 0 where nothing counts. */
+/** Σ importance·|v| / Σ importance; the plain mean where nothing counts. */
 export function meanMagnitude(values: ArrayLike<number>, importance: Look['importance']): number {
   let [sum, weight] = [0, 0];
   for (let i = 0; i < values.length; i++) {
@@ -27,5 +27,6 @@ export function meanMagnitude(values: ArrayLike<number>, importance: Look['impor
     sum += w * abs(values[i]!);
     weight += w;
   }
-  return weight > 0 ? sum / weight : 0;
+  if (weight > 0) return sum / weight;
+  return importance && values.length > 0 ? meanMagnitude(values, undefined) : 0;
 }

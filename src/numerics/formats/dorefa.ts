@@ -4,7 +4,7 @@ import { meanMagnitude } from './binary.ts';
 import type { Fitted, Format, LevelSet, Look } from './format.ts';
 import { bitsOption, clipOption } from './options.ts';
 import { clippedScale } from './pact.ts';
-import { largestOf, normalScale, refittedScale } from './scale.ts';
+import { largestOf, refittedScale, scaleOrZero } from './scale.ts';
 
 const { atanh, tanh } = Math;
 
@@ -36,7 +36,8 @@ const steps = (n: number, signed: boolean): Float32Array =>
 
 function fitWeights(values: Float32Array, { bits }: Options, { importance }: Look, { levels }: LevelSet): Fitted {
   if (bits === 1)
-    return { set: { levels, thresholds: Float32Array.of(0) }, scale: normalScale(meanMagnitude(values, importance)) };
+    return { set: { levels, thresholds: Float32Array.of(0) }, scale: scaleOrZero(meanMagnitude(values, importance)) };
+  if (largestOf(values) === 0) return { set: { levels, thresholds: levels.slice(1).fill(0) }, scale: 0 };
   const n = levels.length - 1;
   const most = tanh(largestOf(values));
   // tanh(w) / (2·most) + ½ = (i + ½)/n, where q passes from i to i + 1.

@@ -21,9 +21,12 @@ export function largestOf(values: ArrayLike<number>): number {
   return most;
 }
 
-/** A scale that is a normal float32 number: 1 for what has none, all zeros. */
+/** A scale that is a normal float32 number: the smallest for what is below; 1 for what has none, all zeros. */
 export const normalScale = (scale: number): number =>
-  fround(scale) >= smallestNormal && fround(scale) < Infinity ? fround(scale) : 1;
+  scale > 0 && fround(scale) < Infinity ? max(fround(scale), smallestNormal) : 1;
+
+/** The same for a set without a zero, which holds all zeros at scale 0 only. */
+export const scaleOrZero = (scale: number): number => (scale === 0 ? 0 : normalScale(scale));
 
 /** 2^exponent, held between the least and the largest normal powers of two of float32. */
 export const powerOfTwo = (exponent: number): number => 2 ** min(127, max(-126, exponent));

@@ -19,6 +19,8 @@ const mapping = z.discriminatedUnion(
 export const writtenFormat = z
   .union([z.string(), mapping])
   .transform((written, ctx): BoundFormat => {
+    const twice = typeof written === 'string' ? repeated(written) : undefined;
+    if (twice !== undefined) return refused(ctx, `${written as string}: ${twice} is given twice`);
     const { name, ...given } = typeof written === 'string' ? taken(written) : written;
     const format = formats.find((one) => one.name === name);
     if (!format) return refused(ctx, unknown(name));
@@ -45,6 +47,11 @@ const problemsOf = ({ name, options }: ListedFormat, given: unknown, { issues }:
   schemaProblems(options, given, issues)
     .map(({ path, message }) => `${name}: ${path.map(String).join('.')} ${message}`)
     .join('; ');
+
+const keysOf = (text: string): string[] => (text.split(/:(.*)/s)[1]?.split(',') ?? []).map((part) => part.split('=')[0]!.trim()); // prettier-ignore
+
+/** An option that a word gives more than once: the last would win without a sound. */
+const repeated = (text: string): string | undefined => keysOf(text).find((key, i, all) => all.indexOf(key) < i);
 
 /** `name:a=1,b=x` apart; numbers and truth values as such. */
 function taken(text: string): { readonly name: string; readonly [option: string]: unknown } {

@@ -39,7 +39,8 @@ export function storeFormat(
   const levels = groups[0]!.set.levels;
   const shared = groups.every(({ set }) => set.levels === levels);
   const [first = 0] = levels;
-  const whole = shared && levels.every((level, i) => level === first + i && Math.abs(level) < 2 ** 15);
+  const last = levels.at(-1) ?? 0;
+  const whole = shared && Number.isInteger(first) && first >= -(2 ** 15) && last < 2 ** 15 && levels.every((level, i) => level === first + i); // prettier-ignore
   const bits = Math.ceil(Math.log2(Math.max(2, shared ? levels.length : mostLevels(held))));
   // Bytes, which every runtime knows; nibbles where the model is of an operator set that has them. `WeightEncoder` packs further.
   const least = draft.opset('') >= storageOpset('uint4') ? 4 : 8;

@@ -5,7 +5,7 @@ import { notFinitePaths } from '../../graph/nan_paths.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { notFinite } from '../../graph/not_finite.ts';
-import { typeOf } from '../../graph/tensor.ts';
+import { elementCount, typeOf } from '../../graph/tensor.ts';
 import type { Note } from '../pass.ts';
 
 /** Layers inside of bodies and local functions, which no quantizer changes, each with the way to it. */
@@ -20,6 +20,7 @@ function innerNotes(model: Model): Note[] {
 function unfitWeight({ weight }: Pick<Layer, 'weight'>): string | undefined {
   const { tensor } = weight;
   if (typeOf(tensor) !== 'float32') return `its weights are ${typeOf(tensor)}, not float32`;
+  if (elementCount(weight.dims) === 0) return `its weight "${tensor.name}" has no elements`;
   const bad = notFinite(tensor);
   return bad === undefined ? undefined : `its weight "${tensor.name}" ${bad}`;
 }
