@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install build test tarball mutants demo bench clean schema docs quantize eval analyze sensitivity compare report
+.PHONY: help install build test pack tarball mutants demo bench clean schema docs quantize eval analyze sensitivity compare report
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):[^#]*## (.*)/  make \1\t\2/' | expand -t 20
@@ -15,6 +15,9 @@ build: install ## compile src/ to dist/
 
 test: install ## typecheck, lint, dependency rule, unused code, tests
 	@npm test --silent
+
+pack: install ## build qtool and pack it for others: qtool-<version>.tgz
+	@npm run --silent pack
 
 tarball: install ## pack qtool, install it in an empty folder, and try it there (minutes; needs npm's registry)
 	@npm run --silent tarball

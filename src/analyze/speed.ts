@@ -10,7 +10,7 @@ type Covered = Pick<LayerCoverage, 'layer' | 'op' | 'why'> & { readonly kernel: 
  * Below this the quickest quarter of the pairs says nothing: two sessions of the very same model come out up to 2 % apart, as their
  * memory lies otherwise.
  */
-const sure = 1.02;
+export const sure = 1.02;
 
 /** A run shorter than this is mostly what onnxruntime spends on any call, in ms. */
 const mostlyOverhead = 0.1;

@@ -10,7 +10,7 @@ import { decodeModel } from '../graph/model.ts';
 import type { PackReport, UnpackReport } from '../report/archive.ts';
 import { generalSizes } from '../run/size.ts';
 import { QtoolError } from '../util/error.ts';
-import { makeFolder } from '../util/folder.ts';
+import { checkFolder, makeFolder } from '../util/folder.ts';
 import { abortable, checkCall, type Watch } from './given.ts';
 
 export interface PackOptions extends Watch {
@@ -35,6 +35,7 @@ export async function pack(options: PackOptions): Promise<PackReport> {
     const model = await readModelFile(path);
     const zeros = zeroCodes(decodeModel(model, path).graph);
     await mustBeFree(output, force, [path]);
+    await checkFolder(dirname(output));
     const handles: FileHandle[] = [];
     const read: string[] = [path];
     try {

@@ -7,6 +7,7 @@ import type { Metric } from '../metrics/metric.ts';
 import type { Pass } from '../passes/pass.ts';
 import { htmlReport } from '../report/html.ts';
 import type { RunReport } from '../run/report.ts';
+import { checkRunFolder } from '../run/output.ts';
 import { run, type RunOptions } from '../run/run.ts';
 import type { Schedule } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
@@ -126,6 +127,7 @@ export function compress(options: CompressOptions & { readonly output?: undefine
 export async function compress(options: CompressOptions): Promise<Compressed | CompressedFile> {
   checkCall('compress', options, ['model', 'schedule', 'data']);
   return abortable(options.signal, async (signal) => {
+    if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
     const prepared = await prepare(options);
     if (options.output !== undefined) {
       const report = await run(runOptions(prepared, options, options.output, signal));

@@ -3,7 +3,7 @@ import { parseDataConfig, type DataConfig } from '../data/config.ts';
 import type { SampleSets, Samples } from '../data/given.ts';
 import { isSamples, memoryConfig } from '../data/memory.ts';
 import { openData, type OpenOptions } from '../data/open.ts';
-import type { Transforms } from '../data/transforms.ts';
+import { transformsSchema, type Transforms } from '../data/transforms.ts';
 import type { MetricConfig, RunData } from '../data/types.ts';
 import { describeValue, modelInputs } from '../graph/query.ts';
 import type { Model } from '../graph/model.ts';
@@ -11,6 +11,8 @@ import { isUserMetric, userMetric, type UserMetric } from '../metrics/module.ts'
 import type { Metric } from '../metrics/metric.ts';
 import { openMetrics } from '../metrics/index.ts';
 import { decideByTrial } from '../run/recipe_trial.ts';
+import { QtoolError } from '../util/error.ts';
+import { schemaProblems } from '../util/problems.ts';
 import type { Modules } from '../util/module.ts';
 import type { Watch } from './given.ts';
 
@@ -89,6 +91,7 @@ export function openModelData(
     classes: classCount(model),
     part,
     modules,
+    signal,
     ...preprocessing(options),
     decide,
   });
@@ -125,7 +128,11 @@ function metricOf(given: MetricGiven): MetricConfig | Metric {
 export function preprocessing(options: PreprocessingOptions): Pick<OpenOptions, 'preprocess' | 'transforms'> {
   const { preprocess, scale, mean, std, layout, resize } = options;
   const steps = Object.entries({ scale, mean, std, layout, resize }).filter(([, value]) => value !== undefined);
-  return { preprocess, transforms: Object.fromEntries(steps) };
+  const given: unknown = Object.fromEntries(steps);
+  const { success, data, error } = transformsSchema.safeParse(given);
+  if (success) return { preprocess, transforms: data };
+  const [first] = schemaProblems(transformsSchema, given, error.issues);
+  throw new QtoolError('usage', `${first?.path.join('.')}: ${first?.message}`, { hint: 'docs/data.md describes it' });
 }
 
 /** How many classes a classifier tells apart: the last dimension of its only output, where the file says it. */

@@ -10,6 +10,7 @@ import type { Model } from '../graph/model.ts';
 import { modelInputs } from '../graph/query.ts';
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Alone, EvalReport } from '../report/eval.ts';
+import { measuredAtChance } from '../run/verdict.ts';
 import { measure } from '../runtime/measure.ts';
 import { latency, type Latency } from '../runtime/time.ts';
 import { batchSizeOf, metricsFor, openModelData, type DataGiven, type DataOptions, type MetricGiven } from './data.ts';
@@ -43,7 +44,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
     const total = data.validation.info.samples;
     const results = await measure(model, reference ?? model, cut(data.validation), metrics, {
       ...(options.threads === undefined ? {} : { threads: options.threads }),
-      signal,
+      ...{ signal, alone: reference === undefined },
       progress: (done) =>
         options.onProgress?.({ kind: 'progress', done: done / total, text: `${done} of ${total} samples` }),
     });
@@ -63,6 +64,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
         zeros: zeroShare(await withDecodedWeights(model)),
         latency: timed,
       },
+      warnings: measuredAtChance(model, reference ? results : results.map(alone), ['the reference', 'the model']),
       notes: [
         ...(slow === undefined ? [] : [slow]),
         ...data.notes,

@@ -8,7 +8,7 @@ import { words } from '../util/words.ts';
 import type { RecipeTrial } from '../run/recipe_trial.ts';
 
 /** A model: the path of an .onnx file, its bytes, or one that was read before. */
-export type ModelGiven = string | Uint8Array | Model;
+export type ModelGiven = string | Uint8Array | ArrayBuffer | Model;
 
 /** What every call takes to be watched and ended. */
 export interface Watch {
@@ -49,11 +49,30 @@ export function checkCall(call: string, options: object, needs: readonly string[
 
 /** A model that qtool can work on. @throws QtoolError('model'). */
 export async function openModel(given: ModelGiven): Promise<Model> {
-  const model =
-    typeof given === 'string' ? await readModel(given) : given instanceof Uint8Array ? decodeModel(given) : given;
+  const bytes = bytesOf(given);
+  const model = typeof given === 'string' ? await readModel(given) : bytes ? decodeModel(bytes) : (given as Model);
+  if (typeof given !== 'string' && !bytes && !isModel(given))
+    throw new QtoolError('model', `this is no model but ${told(given)}`, { hint: 'give the path of an .onnx file, its bytes, or what readModel, decodeModel or edit gave' }); // prettier-ignore
   checkModel(model);
   return model;
 }
+
+/** Those of an .onnx file; of another realm too, which `instanceof` does not know. */
+function bytesOf(given: unknown): Uint8Array | undefined {
+  if (given instanceof Uint8Array) return given;
+  const kind = Object.prototype.toString.call(given);
+  if (kind === '[object ArrayBuffer]' || kind === '[object SharedArrayBuffer]')
+    return new Uint8Array(given as ArrayBuffer);
+  if (kind !== '[object Uint8Array]') return undefined;
+  const { buffer, byteOffset, byteLength } = given as Uint8Array;
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+const isModel = (given: unknown): boolean =>
+  typeof given === 'object' && given !== null && ['proto', 'graph'].every((key) => typeof (given as Record<string, unknown>)[key] === 'object'); // prettier-ignore
+
+const told = (given: unknown): string =>
+  given === null || typeof given !== 'object' ? String(given) : Object.prototype.toString.call(given).slice('[object '.length, -1); // prettier-ignore
 
 /** Does work under a signal: whatever error an abort brings about, the caller gets the signal's reason, as of fetch(). */
 export async function abortable<T>(

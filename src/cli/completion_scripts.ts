@@ -7,6 +7,8 @@ export interface CommandWords {
   readonly values: readonly string[];
   /** Whether it may be a file. */
   readonly files: boolean;
+  /** What some of the values are, in a few words. */
+  readonly told: ReadonlyMap<string, string>;
 }
 
 interface OptionWords {
@@ -17,6 +19,7 @@ interface OptionWords {
   readonly takes: boolean;
   readonly values: readonly string[];
   readonly files: boolean;
+  readonly told: ReadonlyMap<string, string>;
 }
 
 export type Shell = 'bash' | 'zsh' | 'fish';
@@ -134,18 +137,21 @@ if [[ $funcstack[1] == _qtool ]]; then _qtool "$@"; else compdef _qtool qtool; f
 
 function fish(commands: readonly CommandWords[]): string {
   const text = (words: string): string => `'${words.replace(/\\/g, '\\\\').replace(/'/g, "\\'")}'`;
-  const lines = commands.flatMap(({ name, summary, options, values, files }) => {
+  // Fish reads these words again when it completes: quoted within, a tab before what each is.
+  const words = (values: readonly string[], told: ReadonlyMap<string, string>): string =>
+    text(values.map((value) => (told.has(value) ? `${value}\\t${text(told.get(value) ?? '')}` : value)).join(' '));
+  const lines = commands.flatMap(({ name, summary, options, values, files, told }) => {
     const within = `complete -c qtool -n '__fish_seen_subcommand_from ${name}'`;
     return [
       `complete -c qtool -n __fish_use_subcommand -f -a ${name} -d ${text(summary)}`,
-      ...(values.length > 0 ? [`${within}${files ? '' : ' -f'} -a ${text(values.join(' '))}`] : []),
-      ...options.map(({ long, short, description, takes, values: known, files: file }) =>
+      ...(values.length > 0 ? [`${within}${files ? '' : ' -f'} -a ${words(values, told)}`] : []),
+      ...options.map(({ long, short, description, takes, values: known, files: file, told: of }) =>
         [
           within,
           ...(short === undefined ? [] : [`-s ${short.slice(1)}`]),
           ...(long === undefined ? [] : [`-l ${long.slice(2)}`]),
           ...(takes ? [file ? '-r' : '-x'] : []),
-          ...(known.length > 0 ? [`-a ${text(known.join(' '))}`] : []),
+          ...(known.length > 0 ? [`-a ${words(known, of)}`] : []),
           `-d ${text(description)}`,
         ].join(' '),
       ),

@@ -43,8 +43,8 @@ export function withPreprocessing(command: Command): Command {
 /** @throws InvalidArgumentError with what it must be. */
 function scale(text: string): string | number {
   const [above, below = 1, ...more] = text.split('/').map((part) => (part.trim() === '' ? NaN : Number(part)));
-  if (more.length === 0 && Number.isFinite(above) && Number.isFinite(above! / below)) return text.includes('/') ? text : Number(text); // prettier-ignore
-  throw new InvalidArgumentError('It must be a number or a fraction such as 1/255.');
+  if (more.length === 0 && Number.isFinite(above) && Number.isFinite(above! / below) && above !== 0) return text.includes('/') ? text : Number(text); // prettier-ignore
+  throw new InvalidArgumentError('It must be a number that is not 0, or a fraction such as 1/255.');
 }
 
 const numbers =

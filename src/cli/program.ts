@@ -100,6 +100,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   )
     .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
     .option('--data-root <folder>', 'where relative paths in the data config start')
+    .option('--allow-modules', 'run a module that gives the sample')
     .option('--batch <sizes>', 'batch sizes to run at', '1,32')
     .option('--threads <n>', 'threads within one operator (default: 1)', wholeNumber(1, mostThreads))
     .option('--seconds <n>', 'for each model and batch size (default: 2; 0: five runs)', wholeNumber(0));
@@ -133,6 +134,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     'Look at a model and its data, and write data.yaml and schedule.yaml, which run as they are: the preprocessing that the model is best with, and the shipped schedule that fits its layers.',
   )
     .option('--data <folder or file>', 'the data; without it random input, to try things out')
+    .option('--allow-modules', 'run a module that gives the data')
     .option('--schedule <name>', 'begin from this schedule instead of one that fits the model')
     .option('-o, --output <dir>', 'folder for the two files', '.')
     .option('--force', 'write over files that are there');

@@ -5,8 +5,8 @@ export interface SampleGiven {
   readonly id?: string;
   /** A tensor for each model input. */
   readonly feeds: Readonly<Record<string, TensorGiven>>;
-  /** A class index, or one a position; -1 is not counted. */
-  readonly label?: number | readonly number[] | Int32Array;
+  /** A class index, or one a position; -1 is not counted. Whole numbers, bigint too. */
+  readonly label?: number | bigint | readonly (number | bigint)[] | Int32Array | BigInt64Array;
   /** What the model should give, by output. */
   readonly expected?: Readonly<Record<string, TensorGiven>>;
 }

@@ -1,7 +1,7 @@
 import type { DataConfig, MemorySource } from './config.ts';
 import { dataError } from './errors.ts';
 import type { SampleSets, Samples } from './given.ts';
-import { sampleStream } from './module.ts';
+import { first, sampleStream, type Counting } from './module.ts';
 import type { StreamSource } from './source.ts';
 
 const isOneSet = (given: unknown): given is Samples =>
@@ -26,13 +26,13 @@ export function memoryConfig(given: Samples | SampleSets): DataConfig {
 }
 
 /** @throws QtoolError('data') for what is no sample. */
-export async function openMemory({ given }: MemorySource): Promise<StreamSource> {
+export async function openMemory({ given }: MemorySource, opening: Counting): Promise<StreamSource> {
   let start: () => unknown = () => given;
   if (typeof given === 'function') start = given;
   else if (!Array.isArray(given)) {
     const held: unknown[] = [];
-    for await (const sample of given) held.push(sample);
+    for await (const sample of first(given, opening)) held.push(sample);
     start = () => held;
   }
-  return sampleStream('memory', 'samples in memory', 'sample', start);
+  return sampleStream('memory', 'samples in memory', 'sample', start, opening);
 }

@@ -1,6 +1,8 @@
+import { setImmediate } from 'node:timers/promises';
 import { dtypes, type DType } from '../graph/dtype.ts';
 import { elementCount } from '../graph/tensor.ts';
 import type { SourceConfigOf } from './config.ts';
+import { QtoolError } from '../util/error.ts';
 import { importModule } from '../util/module.ts';
 import { dataError } from './errors.ts';
 import type { Opening, StreamSource } from './source.ts';
@@ -22,7 +24,7 @@ export async function openModule(config: SourceConfigOf<'module'>, opening: Open
     throw dataError(`the export "${name}" is a generator that runs only once`, path, 'Export the function instead of its result.'); // prettier-ignore
   const { inputs, seed } = opening;
   const start = (): unknown => typeof exported === 'function' ? (exported as (given: unknown) => unknown)({ inputs, seed, options: config.options }) : exported; // prettier-ignore
-  return sampleStream('module', config.path, path, start, `the export "${name}"`);
+  return sampleStream('module', config.path, path, start, opening, `the export "${name}"`);
 }
 
 /**
@@ -35,6 +37,7 @@ export async function sampleStream(
   source: string,
   at: string,
   start: () => unknown,
+  counting: Counting,
   what = 'the data',
 ): Promise<StreamSource> {
   const begin = async (): Promise<Stream> => {
@@ -46,8 +49,29 @@ export async function sampleStream(
     let index = 0;
     for await (const value of await begin()) yield sampleOf(value, `${at}#${index++}`);
   };
-  const { length, labelled } = await look(await begin(), stream);
+  const { length, labelled } = await look(await begin(), stream, counting);
   return { access: 'stream', kind, source, length, labelled, notes: [], stream };
+}
+
+/** How far samples are counted, and what ends it. */
+export type Counting = Pick<Opening, 'most' | 'signal'>;
+
+/** Milliseconds after which a stream that never waits lets timers run: one of them may be the signal's. */
+const breath = 20;
+
+/** The first `most` of a stream, until the signal fires, which is seen between samples. @throws QtoolError `cancelled`. */
+export async function* first<T>(stream: AsyncIterable<T> | Iterable<T>, { most, signal }: Counting): AsyncGenerator<T> {
+  let given = 0;
+  let last = performance.now();
+  for await (const value of stream) {
+    if (performance.now() - last > breath) {
+      await setImmediate();
+      last = performance.now();
+    }
+    if (signal?.aborted) throw new QtoolError('cancelled', 'cancelled');
+    yield value;
+    if (++given >= most) return;
+  }
 }
 
 type Stream = (AsyncIterable<unknown> | Iterable<unknown>) & { readonly length?: unknown };
@@ -60,11 +84,12 @@ const isIterator = (value: unknown): boolean =>
 async function look(
   made: Stream,
   stream: () => AsyncGenerator<Sample>,
+  counting: Counting,
 ): Promise<{ length: number; labelled: boolean }> {
   const stated = Number.isInteger(made.length) ? (made.length as number) : undefined;
   let length = 0;
   let labelled = false;
-  for await (const sample of stream()) {
+  for await (const sample of first(stream(), counting)) {
     length += 1;
     labelled ||= sample.target?.label !== undefined;
     if (stated !== undefined) break;
@@ -83,11 +108,17 @@ function sampleOf(value: unknown, at: string): Sample {
   return { id: id ?? at, feeds: tensors(feeds, at), ...(Object.keys(target).length > 0 ? { target } : {}) };
 }
 
-function labelOf(label: number | readonly number[] | Int32Array, at: string): Int32Array {
-  const list = typeof label === 'number' ? [label] : Array.from(label);
-  const wrong = list.find((one) => !Number.isInteger(one));
-  if (wrong !== undefined) throw dataError(`the label ${wrong} is not a class index`, at);
-  return Int32Array.from(list);
+function labelOf(label: unknown, at: string): Int32Array {
+  const isList = Array.isArray(label) || (ArrayBuffer.isView(label) && !(label instanceof DataView));
+  const list: unknown[] = isList ? Array.from(label as ArrayLike<unknown>) : [label];
+  // Labels of int64 come as bigint.
+  const numbers = list.map((one) => (typeof one === 'bigint' ? Number(one) : one));
+  const wrong = numbers.findIndex((one) => !Number.isInteger(one) || Math.abs(one as number) >= 2 ** 31);
+  if (wrong >= 0 || list.length === 0) {
+    const text = list.length === 0 ? 'of nothing' : typeof list[wrong] === 'string' ? `"${String(list[wrong])}"` : String(list[wrong]); // prettier-ignore
+    throw dataError(`the label ${text} is not a class index`, at, 'A label is a whole number, or a list of them.');
+  }
+  return Int32Array.from(numbers as number[]);
 }
 
 function tensors(given: Readonly<Record<string, TensorGiven>>, at: string): Feeds {

@@ -20,7 +20,7 @@ import { hasArithmetic, transformsFor, undecided, undecidedError, type Decide } 
 import { openRandom } from './random.ts';
 import { recipesToTry } from './recipe_steps.ts';
 import type { Opening, Source } from './source.ts';
-import { splitSet, twoSets, wholeSet, type Sets, type SplitOptions } from './split.ts';
+import { least, splitSet, twoSets, wholeSet, type Sets, type SplitOptions } from './split.ts';
 import type { Transforms } from './transforms.ts';
 import type { RunData } from './types.ts';
 
@@ -44,6 +44,8 @@ export interface OpenOptions {
   readonly preprocess?: string | undefined;
   /** Steps that go before those of the config and the recipe. */
   readonly transforms?: Transforms | undefined;
+  /** Ends the counting of samples that programs and modules give. */
+  readonly signal?: AbortSignal | undefined;
   /** Asked where 8-bit images have no preprocessing. Without it they are refused. */
   readonly decide?: Decide | undefined;
 }
@@ -104,7 +106,7 @@ async function openSets(
   const seed = options.seed ?? value.seed ?? 0;
   const root = options.root === undefined ? resolve(config.folder, value.root ?? '.') : resolve(options.root);
   const split: SplitOptions = { ...options, inputs, seed };
-  const open = async (source: SourceConfig, key: string, own = seed): Promise<readonly [Source, SourceConfig]> => {
+  const open: Open = async (source, key, own = seed, most = undefined) => {
     const at = (...path: Path): string | undefined => config.at([key, ...path]);
     const transforms = transformsFor(config, source, inputs, options);
     const named: string[] = [];
@@ -115,6 +117,8 @@ async function openSets(
       seed: own,
       modules: options.modules,
       transforms,
+      most: least(most, 'samples' in source ? source.samples : undefined),
+      signal: options.signal,
       at,
       find(path, ...place) {
         const found = findPath(path, root, config.folder, at(...place));
@@ -132,16 +136,30 @@ async function openSets(
   return { ...sets, undecided: asks };
 }
 
+/** Opens a part of a config; `most`: how many of its samples will be looked at, where that is known. */
+type Open = (
+  source: SourceConfig,
+  key: string,
+  seed?: number,
+  most?: number,
+) => Promise<readonly [Source, SourceConfig]>;
+
 async function openParts(
   { data, calibration, validation, split: share }: DataConfig['value'],
   part: OpenOptions['part'],
   seed: number,
   split: SplitOptions,
-  open: (source: SourceConfig, key: string, seed?: number) => Promise<readonly [Source, SourceConfig]>,
+  open: Open,
 ): Promise<Sets> {
-  if (part === 'validation') return wholeSet(...(await open((validation ?? data)!, validation ? 'validation' : 'data')), split); // prettier-ignore
+  const { calibrationSamples: first, validationSamples: second } = split;
+  if (part === 'validation')
+    return wholeSet(...(await open((validation ?? data)!, validation ? 'validation' : 'data', seed, second)), split);
   if (calibration && validation)
-    return twoSets(await open(calibration, 'calibration', seed + 1), await open(validation, 'validation'), split);
+    return twoSets(
+      await open(calibration, 'calibration', seed + 1, first),
+      await open(validation, 'validation', seed, second),
+      split,
+    );
   const [only, key] = data ? [data, 'data'] : [validation!, 'validation'];
   // Random input has no answers that could leak: two sets of the same kind and size.
   if (only.kind === 'random') return twoSets(await open(only, key, seed + 1), await open(only, key), split);
@@ -172,7 +190,7 @@ function openSource(source: SourceConfig, opening: Opening): Source | Promise<So
     case 'module':
       return openModule(source, opening);
     case 'memory':
-      return openMemory(source);
+      return openMemory(source, opening);
     case 'random':
       return openRandom(source, opening);
   }

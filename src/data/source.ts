@@ -56,6 +56,9 @@ export interface Opening {
   readonly classes: number | undefined;
   readonly seed: number;
   readonly modules: Modules;
+  /** How many samples are looked at: a source that has to count its own need not count further. */
+  readonly most: number;
+  readonly signal: AbortSignal | undefined;
   /** The file's transforms with those of the source over them. */
   readonly transforms: Transforms;
   /** Where a key of the source stands (`file:line:col`); undefined for sources that no file describes. */

@@ -15,7 +15,8 @@ export interface SplitOptions extends Wanted {
 }
 
 const shuffles = (config: SourceConfig): boolean => !('shuffle' in config) || config.shuffle !== false;
-const least = (...limits: (number | undefined)[]): number => Math.min(...limits.map((limit) => limit ?? Infinity));
+export const least = (...limits: (number | undefined)[]): number =>
+  Math.min(...limits.map((limit) => limit ?? Infinity));
 
 /** All indexes of a source in the order they are taken: seeded, so that every part is fair, or that of the files. */
 function taken(source: IndexedSource, config: SourceConfig, seed: number): Uint32Array {

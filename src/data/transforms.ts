@@ -10,6 +10,9 @@ import type { Tensor } from './types.ts';
 
 const size = z.union([z.int().min(1), z.tuple([z.int().min(1), z.int().min(1)])]);
 const perChannel = z.union([z.number(), z.array(z.number()).min(1)]);
+/** What multiplies or divides by 0 leaves nothing of an image. */
+const notZero = { error: 'must not be 0' };
+const divisors = perChannel.refine((value) => ![value].flat().includes(0), notZero);
 const resizeModes = ['bilinear', 'bicubic', 'lanczos', 'box', 'nearest', 'half_pixel'] as const;
 
 /** The steps from decoded pixels to a model's input. Their order is fixed: it is the order of the fields below. */
@@ -35,10 +38,11 @@ export const transformsSchema = z
         z.number(),
         z.string().regex(/^\s*\d+(\.\d+)?\s*\/\s*\d+(\.\d+)?\s*$/, 'must be a number or a fraction such as 1/255'),
       ])
+      .refine((scale) => Number.isFinite(scaleOf(scale)) && scaleOf(scale) !== 0, notZero)
       .describe('Multiplies the values 0 to 255; a fraction (1/255) is taken exactly.'),
     offset: perChannel.describe('Is added after the scale.'),
     mean: perChannel.describe("Is subtracted after that, in the order of the model's channels."),
-    std: perChannel.describe('Divides at the end.'),
+    std: divisors.describe('Divides at the end.'),
     layout: z.enum(['NCHW', 'NHWC']).describe("Default: what the model's input shape says, else NCHW."),
     dtype: z
       .enum(['float32', 'float16', 'float64', 'uint8', 'int8', 'int32', 'int64'])

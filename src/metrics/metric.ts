@@ -11,6 +11,8 @@ export interface MetricInput {
   readonly reference: Feeds;
   /** Names of what can be compared one by one, where that is not all outputs: see `comparable`. */
   readonly compared?: readonly string[] | undefined;
+  /** There is no float model: `reference` are the outputs themselves. */
+  readonly alone?: boolean | undefined;
 }
 
 /**
@@ -32,9 +34,9 @@ export interface MetricResult {
   readonly perOutput?: Readonly<Record<string, number>>;
 }
 
-/** A metric is a fold over batches. `needs` says what the data must have. */
+/** A metric is a fold over batches. `needs` says what there must be: labels, a float model, or nothing but the outputs. */
 export interface Metric<S = unknown> extends Fold<MetricInput, S, MetricResult> {
-  readonly needs: 'labels' | 'reference';
+  readonly needs: 'labels' | 'reference' | 'outputs';
   /** The value of a model whose outputs are the float model's, where that is known before anything is measured. */
   readonly perfect?: number | undefined;
   readonly summary: string;

@@ -7,7 +7,7 @@ import { compared, type Metric, type MetricInput, type MetricResult } from './me
 
 /**
  * A metric from a user's module, whose default export is a metric (start, add and finish; `finish` may return a number) or a
- * function of the config's options that returns one. `needs`, `unit` and `higherIsBetter` have defaults: reference, none, true.
+ * function of the config's options that returns one. `needs`, `unit` and `higherIsBetter` have defaults: outputs, none, true.
  * What it is compared with is its own value of the float model's outputs, folded beside: for a metric that measures the distance
  * from those that is the perfect value.
  * @throws QtoolError `data` where the module does not load or exports none.
@@ -53,6 +53,18 @@ interface Counted {
   readonly own: unknown;
   /** The same fold over the float model's outputs. */
   readonly float: unknown;
+  /** There is none. */
+  readonly alone: boolean;
+}
+
+/** What there is of a batch where there is no float model: whoever asks for that model's outputs is told so. */
+function withoutReference({ batch, outputs }: MetricInput, name: string, at: string): MetricInput {
+  return {
+    ...{ batch, outputs },
+    get reference(): never {
+      throw new QtoolError('data', `metric ${name} compares with a float model, and none is given`, { at, hint: "give the reference, or say needs: 'reference' in the metric to leave it out without one" }); // prettier-ignore
+    },
+  };
 }
 
 /** A user's metric with what it leaves out. @param path where it is from, for errors */
@@ -67,19 +79,20 @@ export function userMetric(metric: UserMetric, fallback: string, path: string): 
   };
   return {
     name,
-    needs: metric.needs ?? 'reference',
+    needs: metric.needs ?? 'outputs',
     summary: metric.summary ?? `${name}, of ${path}`,
-    start: () => ({ samples: 0, own: metric.start(), float: metric.start() }),
+    start: () => ({ samples: 0, own: metric.start(), float: metric.start(), alone: false }),
     add: ({ samples, own, float }, input) => ({
       samples: samples + input.batch.count,
-      own: metric.add(own, input),
-      float: metric.add(float, { ...input, outputs: input.reference }),
+      own: metric.add(own, input.alone === true ? withoutReference(input, name, path) : input),
+      float: input.alone === true ? float : metric.add(float, { ...input, outputs: input.reference }),
+      alone: input.alone === true,
     }),
-    finish({ samples, own, float }) {
+    finish({ samples, own, float, alone }) {
       const { unit = '', higherIsBetter = true } = metric;
       const fields = finished(own);
       const result = { samples, unit, higherIsBetter, ...fields, name };
-      const beside = compared(result, fields.reference ?? finished(float).value);
+      const beside = compared(result, fields.reference ?? (alone ? fields.value : finished(float).value));
       return { ...beside, drop: fields.drop ?? beside.drop };
     },
   };

@@ -1,4 +1,6 @@
 import type { MetricResult } from '../metrics/metric.ts';
+import { sure } from '../analyze/speed.ts';
+import type { Latency } from '../runtime/time.ts';
 import type { CompareReport } from '../run/compare.ts';
 import { latencyTable, metricTable } from './eval.ts';
 import { bullets, bytes, datasetText, hanging, number, percent, pointsOf, shorten } from './format.ts';
@@ -14,9 +16,9 @@ export function compareText(report: CompareReport, paint: Paint, width: number):
     hanging('data    ', datasetText(data), width),
   ];
   const parts = [
+    report.warnings.map((text) => paint.yellow(hanging('! ', text, width))).join('\n'),
     head.map((line) => paint.dim(line)).join('\n'),
     [paint.bold(hanging('', headline(report), width)), hanging('', partText(report), width)].join('\n'),
-    report.warnings.map((text) => paint.red(hanging('! ', text, width))).join('\n'),
     where.map((sentence) => hanging('  - ', sentence, width)).join('\n'),
     metricTable(report, paint),
     latencyTable(report.measurement.latency, true, paint),
@@ -37,12 +39,19 @@ function headline({ model, reference, measurement }: CompareReport): string {
   const speed = measurement.latency[0];
   const facts = [
     `the second has ${percent(model.bytes / reference.bytes)} of the first's bytes`,
-    ...(speed ? [`${speed.ratio.toFixed(2)}× its speed at batch ${speed.batch}`] : []),
+    ...(speed ? [speedText(speed)] : []),
     ...(judged ? [`${judged.name} ${changeText(judged)}`] : []),
     ...(agreement ? [`the same class for ${number(agreement.value, '%')} %`] : []),
     ...(sqnr ? [sqnr.value === Infinity ? 'equal outputs' : `outputs at ${number(sqnr.value, 'dB')} dB`] : []),
   ];
   return facts.join(', ');
+}
+
+/** With the middle half of the runs, and a word where that does not lie on one side of equal. */
+function speedText({ ratio, ratioLow, ratioHigh, batch }: Latency): string {
+  const between = `${ratioLow.toFixed(2)} to ${ratioHigh.toFixed(2)}`;
+  const unsure = ratioLow < sure && ratioHigh >= 1 ? ': not surely faster' : '';
+  return `${ratio.toFixed(2)}× its speed at batch ${batch} (${between}${unsure})`;
 }
 
 function changeText({ drop, unit, higherIsBetter }: MetricResult): string {

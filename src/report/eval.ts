@@ -27,6 +27,8 @@ export interface EvalReport {
   readonly reference: { readonly path: string; readonly bytes: number } | undefined;
   readonly data: DatasetInfo;
   readonly measurement: Omit<Measurement, 'metrics'> & { readonly metrics: readonly (MetricResult | Alone)[] };
+  /** What must be known before the figures are used. */
+  readonly warnings: readonly string[];
   readonly notes: readonly string[];
 }
 
@@ -39,6 +41,7 @@ export function evalText(report: EvalReport, paint: Paint, width: number): strin
     hanging('data       ', datasetText(data), width),
   ];
   const parts = [
+    report.warnings.map((text) => paint.yellow(hanging('! ', text, width))).join('\n'),
     head.map((line) => paint.dim(line)).join('\n'),
     metricTable(report, paint),
     latencyTable(measurement.latency, reference !== undefined, paint),

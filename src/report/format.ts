@@ -1,5 +1,6 @@
 import type { DatasetInfo } from '../data/types.ts';
 import type { MetricResult } from '../metrics/metric.ts';
+import { parsePattern } from '../util/pattern.ts';
 import type { Paint } from './paint.ts';
 
 /** Numbers and texts as people read them; the same words in the terminal and in the HTML. */
@@ -131,21 +132,42 @@ export function shorten(name: string, width: number): string {
 }
 
 /**
- * Names that fit a column and never read alike: of a path the first parts go, then the last one too, which says the operator; what would
- * read like another name is wrapped instead.
+ * Names that fit a column and never read alike: of a path the first parts go, then the last one too, which says the operator. What is cut stands as
+ * the glob of a selector that means this name and no other of `among`, to be pasted; where there is none, the name is wrapped instead.
  */
-export function distinct(names: readonly string[], width: number): string[] {
-  const short = names.map((name) => pathWithin(oneLine(name), width));
-  const count = new Map<string, Set<string>>();
-  for (const [i, name] of short.entries()) count.set(name, (count.get(name) ?? new Set()).add(names[i]!));
-  return short.map((name, i) => ((count.get(name)?.size ?? 0) > 1 ? wrap(oneLine(names[i]!), width).join('\n') : name));
+export function distinct(names: readonly string[], width: number, among: readonly string[] = names): string[] {
+  const all = [...new Set(among)];
+  return names.map((name) => (oneLine(name).length <= width ? oneLine(name) : cutWithin(name, width, all)));
 }
 
-function pathWithin(name: string, width: number): string {
-  if (name.length <= width) return name;
+/** The same for what is no name of a layer, as paths of files: with `…` for what is cut. */
+export const distinctPaths = (paths: readonly string[], width: number): string[] =>
+  distinct(paths, width).map((cut, i) => (cut === paths[i] ? cut : cut.replaceAll('*', '…')));
+
+/** As a glob reads it: characters that mean something there as they are, line breaks as any character. */
+const globOf = (text: string): string => text.replace(/[*?[{\\]/g, '\\$&').replace(/[\n\r\t]/g, '?');
+
+function cutWithin(name: string, width: number, all: readonly string[]): string {
+  // Only a `?` means more than what it stands for: then the glob itself is asked, which takes longer.
+  const odd = /[\n\r\t]/.test(name);
+  const only = (glob: string, test: (other: string) => boolean): boolean => {
+    const means = odd ? parsePattern(glob).matches : test;
+    return all.every((other) => other === name || !means(other));
+  };
+  const fits = (glob: string): boolean => glob.length <= width;
   const parts = name.split('/');
-  for (let from = 1; from < parts.length - 1; from++)
-    for (const cut of [`…${parts.slice(from).join('/')}`, `…${parts.slice(from, -1).join('/')}…`])
-      if (cut.length <= width && cut.replaceAll('…', '') !== '') return cut;
-  return shorten(name, width);
+  for (let from = 1; from < parts.length - 1; from++) {
+    const [rest, middle] = [parts.slice(from).join('/'), parts.slice(from, -1).join('/')];
+    const [end, within] = [`*${globOf(rest)}`, `*${globOf(middle)}*`];
+    if (fits(end) && only(end, (other) => other.endsWith(rest))) return end;
+    if (middle !== '' && fits(within) && only(within, (other) => other.includes(middle))) return within;
+  }
+  // The more of its end the better: that is where names differ.
+  for (let tail = Math.ceil((width - 1) / 2); tail < width; tail++) {
+    const [start, end] = [name.slice(0, width - 1 - tail), name.slice(name.length - tail)];
+    const glob = `${globOf(start)}*${globOf(end)}`;
+    const same = (other: string): boolean => other.length >= width - 1 && other.startsWith(start) && other.endsWith(end); // prettier-ignore
+    if (fits(glob) && only(glob, same)) return glob;
+  }
+  return wrap(oneLine(name), width).join('\n');
 }

@@ -3,7 +3,19 @@ import type { Energy } from '../analyze/integer/energy.ts';
 import type { LayerBits } from '../analyze/integer/layer_bits.ts';
 import type { IntegerFindings, IntegerRun } from '../analyze/integer/verify.ts';
 import type { DatasetInfo } from '../data/types.ts';
-import { bullets, bytes, datasetText, grouped, hanging, number, percent, plural, shorten, titleOf } from './format.ts';
+import {
+  bullets,
+  bytes,
+  datasetText,
+  distinct,
+  grouped,
+  hanging,
+  number,
+  percent,
+  plural,
+  shorten,
+  titleOf,
+} from './format.ts';
 import type { Paint } from './paint.ts';
 import { right, table, widthOf } from './table.ts';
 
@@ -108,7 +120,8 @@ function bitsTable({ layers, accumulator }: IntegerReport, paint: Paint, width: 
     ...(accumulator === undefined ? [] : [one.outside === 0 ? '0' : percent(one.outside / one.sums, 3)]),
   ]);
   const room = Math.max(12, width - widthOf(titles, rows, 0));
-  const cells = rows.map(([layer = '', ...rest]) => [shorten(layer, room), ...rest]);
+  const names = distinct(layers.map(({ layer }) => layer), room); // prettier-ignore
+  const cells = rows.map(([, ...rest], i) => [names[i] ?? '', ...rest]);
   const legend = hanging('', 'Bits of a signed accumulator: seen holds every finished sum of this data with its bias, any order every partial sum too, worst whatever data may come; rule is 2n + log2(c·k²).', width); // prettier-ignore
   const columns = titles.map((title, i) => (i === 0 ? { title } : right(title)));
   return [paint.bold('accumulators'), table(columns, cells, paint, width), legend].join('\n');

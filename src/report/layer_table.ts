@@ -6,8 +6,16 @@ import { gap, table, widthOf } from './table.ts';
 /** Least room for a layer's name and for the reason beside it. */
 const least = { name: 16, why: 24 };
 
-/** One row a layer: what it runs as and how far its output is from float. Names are shortened and reasons wrapped to fit. */
-export function layerTable(layers: readonly LayerReport[], paint: Paint, width: number): string {
+/**
+ * One row a layer: what it runs as and how far its output is from float. Names are shortened, to selectors that mean no other layer of `among`, and
+ * reasons wrapped to fit.
+ */
+export function layerTable(
+  layers: readonly LayerReport[],
+  paint: Paint,
+  width: number,
+  among: readonly LayerReport[] = layers,
+): string {
   const owns = layers.some(({ own }) => own !== undefined);
   // SQNR counts all that earlier layers did; own is the layer's alone.
   const all: readonly Shown[] = [
@@ -31,7 +39,7 @@ export function layerTable(layers: readonly LayerReport[], paint: Paint, width: 
   const longest = Math.max('layer'.length, ...layers.map((layer) => layer.layer.length));
   const nameWidth = Math.min(longest, 40, Math.max(least.name, explained ? free - least.why : free));
   const whyWidth = Math.max(least.why, free - nameWidth);
-  const names = distinct(layers.map(({ layer }) => layer), nameWidth); // prettier-ignore
+  const names = distinct(layers.map(({ layer }) => layer), nameWidth, among.map(({ layer }) => layer)); // prettier-ignore
   const rows = layers.map((layer, i) => [
     names[i] ?? '',
     ...shown.map(({ title, of }) => (title === 'kernel' ? paintKernel(layer.kernel, paint) : of(layer))),
@@ -52,16 +60,21 @@ interface Shown {
 
 const dB = (value: number | undefined): string => (value === undefined ? '' : number(value, 'dB'));
 
-/** Why layers are in float or gone, each reason once with its layers; of integer kernels only the names were told. */
+/** Why layers are in float or gone, each reason once with its layers; of integer kernels only that there was no room. */
 function reasons(layers: readonly LayerReport[], paint: Paint, width: number): string[] {
   const found = new Map<string, string[]>();
   for (const { kernel, why, layer } of layers)
     if (kernel !== 'integer' && why !== '')
       found.set(`${kernel}: ${why}`, [...(found.get(`${kernel}: ${why}`) ?? []), layer]);
-  return [...found].map(([why, [first = '', ...more]]) => {
-    const others = more.length === 0 ? '' : ` and ${more.length} more`;
-    return paint.dim(hanging('  ', `${why} (${shorten(first, 40)}${others})`, width));
-  });
+  const integer = layers.some(({ kernel, why }) => kernel === 'integer' && why !== '');
+  const left = integer ? ['no room for the column why; a wider terminal has it, and --json'] : [];
+  return [
+    ...[...found].map(([why, [first = '', ...more]]) => {
+      const others = more.length === 0 ? '' : ` and ${more.length} more`;
+      return `${why} (${shorten(first, 40)}${others})`;
+    }),
+    ...left,
+  ].map((text) => paint.dim(hanging('  ', text, width)));
 }
 
 function whyCell(why: string, width: number, paint: Paint): string {

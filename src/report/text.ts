@@ -1,11 +1,24 @@
 import { dirname, join } from 'node:path';
 import type { LayerReport, RunReport, StageReport } from '../run/report.ts';
 import { diagnosisText } from './diagnosis.ts';
-import { bullets, bytes, datasetText, distinct, duration, grouped, hanging, percent, plural } from './format.ts';
+import type { MetricResult } from '../metrics/metric.ts';
+import {
+  bullets,
+  bytes,
+  datasetText,
+  distinct,
+  duration,
+  grouped,
+  hanging,
+  number,
+  percent,
+  plural,
+  pointsOf,
+} from './format.ts';
 import type { Paint } from './paint.ts';
 import { layerTable } from './layer_table.ts';
 import { paintVerdict, stageTable } from './stage_table.ts';
-import { byReason, gateText, metricCells, metricNamed, remarks, triedText } from './summary.ts';
+import { byReason, gateText, metricCells, metricNamed, remarks, shownMetrics, triedText } from './summary.ts';
 import { right, table, visibleWidth } from './table.ts';
 
 export interface TextOptions {
@@ -87,6 +100,8 @@ function attemptLines(report: RunReport, stage: StageReport, paint: Paint): stri
 
 /** All metrics of the result beside the float model's: the stage table has room for the gated ones only. */
 function metrics(report: RunReport, paint: Paint): string {
+  // Without a result there would be the float model's beside themselves.
+  if (report.result.path === undefined) return '';
   const final = report.result.measurement.metrics;
   if (final.length < 2) return '';
   const columns = [{ title: 'metric' }, ...['float', 'result', 'drop', 'samples'].map(right)];
@@ -97,7 +112,7 @@ function layers(all: readonly LayerReport[], paint: Paint, width: number): strin
   if (all.length === 0) return '';
   const worst = [...all].sort((a, b) => (a.sqnr ?? Infinity) - (b.sqnr ?? Infinity)).slice(0, maxLayers);
   const shown = all.length <= maxLayers ? all : worst;
-  const body = layerTable(shown, paint, width);
+  const body = layerTable(shown, paint, width, all);
   if (shown.length === all.length) return body;
   const rest = `the ${shown.length} layers of lowest SQNR; all ${all.length} stand in report.html and report.json`;
   return `${body}\n${paint.dim(rest)}`;
@@ -133,6 +148,35 @@ function resultLine(report: RunReport, paint: Paint, width: number): string {
   const judged = result.gated === false && result.stages.length > 0 ? '; no gate judged it' : not.length > 0 ? `; not judged: ${not.join(', ')}` : ''; // prettier-ignore
   const packed = `gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)}`;
   const head = `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float`;
-  const tail = `(${packed})${judged}${status}`;
-  return `${head}${visibleWidth(head) + 1 + visibleWidth(tail) > width ? '\n  ' : ' '}${tail}`;
+  const facts = `${resultFacts(report).join(', ')}${judged}`.replace(/^; /, '');
+  const first = facts === '' ? head : `${head}${judged === `; ${facts}` ? '; ' : ', '}${facts}`;
+  const lines = visibleWidth(first) <= width ? [first] : [head, hanging('  ', facts, width)];
+  const last = `(${packed})${status}`;
+  const one = `${lines.at(-1)} ${last}`;
+  return [...lines.slice(0, -1), ...(visibleWidth(one) <= width ? [one] : [lines.at(-1), visibleWidth(last) + 2 > width ? hanging('  ', last, width) : `  ${last}`])].join('\n'); // prettier-ignore
+}
+
+/** What a result cost, how fast it is and how much of it computes in integer, as far as it was measured. */
+function resultFacts(report: RunReport): string[] {
+  const { result, stages, layers: all } = report;
+  const metric = metricNamed(result.measurement, shownMetrics(report)[0]?.name ?? '');
+  const quick = result.measurement.latency[0];
+  // Layers by their weights; what stands between them has none.
+  const weighed = all.filter(({ weights, kernel }) => weights !== '' && kernel !== 'unknown' && kernel !== 'gone');
+  const quantized = stages.some(({ index, pass }) => pass.startsWith('quantize/') && result.stages.includes(index));
+  const integer = weighed.filter(({ kernel }) => kernel === 'integer').length;
+  return [
+    ...(metric ? [changeOf(metric)] : []),
+    ...(quick ? [`${number(quick.ratio, '%')}× at batch ${quick.batch}`] : []),
+    ...(quantized && weighed.length > 0 ? [`${integer} of ${plural(weighed.length, 'layer')} integer`] : []),
+  ];
+}
+
+/** `top1 −0.40 ±0.60 points`; of what has no drop, such as SQNR, the value. */
+function changeOf({ name, value, unit, drop, dropInterval, higherIsBetter, reference }: MetricResult): string {
+  if (!Number.isFinite(drop) || !Number.isFinite(reference)) return `${name} ${number(value, unit)}${unit && ` ${unit}`}`; // prettier-ignore
+  const sign = drop === 0 ? '' : drop > 0 === higherIsBetter ? '−' : '+';
+  const change = `${sign}${number(Math.abs(drop), unit)}`;
+  const interval = dropInterval === undefined || !Number.isFinite(dropInterval) || dropInterval === 0 ? '' : ` ±${number(dropInterval, unit)}`; // prettier-ignore
+  return `${name} ${drop === 0 && interval === '' ? 'unchanged' : `${change}${interval}${pointsOf(unit)}`}`;
 }

@@ -1,4 +1,5 @@
 import { selectionNotes } from '../graph/selections.ts';
+import { coverage } from '../analyze/coverage.ts';
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { layerPairs } from '../analyze/layer_error.ts';
 import { slowRemark } from '../analyze/speed.ts';
@@ -14,12 +15,13 @@ import type { Metric } from '../metrics/metric.ts';
 import { isFloat } from '../metrics/select.ts';
 import { prepare } from '../passes/fold/prepare.ts';
 import { latency } from '../runtime/time.ts';
+import { measuredAtChance } from './verdict.ts';
 import { QtoolError } from '../util/error.ts';
 import { noStage, openInstruments, type Instruments } from './context.ts';
 import { located } from './diagnosis.ts';
 import type { RunEvent } from './event.ts';
 import { layerReports, withOwnErrors } from './layers.ts';
-import { levelWarning, optimizationLevels } from './levels.ts';
+import { levelWarning, optimizationLevels, selfWarning } from './levels.ts';
 import type { LayerReport, Levels, Measurement } from './report.ts';
 
 /** What `compare` found out: plain data. Drops and distances are those of `model` from `reference`. */
@@ -79,6 +81,7 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
     const layers = withOwnErrors(reports, place?.errors ?? []);
     const levels = await optimizationLevels(model, base, tools.calibration, signal);
     const differ = levels && (await levelWarning(levels, layers));
+    const blamed = differ === undefined ? [] : await levelWarnings(options, layers, tools);
     if (options.latency) log({ kind: 'phase', text: 'measuring latency' });
     const timed = options.latency ? await latency(model, reference, await tools.sample(), { signal }) : [];
     const slow = slowRemark(timed, layers, model, 'the first');
@@ -93,7 +96,10 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
       first: layers.find(({ sqnr }) => sqnr !== undefined && !(sqnr > rounding)),
       where: place?.sentences ?? [],
       levels,
-      warnings: differ === undefined ? [] : [differ],
+      warnings: [
+        ...measuredAtChance(reference, results, ['the first model', 'the second model']),
+        ...(differ === undefined || blamed.length > 0 ? blamed : [differ]),
+      ],
       notes: [
         ...(slow === undefined ? [] : [slow]),
         ...(compared || layers.length === 0
@@ -107,6 +113,19 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
   } finally {
     await tools.close();
   }
+}
+
+/** Which of the two is another model when it is optimized: that they differ by another amount then does not tell. */
+async function levelWarnings(
+  { reference, model, signal }: CompareOptions,
+  layers: readonly LayerReport[],
+  { calibration }: Instruments,
+): Promise<string[]> {
+  const found = [
+    await selfWarning('the first', reference, () => coverage(reference), calibration, signal),
+    await selfWarning('the second', model, () => Promise.resolve(layers), calibration, signal),
+  ];
+  return found.filter((text) => text !== undefined);
 }
 
 /** What the data asks for and all that compares outputs; agreement only of what looks like scores of classes. */

@@ -71,7 +71,7 @@ export async function findingsOf(
   const result = state.measurement ?? baseline;
   const undone = undoneQuantizer(reports, asked.schedule.stages);
   const warnings = [
-    ...(undone === undefined ? [] : [undoneText(undone, stages.length > 0)]),
+    ...(undone === undefined ? [] : [undoneText(undone, stages.length > 0, status, asked.schedule)]),
     ...(asked.schedule.warnings ?? []),
     ...(measure ? figureWarnings({ float, metrics, baseline, result, stages: reports, kept: stages }) : []),
     ...(differ === undefined ? [] : [differ]),
@@ -84,7 +84,15 @@ export async function findingsOf(
 }
 
 /** That nothing is quantized, and what may mend that. */
-function undoneText({ index, instance, why, verdict }: StageReport, others: boolean): string {
-  const what = others ? 'the result computes in float, with what the other stages did to it' : 'the result is the float model'; // prettier-ignore
-  return `the quantizer (${index} ${instance}) was ${verdict === 'stopped' ? 'refused' : 'undone'}, so ${what}: ${why}; give the stages before it less to lose, its gate more room or the quantizer a fallback, or take int8-accurate`;
+function undoneText(
+  { index, instance, why, verdict }: StageReport,
+  others: boolean,
+  status: RunReport['result']['status'],
+  schedule: Schedule,
+): string {
+  const nothing = status === 'finished' ? 'the result is the float model' : 'no model is written';
+  const what = others ? 'the result computes in float, with what the other stages did to it' : nothing;
+  const { options } = schedule.stages.find((stage) => stage.index === index) ?? {};
+  const eight = (options as { readonly bits_weights?: unknown } | undefined)?.bits_weights === 8;
+  return `the quantizer (${index} ${instance}) was ${verdict === 'stopped' ? 'refused' : 'undone'}, so ${what}: ${why}; give the stages before it less to lose, its gate more room or the quantizer a fallback${eight ? ', or take int8-accurate' : ''}`;
 }

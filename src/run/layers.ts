@@ -54,7 +54,8 @@ export async function layerReports(
       return types.find((type) => type !== 'float32') ?? 'float32';
     };
     const format = formats.get(layer);
-    const weights = format?.weights ? labelled(format.weights) : held(kind?.weights[0] ?? 1);
+    // What is no layer has none: the second operand of a sum is a value.
+    const weights = format?.weights ? labelled(format.weights) : kind ? held(kind.weights[0] ?? 1) : '';
     // What a table is looked up with are indices, which no one quantizes.
     const activations = kind?.as === 'Gather' ? '' : (format?.activations ?? held(kind?.data ?? 0));
     // What the file holds in float and runs in integer was quantized by onnxruntime itself.

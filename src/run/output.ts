@@ -2,7 +2,7 @@ import { appendFile, readFile, readdir, realpath, rename, rm, rmdir, stat, write
 import { dirname, join } from 'node:path';
 import { writeModel } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
-import { makeFolder } from '../util/folder.ts';
+import { checkFolder, makeFolder } from '../util/folder.ts';
 import { QtoolError } from '../util/error.ts';
 
 /** The files of a run directory. */
@@ -44,11 +44,11 @@ export interface RunFolder {
 /**
  * Whether a folder may be taken for a run: it is not there, or empty, or `force` is set and what would be replaced is a run's.
  * @throws QtoolError('usage') where the folder holds anything and `force` is not set, where a file of the names that a run writes is
- * no run's, or the path is no folder.
+ * no run's, or the path is no folder and none can be made there, or it cannot be written into.
  */
 export async function checkRunFolder(folder: string, force: boolean): Promise<void> {
   const present = await readdir(folder).catch((cause: NodeJS.ErrnoException): string[] => {
-    if (cause.code === 'ENOENT') return [];
+    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return [];
     throw new QtoolError('usage', 'the output folder cannot be read', { at: folder, hint: 'name a folder', cause });
   });
   if (present.length > 0 && !force)
@@ -62,6 +62,7 @@ export async function checkRunFolder(folder: string, force: boolean): Promise<vo
       at: join(folder, own),
       hint: 'name another output folder, or move the file away',
     });
+  await checkFolder(folder);
 }
 
 /** Whether a run has written here: its report says so, or the log of one that came to no report, or who is at it now. */

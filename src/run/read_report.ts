@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import * as z from 'zod';
 import { QtoolError } from '../util/error.ts';
 import { given } from '../util/must.ts';
+import { version } from '../util/version.ts';
 import type { RunReport } from './report.ts';
 
 /** As much of a JSON Schema as tells numbers from texts. */
@@ -30,6 +31,9 @@ export function parseReport(text: string, at: string): RunReport {
     const why = (cause as Error).message.replace(/\s+/g, ' ');
     throw new QtoolError('usage', `this is no JSON: ${why}`, { at, hint: 'the file is damaged: run qtool quantize again', cause }); // prettier-ignore
   }
+  const { format } = (found ?? {}) as { readonly format?: unknown };
+  if (typeof format === 'number' && format > 1)
+    throw new QtoolError('usage', `this report is of format ${format}, of a newer qtool; this one (${version}) reads format 1`, { at, hint: 'use the qtool that wrote it, or a newer one' }); // prettier-ignore
   const file = new URL('../../configs/schemas/quantize.schema.json', import.meta.url);
   const read: unknown = JSON.parse(readFileSync(file, 'utf8'));
   const schema = read as Shape & { readonly definitions: Readonly<Record<string, Shape>> };

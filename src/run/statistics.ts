@@ -41,24 +41,31 @@ const fileName = /^[0-9a-f]{64}\.json(\.part)?$/;
  */
 export function statisticsStore(folder: string, note: (text: string) => void): StatisticsStore {
   const own = new Set<string>();
-  const nameIn = (path: string): string => `${basename(folder)}/${basename(path)}`;
+  // As much of a hash as tells it from others.
+  const nameIn = (path: string): string => `${basename(folder)}/${basename(path).slice(0, 8)}….json`;
+  const told = new Set<string>();
+  const once = (text: string): void => {
+    if (!told.has(text)) note(text);
+    told.add(text);
+  };
   return {
     async recall(facts, keeping, collect) {
       const fingerprint = sha256(JSON.stringify([facts, keeping.options]));
       const path = join(folder, `${fingerprint}.json`);
       const found = await read(path, fingerprint, facts, keeping);
       if (found instanceof Map) {
-        if (!own.has(path)) note(`statistics of ${facts.samples} samples from an earlier run (${nameIn(path)})`);
+        if (!own.has(path))
+          once(`statistics of ${facts.samples} samples from an earlier run (in ${basename(folder)}/)`);
         return found;
       }
-      if (found !== undefined) note(`${nameIn(path)} is not what was kept there (${found}): collected anew`);
+      if (found !== undefined) once(`${nameIn(path)} is not what was kept there (${found}): collected anew`);
       const results = await collect();
       try {
         await write(path, fingerprint, results, keeping);
         own.add(path);
         await thin(folder);
       } catch (error) {
-        note(`the statistics could not be kept: ${(error as Error).message}`);
+        once(`the statistics could not be kept: ${(error as Error).message}`);
       }
       return results;
     },

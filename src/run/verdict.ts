@@ -1,6 +1,7 @@
 import type { Model } from '../graph/model.ts';
 import { describeValue } from '../graph/query.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
+import { wilsonHalfWidth } from '../metrics/share.ts';
 import type { Measurement, StageReport } from './report.ts';
 
 /** What a run reached, and how it was judged. */
@@ -43,17 +44,13 @@ export const accuraciesAmong = (results: readonly MetricResult[], metrics: Judge
 /** What must be known of a result before it is used, as far as its figures say it, worst first. */
 export function figureWarnings({ float, metrics, baseline, result, stages, kept }: Judged): string[] {
   const accuracies = accuraciesAmong(result.metrics, metrics).filter(({ unit }) => unit === '%');
-  const chance = chanceOf(float);
-  const atChance = ({ value, interval }: Pick<MetricResult, 'value' | 'interval'>): boolean =>
-    chance !== undefined && value - (interval ?? 0) <= chance;
   const top = accuracies.find(({ name }) => name === 'top1');
   const before = baseline.metrics.find(({ name }) => name === 'top1');
-  if (top && before && atChance(before))
-    return [
-      `the float model itself is at chance: ${before.value.toFixed(2)} % top1, where guessing gives ${chance?.toFixed(2)} %; its preprocessing or its labels are not what it was trained with`,
-    ];
-  if (top && atChance(top))
-    return [`the result is at chance: ${top.value.toFixed(2)} % top1, where guessing gives ${chance?.toFixed(2)} %`];
+  const guessed = chanceWarning(float, {
+    'the float model itself is at chance: ': top && before,
+    'the result is at chance: ': top,
+  });
+  if (guessed !== undefined) return [guessed];
   const warned = stages
     .filter(({ verdict, gate }) => verdict === 'warned' && gate !== undefined)
     .map(({ index, instance, why }) => `the gate of ${index} ${instance} failed, and only warns: ${why}`);
@@ -68,6 +65,43 @@ export function figureWarnings({ float, metrics, baseline, result, stages, kept 
         `${name} fell by ${drop.toFixed(2)} points (±${(dropInterval ?? 0).toFixed(2)}), and no gate was asked whether that may be`,
     );
   return [...warned, ...fell];
+}
+
+/** A share as far as it may be one of guesses. */
+type Share = Pick<MetricResult, 'value' | 'interval'>;
+
+/**
+ * Says that a model guesses, the first that does of those whose sentences are begun; of the first of several nothing was done to it, so its data
+ * is wrong.
+ */
+function chanceWarning(model: Model, top1: Readonly<Record<string, Share | undefined>>): string | undefined {
+  const chance = chanceOf(model);
+  if (chance === undefined) return undefined;
+  const names = Object.keys(top1);
+  const name = names.find((one) => {
+    const share = top1[one];
+    return share && share.value - (share.interval ?? 0) <= chance;
+  });
+  const share = name === undefined ? undefined : top1[name];
+  if (name === undefined || !share) return undefined;
+  const facts = `${name}${share.value.toFixed(2)} % top1, where guessing gives ${chance.toFixed(2)} %`;
+  const data = 'preprocessing or its labels are not what it was trained with';
+  if (names.length === 1) return `${facts}; its ${data}, or nothing is left of what it had learned`;
+  return name === names[0] ? `${facts}; its ${data}` : facts;
+}
+
+/** The same of a measurement beside a reference, or of a model alone. */
+export function measuredAtChance(
+  model: Model,
+  metrics: readonly (Share & { readonly name: string; readonly samples: number; readonly reference?: number })[],
+  [reference, own]: readonly [string, string],
+): string[] {
+  const top = metrics.find(({ name }) => name === 'top1');
+  if (!top) return [];
+  const { reference: value, samples } = top;
+  const first = value === undefined ? {} : { [`${reference} itself is at chance: `]: { value, interval: 100 * wilsonHalfWidth((value / 100) * samples, samples) } }; // prettier-ignore
+  const warning = chanceWarning(model, { ...first, [`${own} is at chance: `]: top });
+  return warning === undefined ? [] : [warning];
 }
 
 /** What guessing gives of top1, in %: one of the classes of the only output, where their number is known. */

@@ -10,6 +10,8 @@ export interface MeasureOptions extends SessionOptions {
   readonly signal?: AbortSignal;
   /** Outputs of the float model from earlier calls; without it the float model runs again. */
   readonly references?: References;
+  /** There is no float model, and the model stands in its place. */
+  readonly alone?: boolean;
   /** Called after every batch with the samples done so far. */
   readonly progress?: (samples: number) => void;
 }
@@ -74,7 +76,13 @@ export async function measure(
       const own = async (): Promise<Feeds> => realOutputs(await run(pair.model, batch.feeds), batch, pair.named);
       const outputs = model === reference ? expected : await own();
       checkOutputs(outputs, expected, model, pair.selected);
-      const input = { batch: { ...batch, size: batch.count }, outputs, reference: expected, compared };
+      const input = {
+        batch: { ...batch, size: batch.count },
+        outputs,
+        reference: expected,
+        compared,
+        alone: options.alone,
+      };
       metrics.forEach((metric, i) => (states[i] = metric.add(states[i], input)));
       samples += batch.count;
       index += 1;

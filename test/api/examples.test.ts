@@ -1,5 +1,5 @@
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { furnish, openWorkshop, type Workshop } from '../cli/workshop.ts';
+import { dataConfig, furnish, openWorkshop, type Workshop } from '../cli/workshop.ts';
 import { codeBlocks } from './blocks.ts';
 
 const root = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -34,5 +34,13 @@ describe('docs/library.md', () => {
     const file = await shop.write(`example${line}.ts`, fromSource(code));
     await import(pathToFileURL(file).href);
     expect(printed.flat()).not.toHaveLength(0);
+  });
+
+  it('prints no drop of what has none, with all that is measured where nothing is said', async () => {
+    await shop.write('all.yaml', dataConfig('images').replace(/^metric.*$/m, ''));
+    const code = fromSource(blocks[0]!.code).replaceAll('data.yaml', 'all.yaml');
+    await import(pathToFileURL(await shop.write('first.ts', code)).href);
+    expect(printed.map(([name]) => String(name).split(':')[0])).toEqual(['top1', 'agreement', 'sqnr']);
+    expect(printed.flat().join(' ')).not.toContain('Infinity');
   });
 });

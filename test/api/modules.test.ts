@@ -46,7 +46,7 @@ describe('modules that a schedule or a data config names', () => {
     const { report } = await compress(allowed);
     expect(report.stages[0]).toMatchObject({ pass: './pass.mjs', class: './pass.mjs', changed: [{ text: 'by 2' }] });
     const { measurement } = await evaluate({ ...allowed, data: shop.path('metric.yaml') });
-    expect(measurement.metrics).toEqual([]);
+    expect(measurement.metrics).toMatchObject([{ name: 'metric', value: 48 }]);
     const beside = await evaluate({ ...allowed, data: shop.path('metric.yaml'), reference: shop.path('model.onnx') });
     expect(beside.measurement.metrics).toMatchObject([{ name: 'metric', value: 48 }]);
     expect((await evaluate({ ...allowed, data: shop.path('data.mjs') })).data).toMatchObject({ samples: 9 });

@@ -1,5 +1,7 @@
+import { readFile } from 'node:fs/promises';
 import type { PassesReport } from '../../src/cli/commands/passes.ts';
 import { main } from '../../src/cli/main.ts';
+import { buildProgram } from '../../src/cli/program.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { writeModel } from '../../src/graph/file.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
@@ -58,10 +60,81 @@ describe('qtool', () => {
     expect(err.trimEnd().split('\n')).toHaveLength(2);
   });
 
+  it('takes --allow-modules wherever it takes data, and runs them there', async () => {
+    const { commands } = buildProgram(fakeIo(), '0', () => undefined);
+    const has = (flag: string) => commands.filter(({ options }) => options.some(({ long }) => long === flag));
+    expect(has('--data').length).toBeGreaterThan(8);
+    expect(has('--allow-modules').map((one) => one.name())).toEqual(has('--data').map((one) => one.name()));
+    await shop.write('made.mjs', "export default Array.from({ length: 9 }, () => ({ feeds: { x: { dims: [1, 3, 8, 8], data: new Float32Array(192) } } }));"); // prettier-ignore
+    const data = [shop.path('model.onnx'), '--data', shop.path('made.mjs')];
+    expect((await qtool('bench', ...data, '--seconds', '0')).err).toContain('Give --allow-modules');
+    expect((await qtool('bench', ...data, '--seconds', '0', '--batch', '1', '--allow-modules')).code).toBe(0);
+    const begun = await qtool('init', ...data, '--allow-modules', '-o', shop.path('begun'));
+    const command = begun.out.trimEnd().split('\n').at(-1)!.split(' ').slice(1);
+    expect(await qtool(...command, '--no-latency', '--quiet')).toMatchObject({ code: 0, err: '' });
+  });
+
+  it.each([
+    ['--scale', '0'],
+    ['--scale', 'Infinity'],
+    ['--scale', '0/255'],
+    ['--scale', 'NaN'],
+    ['--std', '1,0,1'],
+    ['--std', 'NaN'],
+    ['--mean', 'Infinity'],
+  ])('refuses %s %s', async (flag, value) => {
+    const { code, err } = await qtool('eval', 'm.onnx', '--data', 'x', flag, value);
+    expect([code, err]).toEqual([2, expect.stringMatching(/is invalid\. It must be/)]);
+  });
+
+  it.each(['quantize', 'sensitivity', 'simulate', 'init', 'pack'])(
+    '%s finds a folder that cannot be before any work',
+    async (name) => {
+      const model = shop.path('model.onnx');
+      const data = ['--data', shop.path('data.yaml')];
+      const own: Record<string, string[]> = {
+        quantize: ['--schedule', 'int8', ...data],
+        sensitivity: data,
+        simulate: [...data, '--weights', 'nf4'],
+      };
+      const inside = shop.path('model.onnx', 'x');
+      for (const output of [inside, ...(name === 'pack' ? [] : [model])]) {
+        const { code, err } = await qtool(name, model, ...(own[name] ?? []), '-o', output);
+        expect([code, err]).toEqual([
+          2,
+          `qtool: ${model}: is a file, where a folder has to be\n  hint: name a folder\n`,
+        ]);
+      }
+    },
+  );
+
   it('says usage errors in JSON too', async () => {
     const { out, code } = await qtool('eval', 'm.onnx', '--json');
     expect(code).toBe(2);
     expect(JSON.parse(out)).toMatchObject({ error: { code: 'usage' } });
+  });
+});
+
+describe('qtool quantize, stopped with nothing kept', () => {
+  it.each([
+    [4, false],
+    [8, true],
+  ])('of %i bits says one thing, and names a schedule that is nearer only where it is', async (bits, advice) => {
+    const text = `quantizers: { q: { class: PostTrainLinearQuantizer, bits_weights: ${bits}, bits_activations: 8 } }\npolicies:\n  - { quantizer: { instance_name: q }, epochs: [0], gate: { metric: sqnr, min: 150, on_fail: stop } }\n`;
+    const file = await shop.write(`stop${bits}.yaml`, text);
+    const config = await shop.write(
+      'two.yaml',
+      (await readFile(shop.path('data.yaml'), 'utf8')).replace('top1', '[top1, sqnr]'),
+    );
+    const data = ['--data', config, '-o', shop.path(`stopped${bits}`), '--no-latency', '--quiet'];
+    const { code, out } = await qtool('quantize', shop.path('model.onnx'), '--schedule', file, ...data);
+    expect(code).toBe(1);
+    expect(out).toMatch(/^! the quantizer \(1 q\) was refused, so no model is written: /);
+    expect(out).not.toContain('is the float model');
+    // A table of results would be one of the float model's.
+    expect(out).not.toMatch(/^metric +float +result/m);
+    expect(out.includes('int8-accurate')).toBe(advice);
+    expect(out.trimEnd().split('\n').at(-1)).toBe('stopped; no stage was kept, and no model is written');
   });
 });
 

@@ -64,6 +64,12 @@ describe('qtool compare', () => {
     const { out } = await compare('rounded.onnx');
     expect(out.split('\n').filter((line) => line.length > 80)).toEqual([]);
     expect(out).toMatch(/× its speed at\s+batch 1/);
+    const told = out.replace(/\s+/g, ' ');
+    const [, ratio = '', low = '', high = '', unsure] =
+      /([\d.]+)× its speed at batch 1 \(([\d.]+) to ([\d.]+)(: not surely faster)?\)/.exec(told) ?? [];
+    expect([Number(low), Number(ratio), Number(high)].sort((a, b) => a - b)).toEqual([low, ratio, high].map(Number));
+    // No word that the note of the same speeds does not bear out; at either side of the bound by rounding both may stand.
+    if (Number(low) < 1.01 && Number(high) > 1.01) expect(unsure).toBeDefined();
     expect(out).toMatch(/^they part at fc \(Gemm\), whose output is at [\d.]+ dB/m);
   });
 

@@ -1,3 +1,4 @@
+import { namedSchedules } from '../../src/api/schedule.ts';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { main } from '../../src/cli/main.ts';
@@ -187,6 +188,12 @@ describe('qtool completion', () => {
     for (const name of classes.split(' ')) {
       const { err } = await qtool('sensitivity', 'no.onnx', '--data', 'random', '--class', name);
       expect([name, err.includes('takes levels')]).toEqual([name, false]);
+    }
+    // Each schedule by what it is, as `qtool schedules` says.
+    for (const one of [line('from quantize', '-l schedule'), line('from check', ' -a ')]) {
+      const titles = [...one.matchAll(/([\w-]+)\\\\t\\'(.*?)\\' ?/g)].map(([, name, title]) => [name, title]);
+      expect(titles.length).toBe((await namedSchedules()).length);
+      expect(new Set(titles.map(([, title]) => title)).size).toBe(titles.length);
     }
     expect((await qtool('completion', 'zsh')).out).toMatch(/:--preprocess[^)]*\) compadd -- [^;]*; return ;;/);
   });

@@ -2,14 +2,17 @@ import fc from 'fast-check';
 import {
   bytes,
   distinct,
+  distinctPaths,
   duration,
   hanging,
   number,
+  oneLine,
   percent,
   shorten,
   withInterval,
   wrap,
 } from '../../src/report/format.ts';
+import { parsePattern } from '../../src/util/pattern.ts';
 
 describe('bytes', () => {
   it.each([
@@ -107,8 +110,37 @@ describe('distinct', () => {
   });
 
   it('cuts what comes first, then the operator', () => {
-    expect(distinct(names.slice(0, 2), 20)).toEqual(['…layer1.0/conv1/Conv', '…layer1.0/conv2/Conv']);
-    expect(distinct(names.slice(0, 2), 17)).toEqual(['…layer1.0/conv1…', '…layer1.0/conv2…']);
+    expect(distinct(names.slice(0, 2), 20)).toEqual(['*layer1.0/conv1/Conv', '*layer1.0/conv2/Conv']);
+    expect(distinct(names.slice(0, 2), 17)).toEqual(['*layer1.0/conv1*', '*layer1.0/conv2*']);
     expect(distinct(['fc'], 4)).toEqual(['fc']);
+  });
+
+  it('prints no cut that means another name of those that are not shown', () => {
+    const [name = ''] = names;
+    const other = `/other${name}`;
+    const [cut = ''] = distinct([name], 24, [name, other]);
+    expect([name, other].filter(parsePattern(cut).matches)).toEqual([name]);
+  });
+
+  it('prints what selects its layer and no other, whatever is in names', () => {
+    const part = fc.stringMatching(/^[a-c*?[\]{},\\\n.0]{0,6}$/);
+    const name = fc.array(part, { minLength: 1, maxLength: 5 }).map((parts) => `n${parts.join('/')}`);
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(name, { minLength: 1, maxLength: 12 }),
+        fc.integer({ min: 4, max: 24 }),
+        (all, width) => {
+          for (const [i, cut] of distinct(all, width).entries()) {
+            expect(Math.max(...cut.split('\n').map((line) => line.length))).toBeLessThanOrEqual(width);
+            if (oneLine(all[i]!).length > width && !cut.includes('\n'))
+              expect(all.filter(parsePattern(cut).matches)).toEqual([all[i]]);
+          }
+        },
+      ),
+    );
+  });
+
+  it('cuts paths of files by another mark, as a star would be read by the shell', () => {
+    expect(distinctPaths(['runs/a/some/model.onnx'], 18)).toEqual(['…a/some/model.onnx']);
   });
 });

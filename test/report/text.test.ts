@@ -92,10 +92,22 @@ describe('textReport', () => {
     expect(text(120)).toContain('left alone by 4 ptq (11 layers)');
   });
 
-  it('ends with path, exact bytes, share of float and packed sizes', () => {
-    expect(text(120).split('\n').at(-1)).toBe(
-      'runs/lenet5/model.onnx  446,301 bytes, 25.9 % of float (gzip 231 kB, brotli 210 kB)',
-    );
+  it('ends with path, bytes, drop, speed, coverage and packed sizes, in lines that fit', () => {
+    const facts = 'top1 −0.11 ±0.10 points, 1.62× at batch 1, 3 of 3 layers integer';
+    const size = 'runs/lenet5/model.onnx  446,301 bytes, 25.9 % of float';
+    const packed = '(gzip 231 kB, brotli 210 kB)';
+    const end = (width: number, lines: number) => text(width).split('\n').slice(-lines);
+    expect(end(160, 1)).toEqual([`${size}, ${facts} ${packed}`]);
+    expect(end(120, 2)).toEqual([`${size}, ${facts}`, `  ${packed}`]);
+    expect(end(100, 2)).toEqual([size, `  ${facts} ${packed}`]);
+    expect(end(80, 3)).toEqual([size, `  ${facts}`, `  ${packed}`]);
+  });
+
+  it('says where the layers have no room for why', () => {
+    const layers = report.layers.map((layer) => ({ ...layer, why: 'runs as QLinearConv', own: 40 }));
+    const at = (width: number) => textReport({ ...report, layers }, { paint: plain, width });
+    expect(at(80)).toContain('  no room for the column why; a wider terminal has it, and --json');
+    expect(at(160)).not.toContain('no room for the column why');
   });
 
   it('says that a stopped run is not the whole schedule', () => {

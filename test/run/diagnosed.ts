@@ -55,7 +55,7 @@ policies:
 export const parsed = (yaml: string): ParsedSchedule => parseSchedule(yaml, 'schedule.yaml', { passes });
 
 /** Runs the stages of a schedule, as a run would. */
-export async function compressed(float: Model, feeds: readonly Feeds[], yaml: string) {
+async function compressed(float: Model, feeds: readonly Feeds[], yaml: string) {
   let [model, twin]: [Model, Model | undefined] = [float, undefined];
   const { stages } = bindSchedule(parsed(yaml), { layers: layerFacts(float) });
   for (const { pass, options } of stages) {

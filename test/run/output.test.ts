@@ -117,7 +117,7 @@ describe('openRunFolder', () => {
     await expect(openRunFolder(at, true)).rejects.toMatchObject({
       code: 'usage',
       at,
-      message: expect.stringMatching(/cannot be read/) as unknown,
+      message: expect.stringMatching(/^is a file, where a folder has to be$/) as unknown,
       hint: expect.stringMatching(/folder/) as unknown,
     });
   });

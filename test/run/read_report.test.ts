@@ -28,12 +28,17 @@ describe('parseReport', () => {
     ['no JSON', '{"format":\n  1,', /^this is no JSON: [^\n]+$/],
     ['nothing', '', /^this is no JSON: \w+ \w+ [^\n]+$/],
     ['no object', '7', /^this is no report of a run: Invalid [^\n]+$/],
-    ['another format', jsonText({ ...report, format: 2 }), /^this is no report of a run: format: [^\n]+$/],
+    ['another format', jsonText({ ...report, format: 'x' }), /^this is no report of a run: format: [^\n]+$/],
     ['a key that is wrong', jsonText({ ...report, model: { ...report.model, bytes: 'x' } }), /: model\.bytes: [^\n]+$/],
   ])('refuses %s in one line, with the file and a way out', (_, text, message) => {
     expect(refusal(text)).toMatchObject({
       ...{ code: 'usage', at: 'out/report.json', hint: containing('qtool quantize'), message: matching(message) },
     });
     expect((refusal(text) as Error).cause instanceof Error).toBe(!text.endsWith('}\n') && text !== '7');
+  });
+
+  it('says of a newer format that a newer qtool wrote it', () => {
+    const message = matching(/^this report is of format 2, of a newer qtool; this one \([\d.]+\) reads format 1$/);
+    expect(refusal(jsonText({ ...report, format: 2 }))).toMatchObject({ message, hint: containing('newer') });
   });
 });

@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { makeFolder } from '../../src/util/folder.ts';
+import { checkFolder, makeFolder } from '../../src/util/folder.ts';
 
 describe('makeFolder', () => {
   let root: string;
@@ -31,5 +31,21 @@ describe('makeFolder', () => {
   const proc = process.platform === 'linux' ? it : it.skip;
   proc('ends where the file system knows no new folders', async () => {
     await expect(makeFolder('/proc/x/y')).rejects.toMatchObject({ code: 'usage', at: '/proc/x/y' });
+  });
+
+  it('is tried without a trace', async () => {
+    await checkFolder(join(root, 'a/b/c'));
+    expect(await readdir(root)).toEqual([]);
+    await mkdir(join(root, 'kept'));
+    await checkFolder(join(root, 'kept'));
+    expect(await readdir(root)).toEqual(['kept']);
+    await writeFile(join(root, 'file'), '');
+    const at = join(root, 'file');
+    await expect(checkFolder(join(root, 'file/below'))).rejects.toMatchObject({ at, hint: 'name a folder' });
+  });
+
+  proc('is refused where nothing can be written', async () => {
+    const message = expect.stringMatching(/^the folder cannot be written into \(E/) as unknown;
+    await expect(checkFolder('/proc')).rejects.toMatchObject({ code: 'usage', at: '/proc', message });
   });
 });

@@ -12,6 +12,7 @@ import { answered, type Watched } from '../watched.ts';
 interface BenchCommandOptions extends PreprocessingOptions {
   readonly data?: string;
   readonly dataRoot?: string;
+  readonly allowModules?: boolean;
   readonly threads?: number;
   readonly seconds?: number;
   readonly batch: string;

@@ -1,7 +1,7 @@
 import { stat, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
 import { stringify } from 'yaml';
-import { preprocessing, type PreprocessingOptions } from '../../api/data.ts';
+import { modulesOf, preprocessing, type PreprocessingOptions } from '../../api/data.ts';
 import { openModel } from '../../api/given.ts';
 import { guessedDims } from '../../api/inspect.ts';
 import { checkedSchedule, scheduleText } from '../../api/schedule.ts';
@@ -15,13 +15,14 @@ import { hanging } from '../../report/format.ts';
 import { recipeTable } from '../../report/recipes.ts';
 import { decideByTrial } from '../../run/recipe_trial.ts';
 import { QtoolError } from '../../util/error.ts';
-import { makeFolder } from '../../util/folder.ts';
+import { checkFolder, makeFolder } from '../../util/folder.ts';
 import type { Call } from '../call.ts';
 import { exit } from '../errors.ts';
 import { interruptible } from '../interrupt.ts';
 
 interface InitOptions extends PreprocessingOptions {
   readonly data?: string;
+  readonly allowModules?: boolean;
   readonly schedule?: string;
   readonly output: string;
   readonly force?: boolean;
@@ -42,6 +43,7 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   const dataFile = join(options.output, 'data.yaml');
   const scheduleFile = join(options.output, 'schedule.yaml');
   if (options.force !== true) for (const file of [dataFile, scheduleFile]) await mustBeFree(file);
+  await checkFolder(options.output);
   const model = await openModel(path);
   const choice = options.schedule === undefined ? scheduleFor(model) : { name: options.schedule, why: 'as asked' };
   const shipped = await scheduleText(choice.name);
@@ -50,7 +52,7 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   await makeFolder(options.output);
   await writeFile(dataFile, `${dataHead(options)}${stringify(config, { flowCollectionPadding: true })}`);
   await writeFile(scheduleFile, shipped.text);
-  const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}`;
+  const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}${config.data?.kind === 'module' ? ' --allow-modules' : ''}`;
   const report: InitReport = {
     format: 1,
     data: dataFile,
@@ -105,7 +107,7 @@ async function dataConfig(model: Model, options: InitOptions, call: Call): Promi
   let recipe = options.preprocess;
   await interruptible(call.io, (signal) =>
     openData(options.data ?? '', inputs, {
-      ...preprocessing(options),
+      ...{ modules: modulesOf(options), ...preprocessing(options) },
       decide: async (question) => {
         const tried = decideByTrial(model, {
           signal,

@@ -1,6 +1,7 @@
 import { prepare, runOptions, type CompressOptions } from '../../api/compress.ts';
 import { planObject, planText } from '../../report/plan.ts';
 import { textReport } from '../../report/text.ts';
+import { checkRunFolder } from '../../run/output.ts';
 import { run as realRun, type RunOptions } from '../../run/run.ts';
 import type { RunReport } from '../../run/report.ts';
 import type { Call } from '../call.ts';
@@ -27,6 +28,7 @@ export async function quantize(
   call: Call,
   run: Run = realRun,
 ): Promise<number> {
+  if (options.dryRun !== true) await checkRunFolder(options.output, options.force === true);
   const prepared = await watched(call, (watch) => prepare({ ...options, ...watch, model }, options.dryRun));
   if (options.dryRun === true) {
     const { schedule } = prepared;
