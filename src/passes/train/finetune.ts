@@ -44,6 +44,7 @@ export const finetune: Pass<z.infer<typeof options>> = {
     const losses: number[] = [];
     const perEpoch = await countBatches(ctx, model, o.samples);
     let t = 0;
+    let start: number | undefined;
     for (let epoch = 0; epoch < o.epochs; epoch++) {
       let [total, batches] = [0, 0];
       for await (const batch of taught(ctx, model, o.samples, first)) {
@@ -53,7 +54,8 @@ export const finetune: Pass<z.infer<typeof options>> = {
         const results = await ctx.compute(graph.model, { ...batch, ...state, ...step.masks, ...(Object.fromEntries(scalars) as Feeds) }); // prettier-ignore
         state = Object.fromEntries([...graph.state].map(([name, { next }]) => [name, given(results[next], next)]));
         const loss = Number(given(results[graph.reports.get('loss') ?? ''], 'the loss').data[0]);
-        if (!Number.isFinite(loss) || loss > 10 * Math.max(losses[0] ?? loss, 1e-12)) throw diverged(o.lr, epoch, loss);
+        start ??= Math.max(loss, 1e-12);
+        if (!Number.isFinite(loss) || loss > 10 * start) throw diverged(o.lr, epoch, loss);
         total += loss;
         batches++;
         ctx.progress(
