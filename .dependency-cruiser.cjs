@@ -5,6 +5,7 @@ const order = [
   'util',
   'numerics',
   'graph',
+  'autodiff',
   'archive',
   'data',
   'metrics',
@@ -19,7 +20,7 @@ const order = [
 ];
 
 // And within passes: a folder may import those left of it; the files directly in it stand before all, index.ts after all.
-const families = ['fold', 'prune', 'quantize', 'recover', 'encode', 'allocate'];
+const families = ['fold', 'prune', 'quantize', 'recover', 'encode', 'allocate', 'train'];
 
 module.exports = {
   forbidden: [

@@ -54,6 +54,8 @@ export interface Draft {
   addOutput(value: ValueInfoProto): void;
   /** Keeps only these graph outputs, in this order. */
   setOutputs(values: readonly ValueInfoProto[]): void;
+  /** Gives the graph inputs other types or shapes: for one batch size, say. */
+  setInputs(values: readonly ValueInfoProto[]): void;
   /** Adds a graph input. */
   addInput(value: ValueInfoProto): void;
   /** Drops the shape notes (value_info), all or of the named values: needed when shapes change. */
@@ -199,6 +201,7 @@ export function draftOf(model: Model, state: State): Draft {
       taken(value);
     },
     setOutputs: (values) => void (state.outputs = [...values]),
+    setInputs: (values) => void (state.inputs = [...values]),
     forgetShapes(names) {
       state.valueInfo = names ? state.valueInfo.filter((v) => !names.has(v.name)) : [];
     },

@@ -47,6 +47,7 @@ import { gptqRounding } from './recover/gptq.ts';
 import { migrate } from './recover/migrate.ts';
 import { weightScale } from './recover/weight_scale.ts';
 import { reestimate } from './recover/reestimate.ts';
+import { finetune } from './train/finetune.ts';
 
 /**
  * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
@@ -100,5 +101,6 @@ export const passes: readonly Pass[] = [
   anyPass(adaround),
   anyPass(reestimate),
   anyPass(featureQuantization),
+  anyPass(finetune),
   anyPass(encoder),
 ];

@@ -1,3 +1,4 @@
+import { convGeometry } from '../graph/convolution.ts';
 import type { Feeds, Tensor } from '../data/types.ts';
 import { makeModel, makeNode, makeValue } from '../graph/build.ts';
 import { dtypes } from '../graph/dtype.ts';
@@ -5,7 +6,7 @@ import type { Model } from '../graph/model.ts';
 import { NodeCodec, type NodeProto, type TensorProto } from '../graph/proto.ts';
 import { isOp } from '../graph/query.ts';
 import { elementCount, makeTensor } from '../graph/tensor.ts';
-import { convColumns, convGeometry, type Thinning } from './im2col.ts';
+import { convColumns, type Thinning } from './im2col.ts';
 import type { MomentOptions } from './moments_sums.ts';
 import { linearSizes, type Linear } from './rows.ts';
 

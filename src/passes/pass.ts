@@ -59,8 +59,8 @@ export interface CollectBounds<R = unknown> {
 
 /** Looks at models: shapes, statistics and values on calibration data, arithmetic in onnxruntime. */
 export interface Look {
-  /** Shapes and types of all values of the model, from one run in onnxruntime on a calibration batch. */
-  shapes(model: Model): Promise<Shapes>;
+  /** Shapes and types of all values of the model, from one run in onnxruntime on one calibration sample, or on what is given. */
+  shapes(model: Model, feeds?: Feeds): Promise<Shapes>;
   /**
    * Runs the calibration data once through the model and folds every wanted value: value name → folds. The result has, for
    * each value, the folds' results in the same order. Folds that read `elements` are given about so many of a value over all

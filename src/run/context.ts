@@ -81,7 +81,8 @@ export function openInstruments(setting: Setting): Instruments {
   const computer = openComputer(4, session);
   const shapesOf = new WeakMap<Model, Promise<Shapes>>();
 
-  const shapes = (model: Model): Promise<Shapes> => {
+  const shapes = (model: Model, feeds?: Feeds): Promise<Shapes> => {
+    if (feeds) return inferShapes(model, { ids: [], feeds, targets: [], size: 2, count: 2 });
     const known =
       shapesOf.get(model) ?? firstBatch(cut(data.calibration, 1)).then((batch) => inferShapes(model, batch));
     shapesOf.set(model, known);

@@ -70,7 +70,7 @@ export function testContext(
     twin: undefined,
     memory: new Map(),
     signal: new AbortController().signal,
-    shapes: (model) => shapesOf(model, calibration[0]),
+    shapes: (model, feeds) => shapesOf(model, feeds ?? calibration[0]),
     async collect<R>(model: Model, wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>, samples?: number) {
       const states = new Map([...wanted].map(([name, folds]) => [name, folds.map((fold) => fold.start())]));
       for await (const feeds of capture(model, [...wanted.keys()], samples))

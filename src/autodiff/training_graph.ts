@@ -1,0 +1,294 @@
+import { floatAttribute } from '../graph/attribute.ts';
+import { makeModel, makeNode, makeValue } from '../graph/build.ts';
+import type { DType, TypedArray } from '../graph/dtype.ts';
+import type { Model } from '../graph/model.ts';
+import { NodeCodec, type NodeProto } from '../graph/proto.ts';
+import { initializers, isOp, layerName, opset } from '../graph/query.ts';
+import type { Shapes } from '../graph/shapes.ts';
+import { dimsOf, tensorData } from '../graph/tensor.ts';
+import { QtoolError } from '../util/error.ts';
+import { given, must } from '../util/must.ts';
+import { backward, differentiable, inOrder, type Forward } from './backward.ts';
+import type { Target } from './rule.ts';
+import { ruleOf } from './rules/index.ts';
+import { add, graphWriter, mul, scaled, type GraphWriter, type Value } from './writer.ts';
+
+/** A loss of a model's outputs. */
+export interface Loss {
+  /**
+   * Writes the loss (a scalar) and its gradients by the outputs. `input` makes a graph input that is fed with every batch (labels, a teacher's
+   * outputs); `counts` are scalars to be reported.
+   */
+  write(
+    w: GraphWriter,
+    outputs: ReadonlyMap<string, Value>,
+    input: (name: string, type: DType, dims: readonly number[]) => Value,
+  ): { readonly loss: Value; readonly seeds: ReadonlyMap<string, Value>; readonly counts?: ReadonlyMap<string, Value> };
+}
+
+/** How parameters follow their gradients. */
+export interface Optimizer {
+  /** What it keeps for every parameter, of the parameter's shape, 0 at first. */
+  readonly slots: readonly string[];
+  /** Numbers that are fed with every step (`lr` …). */
+  readonly scalars: readonly string[];
+  update(
+    w: GraphWriter,
+    a: {
+      readonly parameter: Value;
+      readonly gradient: Value;
+      readonly slots: readonly Value[];
+      readonly scalar: (name: string) => Value;
+    },
+  ): { readonly parameter: Value; readonly slots: readonly Value[] };
+}
+
+/** A term of the loss that looks at one parameter alone: its gradient, times a strength that is fed. */
+export interface Regularizer {
+  gradient(w: GraphWriter, parameter: Value): Value;
+}
+
+/** Where a mask of a parameter acts: on what the forward graph reads, or on its update too, so that zeros stay zeros. */
+export type Masked = 'forward' | 'update';
+
+/** Everything that decides the structure of a training graph. */
+export interface TrainingPlan {
+  readonly trainable: readonly string[];
+  readonly loss: Loss;
+  readonly optimizer: Optimizer;
+  readonly masks?: ReadonlyMap<string, Masked>;
+  /** Name of the fed strength → the parameters and their term. */
+  readonly regularizers?: ReadonlyMap<string, ReadonlyMap<string, Regularizer>>;
+  /** Whether BatchNormalizations take the batch's statistics and keep running ones, or use those that the model has. */
+  readonly batchNorm?: 'train' | 'frozen';
+  readonly target?: Target;
+}
+
+/** A graph that does one step: forward, backward, update. */
+export interface TrainingGraph {
+  readonly model: Model;
+  /** What goes in and comes out again: graph input → the output that is its next value, with shape and first value. */
+  readonly state: ReadonlyMap<
+    string,
+    { readonly next: string; readonly dims: readonly number[]; readonly first: Float32Array }
+  >;
+  /** Parameters and running statistics by their name in the model → the graph input that holds them. */
+  readonly held: ReadonlyMap<string, string>;
+  /** Masks by their parameter: 0 and 1, fed with every step. */
+  readonly masks: ReadonlyMap<string, string>;
+  /** Scalars that are fed with every step: their name in the plan → the graph input. */
+  readonly scalars: ReadonlyMap<string, string>;
+  /** Scalars that come out: `loss` and what the loss counts. */
+  readonly reports: ReadonlyMap<string, string>;
+}
+
+/** Which parameters a loss of the outputs has a gradient by, and which nodes stand in the way of the others. */
+export function gradientReach(model: Model, shapes: Shapes, wanted: readonly string[], target: Target = 'cpu') {
+  const values = new Map([...shapes].map(([name, { dims }]) => [name, { name, dims }]));
+  const forward: Forward = {
+    nodes: model.graph.node,
+    values,
+    constants: smallConstants(model, new Set(wanted)),
+    target,
+  };
+  const outputs = model.graph.output.map(({ name }) => name);
+  return differentiable(forward, outputs, wanted, graphWriter());
+}
+
+/** What constants that are no parameters hold, where they may be arguments: sizes, axes, bounds. */
+function smallConstants(model: Model, parameters: ReadonlySet<string>): Map<string, TypedArray> {
+  const small = model.graph.initializer.filter((tensor) => !parameters.has(tensor.name) && tensorSize(tensor) <= 4096);
+  return new Map(small.map((tensor) => [tensor.name, tensorData(tensor)]));
+}
+
+/** Least operator set of a training graph: ReduceMean with axes as an input. */
+export const trainingOpset = 18;
+
+/**
+ * Writes a model's training step as one graph of standard operators. The model is of opset 18 or later, without Constant nodes and with
+ * what follows from fixed shapes computed.
+ * @param shapes of every value on one batch: the graph is for this batch size.
+ * @throws QtoolError('graph') naming the operator where a parameter's gradient does not come through.
+ */
+export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan): TrainingGraph {
+  const { target = 'cpu' } = plan;
+  const taken = new Set(model.graph.node.flatMap(({ input, output }) => [...input, ...output]));
+  const w = graphWriter(new Set([...taken, ...model.graph.initializer.map(({ name }) => name)]));
+  const tensors = initializers(model.graph);
+  const inputs = model.graph.input.filter(({ name }) => !tensors.has(name));
+  const state = new Map<string, { next: string; dims: readonly number[]; first: Float32Array }>();
+  const fed: ReturnType<typeof makeValue>[] = [];
+  const input = (name: string, type: DType, dims: readonly number[]): Value => {
+    fed.push(makeValue(name, type, dims));
+    return { name, dims };
+  };
+  const values = new Map<string, Value>();
+  for (const [name, { dims }] of shapes) values.set(name, { name, dims });
+
+  const held = new Map<string, string>();
+  const masks = new Map<string, string>();
+  const first = (name: string): Float32Array => Float32Array.from(tensorData(must(tensors, name, 'the parameter')) as Float32Array); // prettier-ignore
+  const nodes: NodeProto[] = [];
+  const parameters = new Map<string, Value>();
+  for (const name of plan.trainable) {
+    const dims = dimsOf(must(tensors, name, 'the parameter'));
+    const masked = plan.masks?.has(name) === true;
+    const own = input(masked ? w.fresh(name) : name, 'float32', dims);
+    parameters.set(name, own);
+    held.set(name, own.name);
+    if (!masked) continue;
+    const mask = input(w.fresh(`${name}_mask`), 'float32', dims);
+    masks.set(name, mask.name);
+    nodes.push(makeNode('Mul', [own.name, mask.name], [name]));
+  }
+  const trained = new Set(plan.trainable);
+  const statistics = new Set<string>();
+  const track = (name: string, next: Value): void => {
+    held.set(name, name);
+    statistics.add(name);
+    input(name, 'float32', next.dims);
+    state.set(name, { next: next.name, dims: next.dims, first: first(name) });
+  };
+
+  const later: (() => void)[] = [];
+  for (const node of model.graph.node) {
+    if (isOp(node, 'BatchNormalization') && plan.batchNorm === 'train') {
+      nodes.push(...trainingBatchNorm(node, values, w, (name, next) => later.push(() => track(name, next))));
+      continue;
+    }
+    nodes.push(withWanted(node, values, w, target));
+  }
+  const forwardTensors = model.graph.initializer.filter(({ name }) => !trained.has(name));
+  const constants = smallConstants(model, trained);
+  const forward: Forward = { nodes, values, constants, target };
+  const outputs = model.graph.output.map(({ name }) => name);
+  refuseBlocked(differentiable(forward, outputs, plan.trainable, w).blocked);
+
+  const { loss, seeds, counts } = plan.loss.write(w, new Map(outputs.map((name) => [name, must(values, name, 'the output')])), input); // prettier-ignore
+  const gradients = backward(forward, w, seeds, plan.trainable);
+  const scalars = new Map<string, Value>();
+  const scalar = (name: string): Value => {
+    const known = scalars.get(name) ?? input(w.fresh(name), 'float32', []);
+    scalars.set(name, known);
+    return known;
+  };
+  for (const name of plan.trainable) {
+    const parameter = must(parameters, name, 'the parameter');
+    let gradient = gradients.get(name);
+    // A parameter that no output reads stays as it is.
+    if (!gradient) continue;
+    const mask = masks.get(name);
+    const keep = mask === undefined ? undefined : { name: mask, dims: parameter.dims };
+    if (keep) gradient = mul(w, gradient, keep);
+    for (const [strength, terms] of plan.regularizers ?? []) {
+      const term = terms.get(name)?.gradient(w, parameter);
+      if (term) gradient = add(w, gradient, mul(w, term, scalar(strength)));
+    }
+    const slots = plan.optimizer.slots.map((slot) => input(w.fresh(`${name}_${slot}`), 'float32', parameter.dims));
+    const next = plan.optimizer.update(w, { parameter, gradient, slots, scalar });
+    const stays = keep && plan.masks?.get(name) === 'update' ? mul(w, next.parameter, keep) : next.parameter;
+    state.set(parameter.name, { next: stays.name, dims: parameter.dims, first: first(name) });
+    for (const [i, slot] of slots.entries())
+      state.set(slot.name, { next: given(next.slots[i], 'a slot').name, dims: slot.dims, first: new Float32Array(size(slot.dims)) }); // prettier-ignore
+  }
+  for (const run of later) run();
+  const behind = inOrder(w.nodes, [...seeds.values()].map(({ name }) => name)); // prettier-ignore
+  const reports = new Map([
+    ['loss', loss.name],
+    ...[...(counts ?? [])].map(([name, { name: as }]) => [name, as] as const),
+  ]);
+  const results = [...[...reports.values()].map((name) => makeValue(name, 'float32', [])), ...[...state.values()].map(({ next, dims }) => makeValue(next, 'float32', dims))]; // prettier-ignore
+  const batched = inputs.map((one) => {
+    const shape = must(shapes, one.name, 'the shape of');
+    return makeValue(one.name, shape.type, shape.dims);
+  });
+  return {
+    model: makeModel({
+      inputs: [...batched, ...fed],
+      outputs: results,
+      nodes: [...nodes, ...behind],
+      initializers: [...forwardTensors.filter(({ name }) => !statistics.has(name)), ...w.tensors],
+      opset: opset(model),
+      domains: Object.fromEntries(model.proto.opset_import.filter(({ domain }) => domain !== '' && domain !== 'ai.onnx').map(({ domain }) => [domain, opset(model, domain)])), // prettier-ignore
+    }),
+    state,
+    held,
+    masks,
+    scalars: new Map([...scalars].map(([name, { name: as }]) => [name, as])),
+    reports,
+  };
+}
+
+const size = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
+const tensorSize = (tensor: Parameters<typeof dimsOf>[0]): number => size(dimsOf(tensor));
+
+/** The node with the outputs that its rule reads, too. */
+function withWanted(node: NodeProto, values: Map<string, Value>, w: GraphWriter, target: Target): NodeProto {
+  const wanted = ruleOf(node)?.wants?.(node, target) ?? [];
+  if (wanted.every((i) => (node.output[i] ?? '') !== '')) return node;
+  const output = [...node.output];
+  const { dims } = must(values, node.output[0] ?? '', 'the shape of');
+  for (const i of wanted) {
+    while (output.length <= i) output.push('');
+    if (output[i] !== '') continue;
+    const name = w.fresh(`${node.op_type}_${i}`);
+    output[i] = name;
+    values.set(name, { name, dims: extraDims(node, dims) });
+  }
+  return NodeCodec.amend(node, { output });
+}
+
+/** LayerNormalization's mean and deviation have 1 in the axes that they are taken over; indices have the output's shape. */
+function extraDims(node: NodeProto, dims: readonly number[]): readonly number[] {
+  if (!isOp(node, 'LayerNormalization')) return dims;
+  const axis = node.attribute.find(({ name }) => name === 'axis');
+  const from = axis ? (Number(axis.i) + dims.length) % dims.length : dims.length - 1;
+  return dims.map((one, i) => (i < from ? one : 1));
+}
+
+/**
+ * A BatchNormalization that takes the batch's own statistics. onnxruntime's kernel writes them into the buffers of the statistics that it
+ * is given, whoever owns them, so it is given computed ones that nobody else reads; running averages are kept by own arithmetic.
+ */
+function trainingBatchNorm(
+  node: NodeProto,
+  values: Map<string, Value>,
+  w: GraphWriter,
+  track: (name: string, next: Value) => void,
+): NodeProto[] {
+  const { dims } = must(values, node.input[0] ?? '', 'the shape of');
+  const channels = [dims[1]!];
+  const value = (name: string): Value => {
+    values.set(name, { name, dims: channels });
+    return { name, dims: channels };
+  };
+  const running = node.input.slice(3, 5).map(value);
+  const copies = running.map(() => value(w.fresh('statistics')));
+  const batch = running.map(() => value(w.fresh('batch_statistics')));
+  const half = w.scalar(0.5).name;
+  const nodes = copies.map((copy, i) => makeNode('Mul', [running[i]!.name, half], [copy.name]));
+  const epsilon = { float: floatAttribute(node, 'epsilon', 1e-5) };
+  const inputs = [...node.input.slice(0, 3), ...copies.map(({ name }) => name)];
+  const outputs = [node.output[0]!, ...batch.map(({ name }) => name)];
+  nodes.push(makeNode('BatchNormalization', inputs, outputs, { training_mode: 1, momentum: { float: 0 }, epsilon }, { name: layerName(node) })); // prettier-ignore
+  const momentum = floatAttribute(node, 'momentum', 0.9);
+  const count = size(dims) / dims[1]!;
+  // The batch's variance is divided by the count; the running one, as in PyTorch, by one less.
+  for (const [i, factor] of [1, count / Math.max(1, count - 1)].entries())
+    track(running[i]!.name, add(w, scaled(w, running[i]!, momentum), scaled(w, batch[i]!, (1 - momentum) * factor)));
+  return nodes;
+}
+
+function refuseBlocked(blocked: ReturnType<typeof differentiable>['blocked']): void {
+  const [worst] = blocked.filter(({ lost }) => lost.length > 0);
+  if (!worst) return;
+  throw new QtoolError(
+    'graph',
+    `${worst.layer} (${worst.op}) ${worst.why}: ${worst.lost.length} parameters before it cannot be trained`,
+    {
+      // prettier-ignore
+      at: worst.lost.slice(0, 3).join(', '),
+      hint: 'train what stands behind it: name those layers in `trainable`',
+    },
+  );
+}

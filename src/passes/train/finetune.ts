@@ -1,0 +1,184 @@
+import * as z from 'zod';
+import { buildTraining, gradientReach, trainingOpset, type Masked } from '../../autodiff/training_graph.ts';
+import type { Feeds, Tensor } from '../../data/types.ts';
+import { makeValue } from '../../graph/build.ts';
+import { edit } from '../../graph/edit.ts';
+import type { Model } from '../../graph/model.ts';
+import { upgradeOpset } from '../../graph/opset.ts';
+import { initializers, isOp, modelInputs } from '../../graph/query.ts';
+import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
+import { QtoolError } from '../../util/error.ts';
+import { given, must } from '../../util/must.ts';
+import { foldConstants } from '../fold/constants.ts';
+import type { Note, Pass, PassContext } from '../pass.ts';
+import { meanSquaredError, wantedInput } from './loss/mse.ts';
+import { adam, adamScalars } from './optimizer/adam.ts';
+
+const options = z.strictObject({
+  epochs: z.int().positive().default(5).meta({ description: 'times that all samples are gone through' }),
+  lr: z.number().positive().default(2e-4).meta({ description: "Adam's step; it falls to 0 along a half cosine" }),
+  samples: z.int().positive().default(512).meta({ description: 'calibration samples to train on' }),
+  keep_zeros: z.boolean().default(true).meta({ description: 'weights that are 0 (pruned ones) stay 0' }),
+});
+
+/**
+ * Trains all weights of a float model so that its outputs come near those of the float model that the run began with: what pruning cost is won
+ * back without labels. Adam on the mean squared error of the outputs; normalizations keep their statistics.
+ */
+export const finetune: Pass<z.infer<typeof options>> = {
+  name: 'train/finetune',
+  section: 'extensions',
+  classes: ['FineTuning'],
+  summary:
+    'trains the weights towards the outputs of the float model, on calibration samples without labels; after pruning',
+  source:
+    'Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.1, in the limit of high temperature; Kingma and Ba 2015 (arXiv 1412.6980)',
+  options,
+  async apply(model, o, ctx) {
+    const first = await firstInputs(ctx, model, o.samples);
+    const step = await trainingStep(model, o, ctx, first);
+    const { graph, changed, skipped } = step;
+    let state: Feeds = Object.fromEntries(
+      [...graph.state].map(([name, { first: data, dims }]) => [name, float(data, dims)]),
+    );
+    const losses: number[] = [];
+    const perEpoch = await countBatches(ctx, model, o.samples);
+    let t = 0;
+    let start: number | undefined;
+    for (let epoch = 0; epoch < o.epochs; epoch++) {
+      let [total, batches] = [0, 0];
+      for await (const batch of taught(ctx, model, o.samples, first)) {
+        const lr = (o.lr * (1 + Math.cos((Math.PI * t) / (perEpoch * o.epochs)))) / 2;
+        const numbers = new Map(Object.entries(adamScalars(lr, ++t)));
+        const scalars = [...graph.scalars].map(([name, input]) => [input, float(Float32Array.of(must(numbers, name, 'the scalar')), [])]); // prettier-ignore
+        const results = await ctx.compute(graph.model, { ...batch, ...state, ...step.masks, ...(Object.fromEntries(scalars) as Feeds) }); // prettier-ignore
+        state = Object.fromEntries([...graph.state].map(([name, { next }]) => [name, given(results[next], next)]));
+        const loss = Number(given(results[graph.reports.get('loss') ?? ''], 'the loss').data[0]);
+        start ??= Math.max(loss, 1e-12);
+        if (!Number.isFinite(loss) || loss > 10 * start) throw diverged(o.lr, epoch, loss);
+        total += loss;
+        batches++;
+        ctx.progress(
+          t / (perEpoch * o.epochs),
+          `epoch ${epoch + 1} of ${o.epochs}, loss ${(total / batches).toPrecision(3)}`,
+        );
+      }
+      losses.push(total / batches);
+    }
+    const trained = edit(model, (draft) => {
+      for (const name of step.trainable) {
+        const { data, dims } = given(state[must(graph.held, name, 'the parameter')], name);
+        draft.replace(name, makeTensor(name, 'float32', dims, data as Float32Array));
+      }
+    });
+    const fell = `mean squared error of the outputs ${losses.map((loss) => loss.toPrecision(3)).join(', ')} in ${o.epochs} epochs of ${perEpoch} steps`;
+    return { model: trained, changed, skipped, notes: [fell] };
+  },
+};
+
+const float = (data: Float32Array, dims: readonly number[]): Tensor => ({ type: 'float32', dims, data });
+
+const diverged = (lr: number, epoch: number, loss: number): QtoolError =>
+  new QtoolError('runtime', `training diverges: a loss of ${loss} in epoch ${epoch + 1}`, { at: `lr ${lr}`, hint: 'give a smaller lr' }); // prettier-ignore
+
+/** The first batch of calibration inputs: its size is that of all steps. */
+async function firstInputs(ctx: PassContext, model: Model, samples: number): Promise<Feeds> {
+  for await (const feeds of ctx.capture(ctx.reference, inputNames(model), samples)) return feeds;
+  throw new QtoolError('data', 'there are no calibration samples to train on');
+}
+
+async function countBatches(ctx: PassContext, model: Model, samples: number): Promise<number> {
+  let count = 0;
+  for await (const _ of ctx.capture(ctx.reference, inputNames(model), samples)) count++;
+  return count;
+}
+
+const inputNames = (model: Model): string[] => modelInputs(model).map(({ name }) => name);
+
+/** Inputs with the float model's outputs. A last batch of fewer samples is filled up with samples of its own, from its beginning. */
+async function* taught(ctx: PassContext, model: Model, samples: number, first: Feeds): AsyncGenerator<Feeds> {
+  const outputs = model.graph.output.map(({ name }) => name);
+  const rows = Object.values(first)[0]?.dims[0] ?? 1;
+  for await (const all of ctx.capture(ctx.reference, [...inputNames(model), ...outputs], samples))
+    yield Object.fromEntries(
+      Object.entries(all).map(([name, tensor]) => [
+        outputs.includes(name) ? wantedInput(name) : name,
+        filled(tensor, rows),
+      ]),
+    );
+}
+
+function filled(tensor: Tensor, rows: number): Tensor {
+  const have = tensor.dims[0] ?? rows;
+  if (have >= rows || have === 0) return tensor;
+  const data = tensor.data as Float32Array;
+  const each = data.length / have;
+  const wide = new (data.constructor as Float32ArrayConstructor)(each * rows);
+  for (let row = 0; row < rows; row++)
+    wide.set(data.subarray((row % have) * each, ((row % have) + 1) * each), row * each);
+  return { ...tensor, dims: [rows, ...tensor.dims.slice(1)], data: wide };
+}
+
+/** The graph of one step, what it trains, and the masks of weights with zeros. */
+async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassContext, first: Feeds) {
+  // For one batch size all shapes are fixed, and what follows from them is constant.
+  const fixed = edit(upgradeOpset(model, trainingOpset).model, (draft) => {
+    draft.forgetShapes();
+    draft.setInputs(modelInputs(model).map(({ name }) => makeValue(name, must(new Map(Object.entries(first)), name, 'the input').type, first[name]!.dims))); // prettier-ignore
+  });
+  const shapes = (m: Model) => ctx.shapes(m, first);
+  const plain = (await foldConstants.apply(fixed, {}, { ...ctx, shapes })).model;
+  const known = await shapes(plain);
+  const candidates = parametersOf(plain);
+  const { found, blocked } = gradientReach(plain, known, candidates);
+  const trainable = candidates.filter((name) => found.has(name));
+  const skipped: Note[] = blocked
+    .filter(({ lost }) => lost.length > 0)
+    .map(({ layer, op, why, lost }) => ({
+      layer,
+      text: `${op} ${why}: ${lost.length} parameters before it are not trained`,
+    }));
+  if (trainable.length === 0)
+    throw new QtoolError('graph', `no weight can be trained${skipped[0] ? `: ${skipped[0].layer}, ${skipped[0].text}` : ''}`, { hint: 'FineTuning goes before a quantizer, on a float model' }); // prettier-ignore
+  const tensors = initializers(plain.graph);
+  const data = (name: string): Float32Array => floatData(must(tensors, name, 'the weight'));
+  const zeros = o.keep_zeros ? trainable.filter((name) => data(name).includes(0)) : [];
+  const graph = buildTraining(plain, known, {
+    trainable,
+    loss: meanSquaredError(),
+    optimizer: adam(),
+    masks: new Map(zeros.map((name) => [name, 'update' satisfies Masked])),
+  });
+  const masks: Feeds = Object.fromEntries(zeros.map((name) => [must(graph.masks, name, 'the mask'), float(data(name).map((v) => (v === 0 ? 0 : 1)), dimsOf(must(tensors, name, 'the weight')))])); // prettier-ignore
+  const changed: Note[] = trainable.map((name) => ({
+    layer: name,
+    text: zeros.includes(name) ? 'trained, its zeros kept' : 'trained',
+  }));
+  return { graph, trainable, masks, changed, skipped };
+}
+
+/** Inputs of operators that hold parameters. */
+const parameterInputs: Readonly<Record<string, readonly number[]>> = {
+  Conv: [1, 2],
+  ConvTranspose: [1, 2],
+  Gemm: [0, 1, 2],
+  MatMul: [0, 1],
+  BatchNormalization: [1, 2],
+  LayerNormalization: [1, 2],
+  InstanceNormalization: [1, 2],
+  PRelu: [1],
+  Gather: [0],
+  Add: [0, 1],
+};
+
+/** Float weights and biases that are stored in the model; a single number that is added is a setting, no parameter. */
+function parametersOf(model: Model): string[] {
+  const tensors = initializers(model.graph);
+  const names = model.graph.node.flatMap((node) =>
+    (isOp(node, node.op_type) ? (parameterInputs[node.op_type] ?? []) : []).map((i) => node.input[i] ?? ''),
+  );
+  return [...new Set(names)].filter((name) => {
+    const tensor = tensors.get(name);
+    return tensor !== undefined && typeOf(tensor) === 'float32' && elementCount(dimsOf(tensor)) > 1;
+  });
+}
