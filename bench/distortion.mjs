@@ -134,7 +134,9 @@ for (const [where, more] of [
 for (const exponent of [0.7, 0.85, 1.15])
   settings.push(['power', `power ${exponent}, conv1`, { exponent, layers: ['*conv1/Conv'] }]);
 settings.push(['both', 'nearest, 4 steps, and power 0.95, conv', { resolution: 4, nearest: true, exponent: 0.95 }]);
-const chosen = settings.filter(([, name]) => given.only === undefined || given.only.split('|').some((part) => name.includes(part)));
+const chosen = settings.filter(
+  ([, name]) => given.only === undefined || given.only.split('|').some((part) => name.includes(part)),
+);
 
 const model = await readModel(path);
 const count = Number(given.images ?? 2000);

@@ -16,7 +16,7 @@ export interface Forward {
 }
 
 /** All values that follow small changes of the given ones. */
-export function reached(nodes: readonly NodeProto[], from: Iterable<string>): Set<string> {
+function reached(nodes: readonly NodeProto[], from: Iterable<string>): Set<string> {
   const found = new Set(from);
   for (const node of nodes)
     if (!flat.has(operatorName(node)) && node.input.some((name) => found.has(name)))

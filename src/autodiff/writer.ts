@@ -86,7 +86,7 @@ export function graphWriter(taken: ReadonlySet<string> = new Set()): GraphWriter
 }
 
 /** The shape that two shapes broadcast to. */
-export function broadcast(a: readonly number[], b: readonly number[]): number[] {
+function broadcast(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {
     const [p, q] = [a[i - rank + a.length] ?? 1, b[i - rank + b.length] ?? 1];
@@ -111,7 +111,7 @@ export const unary = (w: GraphWriter, type: string, x: Value, attributes?: Attri
 /** x times a number; x itself where that is 1. */
 export const scaled = (w: GraphWriter, x: Value, by: number): Value => (by === 1 ? x : mul(w, x, w.scalar(by)));
 
-export const same = (a: readonly number[], b: readonly number[]): boolean =>
+const same = (a: readonly number[], b: readonly number[]): boolean =>
   a.length === b.length && a.every((size, i) => size === b[i]);
 
 export const reshape = (w: GraphWriter, x: Value, dims: readonly number[]): Value =>

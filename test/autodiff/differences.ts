@@ -5,7 +5,7 @@ import type { Feeds, Tensor } from '../../src/data/types.ts';
 import type { AttributeValue } from '../../src/graph/attribute.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';
-import type { NodeProto, TensorProto } from '../../src/graph/proto.ts';
+import type { TensorProto } from '../../src/graph/proto.ts';
 import { dimsOf, makeTensor } from '../../src/graph/tensor.ts';
 import { opset } from '../../src/graph/query.ts';
 import { floats, runModel, testContext } from '../helpers/context.ts';
@@ -35,7 +35,7 @@ const sessions = testContext();
 
 const isTensor = (one: unknown): one is TensorProto => typeof one === 'object' && !Array.isArray(one);
 
-export function modelOfCase(c: Case, seed = 1): Model {
+function modelOfCase(c: Case, seed = 1): Model {
   const names = c.operands.map((one, i) => (one === '' ? '' : `x${i}`));
   const outputs = Array.from({ length: c.outputs ?? 1 }, (_, i) => `y${i}`);
   const initializers = c.operands.flatMap((one, i) => {
@@ -59,7 +59,7 @@ export function modelOfCase(c: Case, seed = 1): Model {
 }
 
 /** Σ outputs · target, whose gradient by the outputs is the target. */
-export const dotLoss: Loss = {
+const dotLoss: Loss = {
   write(w, outputs, input) {
     const seeds = new Map([...outputs].map(([name, { dims }]) => [name, input(`target_${name}`, 'float32', dims)]));
     const terms = [...outputs].map(([name, y]) => sum(w, mul(w, y, seeds.get(name)!), y.dims.map((_, i) => i))); // prettier-ignore
@@ -68,14 +68,14 @@ export const dotLoss: Loss = {
 };
 
 /** Gives the gradients themselves in place of new parameters. */
-export const gradientsOnly: Optimizer = {
+const gradientsOnly: Optimizer = {
   slots: [],
   scalars: [],
   update: (w, { gradient }) => ({ parameter: unary(w, 'Identity', gradient), slots: [] }),
 };
 
 /** Gradients of a random combination of a model's outputs by some of its initializers, at both optimization levels. */
-export async function gradientsOf(model: Model, wanted: readonly string[], feeds: Feeds = {}, target?: Target) {
+async function gradientsOf(model: Model, wanted: readonly string[], feeds: Feeds = {}, target?: Target) {
   const shapes = await testContext({ calibration: [feeds] }).shapes(model);
   const graph = buildTraining(model, shapes, { trainable: wanted, loss: dotLoss, optimizer: gradientsOnly, ...(target && { target }) }); // prettier-ignore
   const targets = Object.fromEntries(model.graph.output.map(({ name }, i) => {
@@ -154,4 +154,3 @@ export const float32 = (list: readonly number[], dims: readonly number[] = [list
   makeTensor('', 'float32', dims, Float32Array.from(list));
 export const bools = (list: readonly boolean[], dims: readonly number[] = [list.length]): TensorProto =>
   makeTensor('', 'bool', dims, Uint8Array.from(list, Number));
-export type { NodeProto };

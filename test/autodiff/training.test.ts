@@ -3,10 +3,10 @@ import type { Feeds, Tensor } from '../../src/data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
-import { crossEntropy, rowsInput, sharesInput } from '../../src/passes/train/loss/cross_entropy.ts';
+import { crossEntropy, rowsInput, sharesInput } from './cross_entropy.ts';
 import { adam, adamScalars } from '../../src/passes/train/optimizer/adam.ts';
-import { sgd } from '../../src/passes/train/optimizer/sgd.ts';
-import { openTrainer, type Trainer } from '../../src/runtime/train.ts';
+import { sgd } from './sgd.ts';
+import { openTrainer, type Trainer } from './trainer.ts';
 import { floats, testContext } from '../helpers/context.ts';
 import { noise, weight } from '../helpers/models.ts';
 

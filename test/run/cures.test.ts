@@ -338,10 +338,7 @@ describe('tryCures', () => {
       const apply = (...given: Parameters<Pass['apply']>) => (calls++ === 0 ? Promise.reject(error) : stage.pass.apply(...given)); // prettier-ignore
       return { ...stage, pass: { ...stage.pass, apply } };
     };
-    const cures: Cure[] = [
-      { label: 'a', bits: 7 },
-      { label: 'b', bits: 7 },
-    ];
+    const cures: Cure[] = ['a', 'b'].map((label) => ({ label, bits: 7 }));
     const { found } = await tried(cures, failing(new QtoolError('runtime', 'it does not run')));
     expect(found.map(({ cure }) => cure.label)).toEqual(['b']);
     await expect(tried(cures, failing(new Error('a bug')))).rejects.toThrow('a bug');

@@ -2,18 +2,9 @@ import { intAttribute, intsAttribute } from '../../graph/attribute.ts';
 import { convGeometry } from '../../graph/convolution.ts';
 import type { GradientContext, GradientRule } from '../rule.ts';
 import { slice, sum, type Value } from '../writer.ts';
+import type { Geometry } from './conv_geometry.ts';
 import { inputGradient } from './conv_input.ts';
 import { weightGradient } from './conv_weight.ts';
-
-/** A convolution: its kernel, strides, dilations and padding axis by axis. */
-export interface Geometry {
-  readonly kernel: readonly number[];
-  readonly strides: readonly number[];
-  readonly dilations: readonly number[];
-  readonly begin: readonly number[];
-  readonly end: readonly number[];
-  readonly groups: number;
-}
 
 function geometryOf(c: GradientContext): Geometry {
   const kernel = c.x(1).dims.slice(2);

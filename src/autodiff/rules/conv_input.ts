@@ -1,5 +1,5 @@
 import { reshape, transpose, type GraphWriter, type Value } from '../writer.ts';
-import type { Geometry } from './conv.ts';
+import type { Geometry } from './conv_geometry.ts';
 
 /**
  * The gradient of a convolution by its input: dY ∗ W turned round. As a Conv where strides are 1 and kernels small, which is a

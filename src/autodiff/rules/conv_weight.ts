@@ -1,6 +1,6 @@
 import { elementCount } from '../../graph/tensor.ts';
 import { mul, pad, reshape, slice, sum, transpose, turned, type GraphWriter, type Value } from '../writer.ts';
-import type { Geometry } from './conv.ts';
+import type { Geometry } from './conv_geometry.ts';
 
 /**
  * The gradient of a convolution by its weight, [M, C/g, k…]: for each tap, the products of dY and of what the tap read, summed

@@ -15,7 +15,7 @@ import { sliceRule } from './slice.ts';
 import { softmaxRules } from './softmax.ts';
 
 /** All gradient rules. */
-export const rules: readonly GradientRule[] = [
+const rules: readonly GradientRule[] = [
   convRule,
   convTransposeRule,
   matmulRule,

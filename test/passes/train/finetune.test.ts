@@ -61,7 +61,7 @@ describe('FineTuning', () => {
     expect(told.at(-1)).toEqual([1, expect.stringMatching(/^epoch 2 of 2, loss /)]);
     await expect(finetune.apply(await pruned(), options({ lr: 50 }), context())).rejects.toMatchObject({
       code: 'runtime',
-      message: expect.stringMatching(/^training diverges: a loss of /),
+      message: expect.stringMatching(/^training diverges: a loss of /) as string,
       hint: 'give a smaller lr',
     });
   }, 30_000);
@@ -69,7 +69,7 @@ describe('FineTuning', () => {
   it('refuses a model that is quantized already, and says where it belongs', async () => {
     const quantized = await staticQuantizer.apply(reference, staticQuantizer.options.parse({}), context());
     await expect(finetune.apply(quantized.model, options(), context())).rejects.toMatchObject({
-      message: expect.stringMatching(/^no weight can be trained/),
+      message: expect.stringMatching(/^no weight can be trained/) as string,
       hint: 'FineTuning goes before a quantizer, on a float model',
     });
   });

@@ -1,6 +1,6 @@
-import type { Loss } from '../../../autodiff/training_graph.ts';
-import { div, mul, reshape, sub, sum, unary, type GraphWriter, type Value } from '../../../autodiff/writer.ts';
-import { elementCount } from '../../../graph/tensor.ts';
+import type { Loss } from '../../src/autodiff/training_graph.ts';
+import { div, mul, reshape, sub, sum, unary, type GraphWriter, type Value } from '../../src/autodiff/writer.ts';
+import { elementCount } from '../../src/graph/tensor.ts';
 
 /** Name of the graph input that holds the wanted classes as shares, [rows, classes]. */
 export const sharesInput = 'target_shares';
@@ -39,7 +39,7 @@ export function crossEntropy({ output, logits = true }: { output?: string | unde
 }
 
 /** z − max − log Σ exp(z − max): of operators that WebGPU has, too. */
-export function logSoftmax(w: GraphWriter, z: Value): Value {
+function logSoftmax(w: GraphWriter, z: Value): Value {
   const axis = z.dims.length - 1;
   const kept = z.dims.map((size, i) => (i === axis ? 1 : size));
   const top = w.op('ReduceMax', [z, w.ints([axis])], kept, { keepdims: 1 });

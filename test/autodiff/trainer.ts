@@ -1,7 +1,7 @@
-import type { TrainingGraph } from '../autodiff/training_graph.ts';
-import type { Feeds, Tensor } from '../data/types.ts';
-import { must } from '../util/must.ts';
-import { openSession, type SessionOptions } from './session.ts';
+import type { TrainingGraph } from '../../src/autodiff/training_graph.ts';
+import type { Feeds, Tensor } from '../../src/data/types.ts';
+import { must } from '../../src/util/must.ts';
+import { openSession, type SessionOptions } from '../../src/runtime/session.ts';
 
 /** Everything that changes from step to step: parameters, running statistics, the optimizer's slots. By graph input. */
 export type TrainingState = ReadonlyMap<string, Tensor>;
