@@ -87,7 +87,11 @@ async function plainDiagnosis(
     warning = levels && layers && (await levelWarning(levels, layers));
     const known = levels && layers && { saturated: await saturated(levels, layers) };
     const asked = { ...watch, schedule, scheduleText: text.text, metrics: [], ...known };
-    const found = await diagnose({ model: now, twin, measurement: undefined, stages, plan: new Map() }, instruments, asked);
+    const found = await diagnose(
+      { model: now, twin, measurement: undefined, stages, plan: new Map() },
+      instruments,
+      asked,
+    );
     diagnosis = found?.diagnosis;
   });
   const warnings = warning === undefined ? [] : [`\`--schedule ${plainSchedule}\`: ${warning}`];
