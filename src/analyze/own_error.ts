@@ -4,7 +4,7 @@ import { edit, type Draft } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
 import { isMove } from '../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../graph/proto.ts';
-import { initializers, isOp, layerName, modelInputs, producers, subgraphs } from '../graph/query.ts';
+import { initializers, isOp, layerName, modelInputs, producers, reads, subgraphs } from '../graph/query.ts';
 import { dimsOf, tensorData, typeOf } from '../graph/tensor.ts';
 import { decibels, errorSums } from '../numerics/error.ts';
 import { isFloat, numbersOf } from '../metrics/select.ts';
@@ -163,6 +163,7 @@ function sitesOf(float: Model, quantized: Model): Site[] {
   const [constants, made] = [initializers(float.graph), producers(float.graph)];
   const now = producers(quantized.graph);
   const stored = initializers(quantized.graph);
+  const roots = constantRoots(float);
   // Other values under the same name, or made from codes or float16 by a node.
   const other = (name: string): boolean => {
     const [mine, theirs] = [constants.get(name), stored.get(name)];
@@ -179,24 +180,42 @@ function sitesOf(float: Model, quantized: Model): Site[] {
     const quantizedOutput = beforeRounding(now, output);
     if (!has(quantizedOutput)) return [];
     const inputs = node.input.flatMap((name, index): Source[] => {
-      if (name === '' || constants.has(name)) return [];
+      if (name === '' || roots.has(name)) return [];
       const moves: Move[] = [];
       let value = name;
       for (let from = made.get(value); from && isMove(from); from = made.get(value)) {
+        const [moved = ''] = from.input;
+        // A table is no activation: what is gathered from it is.
+        if (roots.has(moved)) break;
         moves.unshift({ node: from, output: value });
-        value = from.input[0] ?? '';
+        value = moved;
       }
       const before = beforeRounding(now, value);
-      const reads = twin.input[index] ?? '';
+      const read = twin.input[index] ?? '';
       // Rounded: what restores it is read in the value's place.
-      const after = reads !== name && restores(now, reads) ? reads : undefined;
+      const after = read !== name && restores(now, read) ? read : undefined;
       return [{ index, value, moves, before, after }];
     });
     if (inputs.length === 0 || !inputs.every(({ before }) => has(before))) return [];
-    const weights = node.input.some((name, i) => constants.has(name) && (twin.input[i] !== name || other(name)));
+    const weights = node.input.some((name, i) => {
+      const from = roots.get(name);
+      return from !== undefined && (twin.input[i] !== name || [...from].some(other));
+    });
     const changed = twin.op_type !== node.op_type || weights || inputs.some(({ after }) => after !== undefined);
     return changed ? [{ layer: layerName(node), node, inputs, output, quantized: quantizedOutput }] : [];
   });
+}
+
+/** Values that depend on no input of the model, each with the stored tensors that it is computed from. */
+function constantRoots({ graph }: Model): Map<string, ReadonlySet<string>> {
+  const roots = new Map(graph.initializer.map(({ name }) => [name, new Set([name])]));
+  for (const node of graph.node) {
+    const from = [...reads(node)].map((name) => roots.get(name));
+    if (from.includes(undefined)) continue;
+    const all = new Set(from.flatMap((names) => [...(names ?? [])]));
+    for (const name of node.output) if (name !== '') roots.set(name, all);
+  }
+  return roots;
 }
 
 /** Texts are no weights: those are taken for equal. */

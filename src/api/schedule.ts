@@ -49,7 +49,8 @@ export async function scheduleText(given: ScheduleGiven): Promise<ScheduleText> 
  */
 async function findSchedule(given: string): Promise<string> {
   const info = await stat(given).catch(() => undefined);
-  if (info?.isFile()) return given;
+  // A pipe too, as of `<(…)`.
+  if (info && !info.isDirectory()) return given;
   if (info)
     throw new QtoolError('usage', 'this is a folder, not a schedule', { at: given, hint: 'give the YAML file in it' });
   const names = await namedSchedules();

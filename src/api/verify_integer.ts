@@ -6,7 +6,7 @@ import { modelBytes } from '../graph/file.ts';
 import { modelInputs } from '../graph/query.ts';
 import { requantizations, usualMultiplierBits } from '../numerics/requantize/index.ts';
 import type { Scheme } from '../numerics/requantize/scheme.ts';
-import { bitsOverrides, type IntegerReport } from '../report/integer.ts';
+import { wrapNotes, bitsOverrides, type IntegerReport } from '../report/integer.ts';
 import { QtoolError } from '../util/error.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { batchSizeOf, metricsFor, openModelData, type DataGiven, type DataOptions, type MetricGiven } from './data.ts';
@@ -54,7 +54,7 @@ export async function verifyInteger(options: VerifyIntegerOptions): Promise<Inte
     return {
       ...{ format: 1, model: { path: model.path ?? '', bytes: modelBytes(model) }, data: validation.info, ...found },
       overrides: bitsOverrides(found.layers),
-      notes: [...data.notes, ...validation.info.notes],
+      notes: [...wrapNotes(found.layers), ...data.notes, ...validation.info.notes],
     };
   });
 }

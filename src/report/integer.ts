@@ -36,6 +36,16 @@ export function bitsOverrides(layers: readonly LayerBits[]): string {
   return wrong.length === 0 ? '' : ['overrides:', ...lines].join('\n');
 }
 
+/** That sums leave int32, whose wrapped remainders every run then works on; nothing where none does. */
+export function wrapNotes(layers: readonly LayerBits[]): string[] {
+  const wide = layers.filter(({ seen }) => seen > 32);
+  if (wide.length === 0) return [];
+  const list = wide.map(({ layer, seen }) => `${layer} (${seen} bits)`).join(', ');
+  return [
+    `sums leave int32 and wrap in ${list}: the requantizations work on what is left of them; quantize to fewer bits`,
+  ];
+}
+
 export function integerText(report: IntegerReport, paint: Paint, width: number): string {
   const { model, data, runs, layers, float, notes } = report;
   const head = [

@@ -1,5 +1,5 @@
 import type { SimulatedRow, SimulateReport } from '../run/simulate.ts';
-import { bullets, bytes, number, percent, withInterval } from './format.ts';
+import { bullets, bytes, number, percent, plural, withInterval } from './format.ts';
 import { page } from './page/page.ts';
 import { frontierChart } from './page/charts.ts';
 import { charts, list, section } from './page/parts.ts';
@@ -24,7 +24,7 @@ export function simulateText(report: SimulateReport, paint: Paint, width: number
   const parts = [
     sensitivityHead(
       report,
-      'all layers held in the formats of a row; bytes are of the weights stored and packed',
+      `${heldText(report)} held in the formats of a row; bytes are of the weights stored and packed`,
       paint,
       width,
     ),
@@ -32,6 +32,11 @@ export function simulateText(report: SimulateReport, paint: Paint, width: number
     bullets('notes', notes, paint, width),
   ];
   return parts.filter((part) => part !== '').join('\n\n');
+}
+
+/** How many of the layers with weights. */
+function heldText({ layers: { all, held } }: SimulateReport): string {
+  return all === held ? 'all layers' : `${held} of ${plural(all, 'layer')}`;
 }
 
 const metricNames = (rows: readonly SimulatedRow[]): string[] => rows[0]?.metrics.map(({ name }) => name) ?? [];

@@ -1,4 +1,5 @@
 import { packModel, type PackSource } from '../../src/archive/pack.ts';
+import { cleanLocation } from '../../src/archive/outside.ts';
 import { openArchive, readArchive } from '../../src/archive/reader.ts';
 import { crc32 } from '../../src/archive/crc.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
@@ -144,6 +145,34 @@ describe('external data', () => {
     expect(tensors.map((one) => one.tensor?.name)).toEqual(['first', 'overlaps']);
     expect(tensor('first').data).toEqual(data.subarray(0, 2400));
     expect(() => tensor('far')).toThrow(QtoolError);
+  });
+
+  it('of one file under several names is stored once', async () => {
+    const names = ['w.bin', './w.bin', 'a/../w.bin', './/w.bin'];
+    const twice = encodeModel(
+      holding(...names.map((location, i) => external(`t${i}`, { ...place, location, length: '2400' }))),
+    );
+    const opened: string[] = [];
+    const open = (path: string) => (opened.push(path), Promise.resolve(source));
+    const { model: own, external: files, tensor } = readArchive((await packModel(twice, { open })).archive);
+    expect(opened).toEqual(['w.bin']);
+    expect(Buffer.compare(own(), twice)).toBe(0);
+    expect(files()).toEqual([{ path: 'w.bin', data }]);
+    for (const i of names.keys()) expect(tensor(`t${i}`).data).toEqual(data.subarray(4096, 6496));
+  });
+
+  it.each([
+    ['d.bin', 'd.bin'],
+    ['./d.bin', 'd.bin'],
+    ['.\\a\\d.bin', 'a/d.bin'],
+    ['a//b/../d.bin', 'a/d.bin'],
+    ['../d.bin', '../d.bin'],
+    ['a/../../d.bin', '../d.bin'],
+    ['/etc/../d.bin', '/d.bin'],
+    ['/../d.bin', '/../d.bin'],
+    ['', ''],
+  ])('at %p is at %p', (location, clean) => {
+    expect(cleanLocation(location)).toBe(clean);
   });
 });
 

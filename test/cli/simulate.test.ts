@@ -1,6 +1,10 @@
 import { readFile } from 'node:fs/promises';
 import { main } from '../../src/cli/main.ts';
+import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
+import { writeModel } from '../../src/graph/file.ts';
+import { makeTensor } from '../../src/graph/tensor.ts';
 import type { SimulateReport } from '../../src/run/simulate.ts';
+import { noise, weight } from '../helpers/models.ts';
 import { fakeIo } from './fake_io.ts';
 import { furnish, openWorkshop, type Workshop } from './workshop.ts';
 
@@ -33,6 +37,27 @@ describe('qtool simulate', () => {
     expect(part).toBeGreaterThan(whole!);
   });
 
+  it('says how many layers are held, and why others are not', async () => {
+    const named = await simulate('--weights', 'int4', '--layers', 'fc');
+    expect(named.out).toMatch(/1 of \d+ layers held in the formats of a row/);
+    expect((await simulate('--weights', 'int4')).out).toContain('all layers held in the formats of a row');
+    const bad = Float32Array.from(noise(1, 64), (v, i) => (i === 3 ? NaN : v));
+    const model = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'float32', ['N', 8])],
+      outputs: [makeValue('y', 'float32', ['N', 8]), makeValue('z', 'float32', ['N', 8])],
+      initializers: [weight('w', [8, 8], 2), makeTensor('bad', 'float32', [8, 8], bad)],
+      nodes: [makeNode('MatMul', ['x', 'w'], ['y'], {}, { name: 'good' }), makeNode('MatMul', ['x', 'bad'], ['z'], {}, { name: 'odd' })],
+    }); // prettier-ignore
+    await writeModel(model, shop.path('odd.onnx'));
+    const io = fakeIo({ columns: 200 });
+    const args = ['simulate', shop.path('odd.onnx'), '--data', 'random', '--limit', '4', '--weights', 'int4']; // prettier-ignore
+    await main(args, io);
+    expect(io.out() + io.err()).toContain('1 of 2 layers held');
+    expect(io.out()).toMatch(/odd: its weight "bad" .*NaN/);
+  });
+
   it('writes JSON, CSV and a page', async () => {
     const folder = shop.path('formats');
     expect((await simulate('--sweep', 'nf4', '-o', folder)).code).toBe(0);
@@ -43,6 +68,8 @@ describe('qtool simulate', () => {
 
   it.each([
     [[], 'nothing to simulate'],
+    [['--weights', 'int4', '--layers', 'nope'], '--layers: "nope" matches no layer (there are: '],
+    [['--weights', 'int4', '--layers', 'fd'], '"fd" matches no layer (did you mean "fc"?)'],
     [['--weights', 'nf5'], 'no number format is called "nf5" (did you mean "nf4"?)'],
     [['--weights', 'hwgq'], 'hwgq cannot hold weights'],
     [['--activations', 'codebook'], 'codebook cannot hold activations'],

@@ -49,4 +49,52 @@ describe('ownErrors', () => {
     expect(errors.map(({ layer, value }) => `${layer} ${value}`)).toEqual(['a x', 'b ha']);
     for (const { own } of errors) expect(own).toBeGreaterThan(30);
   });
+
+  it('take a table that is gathered from, and its transpose in a head, for weights', async () => {
+    const float = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: [makeValue('x', 'int64', ['N', 4])],
+      outputs: [makeValue('y', 'float32', ['N', 4, 50])],
+      initializers: [
+        makeTensor('table', 'float32', [50, width], noise(1, 50 * width, 0.3)),
+        makeTensor('w', 'float32', [width, width], noise(2, width * width, 0.3)),
+      ],
+      nodes: [
+        makeNode('Gather', ['table', 'x'], ['words'], {}, { name: 'embedding' }),
+        makeNode('MatMul', ['words', 'w'], ['h'], {}, { name: 'a' }),
+        makeNode('Transpose', ['table'], ['turned'], { perm: [1, 0] }),
+        makeNode('MatMul', ['h', 'turned'], ['y'], {}, { name: 'head' }),
+      ],
+    });
+    const { graph } = float;
+    const coarse = (values: Float32Array) => values.map((v) => Math.round(v * 8) / 8);
+    // As a decoder would have it: the table is computed, and its name stands for an integer on the way to it.
+    const held = makeModel({
+      opset: 13,
+      ir: 8,
+      inputs: graph.input,
+      outputs: graph.output,
+      initializers: [
+        makeTensor('codes', 'float32', [50, width], coarse(noise(1, 50 * width, 0.3))),
+        makeTensor('w', 'float32', [width, width], coarse(noise(2, width * width, 0.3))),
+      ],
+      nodes: [
+        makeNode('Cast', ['codes'], ['table'], { to: 6 }),
+        makeNode('Gather', ['codes', 'x'], ['words'], {}, { name: 'embedding' }),
+        makeNode('MatMul', ['words', 'w'], ['h'], {}, { name: 'a' }),
+        makeNode('Transpose', ['codes'], ['turned'], { perm: [1, 0] }),
+        makeNode('MatMul', ['h', 'turned'], ['y'], {}, { name: 'head' }),
+      ],
+    });
+    const words = Array.from({ length: 4 }, (_, i) => ({
+      x: { type: 'int64' as const, dims: [1, 4], data: BigInt64Array.from([1n, 7n, 20n, 49n].map((n) => n - BigInt(i % 2))) },
+    })); // prettier-ignore
+    const errors = await ownErrors(float, held, () => samplesOf(words)(4));
+    expect(errors.map(({ layer, value }) => `${layer} ${value}`)).toEqual(['a words', 'head h']);
+    for (const { own, inherited, weights } of errors) {
+      expect(own).toBe(weights);
+      for (const dB of [own, inherited]) expect(Math.abs(dB - 18)).toBeLessThan(8);
+    }
+  });
 });

@@ -1,6 +1,7 @@
 import { bytesOf, codesOf, type Bytes } from './arrays.ts';
 import { byteFeeds, productGraph } from './graphs.ts';
 import { graphFor, summed, type Machine } from './machine.ts';
+import { given } from '../../util/must.ts';
 import { innerOf } from './run_product.ts';
 import type { Code, Codes, ProductStep, Sums } from './steps.ts';
 
@@ -33,7 +34,7 @@ export const ruleBits = (terms: number, bits: number): number => 2 * bits + Math
 const endsOf = (bits: number): readonly [number, number] => [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1];
 
 /** Adds what one run of a layer shows. */
-export function lookAtSums(facts: SumFacts, { data }: Sums, width: number | undefined): void {
+export function lookAtSums(facts: SumFacts, data: ArrayLike<number>, width: number | undefined): void {
   const [least, most] = endsOf(width ?? 32);
   for (let i = 0; i < data.length; i++) {
     const value = data[i]!;
@@ -85,6 +86,23 @@ function absolute({ type, dims, data }: Codes, { zeroPoint }: Code): Bytes[] {
   if (type === unsigned && zeroPoint === 0) return bytesOf({ type, dims, data }, { type, scale: 1, zeroPoint: 0 });
   const away = codesOf(unsigned, dims, Int32Array.from(data, (code) => Math.abs(code - zeroPoint))); // prettier-ignore
   return bytesOf(away, { type: unsigned, scale: 1, zeroPoint: 0 });
+}
+
+/** The finished sums of a step: as they are, or where these may have left int32 and wrapped, once more in float64, exact. */
+export async function exactSums(
+  step: ProductStep,
+  sums: Sums,
+  data: Codes,
+  machine: Machine,
+): Promise<ArrayLike<number>> {
+  if (step.weights === undefined || step.worst < 2 ** 31) return sums.data;
+  const { weights, bias } = step;
+  const x = { dims: data.dims, bytes: bytesOf(data, step.data.code) };
+  const graph = graphFor(machine, step, 'exact', () =>
+    productGraph(step, x, { dims: weights.dims, values: weights.data }, bias, 'float64'),
+  );
+  const { y } = await machine.computer.compute(graph, byteFeeds('x', x.dims, x.bytes));
+  return given(y, 'the sums').data as Float64Array;
 }
 
 /** Sums in a register of so many bits: what does not fit wraps around, or stays at the end. */

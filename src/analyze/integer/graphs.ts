@@ -1,5 +1,6 @@
 import { intAttribute } from '../../graph/attribute.ts';
 import { makeModel, makeNode, makeValue } from '../../graph/build.ts';
+import { dtypes } from '../../graph/dtype.ts';
 import type { Model } from '../../graph/model.ts';
 import { NodeCodec, type NodeProto, type ValueInfoProto } from '../../graph/proto.ts';
 import { makeTensor } from '../../graph/tensor.ts';
@@ -25,13 +26,14 @@ export interface Factor {
 
 /**
  * From the bytes of the data, `x0` …, and of a computed factor, `w0` …, to int32 accumulators `y`: ConvInteger or MatMulInteger of every two
- * bytes. Both factors are uint8: onnxruntime's kernels for those are exact on every processor, where uint8 · int8 saturates on some.
+ * bytes. As `float64` they do not wrap. Both factors are uint8: onnxruntime's kernels for those are exact on every processor, where uint8 · int8 saturates on some.
  */
 export function productGraph(
   step: Pick<ProductStep, 'node' | 'as'>,
   data: Factor,
   other: Factor | { readonly dims: readonly number[]; readonly values: Int32Array },
   bias: Int32Array | undefined,
+  type: 'int32' | 'float64' = 'int32',
 ): Model {
   const { node, as } = step;
   const stored = 'values' in other;
@@ -45,7 +47,9 @@ export function productGraph(
   const nodes = turn ? data.bytes.map((_, i) => makeNode('Transpose', [`x${i}`], [`x${i}_t`], { perm: [1, 0] })) : [];
   const zeros = (name: string, { bytes }: Factor) =>
     bytes.map(({ zero }, i) => makeTensor(`${name}${i}_z`, 'uint8', [], Uint8Array.of(zero)));
-  const units = [1, 2, 3].map((i) => makeTensor(`unit${i}`, 'int32', [], Int32Array.of(256 ** i)));
+  const numbers = (list: ArrayLike<number>): Int32Array | Float64Array =>
+    type === 'int32' ? Int32Array.from(list) : Float64Array.from(list);
+  const units = [1, 2, 3].map((i) => makeTensor(`unit${i}`, type, [], numbers([256 ** i])));
   let sum = '';
   const add = (term: string): void => {
     const next = `sum_${term}`;
@@ -56,9 +60,11 @@ export function productGraph(
     for (const [j] of factor.bytes.entries()) {
       // What is shifted out of 32 bits is nothing.
       if (i + j > 3) continue;
-      const name = `p${i}${j}`;
+      const part = `p${i}${j}`;
+      const name = type === 'int32' ? part : `${part}_wide`;
       const read = [turn ? `x${i}_t` : `x${i}`, `w${j}`, `x${i}_z`, `w${j}_z`];
-      nodes.push(as === 'Conv' ? convolution(node, read, name) : makeNode('MatMulInteger', read, [name]));
+      nodes.push(as === 'Conv' ? convolution(node, read, part) : makeNode('MatMulInteger', read, [part]));
+      if (type === 'float64') nodes.push(makeNode('Cast', [part], [name], { to: dtypes.float64.code }));
       if (i + j > 0) nodes.push(makeNode('Mul', [name, `unit${i + j}`], [`${name}_whole`]));
       add(i + j > 0 ? `${name}_whole` : name);
     }
@@ -66,12 +72,12 @@ export function productGraph(
   const spread = as === 'Conv' ? [1, bias?.length ?? 0, ...factor.dims.slice(2).map(() => 1)] : [bias?.length ?? 0];
   return makeModel({
     inputs,
-    outputs: [makeValue('y', 'int32')],
+    outputs: [makeValue('y', type)],
     nodes: [...nodes, makeNode('Identity', [sum], ['y'])],
     initializers: [
       ...(stored ? factor.bytes.map((bytes, j) => makeTensor(`w${j}`, 'uint8', factor.dims, bytes.data)) : []),
       ...[...zeros('x', data), ...zeros('w', factor), ...units],
-      ...(bias === undefined ? [] : [makeTensor('bias', 'int32', spread, bias)]),
+      ...(bias === undefined ? [] : [makeTensor('bias', type, spread, numbers(bias))]),
     ],
   });
 }

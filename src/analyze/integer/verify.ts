@@ -9,7 +9,7 @@ import { expose } from '../../runtime/expose.ts';
 import { openSession, type Session } from '../../runtime/session.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
-import { lookAtPartials, lookAtSums, narrowed, noSums, type SumFacts } from './accumulators.ts';
+import { exactSums, lookAtPartials, lookAtSums, narrowed, noSums, type SumFacts } from './accumulators.ts';
 import { addDifferences, apart, noDifferences, type Apart, type Difference } from './differences.ts';
 import { energyOf, type Energy } from './energy.ts';
 import { openDevice, openMachine, runDevices } from './execute.ts';
@@ -217,7 +217,7 @@ function lookingDevice(
     scheme: onnxruntimeFloat,
     async accumulated(step, sums, data) {
       const [facts, count] = [given(seen.sums.get(step), 'sums'), given(seen.pairs.get(step), 'pairs')];
-      lookAtSums(facts, sums, seen.accumulator);
+      lookAtSums(facts, await exactSums(step, sums, data, machine), seen.accumulator);
       await lookAtPartials(facts, step, sums, data, machine);
       const { saturated, pairs } = seen.saturated(step, sums, data);
       count.saturated += saturated;

@@ -101,7 +101,8 @@ function between(widths: readonly number[], damage: readonly number[], bits: num
   const [to, low] = [widths[k], damage[k]] as [number, number];
   const [from, high] = [widths[k - 1] ?? to, damage[k - 1] ?? low];
   const part = from === to ? 1 : (bits - from) / (to - from);
-  return low > 0 ? high * (low / high) ** part : high + (low - high) * part;
+  // A lesser format may happen to be exact: nothing is to be multiplied then.
+  return low > 0 && high > 0 ? high * (low / high) ** part : high + (low - high) * part;
 }
 
 /** One measure of damage; all of them are less for a better model. */

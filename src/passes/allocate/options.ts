@@ -40,9 +40,15 @@ export const common = {
   widths: z.array(width).min(1).nullable().default(null).meta({
     description: 'the widths a layer may get; null = 2 to 8, with scales: coded every quarter of a bit from 0.5 to 8',
   }),
-  formats: z.array(writtenFormat).min(1).nullable().default(null).meta({
-    description: 'number formats a layer may get, in place of widths; FormatQuantizer reads the plan',
-  }),
+  formats: z
+    .array(writtenFormat)
+    .refine((list) => list.length > 0, 'name at least one format')
+    .meta({ minItems: 1 })
+    .nullable()
+    .default(null)
+    .meta({
+      description: 'number formats a layer may get, in place of widths; FormatQuantizer reads the plan',
+    }),
   first: width.nullable().default(null).meta({ description: 'width of the first layer; null = as any other' }),
   last: width.nullable().default(null).meta({ description: 'width of the last layer; null = as any other' }),
   most_bits: z.number().int().min(2).max(8).default(8).meta({

@@ -1,6 +1,7 @@
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { initializers } from '../../../src/graph/query.ts';
 import { floatData } from '../../../src/graph/tensor.ts';
+import { writtenFormat } from '../../../src/numerics/formats/written.ts';
 import type { MetricResult } from '../../../src/metrics/metric.ts';
 import { damageMeasure, damageTable } from '../../../src/passes/allocate/damage.ts';
 import { remembered } from '../../../src/passes/allocate/remembered.ts';
@@ -53,6 +54,14 @@ function metricOf(loss: (bits: number) => number, more: Partial<MetricResult> = 
 }
 
 describe('the table of damages', () => {
+  it('holds that of a format beside a lesser one that is exact', async () => {
+    const { measure } = metricOf((bits) => (bits === 1.5 ? 0.25 : 1.25));
+    const held = new Map([1.5, 2.5].map((bits) => [bits, writtenFormat.parse('int4')]));
+    const asked = ground([1.5, 2.5]);
+    const formats = { ...asked, layers: asked.layers.slice(0, 1).map((layer) => ({ ...layer, formats: held })) };
+    expect((await damageTable(float, formats, settings, told, context({ measure }))).damage).toEqual([[0, 1]]);
+  });
+
   it('measures whole widths and the ends, is a line in dB between them, and never rises with the width', async () => {
     const { measured, measure } = metricOf((bits) => (bits === 5 ? 99.25 : 0.25 + 100 * 4 ** -bits));
     const said: [number, string | undefined][] = [];

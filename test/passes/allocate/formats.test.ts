@@ -78,6 +78,11 @@ describe('the bytes that a weight is said to take in a format', () => {
 });
 
 describe('formats that a layer may get', () => {
+  it('are one at least', () => {
+    const none = { quantizer: 'FormatQuantizer', formats: [], budget: { weights: 6 } };
+    expect(() => sensitivityAllocator.options.parse(none)).toThrow('name at least one format');
+  });
+
   it('are all of them where outputs are measured, else those that none beats in bytes and error of the weights', async () => {
     const [layer] = layers(three).layers;
     const parsed = list.map((text) => writtenFormat.parse(text));
