@@ -18,6 +18,7 @@ const values: Readonly<Record<string, string>> = {
   low_thresh_mult: '0.8',
   hi_thresh_mult: '1.2',
   q: '0.1',
+  resolution: '4',
   ramp_epoch_offset: '2',
 };
 
@@ -41,9 +42,10 @@ interface Part {
 export function exampleSchedule(pass: Pass): string {
   const schema = z.toJSONSchema(pass.options, { io: 'input', unrepresentable: 'any' });
   const listed = schema.required ?? [];
-  // Of several options one must be given, which the JSON Schema does not say: a budget is the plainest.
+  // Of several options one must be given, which the JSON Schema does not say.
   const open = listed.length === 0 && !pass.options.safeParse({}).success;
-  const required = open && schema.properties?.['budget'] !== undefined ? ['budget'] : listed;
+  const plainest = ['budget', 'resolution'].filter((name) => schema.properties?.[name] !== undefined);
+  const required = open ? plainest : listed;
   const valueOf = (name: string): string | undefined =>
     name === 'budget' && pass.section === 'allocators' ? '{ weights: 4 }' : values[name];
   const options = required.map((name) => `${name}: ${valueOf(name) ?? '…'}`);

@@ -105,8 +105,11 @@ describe('preprocessing on the command line', () => {
   });
 
   it.each([
-    [['--scale', 'much'], /'--scale <number>' argument 'much' is invalid\. It must be a number or a fraction/],
-    [['--scale', '1/0'], /It must be a number or a fraction/],
+    [
+      ['--scale', 'much'],
+      /'--scale <number>' argument 'much' is invalid\. It must be a number that is not 0, or a fraction/,
+    ],
+    [['--scale', '1/0'], /It must be a number that is not 0, or a fraction/],
     [['--mean', '1,,2'], /'--mean <numbers>' argument '1,,2' is invalid\. It must be one number or one a channel/],
     [['--std', '0'], /none of them 0/],
     [['--resize', '8x'], /It must be a number of pixels, such as 256, or a height and a width/],

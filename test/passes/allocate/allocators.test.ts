@@ -98,7 +98,7 @@ describe('allocate/sqnr', () => {
   it('refuses what cannot be', async () => {
     expect(() => sqnrAllocator.options.parse({})).toThrow('either a budget');
     expect(() => sqnrAllocator.options.parse({ budget: { weights: 4 }, target_sqnr: 20 })).toThrow('either a budget');
-    await expect(sqnr({ budget: { weights: 1.5 } })).rejects.toThrow('below the least possible');
+    await expect(sqnr({ budget: { weights: 1.5 } })).rejects.toThrow('cannot be met: it is 1.50 bits');
     await expect(sqnr({ budget: { bytes: 100 } })).rejects.toThrow('cannot be had');
     await expect(sqnr({ target_sqnr: 200 })).rejects.toThrow('cannot be reached');
     await expect(sqnr({ budget: { weights: 4 }, limits: { fc: { min: 7, max: 3 } } })).rejects.toThrow(
