@@ -44,7 +44,7 @@ export const finetune: Pass<z.infer<typeof options>> = {
     const losses: number[] = [];
     const perEpoch = await countBatches(ctx, model, o.samples);
     let t = 0;
-    let start: number | undefined;
+    let limit: number | undefined;
     for (let epoch = 0; epoch < o.epochs; epoch++) {
       let [total, batches] = [0, 0];
       for await (const batch of taught(ctx, model, o.samples, first)) {
@@ -54,8 +54,10 @@ export const finetune: Pass<z.infer<typeof options>> = {
         const results = await ctx.compute(graph.model, { ...batch, ...state, ...step.masks, ...(Object.fromEntries(scalars) as Feeds) }); // prettier-ignore
         state = Object.fromEntries([...graph.state].map(([name, { next }]) => [name, given(results[next], next)]));
         const loss = Number(given(results[graph.reports.get('loss') ?? ''], 'the loss').data[0]);
-        start ??= Math.max(loss, 1e-12);
-        if (!Number.isFinite(loss) || loss > 10 * start) throw diverged(o.lr, epoch, loss);
+        // Worse than ten times the start, and than outputs of nothing but zeros.
+        limit ??= Math.max(10 * loss, power(batch));
+        if (!Number.isFinite(loss) || loss > limit) throw diverged(o.lr, epoch, loss);
+        if (t === 1 && loss < asGood * power(batch)) return { model, changed: [], skipped, notes: ['the outputs are those of the float model already: there is nothing to train'] }; // prettier-ignore
         total += loss;
         batches++;
         ctx.progress(
@@ -75,6 +77,16 @@ export const finetune: Pass<z.infer<typeof options>> = {
     return { model: trained, changed, skipped, notes: [fell] };
   },
 };
+
+/** An error of so small a share of the outputs' power, 100 dB, is rounding. */
+const asGood = 1e-10;
+
+/** The mean square of the wanted outputs, summed over them as the loss is. */
+function power(batch: Feeds): number {
+  const wanted = Object.entries(batch).filter(([name]) => name.startsWith(wantedInput('')));
+  const squares = wanted.map(([, { data }]) => (data as Float32Array).reduce((sum, v) => sum + v * v, 0) / data.length);
+  return squares.reduce((a, b) => a + b, 0);
+}
 
 const float = (data: Float32Array, dims: readonly number[]): Tensor => ({ type: 'float32', dims, data });
 

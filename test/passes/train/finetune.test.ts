@@ -66,6 +66,11 @@ describe('FineTuning', () => {
     });
   }, 30_000);
 
+  it('leaves a model alone that gives the outputs already', async () => {
+    const { model, changed, notes } = await finetune.apply(reference, options(), context());
+    expect([model, changed, notes]).toEqual([reference, [], [expect.stringContaining('nothing to train')]]);
+  });
+
   it('refuses a model that is quantized already, and says where it belongs', async () => {
     const quantized = await staticQuantizer.apply(reference, staticQuantizer.options.parse({}), context());
     await expect(finetune.apply(quantized.model, options(), context())).rejects.toMatchObject({
