@@ -1,3 +1,5 @@
+import { cleanLocation } from './outside.ts';
+import { QtoolError } from '../util/error.ts';
 import { joined } from './choose.ts';
 import { crc32 } from './crc.ts';
 import { encoder } from './encoder.ts';
@@ -41,7 +43,13 @@ export async function packModel(given: Uint8Array, { open, zeros, onTensor }: Pa
     read: (from, length) => Promise.resolve(model.subarray(from, from + length)),
   };
   const files: { source: PackSource; spans: readonly Span[] }[] = [{ source: main, spans: walked.cuts }];
+  const known = new Map<string, string>();
   for (const path of externalPaths(walked.tensors)) {
+    const other = known.get(cleanLocation(path));
+    // Both would be unpacked to one place.
+    if (other !== undefined)
+      throw new QtoolError('model', `"${other}" and "${path}" are one file of external data`, { hint: 'name it in one way' }); // prettier-ignore
+    known.set(cleanLocation(path), path);
     const source = await open(path);
     files.push({ source, spans: externalSpans(walked.tensors, path, source.size, least) });
   }

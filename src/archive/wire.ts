@@ -1,5 +1,4 @@
 import { damaged } from './damaged.ts';
-import { cleanLocation } from './outside.ts';
 
 /** What a walk over an ONNX file finds. */
 export interface Walk {
@@ -17,7 +16,7 @@ export interface StoredTensor {
   readonly dims: number[];
   /** Where its elements are, by the field of TensorProto. */
   readonly fields: { readonly field: number; readonly start: number; readonly length: number }[];
-  /** Keys and values of external_data; the location in its one plain form, so that `./d.bin` is the file `d.bin`. */
+  /** Keys and values of external_data. */
   readonly outside: Record<string, string>;
 }
 
@@ -94,10 +93,7 @@ export function walk(bytes: Uint8Array, least: number, cut: boolean): Walk {
     }
     if (at > bytes.length || (depth > 0 && at + gone !== end)) damaged();
     if (kind === 7) tensor.name = texts[8] ?? '';
-    if (kind === 8) {
-      const [key, value] = [texts[1] ?? '', texts[2] ?? ''];
-      tensor.outside[key] = key === 'location' ? cleanLocation(value) : value;
-    }
+    if (kind === 8) tensor.outside[texts[1] ?? ''] = texts[2] ?? '';
   }
 
   if (least > 0) message(0, Infinity, 0, undefined as never);

@@ -58,7 +58,11 @@ describe('qtool report', () => {
     ['nothing there', undefined, /report\.json: there is no such file/],
     ['no JSON', '{"format": 1,', /report\.json: this is no JSON/],
     ['another JSON', '{"name": "x"}', /report\.json: this is no report of a run: format: /],
-    ['a later format', jsonText({ ...report, format: 2 }), /no report of a run: format: /],
+    [
+      'a later format',
+      jsonText({ ...report, format: 2 }),
+      /report\.json: this report is of format 2, of a newer qtool/,
+    ],
     ['a wrong value', jsonText({ ...report, model: { ...report.model, bytes: 'many' } }), /model\.bytes: /],
     ['a layer that is none', jsonText({ ...report, layers: [{ layer: 3 }] }), /layers\.0\.layer: /],
   ])('says in one line what is wrong with %s', async (name, text, message) => {
