@@ -46,7 +46,7 @@ describe('every option of the encoder changes what it makes', () => {
 describe('the tables of options', () => {
   it('hold every family of passes', () => {
     const families = new Set(passes.map(({ name }) => name.split('/')[0]));
-    expect([...families].sort()).toEqual(['allocate', 'encode', 'fold', 'prune', 'quantize', 'recover']);
+    expect([...families].sort()).toEqual(['allocate', 'encode', 'fold', 'prune', 'quantize', 'recover', 'train']);
   });
   everyOption(/^fold\//, {});
 });
