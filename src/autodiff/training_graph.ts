@@ -5,7 +5,7 @@ import type { Model } from '../graph/model.ts';
 import { NodeCodec, type NodeProto } from '../graph/proto.ts';
 import { initializers, isOp, layerName, opset } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
-import { dimsOf, tensorData } from '../graph/tensor.ts';
+import { dimsOf, elementCount, tensorData } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { given, must } from '../util/must.ts';
 import { backward, differentiable, inOrder, type Forward } from './backward.ts';
@@ -43,11 +43,6 @@ export interface Optimizer {
   ): { readonly parameter: Value; readonly slots: readonly Value[] };
 }
 
-/** A term of the loss that looks at one parameter alone: its gradient, times a strength that is fed. */
-export interface Regularizer {
-  gradient(w: GraphWriter, parameter: Value): Value;
-}
-
 /** Where a mask of a parameter acts: on what the forward graph reads, or on its update too, so that zeros stay zeros. */
 export type Masked = 'forward' | 'update';
 
@@ -57,8 +52,6 @@ export interface TrainingPlan {
   readonly loss: Loss;
   readonly optimizer: Optimizer;
   readonly masks?: ReadonlyMap<string, Masked>;
-  /** Name of the fed strength → the parameters and their term. */
-  readonly regularizers?: ReadonlyMap<string, ReadonlyMap<string, Regularizer>>;
   /** Whether BatchNormalizations take the batch's statistics and keep running ones, or use those that the model has. */
   readonly batchNorm?: 'train' | 'frozen';
   readonly target?: Target;
@@ -180,16 +173,12 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     const mask = masks.get(name);
     const keep = mask === undefined ? undefined : { name: mask, dims: parameter.dims };
     if (keep) gradient = mul(w, gradient, keep);
-    for (const [strength, terms] of plan.regularizers ?? []) {
-      const term = terms.get(name)?.gradient(w, parameter);
-      if (term) gradient = add(w, gradient, mul(w, term, scalar(strength)));
-    }
     const slots = plan.optimizer.slots.map((slot) => input(w.fresh(`${name}_${slot}`), 'float32', parameter.dims));
     const next = plan.optimizer.update(w, { parameter, gradient, slots, scalar });
     const stays = keep && plan.masks?.get(name) === 'update' ? mul(w, next.parameter, keep) : next.parameter;
     state.set(parameter.name, { next: stays.name, dims: parameter.dims, first: first(name) });
     for (const [i, slot] of slots.entries())
-      state.set(slot.name, { next: given(next.slots[i], 'a slot').name, dims: slot.dims, first: new Float32Array(size(slot.dims)) }); // prettier-ignore
+      state.set(slot.name, { next: given(next.slots[i], 'a slot').name, dims: slot.dims, first: new Float32Array(elementCount(slot.dims)) }); // prettier-ignore
   }
   for (const run of later) run();
   const behind = inOrder(w.nodes, [...seeds.values()].map(({ name }) => name)); // prettier-ignore
@@ -219,8 +208,7 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
   };
 }
 
-const size = (dims: readonly number[]): number => dims.reduce((a, b) => a * b, 1);
-const tensorSize = (tensor: Parameters<typeof dimsOf>[0]): number => size(dimsOf(tensor));
+const tensorSize = (tensor: Parameters<typeof dimsOf>[0]): number => elementCount(dimsOf(tensor));
 
 /** The node with the outputs that its rule reads, too. */
 function withWanted(node: NodeProto, values: Map<string, Value>, w: GraphWriter, target: Target): NodeProto {
@@ -272,7 +260,7 @@ function trainingBatchNorm(
   const outputs = [node.output[0]!, ...batch.map(({ name }) => name)];
   nodes.push(makeNode('BatchNormalization', inputs, outputs, { training_mode: 1, momentum: { float: 0 }, epsilon }, { name: layerName(node) })); // prettier-ignore
   const momentum = floatAttribute(node, 'momentum', 0.9);
-  const count = size(dims) / dims[1]!;
+  const count = elementCount(dims) / dims[1]!;
   // The batch's variance is divided by the count; the running one, as in PyTorch, by one less.
   for (const [i, factor] of [1, count / Math.max(1, count - 1)].entries())
     track(running[i]!.name, add(w, scaled(w, running[i]!, momentum), scaled(w, batch[i]!, (1 - momentum) * factor)));

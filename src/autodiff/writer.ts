@@ -16,8 +16,6 @@ export interface GraphWriter {
   readonly nodes: readonly NodeProto[];
   readonly tensors: readonly TensorProto[];
   fresh(hint: string): string;
-  /** Adds a node as it is. */
-  node(node: NodeProto): void;
   /** Adds a node with one output; an operand may be left out. */
   op(type: string, operands: readonly (Value | undefined)[], dims: readonly number[], attributes?: Attributes): Value;
   /** Adds a node with several outputs, of these shapes. */
@@ -72,7 +70,6 @@ export function graphWriter(taken: ReadonlySet<string> = new Set()): GraphWriter
     nodes,
     tensors,
     fresh,
-    node: (node) => void nodes.push(node),
     op,
     ops,
     floats,
@@ -86,7 +83,7 @@ export function graphWriter(taken: ReadonlySet<string> = new Set()): GraphWriter
 }
 
 /** The shape that two shapes broadcast to. */
-function broadcast(a: readonly number[], b: readonly number[]): number[] {
+export function broadcast(a: readonly number[], b: readonly number[]): number[] {
   const rank = Math.max(a.length, b.length);
   return Array.from({ length: rank }, (_, i) => {
     const [p, q] = [a[i - rank + a.length] ?? 1, b[i - rank + b.length] ?? 1];
@@ -121,6 +118,12 @@ export function transpose(w: GraphWriter, x: Value, perm: readonly number[]): Va
   if (perm.every((axis, i) => axis === i)) return x;
   return w.op('Transpose', [x], perm.map((axis) => x.dims[axis]!), { perm }); // prettier-ignore
 }
+
+/** An axis counted from the front. */
+export const fromFront = (axis: number, rank: number): number => (axis + rank) % rank;
+
+/** The permutation that takes another one back. */
+export const inverse = (perm: readonly number[]): number[] => perm.map((_, i) => perm.indexOf(i));
 
 /** The last two axes changed over. */
 export const turned = (w: GraphWriter, x: Value): Value => {

@@ -1,4 +1,5 @@
-import { intAttribute, intsAttribute, stringAttribute } from '../../graph/attribute.ts';
+import { intAttribute } from '../../graph/attribute.ts';
+import { convGeometry } from '../../graph/convolution.ts';
 import type { ProductStep } from './steps.ts';
 
 /** A product as rows of terms: which element of the data each term of a sum reads. */
@@ -24,7 +25,7 @@ export interface Geometry {
 export function geometryOf(step: ProductStep, data: readonly number[], sums: readonly number[]): Geometry | undefined {
   const dims = step.weights?.dims;
   if (dims === undefined) return undefined;
-  if (step.as === 'Conv') return convGeometry(step, dims, data, sums);
+  if (step.as === 'Conv') return convReads(step, dims, data, sums);
   if (dims.length !== 2) return undefined;
   const turned = intAttribute(step.node, 'transB', 0) === 1;
   if (intAttribute(step.node, 'transA', 0) === 1) return undefined;
@@ -39,7 +40,7 @@ export function geometryOf(step: ProductStep, data: readonly number[], sums: rea
   };
 }
 
-function convGeometry(
+function convReads(
   { node }: ProductStep,
   dims: readonly number[],
   data: readonly number[],
@@ -50,22 +51,17 @@ function convGeometry(
   const group = intAttribute(node, 'group', 1);
   if (depth === 1 && group > 1) return undefined;
   const flat = dims.length === 3;
-  const pair = (list: readonly number[] | undefined, otherwise: number): readonly [number, number] =>
-    list === undefined ? [otherwise, otherwise] : flat ? [otherwise, list[0]!] : [list[0]!, list[1]!];
-  const [rows, columns] = flat ? [1, dims[2]!] : [dims[2]!, dims[3]!];
-  const [height, width] = flat ? [1, data[2]!] : [data[2]!, data[3]!];
-  const [outHeight, outWidth] = flat ? [1, sums[2]!] : [sums[2]!, sums[3]!];
-  const [downStride, rightStride] = pair(intsAttribute(node, 'strides'), 1);
-  const [downStep, rightStep] = pair(intsAttribute(node, 'dilations'), 1);
-  const auto = stringAttribute(node, 'auto_pad', 'NOTSET');
-  const begin = (out: number, stride: number, size: number, step: number, length: number, given: number): number => {
-    if (!auto.startsWith('SAME')) return auto === 'VALID' ? 0 : given;
-    const total = Math.max(0, (out - 1) * stride + (size - 1) * step + 1 - length);
-    return auto === 'SAME_UPPER' ? Math.floor(total / 2) : Math.ceil(total / 2);
-  };
-  const [padTop, padLeft] = pair(intsAttribute(node, 'pads'), 0);
-  const top = begin(outHeight, downStride, rows, downStep, height, flat ? 0 : padTop);
-  const left = begin(outWidth, rightStride, columns, rightStep, width, padLeft);
+  // One axis is the second of two.
+  const pair = (list: readonly number[], first: number): readonly [number, number] =>
+    flat ? [first, list[0]!] : [list[0]!, list[1]!];
+  const kernel = dims.slice(2);
+  const { begin, strides, dilations } = convGeometry(node, kernel, data.slice(2));
+  const [rows, columns] = pair(kernel, 1);
+  const [height, width] = pair(data.slice(2), 1);
+  const [outHeight, outWidth] = pair(sums.slice(2), 1);
+  const [downStride, rightStride] = pair(strides, 1);
+  const [downStep, rightStep] = pair(dilations, 1);
+  const [top, left] = pair(begin, 0);
   const places = outHeight * outWidth;
   const inGroup = channels / group;
   return {

@@ -1,7 +1,7 @@
 import { intAttribute } from '../../graph/attribute.ts';
 import { elementCount } from '../../graph/tensor.ts';
 import type { GradientRule } from '../rule.ts';
-import { reshape, transpose } from '../writer.ts';
+import { fromFront, inverse, reshape, transpose } from '../writer.ts';
 
 const source =
   'rows that are read several times gather what comes back; https://onnx.ai/onnx/operators/onnx__ScatterND.html';
@@ -15,7 +15,7 @@ export const gatherRules: readonly GradientRule[] = [
       const { w } = c;
       const [x, indices, dy] = [c.x(0), c.x(1), c.dy(0)!];
       const rank = x.dims.length;
-      const axis = (intAttribute(c.node, 'axis', 0) + rank) % rank;
+      const axis = fromFront(intAttribute(c.node, 'axis', 0), rank);
       const many = indices.dims.length;
       // The axes that were looked up to the front, in x as in y.
       const front = [axis, ...[...Array(rank).keys()].filter((i) => i !== axis)];
@@ -26,7 +26,7 @@ export const gatherRules: readonly GradientRule[] = [
       const count = elementCount(indices.dims);
       const at = reshape(w, indices, [count, 1]);
       const added = w.op('ScatterND', [w.filled(turned), at, reshape(w, rows, [count, ...turned.slice(1)])], turned, { reduction: 'add' }); // prettier-ignore
-      return [transpose(w, added, front.map((_, i) => front.indexOf(i)))]; // prettier-ignore
+      return [transpose(w, added, inverse(front))]; // prettier-ignore
     },
   },
   {

@@ -1,17 +1,12 @@
 import { floatAttribute, intAttribute } from '../../graph/attribute.ts';
 import { elementCount } from '../../graph/tensor.ts';
 import type { GradientRule } from '../rule.ts';
-import { reshape, scaled, turned, unbroadcast, type GraphWriter, type Value } from '../writer.ts';
+import { broadcast, reshape, scaled, turned, unbroadcast, type GraphWriter, type Value } from '../writer.ts';
 
 /** A product of matrices, or of stacks of them. */
 function matmul(w: GraphWriter, a: Value, b: Value): Value {
-  const lead = unbroadcastable(a.dims.slice(0, -2), b.dims.slice(0, -2));
+  const lead = broadcast(a.dims.slice(0, -2), b.dims.slice(0, -2));
   return w.op('MatMul', [a, b], [...lead, a.dims.at(-2)!, b.dims.at(-1)!]);
-}
-
-function unbroadcastable(a: readonly number[], b: readonly number[]): number[] {
-  const rank = Math.max(a.length, b.length);
-  return Array.from({ length: rank }, (_, i) => Math.max(a[i - rank + a.length] ?? 1, b[i - rank + b.length] ?? 1));
 }
 
 /** Y = A B: dA = dY Bᵀ, dB = Aᵀ dY, summed over what was broadcast; a vector is a matrix of one row or column. */
@@ -23,7 +18,7 @@ export const matmulRule: GradientRule = {
     const [p, q] = [c.x(0).dims, c.x(1).dims];
     const a = reshape(w, c.x(0), p.length === 1 ? [1, p[0]!] : p);
     const b = reshape(w, c.x(1), q.length === 1 ? [q[0]!, 1] : q);
-    const lead = unbroadcastable(a.dims.slice(0, -2), b.dims.slice(0, -2));
+    const lead = broadcast(a.dims.slice(0, -2), b.dims.slice(0, -2));
     const dy = reshape(w, c.dy(0)!, [...lead, a.dims.at(-2)!, b.dims.at(-1)!]);
     const da = c.needs(0) ? reshape(w, unbroadcast(w, matmul(w, dy, turned(w, b)), a.dims), p) : undefined;
     if (!c.needs(1)) return [da, undefined];

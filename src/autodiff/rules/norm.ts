@@ -3,6 +3,7 @@ import { elementCount } from '../../graph/tensor.ts';
 import type { GradientContext, GradientRule } from '../rule.ts';
 import {
   add,
+  fromFront,
   mean,
   mul,
   reshape,
@@ -32,7 +33,7 @@ const lastAxes = (rank: number, axis: number): number[] => Array.from({ length: 
 
 const axisOf = (c: GradientContext): number => {
   const rank = c.x(0).dims.length;
-  return (intAttribute(c.node, 'axis', -1) + rank) % rank;
+  return fromFront(intAttribute(c.node, 'axis', -1), rank);
 };
 
 /** Divided by its root mean square, without a mean. */

@@ -1,7 +1,7 @@
 import { intAttribute, intsAttribute } from '../../graph/attribute.ts';
 import { elementCount } from '../../graph/tensor.ts';
 import type { GradientContext, GradientRule } from '../rule.ts';
-import { div, expand, mul, reshape, scaled, sub, sum, unary, type Value } from '../writer.ts';
+import { div, expand, fromFront, mul, reshape, scaled, sub, sum, unary, type Value } from '../writer.ts';
 import { equalTo } from './arithmetic.ts';
 
 /** The axes that are reduced, from the attribute of old operator sets or the input of new ones. */
@@ -9,7 +9,7 @@ function axesOf(c: GradientContext): readonly number[] {
   const rank = c.x(0).dims.length;
   const given = intsAttribute(c.node, 'axes') ?? c.numbers(1) ?? [];
   const none = given.length === 0 && intAttribute(c.node, 'noop_with_empty_axes', 0) === 1;
-  return given.length > 0 ? given.map((axis) => (axis + rank) % rank) : none ? [] : [...Array(rank).keys()];
+  return given.length > 0 ? given.map((axis) => fromFront(axis, rank)) : none ? [] : [...Array(rank).keys()];
 }
 
 interface Reduced {

@@ -1,6 +1,6 @@
 import { attribute, intAttribute, stringAttribute } from '../../graph/attribute.ts';
 import type { GradientContext, GradientRule } from '../rule.ts';
-import { transpose, type Value } from '../writer.ts';
+import { inverse, transpose, type Value } from '../writer.ts';
 
 /**
  * Interpolation is a product with a matrix along each axis, [out, in]; the gradient is one with the same matrix from the other side.
@@ -31,7 +31,7 @@ export const resizeRule: GradientRule = {
       const order = [...dims.keys()].filter((i) => i !== axis).concat(axis);
       const last = transpose(w, d, order);
       const product = w.op('MatMul', [last, matrix], [...last.dims.slice(0, -1), size]);
-      d = transpose(w, product, order.map((_, i) => order.indexOf(i))); // prettier-ignore
+      d = transpose(w, product, inverse(order)); // prettier-ignore
     }
     return [d];
   },

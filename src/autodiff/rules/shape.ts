@@ -1,10 +1,19 @@
 import { intAttribute, intsAttribute, stringAttribute } from '../../graph/attribute.ts';
 import type { GradientContext, GradientRule } from '../rule.ts';
-import { pad, reshape, slice, sum, transpose, unbroadcast, type GraphWriter, type Value } from '../writer.ts';
+import {
+  fromFront,
+  inverse,
+  pad,
+  reshape,
+  slice,
+  sum,
+  transpose,
+  unbroadcast,
+  type GraphWriter,
+  type Value,
+} from '../writer.ts';
 
 const moved = 'numbers that only move: their gradients move back';
-
-const positive = (axis: number, rank: number): number => (axis + rank) % rank;
 
 /** The parts of a Concat's output, or of a Split's input: where each begins along the axis. */
 function starts(parts: readonly Value[], axis: number): number[] {
@@ -15,8 +24,6 @@ function starts(parts: readonly Value[], axis: number): number[] {
     return begin;
   });
 }
-
-const inverse = (perm: readonly number[]): number[] => perm.map((_, i) => perm.indexOf(i));
 
 /** Blocks of b × b that depth holds: [N, b, b, C, H, W] of mode DCR, [N, C, b, b, H, W] of CRD, as axes of the output [N, C, H, b, W, b]. */
 const depthOrder = { DCR: [0, 3, 4, 1, 5, 2], CRD: [0, 1, 4, 2, 5, 3] } as const;
@@ -77,7 +84,7 @@ export const shapeRules: readonly GradientRule[] = [
     source: moved,
     gradient(c) {
       const parts = c.node.input.map((_, i) => c.x(i));
-      const axis = positive(intAttribute(c.node, 'axis', 0), parts[0]!.dims.length);
+      const axis = fromFront(intAttribute(c.node, 'axis', 0), parts[0]!.dims.length);
       const begins = starts(parts, axis);
       return parts.map(({ dims }, i) =>
         c.needs(i) ? slice(c.w, c.dy(0)!, [{ axis, start: begins[i]!, size: dims[axis]! }]) : undefined,
@@ -90,7 +97,7 @@ export const shapeRules: readonly GradientRule[] = [
     gradient(c) {
       const { w } = c;
       const parts = c.node.output.map((_, i) => c.dy(i) ?? w.filled(c.y(i).dims));
-      const axis = positive(intAttribute(c.node, 'axis', 0), c.x(0).dims.length);
+      const axis = fromFront(intAttribute(c.node, 'axis', 0), c.x(0).dims.length);
       return [w.op('Concat', parts, c.x(0).dims, { axis })];
     },
   },
@@ -133,7 +140,7 @@ export const shapeRules: readonly GradientRule[] = [
 function padsOf(c: GradientContext): { before: number[]; after: number[] } | undefined {
   const rank = c.x(0).dims.length;
   const pads = intsAttribute(c.node, 'pads') ?? c.numbers(1);
-  const axes = c.has(3) ? c.numbers(3)?.map((axis) => positive(axis, rank)) : [...Array(rank).keys()];
+  const axes = c.has(3) ? c.numbers(3)?.map((axis) => fromFront(axis, rank)) : [...Array(rank).keys()];
   if (!pads || !axes) return undefined;
   const side = (from: number): number[] =>
     Array.from({ length: rank }, (_, axis) => pads[from + axes.indexOf(axis)] ?? 0).map((size, axis) => (axes.includes(axis) ? size : 0)); // prettier-ignore

@@ -1,6 +1,6 @@
 import { intsAttribute } from '../../graph/attribute.ts';
 import type { GradientContext, GradientRule } from '../rule.ts';
-import { pad, reshape, slice, type GraphWriter, type Value } from '../writer.ts';
+import { fromFront, pad, reshape, slice, type GraphWriter, type Value } from '../writer.ts';
 
 /** Elements start, start + step … of one axis. */
 interface Cut {
@@ -70,7 +70,7 @@ function cutsOf(c: GradientContext): Cut[] | undefined {
   const steps = c.has(4) ? c.numbers(4) : starts?.map(() => 1);
   if (!starts || !axes || !steps) return undefined;
   return starts.map((given, i) => {
-    const axis = (axes[i]! + dims.length) % dims.length;
+    const axis = fromFront(axes[i]!, dims.length);
     const size = dims[axis]!;
     const step = steps[i]!;
     const start = given < 0 ? given + size : given;

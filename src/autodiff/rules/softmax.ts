@@ -1,6 +1,6 @@
 import { intAttribute } from '../../graph/attribute.ts';
 import type { GradientRule } from '../rule.ts';
-import { mul, sub, sum, unary } from '../writer.ts';
+import { fromFront, mul, sub, sum, unary } from '../writer.ts';
 
 /** dx = y (dy − Σ dy y) and, of its logarithm, dx = dy − eʸ Σ dy, summed along the axis (operator set 13 and later). */
 export const softmaxRules: readonly GradientRule[] = [
@@ -10,7 +10,7 @@ export const softmaxRules: readonly GradientRule[] = [
     gradient(c) {
       const { w } = c;
       const y = c.y(0);
-      const axis = (intAttribute(c.node, 'axis', -1) + y.dims.length) % y.dims.length;
+      const axis = fromFront(intAttribute(c.node, 'axis', -1), y.dims.length);
       const weighted = mul(w, c.dy(0)!, y);
       return [sub(w, weighted, mul(w, y, sum(w, weighted, [axis], true)))];
     },
@@ -21,7 +21,7 @@ export const softmaxRules: readonly GradientRule[] = [
     gradient(c) {
       const { w } = c;
       const [y, dy] = [c.y(0), c.dy(0)!];
-      const axis = (intAttribute(c.node, 'axis', -1) + y.dims.length) % y.dims.length;
+      const axis = fromFront(intAttribute(c.node, 'axis', -1), y.dims.length);
       return [sub(w, dy, mul(w, unary(w, 'Exp', y), sum(w, dy, [axis], true)))];
     },
   },
