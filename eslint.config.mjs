@@ -41,8 +41,13 @@ export default tseslint.config(
   },
   {
     files: ['test/**/*.ts'],
+    ignores: ['test/helpers/fc.ts'],
     plugins: { jest },
     rules: {
+      'no-restricted-imports': [
+        'error',
+        { name: 'fast-check', message: 'test/helpers/fc.ts is fast-check with a fixed seed' },
+      ],
       'jest/expect-expect': ['error', { assertFunctionNames: ['expect', 'expect*', 'fc.assert'] }],
       'jest/no-focused-tests': 'error',
       'jest/no-disabled-tests': 'error',

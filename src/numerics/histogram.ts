@@ -197,7 +197,7 @@ function finish(state: HistogramState): Histogram {
   if (count === 0) {
     return { width, first: 0, counts: new Float64Array(1), count, min: 0, max: 0, sum, sumSquares, sumAbs };
   }
-  const first = floor(state.min / width);
+  const first = floor(state.min / width) + 0; // not −0
   const last = floor(state.max / width);
   const counts = new Float64Array(last - first + 1);
   for (let k = first; k <= last; k++) {

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { adaptiveBit, counters, decoder, numbers } from '../../src/archive/bits.ts';
 import { chooseStream, countSymbols, type Coded } from '../../src/archive/choose.ts';
 import { cluster, entropyBits } from '../../src/archive/cluster.ts';

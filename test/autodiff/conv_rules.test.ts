@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { int64, float32, worstDifference, type Case } from './differences.ts';
 
 // Both are linear in each operand: differences over a step of 1 have only the rounding of float32.

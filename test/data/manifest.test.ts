@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { parseTable, plainTable } from '../../src/data/manifest.ts';
 
 const bytes = (text: string): Uint8Array => new TextEncoder().encode(text);

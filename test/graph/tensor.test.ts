@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { dtypes, type DType, type TypedArray } from '../../src/graph/dtype.ts';
 import { TensorCodec, int64, toBigInt, toNumber } from '../../src/graph/proto.ts';
 import { dimsOf, floatData, makeTensor, storedBytes, tensorData } from '../../src/graph/tensor.ts';

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import fc from './fc.ts';
 import type { AttributeValue } from '../../src/graph/attribute.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import type { Metric } from '../../src/metrics/metric.ts';
 import { cosine } from '../../src/metrics/cosine.ts';
 import { mse } from '../../src/metrics/mse.ts';

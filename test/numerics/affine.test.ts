@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { affineFormat, chooseParams, codeArray, codeRange, paramsOfRanges } from '../../src/numerics/affine.ts';
 import type { NumberFormat } from '../../src/numerics/format.ts';
 import { QtoolError } from '../../src/util/error.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { costOf, noiseOf, waterFill, type AllocationItem } from '../../src/numerics/allocation.ts';
 import { closedFormBits } from './reference.ts';
 import { knapsack, type Choice } from '../../src/numerics/knapsack.ts';

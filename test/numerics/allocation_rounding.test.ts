@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { noiseOf, waterFill, type AllocationItem } from '../../src/numerics/allocation.ts';
 import { closedFormBits } from './reference.ts';
 import { roundWidths, type DiscreteItem } from '../../src/numerics/allocation_rounding.ts';

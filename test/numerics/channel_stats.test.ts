@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { channelStats, type ChannelStats } from '../../src/numerics/channel_stats.ts';
 
 const numbers = fc.array(fc.oneof(fc.constant(0), fc.integer({ min: -9, max: 9 })), { minLength: 1, maxLength: 60 });

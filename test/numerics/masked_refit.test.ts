@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { refitMasked as refitMaskedSteps } from '../../src/numerics/masked_refit.ts';
 import { whole } from '../helpers/whole.ts';
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { averageMinmax } from '../../src/numerics/average_minmax.ts';
 import { minmax } from '../../src/numerics/minmax.ts';
 import { movingAverageMinmax } from '../../src/numerics/moving_average_minmax.ts';

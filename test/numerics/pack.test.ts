@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { pack } from '../../src/numerics/pack.ts';
 import { unpack } from './reference.ts';
 

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import type { DType } from '../../src/graph/dtype.ts';
 import type { Granularity, NumberFormat, QuantParams } from '../../src/numerics/format.ts';
 import { layoutOf } from '../../src/numerics/layout.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { roundHalfEven } from '../../src/numerics/rounding.ts';
 
 // IEEE 754 roundTiesToEven, as in Python's round(): https://docs.python.org/3/library/functions.html#round

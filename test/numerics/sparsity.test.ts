@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { cubicRamp, rampProgress } from '../../src/numerics/agp.ts';
 import { smallestCut, smallestIndices } from '../../src/numerics/select.ts';
 import {

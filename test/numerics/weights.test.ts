@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import type { AffineFormat } from '../../src/numerics/affine.ts';
 import type { Granularity } from '../../src/numerics/format.ts';
 import { hqq, type HqqResult } from '../../src/numerics/hqq.ts';

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { escapeHtml } from '../../src/report/escape.ts';
 import { htmlReport } from '../../src/report/html.ts';
 import { htmlComparison } from '../../src/report/html_compare.ts';

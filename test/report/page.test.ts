@@ -1,5 +1,5 @@
 import { axisBelow, plotOf } from '../../src/report/page/svg.ts';
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { frontierOf, measuredModels } from '../../src/report/page/models.ts';
 import { linear, logarithmic } from '../../src/report/page/scale.ts';
 import { treemap } from '../../src/report/page/treemap.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { weaken } from '../../src/run/retry.ts';
 
 const share = { at: (o: number, t: number) => o * t, describe: (o: number) => String(o) };

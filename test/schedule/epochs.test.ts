@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { expandEpochs } from '../../src/schedule/epochs.ts';
 
 describe('the epochs of a policy', () => {

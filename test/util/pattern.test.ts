@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { parsePattern } from '../../src/util/pattern.ts';
 
 const matches = (text: string, name: string): boolean => parsePattern(text).matches(name);

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { regexpTest } from '../../src/util/regexp.ts';
 
 const atoms = ['a', 'b', '.', '[ab]', '[^a-c]', '\\d', '\\w', '\\.', '\\x61', '^', '$', '\\b', '\\B', ''];

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../helpers/fc.ts';
 import { didYouMean, editDistance, nearest } from '../../src/util/suggest.ts';
 
 describe('editDistance', () => {

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { channelGroups, leaveOne, removableChannels, removeChannels } from '../../../src/graph/channels.ts';
 import { maskChannels } from '../../helpers/mask_channels.ts';
 import { encodeModel, type Model } from '../../../src/graph/model.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { roundTo } from '../../../src/numerics/grid.ts';
 import { formatCodes } from '../../../src/numerics/formats/apply.ts';
 import { kMeans } from '../../../src/numerics/kmeans.ts';

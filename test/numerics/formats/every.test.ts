@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { codeOf, codesInSet, nextFloat32, roundTo, scaledGrid, stretchedLevel } from '../../../src/numerics/grid.ts';
 import { formatCodes, gridOf } from '../../../src/numerics/formats/apply.ts';
 import { largestOf } from '../../../src/numerics/formats/scale.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { codeOf, roundTo } from '../../../src/numerics/grid.ts';
 import { fill, gaussian } from '../samples.ts';
 import { gridFor, levelsOf, rounded, squaredError } from './support.ts';

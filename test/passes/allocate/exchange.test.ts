@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { exchange, spent, type ExchangeItem, type ExchangeTools } from '../../../src/passes/allocate/exchange.ts';
 
 const wholes = [2, 3, 4, 5, 6, 7, 8];

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { makeModel, makeValue } from '../../../src/graph/build.ts';
 import { encodeModel } from '../../../src/graph/model.ts';
 import { elementCount } from '../../../src/graph/tensor.ts';

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { productOf } from '../../../src/graph/ops.ts';
 import { foldEinsum } from '../../../src/passes/fold/einsum.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import type { NodeProto, TensorProto } from '../../../src/graph/proto.ts';
 import { makeNode, makeValue } from '../../../src/graph/build.ts';
 import { foldPasses, prepare } from '../../../src/passes/fold/prepare.ts';

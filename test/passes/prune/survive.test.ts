@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { zeroShare } from '../../../src/analyze/zero_share.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import type { Model } from '../../../src/graph/model.ts';

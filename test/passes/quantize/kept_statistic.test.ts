@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { observerOf, type StatisticKind } from '../../../src/numerics/calibrators.ts';
 import { keptStatistic } from '../../../src/passes/quantize/kept_statistic.ts';
 

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { describeValue } from '../../../src/graph/query.ts';
 import type { Pass } from '../../../src/passes/pass.ts';

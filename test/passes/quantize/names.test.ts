@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { renamed } from '../../../src/graph/tensor.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { layers } from '../../../src/graph/layer.ts';
 import type { Model } from '../../../src/graph/model.ts';

@@ -1,4 +1,4 @@
-import * as fc from 'fast-check';
+import fc from '../../helpers/fc.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import type { Model } from '../../../src/graph/model.ts';

@@ -1,4 +1,4 @@
-import fc from 'fast-check';
+import fc from '../../../helpers/fc.ts';
 import { invertPositive as invertPositiveSteps } from '../../../../src/passes/prune/structure/inverse.ts';
 import { whole } from '../../../helpers/whole.ts';
 
