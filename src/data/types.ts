@@ -1,3 +1,4 @@
+import type { Augment } from './augment.ts';
 import type { DType, TypedArray } from '../graph/dtype.ts';
 import type { Modules } from '../util/module.ts';
 
@@ -18,6 +19,8 @@ export type Feeds = Readonly<Record<string, Tensor>>;
 export interface Target {
   readonly label?: Int32Array;
   readonly expected?: Feeds;
+  /** What was mixed into a training sample (mixup): its answer, and its share of the whole, 0 to 1. */
+  readonly mixed?: { readonly label: Int32Array; readonly share: number };
 }
 
 /** One sample: tensors with a leading batch axis of 1, what the answer is, and a name to report it by. */
@@ -60,6 +63,13 @@ export interface Dataset {
   fingerprint?(limit?: number): string | undefined;
 }
 
+/** Samples to train on: another order each epoch, changed by chance where augmentation is asked for. */
+export interface TrainingSet {
+  readonly info: DatasetInfo;
+  /** The samples of an epoch, streamed. Equal for equal arguments. `augment` is as `augmentSchema` reads it. */
+  epoch(epoch: number, options: { readonly seed: number; readonly augment?: Augment | undefined }): Dataset;
+}
+
 /** One metric asked for: its name (or the path of a module) and its options. */
 export interface MetricConfig {
   readonly name: string;
@@ -72,6 +82,8 @@ export interface MetricConfig {
 export interface RunData {
   readonly calibration: Dataset;
   readonly validation: Dataset;
+  /** Absent where the config names none. Holds no validation sample. */
+  readonly training?: TrainingSet | undefined;
   readonly notes: readonly string[];
   /** What is to be measured; empty = what the data allows. */
   readonly metrics: readonly MetricConfig[];

@@ -1,5 +1,5 @@
-import type { Optimizer } from '../../src/autodiff/training_graph.ts';
-import { add, mul, scaled, sub } from '../../src/autodiff/writer.ts';
+import type { Optimizer } from '../../../autodiff/training_graph.ts';
+import { add, mul, scaled, sub } from '../../../autodiff/writer.ts';
 
 export interface SgdOptions {
   readonly momentum?: number;

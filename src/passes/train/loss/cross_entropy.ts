@@ -1,6 +1,6 @@
-import type { Loss } from '../../src/autodiff/training_graph.ts';
-import { div, mul, reshape, sub, sum, unary, type GraphWriter, type Value } from '../../src/autodiff/writer.ts';
-import { elementCount } from '../../src/graph/tensor.ts';
+import type { Loss } from '../../../autodiff/training_graph.ts';
+import { div, mul, reshape, sub, sum, unary, type GraphWriter, type Value } from '../../../autodiff/writer.ts';
+import { elementCount } from '../../../graph/tensor.ts';
 
 /** Name of the graph input that holds the wanted classes as shares, [rows, classes]. */
 export const sharesInput = 'target_shares';
