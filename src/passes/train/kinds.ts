@@ -38,6 +38,8 @@ export interface LrPoint {
   readonly epoch: number;
   /** Epochs of the policy. */
   readonly epochs: number;
+  /** Steps of an epoch. */
+  readonly steps: number;
   /** Mean training loss of each earlier epoch of the policy. */
   readonly losses: readonly number[];
 }
