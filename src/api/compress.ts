@@ -81,14 +81,15 @@ export async function prepare(options: PrepareOptions, dry = false): Promise<Pre
   const passes = [...(options.passes ?? []), ...(await modulePasses(text, modules))];
   const target = await findTarget(options.target);
   const model = await openModel(options.model);
-  const data = await openModelData(model, options.data, options, 'both', modules);
   // What a gate asks for is measured, whether the data's config names it or not.
   const { stages } = checkedSchedule(text, { passes });
+  const trains = stages.some(({ epoch }) => epoch !== undefined);
+  const data = await openModelData(model, options.data, options, 'both', modules, trains);
   const gates = stages
     .flatMap(({ gate, fallback }) => [gate, gate?.unlabelled, fallback])
     .flatMap((limit) => limit?.metric ?? []);
   const metrics = await metricsFor(model, data, options.metrics, gates);
-  const schedule = checkedSchedule(text, { model, metrics, target, passes });
+  const schedule = checkedSchedule(text, { model, metrics, training: data.training !== undefined, target, passes });
   const made = target === undefined ? '' : `# made with --target ${options.target}\n`;
   return { model, schedule, scheduleText: made + text.text, data, metrics };
 }

@@ -69,13 +69,14 @@ export function checkedSchedule(
   against: {
     readonly model?: Model | undefined;
     readonly metrics?: ScheduleContext['metrics'];
+    readonly training?: ScheduleContext['training'];
     readonly target?: Target | undefined;
     /** Passes of the caller's own, beside those that come with qtool. */
     readonly passes?: readonly Pass[] | undefined;
   } = {},
 ): Schedule {
-  const { model, metrics, target, passes: own = [] } = against;
-  const parsed = parseSchedule(text, file, { passes: [...passes, ...own], metrics });
+  const { model, metrics, training, target, passes: own = [] } = against;
+  const parsed = parseSchedule(text, file, { passes: [...passes, ...own], metrics, training });
   const bound = model === undefined ? parsed : bindSchedule(parsed, { layers: layerFacts(model) });
   return target === undefined ? bound : forTarget(bound, target);
 }

@@ -1,17 +1,17 @@
-import { floatAttribute } from '../graph/attribute.ts';
 import { makeModel, makeNode, makeValue } from '../graph/build.ts';
 import type { DType, TypedArray } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
 import { NodeCodec, type NodeProto } from '../graph/proto.ts';
-import { initializers, isOp, layerName, opset } from '../graph/query.ts';
+import { initializers, isOp, opset } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, elementCount, tensorData } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { given, must } from '../util/must.ts';
+import { trainingBatchNorm } from './batch_norm.ts';
 import { backward, differentiable, inOrder, type Forward } from './backward.ts';
 import type { Target } from './rule.ts';
 import { ruleOf } from './rules/index.ts';
-import { add, graphWriter, mul, scaled, type GraphWriter, type Value } from './writer.ts';
+import { add, div, graphWriter, mul, sum, unary, type GraphWriter, type Value } from './writer.ts';
 
 /** A loss of a model's outputs. */
 export interface Loss {
@@ -43,8 +43,21 @@ export interface Optimizer {
   ): { readonly parameter: Value; readonly slots: readonly Value[] };
 }
 
-/** Where a mask of a parameter acts: on what the forward graph reads, or on its update too, so that zeros stay zeros. */
-export type Masked = 'forward' | 'update';
+/** How a mask of a parameter acts. Without any of these: on the parameter, its gradient and its update, so that zeros stay zeros. */
+export interface Masked {
+  /** On what the forward graph reads alone: a masked weight is updated, and may come back. */
+  readonly forwardOnly?: boolean | undefined;
+  /** With `forwardOnly`: gradients of masked weights are 0 all the same (momentum and decay still move them). */
+  readonly maskGradients?: boolean | undefined;
+  /** With `forwardOnly`: updates go to the weight as it was before masking; without, to the masked one, which begins each step at 0. */
+  readonly doubleCopies?: boolean | undefined;
+}
+
+/** A penalty of one parameter, written for a strength of 1; the strength is a scalar of this name, fed with every step. */
+export interface Penalty {
+  readonly strength: string;
+  readonly write: (w: GraphWriter, parameter: Value) => { readonly penalty: Value; readonly gradient: Value };
+}
 
 /** Everything that decides the structure of a training graph. */
 export interface TrainingPlan {
@@ -52,6 +65,10 @@ export interface TrainingPlan {
   readonly loss: Loss;
   readonly optimizer: Optimizer;
   readonly masks?: ReadonlyMap<string, Masked>;
+  /** Penalties by their parameter: added to the loss, and to its gradient. */
+  readonly penalties?: ReadonlyMap<string, readonly Penalty[]>;
+  /** The largest norm of all gradients together; larger ones are scaled down. */
+  readonly clipNorm?: number | undefined;
   /** Whether BatchNormalizations take the batch's statistics and keep running ones, or use those that the model has. */
   readonly batchNorm?: 'train' | 'frozen';
   readonly target?: Target;
@@ -67,6 +84,8 @@ export interface TrainingGraph {
   >;
   /** Parameters and running statistics by their name in the model → the graph input that holds them. */
   readonly held: ReadonlyMap<string, string>;
+  /** The optimizer's slots of each parameter: graph inputs, in its order. */
+  readonly slots: ReadonlyMap<string, readonly string[]>;
   /** Masks by their parameter: 0 and 1, fed with every step. */
   readonly masks: ReadonlyMap<string, string>;
   /** Scalars that are fed with every step: their name in the plan → the graph input. */
@@ -120,6 +139,7 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
 
   const held = new Map<string, string>();
   const masks = new Map<string, string>();
+  const slotsOf = new Map<string, readonly string[]>();
   const first = (name: string): Float32Array => Float32Array.from(tensorData(must(tensors, name, 'the parameter')) as Float32Array); // prettier-ignore
   const nodes: NodeProto[] = [];
   const parameters = new Map<string, Value>();
@@ -165,25 +185,35 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     scalars.set(name, known);
     return known;
   };
-  for (const name of plan.trainable) {
-    const parameter = must(parameters, name, 'the parameter');
-    let gradient = gradients.get(name);
+  const penalized = addPenalties(w, plan, parameters, gradients, scalar, loss);
+  const steps = plan.trainable.flatMap((name) => {
+    const gradient = gradients.get(name);
     // A parameter that no output reads stays as it is.
-    if (!gradient) continue;
+    if (!gradient) return [];
+    const parameter = must(parameters, name, 'the parameter');
     const mask = masks.get(name);
     const keep = mask === undefined ? undefined : { name: mask, dims: parameter.dims };
-    if (keep) gradient = mul(w, gradient, keep);
+    const { forwardOnly, maskGradients, doubleCopies } = plan.masks?.get(name) ?? {};
+    const masked = keep && (forwardOnly !== true || maskGradients === true) ? mul(w, gradient, keep) : gradient;
+    const from = forwardOnly === true && doubleCopies !== true ? { name, dims: parameter.dims } : parameter;
+    return [{ name, parameter, from, gradient: masked, keep: forwardOnly === true ? undefined : keep }];
+  });
+  const shrink = plan.clipNorm === undefined ? undefined : clipping(w, steps.map(({ gradient }) => gradient), plan.clipNorm); // prettier-ignore
+  for (const { name, parameter, from, gradient: whole, keep } of steps) {
+    const gradient = shrink ? mul(w, whole, shrink) : whole;
     const slots = plan.optimizer.slots.map((slot) => input(w.fresh(`${name}_${slot}`), 'float32', parameter.dims));
-    const next = plan.optimizer.update(w, { parameter, gradient, slots, scalar });
-    const stays = keep && plan.masks?.get(name) === 'update' ? mul(w, next.parameter, keep) : next.parameter;
+    const next = plan.optimizer.update(w, { parameter: from, gradient, slots, scalar });
+    const stays = keep ? mul(w, next.parameter, keep) : next.parameter;
     state.set(parameter.name, { next: stays.name, dims: parameter.dims, first: first(name) });
+    held.set(name, parameter.name);
     for (const [i, slot] of slots.entries())
       state.set(slot.name, { next: given(next.slots[i], 'a slot').name, dims: slot.dims, first: new Float32Array(elementCount(slot.dims)) }); // prettier-ignore
+    slotsOf.set(name, slots.map((slot) => slot.name)); // prettier-ignore
   }
   for (const run of later) run();
   const behind = inOrder(w.nodes, [...seeds.values()].map(({ name }) => name)); // prettier-ignore
   const reports = new Map([
-    ['loss', loss.name],
+    ['loss', penalized.name],
     ...[...(counts ?? [])].map(([name, { name: as }]) => [name, as] as const),
   ]);
   const results = [...[...reports.values()].map((name) => makeValue(name, 'float32', [])), ...[...state.values()].map(({ next, dims }) => makeValue(next, 'float32', dims))]; // prettier-ignore
@@ -202,10 +232,42 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     }),
     state,
     held,
+    slots: slotsOf,
     masks,
     scalars: new Map([...scalars].map(([name, { name: as }]) => [name, as])),
     reports,
   };
+}
+
+/** Adds penalties to gradients, in place. @returns the loss with them. */
+function addPenalties(
+  w: GraphWriter,
+  plan: TrainingPlan,
+  parameters: ReadonlyMap<string, Value>,
+  gradients: Map<string, Value>,
+  scalar: (name: string) => Value,
+  loss: Value,
+): Value {
+  let total = loss;
+  for (const [name, penalties] of plan.penalties ?? [])
+    for (const { strength, write } of penalties) {
+      const { penalty, gradient } = write(w, must(parameters, name, 'the parameter of a penalty'));
+      total = add(w, total, mul(w, penalty, scalar(strength)));
+      const pull = mul(w, gradient, scalar(strength));
+      const own = gradients.get(name);
+      gradients.set(name, own ? add(w, own, pull) : pull);
+    }
+  return total;
+}
+
+/**
+ * min(1, largest / √Σ g²), as PyTorch's clip_grad_norm_. All gradients are needed before the first update: their buffers live longer.
+ * Source: Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks (2013), algorithm 1.
+ */
+function clipping(w: GraphWriter, gradients: readonly Value[], largest: number): Value {
+  const squares = gradients.map((g) => sum(w, mul(w, g, g), [...g.dims.keys()]));
+  const norm = unary(w, 'Sqrt', squares.reduce((a, b) => add(w, a, b), w.scalar(0))); // prettier-ignore
+  return w.op('Min', [w.scalar(1), div(w, w.scalar(largest), add(w, norm, w.scalar(1e-6)))], []);
 }
 
 const tensorSize = (tensor: Parameters<typeof dimsOf>[0]): number => elementCount(dimsOf(tensor));
@@ -232,39 +294,6 @@ function extraDims(node: NodeProto, dims: readonly number[]): readonly number[] 
   const axis = node.attribute.find(({ name }) => name === 'axis');
   const from = axis ? (Number(axis.i) + dims.length) % dims.length : dims.length - 1;
   return dims.map((one, i) => (i < from ? one : 1));
-}
-
-/**
- * A BatchNormalization that takes the batch's own statistics. onnxruntime's kernel writes them into the buffers of the statistics that it
- * is given, whoever owns them, so it is given computed ones that nobody else reads; running averages are kept by own arithmetic.
- */
-function trainingBatchNorm(
-  node: NodeProto,
-  values: Map<string, Value>,
-  w: GraphWriter,
-  track: (name: string, next: Value) => void,
-): NodeProto[] {
-  const { dims } = must(values, node.input[0] ?? '', 'the shape of');
-  const channels = [dims[1]!];
-  const value = (name: string): Value => {
-    values.set(name, { name, dims: channels });
-    return { name, dims: channels };
-  };
-  const running = node.input.slice(3, 5).map(value);
-  const copies = running.map(() => value(w.fresh('statistics')));
-  const batch = running.map(() => value(w.fresh('batch_statistics')));
-  const half = w.scalar(0.5).name;
-  const nodes = copies.map((copy, i) => makeNode('Mul', [running[i]!.name, half], [copy.name]));
-  const epsilon = { float: floatAttribute(node, 'epsilon', 1e-5) };
-  const inputs = [...node.input.slice(0, 3), ...copies.map(({ name }) => name)];
-  const outputs = [node.output[0]!, ...batch.map(({ name }) => name)];
-  nodes.push(makeNode('BatchNormalization', inputs, outputs, { training_mode: 1, momentum: { float: 0 }, epsilon }, { name: layerName(node) })); // prettier-ignore
-  const momentum = floatAttribute(node, 'momentum', 0.9);
-  const count = elementCount(dims) / dims[1]!;
-  // The batch's variance is divided by the count; the running one, as in PyTorch, by one less.
-  for (const [i, factor] of [1, count / Math.max(1, count - 1)].entries())
-    track(running[i]!.name, add(w, scaled(w, running[i]!, momentum), scaled(w, batch[i]!, (1 - momentum) * factor)));
-  return nodes;
 }
 
 function refuseBlocked(blocked: ReturnType<typeof differentiable>['blocked']): void {

@@ -1,5 +1,6 @@
 import type * as z from 'zod';
-import type { Feeds, Tensor } from '../data/types.ts';
+import type { Augment } from '../data/augment.ts';
+import type { Batch, Feeds, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import type { MetricResult } from '../metrics/metric.ts';
@@ -79,6 +80,21 @@ export interface Look {
   compute(graph: Model, feeds: Feeds): Promise<Feeds>;
 }
 
+/** What a model is trained on. */
+export interface TrainingSamples {
+  readonly samples: number;
+  readonly labelled: boolean;
+  /** Where they come from, for messages. */
+  readonly source: string;
+  /** An epoch's samples in its own order, all batches of one size: the last is filled up. */
+  batches(options: {
+    readonly epoch: number;
+    readonly seed: number;
+    readonly batchSize: number;
+    readonly augment?: Augment | undefined;
+  }): AsyncIterable<Batch>;
+}
+
 /** Says how good a model is. */
 export interface Judge {
   /** Measures a candidate on the validation data against the float model. */
@@ -103,6 +119,8 @@ export interface StageContext {
    * what those do not change.
    */
   readonly cache?: Map<string, unknown>;
+  /** Absent where the data config has no set to train on. */
+  readonly training?: TrainingSamples | undefined;
   readonly signal: AbortSignal;
   /** Progress of this pass, 0 to 1, with what is being done. */
   progress(done: number, doing?: string): void;
@@ -136,6 +154,23 @@ export interface PassResult {
   readonly held?: ReadonlyMap<string, HeldLayer>;
   /** Set by passes that measured layers alone. */
   readonly sensitivity?: SensitivityMap;
+  /** Set by an epoch of training. */
+  readonly trained?: TrainedEpoch;
+  /** Why the result is not to be used: the stage counts as failed, and the run ends with what it had. */
+  readonly failed?: string;
+}
+
+/** What an epoch of training came to. */
+export interface TrainedEpoch {
+  readonly epoch: number;
+  /** Mean training loss, with penalties. */
+  readonly loss: number;
+  /** % of the training samples' positions that were right, as they were met. */
+  readonly accuracy?: number;
+  /** The last learning rate. */
+  readonly lr: number;
+  readonly steps: number;
+  readonly samples: number;
 }
 
 /** What single layers cost the model when they alone are changed: `values[i]` is the drop at `columns[i]`. */

@@ -1,14 +1,14 @@
 import { cpus } from 'node:os';
 import { batches } from '../data/batch.ts';
 import { fixedBatch } from '../data/layout.ts';
-import type { Batch, Dataset, Feeds, RunData, Tensor } from '../data/types.ts';
+import type { Batch, Dataset, Feeds, RunData, Tensor, TrainingSet } from '../data/types.ts';
 import { modelHash } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { modelInputs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import type { AnyFold } from '../numerics/fold.ts';
-import type { Clock, CollectBounds, PassContext, Plan } from '../passes/pass.ts';
+import type { Clock, CollectBounds, PassContext, Plan, TrainingSamples } from '../passes/pass.ts';
 import { capture } from '../runtime/capture.ts';
 import { collect } from '../runtime/collect.ts';
 import { openComputer } from '../runtime/compute.ts';
@@ -156,7 +156,19 @@ export function openInstruments(setting: Setting): Instruments {
       compute: (graph, feeds) => computer.compute(graph, feeds),
       measure: async (model) => ({ metrics: await measured(model) }),
       progress: (done, doing) => setting.progress(done, doing ?? 'working'),
+      training: data.training && trainingSamples(data.training),
     }),
+  };
+}
+
+function trainingSamples(set: TrainingSet): TrainingSamples {
+  const { samples, labelled, source } = set.info;
+  return {
+    samples,
+    labelled,
+    source,
+    batches: ({ epoch, seed, batchSize, augment }) =>
+      batches(set.epoch(epoch, { seed, augment }), { batchSize, fixedBatch: batchSize }),
   };
 }
 

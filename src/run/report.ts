@@ -1,6 +1,6 @@
 import type { DatasetInfo } from '../data/types.ts';
 import type { MetricResult } from '../metrics/metric.ts';
-import type { Note, SensitivityMap } from '../passes/pass.ts';
+import type { Note, SensitivityMap, TrainedEpoch } from '../passes/pass.ts';
 import type { Latency } from '../runtime/time.ts';
 import type { Gate } from '../schedule/types.ts';
 
@@ -41,6 +41,8 @@ export interface StageReport {
   readonly changed: readonly Note[];
   readonly skipped: readonly Note[];
   readonly notes: readonly string[];
+  /** Of an epoch of training. */
+  readonly trained?: TrainedEpoch | undefined;
   readonly seconds: number;
 }
 

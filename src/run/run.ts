@@ -26,7 +26,7 @@ import { checkRunFolder, checkSourceStays, openRunFolder, statisticsFolder } fro
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
-import { leftOut, runStage, type State } from './stage.ts';
+import { leftOut, runStage, safeState, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
 import { unjudged, wasGated } from './verdict.ts';
 
@@ -181,7 +181,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         say({ kind: 'stage', report: outcome.report });
         if (outcome.state !== state) {
           state = outcome.state;
-          await folder.keep(state.model);
+          if (state.safe === undefined) await folder.keep(state.model);
         }
         if (outcome.report.verdict === 'stopped') {
           status = 'stopped';
@@ -196,6 +196,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
     } catch (error) {
       if (!signal.aborted) throw error;
       status = 'cancelled';
+      state = safeState(state);
       const kept = state.stages.length > 0;
       say({ kind: 'note', text: `cancelled: ${kept ? 'the best model so far is kept' : 'no stage was kept yet'}` });
     }

@@ -7,6 +7,8 @@ import type { Fallback, Stage } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
 import { collectingOnce, fallBack, withRaised } from './fallback.ts';
 import type { Attempt, Measurement, StageReport, Verdict } from './report.ts';
+import type { EpochPlan } from '../passes/train/plan.ts';
+import { epochSummary } from '../schedule/training.ts';
 import { weaken } from './retry.ts';
 import { refusal, tryOnce, type Tried } from './trial.ts';
 
@@ -23,7 +25,12 @@ export interface State {
   readonly stages: readonly number[];
   /** The measurement is of a plan's preview: of weights that only a later quantizer rounds. */
   readonly previewed?: boolean;
+  /** The last state that held its gate, where this one is of an epoch of training that did not. */
+  readonly safe?: State;
 }
+
+/** The state that a failure goes back to. */
+export const safeState = (state: State): State => state.safe ?? state;
 
 export interface StageOptions {
   /** The float model. */
@@ -66,9 +73,11 @@ export async function runStage(
     const raising = { began, attempt, context: contextOf(new Map(old)), tools, before };
     ({ tried, verdict } = await raiseLayers(stage, tried, raising));
   }
-  if (!tried.attempt.passed) ({ tried, verdict } = await onFailure(stage, tried, attempt));
+  // An epoch may miss the gate, as long as the last one does not: that is what the others are for.
+  const trainsOn = stage.epoch?.last === false && tried.attempt.measurement !== undefined;
+  if (!tried.attempt.passed && !trainsOn) ({ tried, verdict } = await onFailure(stage, tried, attempt));
   const goesOn = verdict === 'kept' || verdict === 'retried' || verdict === 'warned';
-  let state = before;
+  let state = safeState(before);
   if (goesOn) {
     memories.set(stage.instance, tried.memory);
     const { result } = tried;
@@ -81,6 +90,7 @@ export async function runStage(
       measurement,
       stages: [...before.stages, stage.index],
       previewed: result.preview !== undefined,
+      ...(tried.attempt.passed || !trainsOn ? {} : { safe: safeState(before) }),
     };
   }
   const report: StageReport = {
@@ -88,7 +98,8 @@ export async function runStage(
     attempts,
     measurement: state.measurement,
     verdict,
-    why: tried.why,
+    why: tried.attempt.passed || !trainsOn ? tried.why : `${tried.why}; training goes on`,
+    ...(tried.result.trained && { trained: tried.result.trained }),
     changed: tried.result.changed,
     skipped: tried.result.skipped,
     notes: tried.result.notes ?? [],
@@ -104,7 +115,7 @@ const factsOf = (stage: Stage) => ({
   class: stage.pass.classes[0] ?? stage.pass.name,
   epoch: stage.clock.epoch,
   at: stage.at,
-  options: stage.options,
+  options: stage.epoch ? epochSummary(stage.options as EpochPlan) : stage.options,
   gate: stage.gate,
 });
 
@@ -197,7 +208,7 @@ async function onFailure(
 ): Promise<{ tried: Tried; verdict: Verdict }> {
   const onFail = stage.gate?.onFail;
   if (onFail === 'warn' && failed.attempt.measurement) return { tried: failed, verdict: 'warned' };
-  if (onFail === 'stop') return { tried: failed, verdict: 'stopped' };
+  if (onFail === 'stop' || failed.result.failed !== undefined) return { tried: failed, verdict: 'stopped' };
   if (onFail === 'retry') {
     const { strength } = stage.pass;
     if (!strength)

@@ -48,6 +48,7 @@ export async function tryOnce(
     attempt: { strength, measurement: undefined, passed: false },
     why,
   });
+  if (result.failed !== undefined) return failed(result.failed);
   const refused = await refusal(() => checkLoads(result.model));
   if (refused !== undefined) return failed(`onnxruntime refuses the result: ${refused}`);
   if (pass.section === 'quantizers') {

@@ -1,6 +1,7 @@
 import { mapByOrder } from '../graph/name_order.ts';
 import { resolveNames, suggestSelector, type LayerFact } from '../graph/names.ts';
 import { parsePattern } from '../util/pattern.ts';
+import type { EpochPlan } from '../passes/train/plan.ts';
 import { yamlError, type Problem } from '../util/yaml.ts';
 import { isRecord } from './instances.ts';
 import type { ParsedSchedule, Schedule, Selector, SelectorGroup } from './types.ts';
@@ -52,9 +53,13 @@ export function bindSchedule(parsed: ParsedSchedule, { layers }: ModelFacts): Sc
       );
     notes.push(...mine.map(({ pattern }) => `${pattern} is ${known.get(bareName(pattern))}`));
   }
-  const stages = parsed.stages.map((stage) =>
-    renamed.has(stage.options) ? { ...stage, options: renamed.get(stage.options) } : stage,
-  );
+  const inModel = <T extends { readonly options: unknown }>(one: T): T =>
+    renamed.has(one.options) ? { ...one, options: renamed.get(one.options) } : one;
+  const stages = parsed.stages.map((stage) => {
+    if (!stage.epoch) return inModel(stage);
+    const plan = stage.options as EpochPlan;
+    return { ...stage, options: { ...plan, policies: plan.policies.map(inModel), regularizers: plan.regularizers.map(inModel) } }; // prettier-ignore
+  });
   const { file, waiting, warnings } = parsed;
   return { file, stages, waiting, notes: [...new Set([...parsed.notes, ...notes])], ...(warnings && { warnings }) };
 }

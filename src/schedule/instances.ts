@@ -3,6 +3,9 @@ import type { Pass } from '../passes/pass.ts';
 import { schemaProblems } from '../util/problems.ts';
 import { didYouMean } from '../util/suggest.ts';
 import type { Path, Problem, YamlDoc } from '../util/yaml.ts';
+import type { LrKind, RegularizerKind } from '../passes/train/kinds.ts';
+import { lrKinds } from '../passes/train/lr/index.ts';
+import { regularizerKinds } from '../passes/train/regularize/index.ts';
 import { missingClasses, trainingClasses } from './distiller.ts';
 import { isRunning, sections, type AnySection } from './language.ts';
 
@@ -16,6 +19,8 @@ export interface Instance {
   readonly path: readonly [AnySection, string];
   readonly class: string | undefined;
   readonly pass: Pass | undefined;
+  /** A learning rate or a regularizer: it acts on epochs of training. */
+  readonly kind: LrKind | RegularizerKind | undefined;
   /** What checks its options; undefined where it could not be read. */
   readonly reads: Reader | undefined;
   /** Why it waits for training; undefined for what runs. */
@@ -53,7 +58,7 @@ export function readInstances(doc: YamlDoc, passes: readonly Pass[], problems: P
   return found;
 }
 
-const unread = { class: undefined, pass: undefined, reads: undefined, waits: undefined, written: {}, options: {}, notes: [] }; // prettier-ignore
+const unread = { class: undefined, pass: undefined, kind: undefined, reads: undefined, waits: undefined, written: {}, options: {}, notes: [] }; // prettier-ignore
 
 function readInstance(
   section: AnySection,
@@ -77,16 +82,24 @@ function readInstance(
     return broken;
   }
   const pass = passes.find((p) => p.classes.includes(className));
-  const training = pass ? undefined : trainingClasses[className];
-  const home = pass?.section ?? training?.section;
+  const kind = pass ? undefined : kindOf(className);
+  const training = pass || kind ? undefined : trainingClasses[className];
+  const home = pass?.section ?? (kind && sectionOf(kind)) ?? training?.section;
   if (home !== section) {
     problems.push({ path: [...path, 'class'], message: misplaced(className, section, home, known()) });
     return broken;
   }
-  const reads: Reader | undefined = pass ?? training;
+  const reads: Reader | undefined = pass ?? kind ?? training;
   const read = reads && readOptions(reads, written, path, problems);
-  return { ...broken, ...read, class: className, pass, reads, waits: training?.reason, written };
+  return { ...broken, ...read, class: className, pass, kind, reads, waits: training?.reason, written };
 }
+
+const kindOf = (name: string): LrKind | RegularizerKind | undefined =>
+  lrKinds.find(({ classes }) => classes.includes(name)) ??
+  regularizerKinds.find(({ classes }) => classes.includes(name));
+
+export const sectionOf = (kind: LrKind | RegularizerKind): AnySection =>
+  'regimes' in kind ? 'regularizers' : 'lr_schedulers';
 
 /** The options of a class, in its own form or in another tool's. Problems as `checkOptions` tells them. */
 export function readOptions(
@@ -121,7 +134,8 @@ function misplaced(name: string, section: AnySection, home: AnySection | undefin
 function classesOf(section: AnySection, passes: readonly Pass[]): string[] {
   const running = passes.filter((pass) => pass.section === section).flatMap((pass) => pass.classes);
   const training = Object.entries(trainingClasses).filter(([, entry]) => entry.section === section);
-  return [...new Set([...running, ...training.map(([name]) => name)])];
+  const kinds = [...lrKinds, ...regularizerKinds].filter((kind) => sectionOf(kind) === section);
+  return [...new Set([...running, ...kinds.flatMap(({ classes }) => classes), ...training.map(([name]) => name)])];
 }
 
 /** The keys of options, and those of their overrides. */

@@ -153,7 +153,7 @@ export const namesSchema = z
   );
 
 /** All top-level keys. */
-export const topKeys = ['version', 'gate', 'names', ...sections, 'policies'] as const;
+export const topKeys = ['version', 'gate', 'names', 'training', ...sections, 'policies'] as const;
 
 /** Distiller's arguments of policies, by section: they say when masks are applied between training steps. */
 export const trainingPolicyArgs: { readonly [section in AnySection]?: Readonly<Record<string, z.ZodType>> } = {

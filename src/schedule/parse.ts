@@ -11,6 +11,7 @@ import { maxSteps, once } from './epochs.ts';
 import { isRecord, readInstances, type Instance } from './instances.ts';
 import { gateOrNone, isRunning, limitProblem, namesSchema, policyKeys, toGate, toLimit, topKeys } from './language.ts';
 import { readPolicies, type Application } from './policies.ts';
+import { readTraining, trainingStages, type Training } from './training.ts';
 import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
 
 /** What a schedule is checked against before any model is there. */
@@ -18,6 +19,8 @@ export interface ScheduleContext {
   readonly passes: readonly Pass[];
   /** The metrics that a gate may name; not checked where left out. */
   readonly metrics?: Measured | undefined;
+  /** Whether there are samples to train on; not known where left out. */
+  readonly training?: boolean | undefined;
 }
 
 type Measured = readonly Pick<Metric, 'name' | 'perfect'>[];
@@ -54,27 +57,32 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   const gate = 'gate' in doc.value ? take(inspectYaml(doc, gateOrNone, ['gate'])) : undefined;
   const names = 'names' in doc.value ? take(inspectYaml(doc, namesSchema, ['names'])) : undefined;
   const instances = readInstances(doc, context.passes, problems);
-  const { applications, waiting, notes } = readPolicies(doc, instances, problems);
+  const { applications, notes } = readPolicies(doc, instances, problems);
+  const training = readTraining(doc, applications, context.training, problems);
   problems.push(...tooManySteps(applications));
   const used = new Set(applications.map(({ instance }) => instance));
   const idle = instances.filter((instance) => !used.has(instance) && instance.class !== undefined);
   const late = idle.filter((instance) => instance.pass?.section === 'quantizers');
   // A policy that cannot be read may well be the one that uses it.
   if (!problems.some(({ path }) => path[0] === 'policies'))
-    for (const instance of idle) if (!late.includes(instance) && !instance.waits) problems.push(unused(instance));
+    for (const instance of idle) if (!late.includes(instance) && !instance.waits && (training || !instance.kind)) problems.push(unused(instance));
 
   const all = [...applications, ...lateQuantizers(applications, late)];
   for (const instance of late) notes.push(`no policy uses quantizers.${instance.name}: it runs last`);
   for (const instance of instances) notes.push(...instance.notes.map((note) => `${instance.path.join('.')}.${note}`));
   const groups = groupSelectors(all, problems);
-  const steps = stepsOf(all);
+  // What runs within epochs of training is part of their stages.
+  const epochs = training?.epochs ?? 0;
+  const steps = stepsOf(all).filter(({ epoch }) => epoch >= epochs);
   problems.push(...afterTheLast(steps));
   if (metrics) problems.push(...checkMetrics(doc, all, metrics));
   if (problems.length === 0 && instances.length === 0)
     problems.push({ path: [], message: 'the schedule does nothing: it has no instances and no policies' });
   if (problems.length > 0) throw yamlError(doc, problems);
 
-  const judged = toStages(doc, steps, gate === undefined ? undefined : toGate(gate));
+  const common = gate === undefined ? undefined : toGate(gate);
+  const trained = training ? trainingStages(training, all, common, doc.at(training.path, 'key')) : [];
+  const judged = [...trained, ...toStages(doc, steps, common)].map((stage, i): Stage => ({ ...stage, index: i + 1 }));
   const stages = metrics === undefined ? judged : judged.map((stage) => onMeasured(stage, metrics));
   for (const [i, { gate: now }] of stages.entries()) {
     const asked = judged[i]?.gate?.metric;
@@ -82,6 +90,8 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
       notes.push(`${asked} cannot be measured on this data: gates on it judge ${now.metric} instead`);
   }
   if (stages.length === 0) notes.push('nothing in this schedule can run without training');
+  if (training?.implied) notes.push(impliedNote(training));
+  const waiting = training ? [] : withoutSamples(doc, instances, applications);
   const waits = instances.filter((instance) => instance.waits !== undefined);
   const own = waits.map((instance) => waitingOf(doc, instance, used.has(instance)));
   return { file, stages, waiting: [...own, ...waiting], notes: [...new Set(notes)], warnings: idleStages(stages), doc, groups, names: names ?? {} }; // prettier-ignore
@@ -103,6 +113,21 @@ function checkTop(value: Record<string, unknown>): Problem[] {
   return problems;
 }
 
+/** What acts in training, where there is nothing to train on. */
+function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applications: readonly Application[]): Waiting[] {
+  const reason = 'it acts in training, and the data config has no set "training:" with samples to train on';
+  const kinds = instances.filter(({ kind }) => kind !== undefined);
+  return [
+    ...kinds.map(({ path, class: name }) => ({ name: `${path.join('.')} (${name})`, at: doc.at(path, 'key'), reason })),
+    ...applications.flatMap(({ path, maskArgs }) =>
+      Object.keys(maskArgs).map((key) => ({ name: [...path, 'args', key].map(String).join('.'), at: doc.at([...path, 'args', key], 'key'), reason })), // prettier-ignore
+    ),
+  ];
+}
+
+const impliedNote = ({ epochs, options }: Training): string =>
+  `the schedule trains, and has no "training:": ${epochs} epochs by its policies, batches of ${options.batch_size}, ${JSON.stringify(options.optimizer)}`;
+
 function unused(instance: Instance): Problem {
   const use = `- ${policyKeys[instance.section]}: { instance_name: ${instance.name} }`;
   return { path: instance.path, message: `no policy uses it; add "${use}" and its epochs, or remove it`, on: 'key' };
@@ -122,7 +147,7 @@ function lateQuantizers(before: readonly Application[], late: readonly Instance[
   return late.map((instance, i) => {
     const start = first + i;
     const { options, path } = instance;
-    return { instance, when: once(start), gate: undefined, fallback: undefined, options, args: {}, path };
+    return { instance, when: once(start), gate: undefined, fallback: undefined, options, args: {}, maskArgs: {}, path };
   });
 }
 
@@ -130,8 +155,9 @@ function lateQuantizers(before: readonly Application[], late: readonly Instance[
 function groupSelectors(applications: readonly Application[], problems: Problem[]): SelectorGroup[] {
   const groups = new Map<unknown, SelectorGroup>();
   for (const { instance, options, args, path } of applications) {
-    if (instance.pass?.selectors === undefined || options === undefined || groups.has(options)) continue;
-    const selectors = instance.pass.selectors(options).map(({ pattern, path: below, over }): Selector => {
+    const listed = options === undefined || groups.has(options) ? undefined : selectorsOf(instance, options);
+    if (listed === undefined) continue;
+    const selectors = listed.map(({ pattern, path: below, over }): Selector => {
       const top = String(below[0]) in args ? [...path, 'args'] : instance.path;
       return { pattern, over, path: [...top, ...below], below };
     });
@@ -142,6 +168,12 @@ function groupSelectors(applications: readonly Application[], problems: Problem[
     }
   }
   return [...groups.values()];
+}
+
+function selectorsOf({ pass, kind }: Instance, options: unknown): ReturnType<NonNullable<Pass['selectors']>> | undefined {
+  if (kind && 'regimes' in kind)
+    return kind.regimes(options).map(({ weights }) => ({ pattern: weights, path: ['reg_regims', weights], over: 'weights' }));
+  return pass?.selectors?.(options);
 }
 
 function patternProblem(pattern: string): string | undefined {
@@ -257,14 +289,13 @@ function idleStages(stages: readonly Stage[]): string[] {
 
 const singular = (section: Section): string => (section.match(/^[aeiou]/) ? 'an ' : 'a ') + policyKeys[section];
 
-function toStages(doc: YamlDoc, steps: readonly Step[], common: Gate | undefined): Stage[] {
+function toStages(doc: YamlDoc, steps: readonly Step[], common: Gate | undefined): Omit<Stage, 'index'>[] {
   const places = new Map<Application, string>();
   for (const { application } of steps)
     if (!places.has(application)) places.set(application, doc.at(placeOf(application), 'key'));
-  return steps.map(({ application, epoch }, i) => {
+  return steps.map(({ application, epoch }) => {
     const { instance, when, gate, fallback, options } = application;
     return {
-      index: i + 1,
       instance: instance.name,
       class: instance.class!,
       pass: instance.pass!,

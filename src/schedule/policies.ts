@@ -13,7 +13,7 @@ import {
   type AnySection,
   type Policy,
 } from './language.ts';
-import type { Fallback, Gate, Waiting } from './types.ts';
+import type { Fallback, Gate } from './types.ts';
 
 /** One policy, read: which instance, when, with which options. */
 export interface Application {
@@ -23,6 +23,8 @@ export interface Application {
   readonly gate: Gate | 'none' | undefined;
   readonly fallback: Fallback | undefined;
   readonly options: unknown;
+  /** Distiller's arguments that say how masks act between steps of training. */
+  readonly maskArgs: Readonly<Record<string, unknown>>;
   /** Options that the policy itself sets. */
   readonly args: Readonly<Record<string, unknown>>;
   /** Where it stands: `policies.<n>.<key>`, or the instance where no policy names it. */
@@ -31,7 +33,6 @@ export interface Application {
 
 export interface Policies {
   readonly applications: Application[];
-  readonly waiting: Waiting[];
   readonly notes: string[];
 }
 
@@ -44,7 +45,7 @@ interface Reading extends Policies {
 
 /** Reads `policies:`. What is wrong is added to `problems`. */
 export function readPolicies(doc: YamlDoc, instances: readonly Instance[], problems: Problem[]): Policies {
-  const reading: Reading = { doc, instances, problems, applications: [], waiting: [], notes: [] };
+  const reading: Reading = { doc, instances, problems, applications: [], notes: [] };
   const policies = (doc.value as Record<string, unknown>)['policies'] ?? [];
   if (!Array.isArray(policies)) problems.push({ path: ['policies'], message: 'expected a list of policies' });
   else
@@ -123,7 +124,7 @@ function apply(policy: Policy, index: number, { instance, section }: Named, read
     );
     when = once(when.start);
   }
-  if (policy.gate !== undefined && instance.pass === undefined && instance.waits !== undefined)
+  if (policy.gate !== undefined && instance.pass === undefined && instance.class !== undefined)
     problems.push({
       path: [...here, 'gate'],
       message: `a gate judges a stage, and ${instance.class} makes none`,
@@ -140,17 +141,18 @@ function apply(policy: Policy, index: number, { instance, section }: Named, read
       on: 'key',
     });
   const fallback = asked === undefined ? undefined : toFallback(asked);
-  return { instance, when, gate, fallback, path, args: own.args, options: own.options };
+  return { instance, when, gate, fallback, path, args: own.args, maskArgs: own.maskArgs, options: own.options };
 }
 
-/** Splits a policy's arguments into options of the class and Distiller's, which wait for training. */
+/** Splits a policy's arguments into options of the class and Distiller's, which act in training. */
 function checkArgs(
   instance: Instance,
   given: Application['args'],
   path: Path,
-  { doc, problems, waiting }: Reading,
-): Pick<Application, 'options' | 'args'> {
+  { problems }: Reading,
+): Pick<Application, 'options' | 'args' | 'maskArgs'> {
   const args: Record<string, unknown> = {};
+  const maskArgs: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(given)) {
     const schema = trainingPolicyArgs[instance.section]?.[key];
     if (schema === undefined) args[key] = value;
@@ -158,16 +160,12 @@ function checkArgs(
       const result = schema.safeParse(value);
       const issues = result.success ? [] : schemaProblems(schema, value, result.error.issues);
       problems.push(...issues.map((p) => ({ ...p, path: [...path, key, ...p.path] })));
-      waiting.push({
-        name: [...path, key].map(String).join('.'),
-        at: doc.at([...path, key], 'key'),
-        reason: 'it says how masks are used between training steps, and without training there are none',
-      });
+      maskArgs[key] = value;
     }
   }
   if (instance.reads === undefined || instance.options === undefined || Object.keys(args).length === 0)
-    return { options: instance.options, args };
+    return { options: instance.options, args, maskArgs };
   const merged = { ...instance.written, ...args };
   const place = (below: Path): Path => (String(below[0]) in args ? [...path, ...below] : [...instance.path, ...below]);
-  return { options: readOptions(instance.reads, merged, path, problems, place).options, args };
+  return { options: readOptions(instance.reads, merged, path, problems, place).options, args, maskArgs };
 }

@@ -37,6 +37,8 @@ export interface Stage {
   readonly clock: Clock;
   readonly gate: Gate | undefined;
   readonly fallback?: Fallback | undefined;
+  /** Set for an epoch of training. */
+  readonly epoch?: { readonly last: boolean } | undefined;
   /** `file:line:col` of the policy. */
   readonly at: string;
 }

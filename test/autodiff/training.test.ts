@@ -138,7 +138,7 @@ describe('a training step', () => {
   });
 
   it('leaves out rows that do not count, and keeps masked weights at zero', async () => {
-    const masks = new Map([['w1', 'update' as const], ['w2', 'forward' as const]]); // prettier-ignore
+    const masks = new Map([['w1', {}], ['w2', { forwardOnly: true, maskGradients: true, doubleCopies: true }]]); // prettier-ignore
     const trainer = await trainerOf(4, { masks });
     const mask = (count: number, dims: readonly number[]): Tensor => floats(Float32Array.from({ length: count }, (_, i) => i % 2), dims); // prettier-ignore
     const given = new Map([['w1', mask(72, [4, 2, 3, 3])], ['w2', mask(36, [4, 1, 3, 3])]]); // prettier-ignore

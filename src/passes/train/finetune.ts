@@ -1,18 +1,16 @@
 import * as z from 'zod';
-import { buildTraining, gradientReach, trainingOpset, type Masked } from '../../autodiff/training_graph.ts';
+import { buildTraining } from '../../autodiff/training_graph.ts';
 import type { Feeds, Tensor } from '../../data/types.ts';
-import { makeValue } from '../../graph/build.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { upgradeOpset } from '../../graph/opset.ts';
-import { initializers, isOp, modelInputs } from '../../graph/query.ts';
-import { dimsOf, elementCount, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
+import { initializers, modelInputs } from '../../graph/query.ts';
+import { dimsOf, floatData, makeTensor } from '../../graph/tensor.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given, must } from '../../util/must.ts';
-import { foldConstants } from '../fold/constants.ts';
 import type { Note, Pass, PassContext } from '../pass.ts';
 import { meanSquaredError, wantedInput } from './loss/mse.ts';
 import { adam, adamScalars } from './optimizer/adam.ts';
+import { prepareTraining } from './prepared.ts';
 
 const options = z.strictObject({
   epochs: z.int().positive().default(5).meta({ description: 'times that all samples are gone through' }),
@@ -133,33 +131,15 @@ function filled(tensor: Tensor, rows: number): Tensor {
 
 /** The graph of one step, what it trains, and the masks of weights with zeros. */
 async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassContext, first: Feeds) {
-  // For one batch size all shapes are fixed, and what follows from them is constant.
-  const fixed = edit(upgradeOpset(model, trainingOpset).model, (draft) => {
-    draft.forgetShapes();
-    draft.setInputs(modelInputs(model).map(({ name }) => makeValue(name, must(new Map(Object.entries(first)), name, 'the input').type, first[name]!.dims))); // prettier-ignore
-  });
-  const shapes = (m: Model) => ctx.shapes(m, first);
-  const plain = (await foldConstants.apply(fixed, {}, { ...ctx, shapes })).model;
-  const known = await shapes(plain);
-  const candidates = parametersOf(plain);
-  const { found, blocked } = gradientReach(plain, known, candidates);
-  const trainable = candidates.filter((name) => found.has(name));
-  const skipped: Note[] = blocked
-    .filter(({ lost }) => lost.length > 0)
-    .map(({ layer, op, why, lost }) => ({
-      layer,
-      text: `${op} ${why}: ${lost.length} parameters before it are not trained`,
-    }));
-  if (trainable.length === 0)
-    throw new QtoolError('graph', `no weight can be trained${skipped[0] ? `: ${skipped[0].layer}, ${skipped[0].text}` : ''}`, { hint: 'FineTuning goes before a quantizer, on a float model' }); // prettier-ignore
+  const { model: plain, shapes, trainable, skipped } = await prepareTraining(model, first, ctx);
   const tensors = initializers(plain.graph);
   const data = (name: string): Float32Array => floatData(must(tensors, name, 'the weight'));
   const zeros = o.keep_zeros ? trainable.filter((name) => data(name).includes(0)) : [];
-  const graph = buildTraining(plain, known, {
+  const graph = buildTraining(plain, shapes, {
     trainable,
     loss: meanSquaredError(),
     optimizer: adam(),
-    masks: new Map(zeros.map((name) => [name, 'update' satisfies Masked])),
+    masks: new Map(zeros.map((name) => [name, {}])),
   });
   const masks: Feeds = Object.fromEntries(zeros.map((name) => [must(graph.masks, name, 'the mask'), float(data(name).map((v) => (v === 0 ? 0 : 1)), dimsOf(must(tensors, name, 'the weight')))])); // prettier-ignore
   const changed: Note[] = trainable.map((name) => ({
@@ -167,30 +147,4 @@ async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassC
     text: zeros.includes(name) ? 'trained, its zeros kept' : 'trained',
   }));
   return { graph, trainable, masks, changed, skipped };
-}
-
-/** Inputs of operators that hold parameters. */
-const parameterInputs: Readonly<Record<string, readonly number[]>> = {
-  Conv: [1, 2],
-  ConvTranspose: [1, 2],
-  Gemm: [0, 1, 2],
-  MatMul: [0, 1],
-  BatchNormalization: [1, 2],
-  LayerNormalization: [1, 2],
-  InstanceNormalization: [1, 2],
-  PRelu: [1],
-  Gather: [0],
-  Add: [0, 1],
-};
-
-/** Float weights and biases that are stored in the model; a single number that is added is a setting, no parameter. */
-function parametersOf(model: Model): string[] {
-  const tensors = initializers(model.graph);
-  const names = model.graph.node.flatMap((node) =>
-    (isOp(node, node.op_type) ? (parameterInputs[node.op_type] ?? []) : []).map((i) => node.input[i] ?? ''),
-  );
-  return [...new Set(names)].filter((name) => {
-    const tensor = tensors.get(name);
-    return tensor !== undefined && typeOf(tensor) === 'float32' && elementCount(dimsOf(tensor)) > 1;
-  });
 }

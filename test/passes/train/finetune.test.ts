@@ -75,7 +75,7 @@ describe('FineTuning', () => {
     const quantized = await staticQuantizer.apply(reference, staticQuantizer.options.parse({}), context());
     await expect(finetune.apply(quantized.model, options(), context())).rejects.toMatchObject({
       message: expect.stringMatching(/^no weight can be trained/) as string,
-      hint: 'FineTuning goes before a quantizer, on a float model',
+      hint: 'a model is trained before a quantizer, in float',
     });
   });
 });

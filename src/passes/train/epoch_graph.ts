@@ -1,0 +1,137 @@
+import { buildTraining, type Masked, type Penalty, type TrainingGraph } from '../../autodiff/training_graph.ts';
+import type { Batch, Feeds } from '../../data/types.ts';
+import type { Model } from '../../graph/model.ts';
+import { assignNames, layerFacts } from '../../graph/names.ts';
+import { dimsOf } from '../../graph/tensor.ts';
+import { initializers } from '../../graph/query.ts';
+import { QtoolError } from '../../util/error.ts';
+import { given, must } from '../../util/must.ts';
+import type { Note, PassContext } from '../pass.ts';
+import { regimeMasks, regimeSites, type RegimeSite } from './regimes.ts';
+import type { EpochPlan, TrainingMemory } from './plan.ts';
+import { prepareTraining, type Prepared } from './prepared.ts';
+import { lossOf, optimizerOf, type Stepping } from './options.ts';
+import type { WeightMask } from './masks.ts';
+
+/** The graph of an epoch's steps, and what it is fed. */
+export interface EpochGraph {
+  readonly graph: TrainingGraph;
+  readonly trainable: readonly string[];
+  readonly skipped: readonly Note[];
+  /** Samples of an epoch. */
+  readonly samples: number;
+  readonly optimizer: Stepping;
+  /** Strengths of the regularizers, by their scalar. */
+  readonly strengths: Readonly<Record<string, number>>;
+  batches(): AsyncIterable<Batch>;
+  /** What the graph is fed of a batch: inputs, answers, and what the teacher says. */
+  teach(batch: Batch): Promise<Feeds>;
+  dims(parameter: string): readonly number[];
+  /** Zeroes what regularizers with a threshold pull below it. */
+  threshold(
+    state: Feeds,
+    masks: ReadonlyMap<string, WeightMask>,
+  ): { readonly state: Feeds; readonly masks: ReadonlyMap<string, WeightMask> };
+}
+
+interface Made {
+  readonly key: string;
+  readonly prepared: Prepared;
+  readonly graph: TrainingGraph;
+}
+
+/** The training graph for a model; that of the epoch before, where nothing about its structure changed. */
+export async function epochGraph(
+  model: Model,
+  memory: TrainingMemory,
+  plan: EpochPlan,
+  ctx: PassContext,
+): Promise<EpochGraph> {
+  const { training } = plan;
+  const set = ctx.training;
+  if (!set)
+    throw new QtoolError('data', 'there are no samples to train on', {
+      hint: 'give the data config a set `training:`',
+    });
+  const batches = (epoch: number): AsyncIterable<Batch> =>
+    set.batches({ epoch, seed: training.seed, batchSize: training.batch_size, augment: training.augment });
+  const optimizer = optimizerOf(training, model);
+  const loss = lossOf(training, model, set.labelled);
+  const sites = regimeSites(model, plan.regularizers);
+  const masked = new Map([...memory.masks].map(([name, { how }]) => [name, how] as const));
+  const key = JSON.stringify([
+    [...initializers(model.graph)].map(([name, tensor]) => [name, dimsOf(tensor)]),
+    model.graph.node.map(({ op_type, output }) => [op_type, output]),
+    [...masked],
+    sites.map(({ weight, scalar, regime }) => [weight, scalar, regime.group]),
+    training.batch_size,
+  ]);
+  const known = ctx.memory.get('graph') as Made | undefined;
+  const made = known?.key === key ? known : await make(model, key, masked, sites, { plan, ctx, optimizer, loss, batches: batches(plan.epoch) }); // prettier-ignore
+  ctx.memory.set('graph', made);
+  const { prepared, graph } = made;
+  const tensors = initializers(prepared.model.graph);
+  const outputs = new Map(prepared.model.graph.output.map(({ name }) => [name, must(prepared.shapes, name, 'the output').dims])); // prettier-ignore
+  return {
+    graph,
+    trainable: prepared.trainable.filter((name) => graph.slots.has(name)),
+    skipped: prepared.skipped,
+    samples: set.samples,
+    optimizer,
+    strengths: Object.fromEntries(sites.map(({ scalar, regime }) => [scalar, regime.strength])),
+    batches: () => batches(plan.epoch),
+    teach: async (batch) => ({ ...batch.feeds, ...(await loss.feeds(batch, outputs, ctx)) }),
+    dims: (name) => dimsOf(must(tensors, name, 'the weight')),
+    threshold: (state, masks) => regimeMasks(sites, graph, state, masks),
+  };
+}
+
+async function make(
+  model: Model,
+  key: string,
+  masked: ReadonlyMap<string, Masked>,
+  sites: readonly RegimeSite[],
+  { plan, ctx, optimizer, loss, batches }: { readonly plan: EpochPlan; readonly ctx: PassContext; readonly optimizer: Stepping; readonly loss: ReturnType<typeof lossOf>; readonly batches: AsyncIterable<Batch> }, // prettier-ignore
+): Promise<Made> {
+  const { training } = plan;
+  let first: Feeds | undefined;
+  for await (const batch of batches) {
+    first = batch.feeds;
+    break;
+  }
+  const wanted = wantedParameters(model, training);
+  const prepared = await prepareTraining(model, given(first, 'the first batch'), ctx, wanted);
+  const trained = new Set(prepared.trainable);
+  const penalties = new Map<string, Penalty[]>();
+  for (const { weight, scalar, write } of sites)
+    if (trained.has(weight)) penalties.set(weight, [...(penalties.get(weight) ?? []), { strength: scalar, write }]);
+  const graph = buildTraining(prepared.model, prepared.shapes, {
+    trainable: prepared.trainable,
+    loss: loss.loss,
+    optimizer: optimizer.optimizer,
+    masks: new Map([...masked].filter(([name]) => trained.has(name))),
+    penalties,
+    clipNorm: training.clip_norm,
+    batchNorm: training.batchnorm,
+  });
+  return { key, prepared, graph };
+}
+
+/** Which parameters `trainable` and `frozen` let be trained: by their own names, or by their layers'. */
+function wantedParameters(
+  model: Model,
+  { trainable, frozen }: { readonly trainable?: readonly string[] | undefined; readonly frozen?: readonly string[] | undefined }, // prettier-ignore
+): (name: string) => boolean {
+  const chosen = (patterns: readonly string[]): ReadonlySet<string> => {
+    const layers = layerFacts(model);
+    const { nodes, weights } = assignNames(patterns, layers, 'layers');
+    const reads = model.graph.node.flatMap((node, index) => {
+      const fact = layers.find((layer) => layer.index === index);
+      return fact && nodes.has(fact.node) ? node.input : [];
+    });
+    return new Set([...reads, ...weights.keys()]);
+  };
+  const only = trainable && chosen(trainable);
+  const not = frozen && chosen(frozen);
+  return (name) => (only?.has(name) ?? true) && !(not?.has(name) ?? false);
+}

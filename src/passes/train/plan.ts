@@ -1,0 +1,49 @@
+import type { Clock, Pass } from '../pass.ts';
+import type { LrKind, RegularizerKind } from './kinds.ts';
+import type { MaskArgs, WeightMask } from './masks.ts';
+import type { TrainingOptions } from './options.ts';
+
+/** A pruner or remover that runs at the beginning of an epoch. */
+export interface EpochPolicy {
+  readonly instance: string;
+  readonly pass: Pass;
+  readonly options: unknown;
+  readonly clock: Clock;
+  readonly args: MaskArgs;
+}
+
+/** A regularizer that pulls during an epoch. */
+export interface EpochRegularizer {
+  readonly instance: string;
+  readonly kind: RegularizerKind;
+  readonly options: unknown;
+  readonly keepMask: boolean;
+  readonly last: boolean;
+}
+
+/** Everything that happens in one epoch of training. */
+export interface EpochPlan {
+  readonly training: TrainingOptions;
+  readonly epoch: number;
+  /** Epochs in all. */
+  readonly epochs: number;
+  readonly policies: readonly EpochPolicy[];
+  readonly regularizers: readonly EpochRegularizer[];
+  /** The learning-rate schedule that has the say; `first`: the first epoch of its policy. */
+  readonly rate: { readonly instance: string; readonly kind: LrKind; readonly options: unknown; readonly at: number; readonly of: number; readonly first: number } | undefined; // prettier-ignore
+}
+
+/** What an epoch leaves to the next. Plain data, replaced and never changed. */
+export interface TrainingMemory {
+  /** The optimizer's slots of each parameter. */
+  readonly slots: ReadonlyMap<string, readonly Float32Array[]>;
+  readonly masks: ReadonlyMap<string, WeightMask>;
+  /** Steps taken. */
+  readonly step: number;
+  /** The learning rate that was last set by a schedule; undefined: the optimizer's own. */
+  readonly lr: number | undefined;
+  /** Mean loss of each epoch. */
+  readonly losses: readonly number[];
+  /** A loss beyond this one means that training diverges. */
+  readonly limit: number | undefined;
+}

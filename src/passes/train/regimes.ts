@@ -1,0 +1,63 @@
+import type { Penalty, TrainingGraph } from '../../autodiff/training_graph.ts';
+import type { Feeds } from '../../data/types.ts';
+import type { Model } from '../../graph/model.ts';
+import { layerFacts, resolveNames } from '../../graph/names.ts';
+import { QtoolError } from '../../util/error.ts';
+import { given } from '../../util/must.ts';
+import { floatsOf } from './carry.ts';
+import type { Regime } from './kinds.ts';
+import type { WeightMask } from './masks.ts';
+import type { EpochRegularizer } from './plan.ts';
+
+/** A weight that a regularizer pulls at. */
+export interface RegimeSite {
+  readonly weight: string;
+  readonly regime: Regime;
+  /** The scalar that its strength is fed as. */
+  readonly scalar: string;
+  readonly instance: string;
+  readonly write: Penalty['write'];
+  /** Present where the regularizer zeroes what falls below a threshold. */
+  readonly masks?: (data: Float32Array) => Float32Array | undefined;
+}
+
+/** The weights of a model that regularizers reach. @throws QtoolError('schedule') for a weight that its groups do not fit. */
+export function regimeSites(model: Model, regularizers: readonly EpochRegularizer[]): RegimeSite[] {
+  const layers = layerFacts(model);
+  const tensors = floatsOf(model);
+  return regularizers.flatMap(({ instance, kind, options }) =>
+    kind.regimes(options).flatMap((regime) => {
+      const found = resolveNames([regime.weights], layers, 'weights').matches.get(regime.weights) ?? [];
+      const names = [...new Set(found.flatMap(({ weights }) => weights))].filter((name) => tensors.has(name));
+      return names.map((weight): RegimeSite => {
+        const { dims, data } = given(tensors.get(weight), weight);
+        const problem = kind.refuse?.(dims, regime);
+        if (problem !== undefined) throw new QtoolError('schedule', problem, { at: `${instance}, ${weight}` });
+        const masks = kind.mask?.(options, data, dims, regime) && ((now: Float32Array) => kind.mask?.(options, now, dims, regime)); // prettier-ignore
+        const write: Penalty['write'] = (w, parameter) => kind.penalty(w, parameter, regime);
+        return { weight, regime, scalar: `${instance}_${weight}`, instance, write, ...(masks && { masks }) };
+      });
+    }),
+  );
+}
+
+/** A state with what has fallen below a threshold zeroed, and the masks that say so. */
+export function regimeMasks(
+  sites: readonly RegimeSite[],
+  graph: TrainingGraph,
+  state: Feeds,
+  old: ReadonlyMap<string, WeightMask>,
+): { readonly state: Feeds; readonly masks: ReadonlyMap<string, WeightMask> } {
+  const acting = sites.filter(({ masks }) => masks !== undefined);
+  if (acting.length === 0) return { state, masks: old };
+  const next: Record<string, Feeds[string]> = { ...state };
+  for (const { weight, masks } of acting) {
+    const input = graph.held.get(weight);
+    const tensor = input === undefined ? undefined : next[input];
+    const data = tensor?.data as Float32Array | undefined;
+    const mask = data && masks?.(data);
+    // Distiller's masks of regularizers act once: what the next step's gradient brings back may stay.
+    if (input !== undefined && tensor && mask) next[input] = { ...tensor, data: data.map((v, i) => v * mask[i]!) };
+  }
+  return { state: next, masks: old };
+}

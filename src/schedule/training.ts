@@ -1,0 +1,132 @@
+import { trainingEpoch } from '../passes/train/epoch.ts';
+import type { EpochPlan, EpochPolicy, EpochRegularizer } from '../passes/train/plan.ts';
+import { trainingSchema, type TrainingOptions } from '../passes/train/options.ts';
+import { anyPass, type Pass } from '../passes/pass.ts';
+import { inspectYaml, type Problem, type YamlDoc } from '../util/yaml.ts';
+import type { Application } from './policies.ts';
+import type { Gate, Stage } from './types.ts';
+
+/** What of a schedule trains, and for how many epochs. */
+export interface Training {
+  readonly options: TrainingOptions;
+  readonly epochs: number;
+  /** Where it stands in the file: `training:`, or the first policy that asks for it. */
+  readonly path: readonly (string | number)[];
+  /** The file has no `training:`; it is one of Distiller's, and its defaults are in force. */
+  readonly implied: boolean;
+}
+
+/** Passes that may run at the beginning of an epoch of training: they zero weights or cut what is zero. */
+export const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name);
+
+/** Whether an application has no meaning but in training. */
+const asksForTraining = ({ instance, maskArgs }: Application): boolean =>
+  instance.kind !== undefined || Object.keys(maskArgs).length > 0;
+
+/**
+ * Reads `training:`. Where a file has none, learning rates, regularizers and arguments of masks say that it is meant to train.
+ * @param possible false where it is known that there are no samples to train on.
+ */
+export function readTraining(
+  doc: YamlDoc,
+  applications: readonly Application[],
+  possible: boolean | undefined,
+  problems: Problem[],
+): Training | undefined {
+  const written = 'training' in (doc.value as Record<string, unknown>);
+  const asking = applications.filter(asksForTraining);
+  // A quantizer that needs training itself is not here yet: without it, the epochs would be for nothing.
+  const lacks = applications.some(({ instance }) => instance.section === 'quantizers' && instance.waits !== undefined);
+  if (!written && (asking.length === 0 || possible === false || lacks)) return undefined;
+  const path = written ? ['training'] : (asking[0]?.path.slice(0, 2) ?? []);
+  if (written && possible === false)
+    problems.push({ path, message: 'there are no samples to train on: give the data config a set "training:"', on: 'key' }); // prettier-ignore
+  const read = written ? inspectYaml(doc, trainingSchema, ['training']) : { value: trainingSchema.parse({}) };
+  if (!('value' in read)) {
+    problems.push(...read.problems);
+    return undefined;
+  }
+  const acting = applications.filter(({ instance }) => instance.kind !== undefined || (instance.pass && runsInEpochs(instance.pass))); // prettier-ignore
+  const last = acting.reduce((most, { when }) => Math.max(most, when.end), 0);
+  const epochs = read.value.epochs ?? last;
+  if (epochs === 0) problems.push({ path, message: 'does not say for how long: give it "epochs:"', on: 'key' });
+  const training = { options: read.value, epochs, path, implied: !written };
+  problems.push(...tooEarly(training, applications), ...beyond(training, applications));
+  return training;
+}
+
+/** What can only run on a trained model, and would run before the last epoch. */
+function tooEarly({ epochs }: Training, applications: readonly Application[]): Problem[] {
+  return applications.flatMap(({ instance, when, path }) => {
+    const { pass } = instance;
+    if (!pass || runsInEpochs(pass) || path[0] !== 'policies' || when.start >= epochs) return [];
+    const message = `${instance.class} works on a trained model, and the model is trained until epoch ${epochs - 1}: start it at epoch ${epochs} or later`;
+    return [{ path: path.slice(0, 2), message, on: 'key' as const }];
+  });
+}
+
+/** Learning rates and regularizers that act on no epoch. */
+function beyond({ epochs }: Training, applications: readonly Application[]): Problem[] {
+  return applications.flatMap(({ instance, when, path }) => {
+    if (instance.kind === undefined || when.start < epochs) return [];
+    const message = `acts from epoch ${when.start} on, and training ends with epoch ${epochs - 1}`;
+    return [{ path: path.slice(0, 2), message, on: 'key' as const }];
+  });
+}
+
+/** A stage for every epoch of training. */
+export function trainingStages(
+  training: Training,
+  applications: readonly Application[],
+  common: Gate | undefined,
+  at: string,
+): Omit<Stage, 'index'>[] {
+  return Array.from({ length: training.epochs }, (_, epoch) => {
+    const active = applications.filter(({ when }) => when.epochs.includes(epoch));
+    const own = active.find(({ gate }) => gate !== undefined)?.gate;
+    const options: EpochPlan = {
+      training: training.options,
+      epoch,
+      epochs: training.epochs,
+      policies: active.flatMap((application) => policyOf(application, epoch)),
+      regularizers: active.flatMap((application) => regularizerOf(application, epoch)),
+      rate: active.map((application) => rateOf(application, epoch)).findLast((rate) => rate !== undefined),
+    };
+    return {
+      instance: 'training',
+      class: 'TrainingEpoch',
+      pass: anyPass(trainingEpoch),
+      options,
+      clock: { epoch, start: 0, end: training.epochs, frequency: 1 },
+      gate: own === undefined ? common : own === 'none' ? undefined : own,
+      at,
+      epoch: { last: epoch === training.epochs - 1 },
+    };
+  });
+}
+
+function policyOf({ instance, options, when, maskArgs }: Application, epoch: number): EpochPolicy[] {
+  if (!instance.pass) return [];
+  const clock = { epoch, start: when.start, end: when.end, frequency: when.frequency };
+  return [{ instance: instance.name, pass: instance.pass, options, clock, args: maskArgs }];
+}
+
+function regularizerOf({ instance, options, when, maskArgs }: Application, epoch: number): EpochRegularizer[] {
+  const { kind } = instance;
+  if (!kind || !('regimes' in kind)) return [];
+  return [{ instance: instance.name, kind, options, keepMask: maskArgs['keep_mask'] === true, last: epoch + when.frequency >= when.end }]; // prettier-ignore
+}
+
+function rateOf({ instance, options, when }: Application, epoch: number): EpochPlan['rate'] {
+  const { kind } = instance;
+  if (!kind || 'regimes' in kind) return undefined;
+  return { instance: instance.name, kind, options, at: when.epochs.indexOf(epoch), of: when.epochs.length, first: when.start }; // prettier-ignore
+}
+
+/** What a report says of an epoch's plan: names, and numbers of this epoch. */
+export const epochSummary = ({ training, policies, regularizers, rate }: EpochPlan) => ({
+  ...training,
+  policies: policies.map(({ instance }) => instance),
+  regularizers: regularizers.map(({ instance }) => instance),
+  rate: rate?.instance,
+});
