@@ -4,15 +4,17 @@ import { elementCount } from '../graph/tensor.ts';
 import { cast } from './cast.ts';
 import { labelError } from './check.ts';
 import { dataError } from './errors.ts';
+import type { Fitting, ImageChange } from './image_change.ts';
 import { fedWhole } from './layout.ts';
+import { resized } from './letterbox.ts';
 import type { PixelData } from './pixels.ts';
 import { readLabels } from './rows.ts';
 import type { IndexedSource, Opening, Reader, Rows } from './source.ts';
-import { compileTransforms, pixelsOf, reshapeFor, type Transforms } from './transforms.ts';
+import { compileTransforms, pixelsOf, reshapeFor, storedAs, type Transforms } from './transforms.ts';
 import type { Feeds, Tensor } from './types.ts';
 
-/** Turns one row of an array into the tensor of a model input. */
-export type RowTransform = (row: TypedArray, name: string) => Tensor;
+/** Turns one row of an array into the tensor of a model input; `change` is what chance makes of the image in it. */
+export type RowTransform = (row: TypedArray, name: string, change?: ImageChange) => Tensor;
 
 const plain = new Set(['scale', 'offset', 'mean', 'std', 'dtype']);
 
@@ -29,8 +31,10 @@ export function rowTransform(
 ): RowTransform {
   const keys = Object.keys(transforms);
   const target = { type: transforms.dtype ?? input.type, dims: input.dims };
+  const changed = (row: TypedArray, name: string, change: ImageChange | undefined): TypedArray =>
+    change === undefined ? row : changedRow(row, dims, transforms.stored, change, name);
   if (keys.every((key) => key === 'dtype'))
-    return (row, name) => reshapeFor({ type: target.type, dims: [1, ...dims], data: cast(row, type, target.type, name) }, input.dims, joins); // prettier-ignore
+    return (row, name, change) => reshapeFor({ type: target.type, dims: [1, ...dims], data: cast(changed(row, name, change), type, target.type, name) }, input.dims, joins); // prettier-ignore
   const numbers = (row: TypedArray, name: string): PixelData => {
     if (type === 'float16') return cast(row, type, 'float32', name) as Float32Array;
     if (type === 'int64' || type === 'uint64' || type === 'uint32')
@@ -41,14 +45,45 @@ export function rowTransform(
   if (perValue && (dims.length !== 3 || (dims[0]! > 4 && dims[2]! > 4))) {
     const apply = compileTransforms({ ...transforms, color: 'RGB', layout: 'NCHW' }, target);
     const width = elementCount(dims);
-    return (row, name) => {
-      const flat = apply({ width, height: 1, channels: 1, data: numbers(row, name) }, name);
+    return (row, name, change) => {
+      const flat = apply({ width, height: 1, channels: 1, data: numbers(changed(row, name, change), name) }, name);
       return reshapeFor({ ...flat, dims: [1, ...dims] }, input.dims, joins);
     };
   }
   const apply = compileTransforms(transforms, target);
-  return (row, name) =>
-    reshapeFor(apply(pixelsOf(numbers(row, name), dims, transforms.stored, name), name), input.dims, joins);
+  return (row, name, change) => {
+    const image = pixelsOf(numbers(row, name), dims, transforms.stored, name);
+    return reshapeFor(apply(image, name, undefined, change), input.dims, joins);
+  };
+}
+
+/** How an image stays as it is. */
+const asItIs = (name: string): Fitting => ({
+  size: ({ width, height }) => [width, height],
+  whole: (image) => image,
+  middle: ({ width, height }) => [0, 0, width, height],
+  exactly(image, width, height) {
+    const out = resized(image, width, height, 'bilinear');
+    if (out) return out;
+    throw dataError('resized_crop resizes 8-bit images, and this is an array of other numbers', name, 'Use random_crop.'); // prettier-ignore
+  },
+});
+
+/** A row with its image changed, and the rest as it was: in the order and at the size that it has. */
+export function changedRow(
+  row: TypedArray,
+  dims: readonly number[],
+  stored: Transforms['stored'],
+  change: ImageChange,
+  name: string,
+): TypedArray {
+  // Only moved, whatever they are.
+  const { width, height, channels, data } = change(pixelsOf(row as PixelData, dims, stored, name), asItIs(name), name);
+  const isPlanes = dims.length === 3 && (stored ?? storedAs(dims)) === 'CHW' && channels > 1;
+  if (!isPlanes) return data;
+  const out = data.slice();
+  for (let c = 0, o = 0; c < channels; c++) for (let i = 0; i < width * height; i++) out[o++] = data[i * channels + c]!;
+  return out;
 }
 
 /** One array that feeds one model input. */
@@ -99,10 +134,10 @@ export function arraySource(
     async open(): Promise<Reader> {
       const readers = steps.map(({ rows }) => rows.open());
       return {
-        read(index) {
+        read(index, _over, change) {
           const id = `${first.name}#${index}`;
           const feeds: Record<string, Tensor> = {};
-          for (const [i, { name, apply }] of steps.entries()) feeds[name] = apply(readers[i]!.row(index), id);
+          for (const [i, { name, apply }] of steps.entries()) feeds[name] = apply(readers[i]!.row(index), id, change);
           return labels
             ? { id, feeds: feeds satisfies Feeds, target: { label: labels.values.subarray(index * labels.positions, (index + 1) * labels.positions) } } // prettier-ignore
             : { id, feeds };

@@ -131,6 +131,8 @@ const metric = z.union([
   z.looseObject({ name: z.string().min(1).describe('A metric, or the path of a module.') }),
 ]);
 
+const part = z.number().positive();
+
 /** A data config file (configs/*.yaml): what a model is calibrated on and judged by. */
 export const dataConfigSchema = z
   .strictObject({
@@ -142,14 +144,17 @@ export const dataConfigSchema = z
     data: sourceSchema.describe('One set, which is split into calibration and validation.').optional(),
     split: z
       .strictObject({
-        calibration: z
-          .number()
-          .positive()
-          .describe('Of `data`: a share below 1, or a number of samples. Default: a fifth, at most 512.'),
+        calibration: part.describe('Of `data`: a share below 1, or a number of samples. Default: a fifth, at most 512.'), // prettier-ignore
+        training: part.describe('The same, for training. Default: none.'),
       })
+      .partial()
       .optional(),
     calibration: sourceSchema.describe('What ranges and statistics are collected on.').optional(),
     validation: sourceSchema.describe('What the model is judged on.').optional(),
+    training: z
+      .union([sourceSchema, z.array(sourceSchema).min(1)])
+      .describe('What the model is trained on, where it is: one source, or several that are mixed.')
+      .optional(),
     preprocess: z
       .enum(recipeNames)
       .describe('A known way from decoded pixels to the model input; transforms override it, step by step.')
@@ -163,7 +168,7 @@ export const dataConfigSchema = z
   })
   .superRefine((value, ctx) => {
     const problem = (key: string, message: string): void => ctx.addIssue({ code: 'custom', path: [key], message });
-    const { data, split, calibration, validation } = value;
+    const { data, split, calibration, validation, training } = value;
     if (data && calibration)
       problem('data', 'stands beside calibration: give `data` alone, or calibration and validation');
     else if (data && validation)
@@ -171,13 +176,17 @@ export const dataConfigSchema = z
     else if (!data && !validation)
       problem(calibration ? 'validation' : 'data', 'is missing: what is the model judged on?');
     if (split && calibration) problem('split', 'is only for one set that is split; here calibration is given');
-    if (split && split.calibration >= 1 && !Number.isInteger(split.calibration)) problem('split', 'calibration must be a share below 1 or a whole number of samples'); // prettier-ignore
+    else if (split && validation && training) problem('split', 'is only for one set that is split; here calibration is taken of training'); // prettier-ignore
+    else if (split?.training !== undefined && training) problem('training', 'stands beside split.training: give one of them'); // prettier-ignore
+    for (const [key, share] of Object.entries(split ?? {}))
+      if (share !== undefined && share >= 1 && !Number.isInteger(share)) problem('split', `${key} must be a share below 1 or a whole number of samples`); // prettier-ignore
+    if (split && Object.keys(split).length === 0) problem('split', 'says nothing: give calibration, training or both');
   });
 
 type Sets = 'data' | 'calibration' | 'validation';
-export type DataConfigValue = Omit<z.infer<typeof dataConfigSchema>, Sets> & {
+export type DataConfigValue = Omit<z.infer<typeof dataConfigSchema>, Sets | 'training'> & {
   readonly [set in Sets]?: SourceConfig | undefined;
-};
+} & { readonly training?: SourceConfig | readonly SourceConfig[] | undefined };
 
 /** A checked data config and where it was read. */
 export interface DataConfig {

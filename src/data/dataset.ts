@@ -1,5 +1,6 @@
 import { fingerprintOf } from './fingerprint.ts';
 import { checkSample } from './check.ts';
+import type { ImageChange } from './image_change.ts';
 import type { ModelInput } from '../graph/query.ts';
 import type { IndexedSource, StreamSource } from './source.ts';
 import type { Dataset, DatasetInfo, Sample } from './types.ts';
@@ -18,8 +19,16 @@ function info({ kind, source, labelled, notes }: IndexedSource | StreamSource, s
   return { kind, source, samples, labelled, notes };
 }
 
-/** The samples of a source in a given order; several are read at once, and they come out in that order. */
-export function indexedDataset(source: IndexedSource, order: Uint32Array, { inputs, classes }: Wanted): Dataset {
+/**
+ * The samples of a source in a given order; several are read at once, and they come out in that order. `change`: what chance makes of the
+ * images of each.
+ */
+export function indexedDataset(
+  source: IndexedSource,
+  order: Uint32Array,
+  { inputs, classes }: Wanted,
+  change?: (index: number) => ImageChange,
+): Dataset {
   return {
     info: info(source, order.length),
     fingerprint: (limit = Infinity) => fingerprintOf(source, order.subarray(0, limit)),
@@ -32,7 +41,8 @@ export function indexedDataset(source: IndexedSource, order: Uint32Array, { inpu
           while (next < end && waiting.length < ahead) {
             // The one given last is still in use.
             const over = reuse ? next % (ahead + 1) : undefined;
-            const sample = reader.read(order[next++]!, over);
+            const index = order[next++]!;
+            const sample = reader.read(index, over, change?.(index));
             // A failure is thrown when its turn comes, not before.
             if (sample instanceof Promise) sample.catch(() => undefined);
             waiting.push(sample);

@@ -31,11 +31,11 @@ export function imageSource(
       const reader = tree.open();
       const places: Tensor[] = [];
       return {
-        async read(index, over) {
+        async read(index, over, change) {
           const { file, label } = entries[index]!;
           const id = tree.identity(file);
           const pixels = await decodeImage(reader.read(file), id);
-          const tensor = apply(pixels, id, over === undefined ? undefined : places[over]?.data);
+          const tensor = apply(pixels, id, over === undefined ? undefined : places[over]?.data, change);
           if (over !== undefined) places[over] = tensor;
           const feeds = { [input.name]: tensor };
           return label === undefined

@@ -20,7 +20,16 @@ import { hasArithmetic, transformsFor, undecided, undecidedError, type Decide } 
 import { openRandom } from './random.ts';
 import { recipesToTry } from './recipe_steps.ts';
 import type { Opening, Source } from './source.ts';
-import { least, splitSet, twoSets, wholeSet, type Sets, type SplitOptions } from './split.ts';
+import {
+  calibratedOnTraining,
+  least,
+  splitSet,
+  twoSets,
+  wholeSet,
+  withTraining,
+  type Sets,
+  type SplitOptions,
+} from './split.ts';
 import type { Transforms } from './transforms.ts';
 import type { RunData } from './types.ts';
 
@@ -40,6 +49,8 @@ export interface OpenOptions {
   readonly seed?: number | undefined;
   /** `validation`: no calibration set is opened, and one that is given alone is not split (`qtool eval`). Default: both. */
   readonly part?: 'both' | 'validation' | undefined;
+  /** Whether training samples are wanted: without it they are looked at only where calibration samples are taken of them. */
+  readonly training?: boolean | undefined;
   /** The name of a recipe (`recipes.ts`) in place of the config's transforms, of which only how arrays lie is kept. */
   readonly preprocess?: string | undefined;
   /** Steps that go before those of the config and the recipe. */
@@ -69,8 +80,8 @@ export async function openData(
     const refusal = undecidedError(config, inputs, labelled);
     if (!options.decide) throw refusal;
     // Where calibration data is given it is what a recipe is chosen on, also where only validation data is wanted.
-    const part = value.calibration && value.validation ? 'both' : options.part;
-    const all = { ...options, part, calibrationSamples: undefined, validationSamples: undefined };
+    const part = (value.calibration ?? value.training) && value.validation ? 'both' : options.part;
+    const all = { ...options, part, training: false, calibrationSamples: undefined, validationSamples: undefined };
     const decision = await options.decide({
       recipes: recipesToTry(inputs),
       labelled,
@@ -82,10 +93,14 @@ export async function openData(
     sets = await openSets(config, inputs, { ...options, preprocess: decision.recipe });
   }
   // What does not fit the model shows on the first sample: before any work, not in the middle of it.
-  for (const set of [sets.validation, sets.calibration]) for await (const _ of set.samples(1)) break;
+  const { training } = sets;
+  const first = training?.epoch(0, { seed: 0 });
+  for (const set of [sets.validation, sets.calibration, ...(first ? [first] : [])])
+    for await (const _ of set.samples(1)) break;
   return {
     calibration: sets.calibration,
     validation: sets.validation,
+    ...(training ? { training } : {}),
     notes: [...decided, ...sets.notes],
     metrics: metricConfigs(config),
     folder: config.folder,
@@ -107,7 +122,7 @@ async function openSets(
   const root = options.root === undefined ? resolve(config.folder, value.root ?? '.') : resolve(options.root);
   const split: SplitOptions = { ...options, inputs, seed };
   const open: Open = async (source, key, own = seed, most = undefined) => {
-    const at = (...path: Path): string | undefined => config.at([key, ...path]);
+    const at = (...path: Path): string | undefined => config.at([...(typeof key === 'string' ? [key] : key), ...path]);
     const transforms = transformsFor(config, source, inputs, options);
     const named: string[] = [];
     const opened = await openSource(source, {
@@ -132,27 +147,50 @@ async function openSets(
     const recipe = source.kind === 'memory' ? '' : JSON.stringify([source, transforms, own, inputs, files]);
     return [{ ...opened, recipe }, source];
   };
-  const sets = await openParts(value, options.part, seed, split, open);
+  const sets = await openParts(value, options, seed, split, open);
   return { ...sets, undecided: asks };
 }
 
 /** Opens a part of a config; `most`: how many of its samples will be looked at, where that is known. */
 type Open = (
   source: SourceConfig,
-  key: string,
+  key: string | Path,
   seed?: number,
   most?: number,
 ) => Promise<readonly [Source, SourceConfig]>;
 
 async function openParts(
-  { data, calibration, validation, split: share }: DataConfig['value'],
+  value: DataConfig['value'],
+  { part, training: wanted = false }: OpenOptions,
+  seed: number,
+  split: SplitOptions,
+  open: Open,
+): Promise<Sets> {
+  const { training, validation, calibration } = value;
+  const fromTraining = part !== 'validation' && training !== undefined && validation !== undefined && !calibration;
+  const judged = await openJudged(value, fromTraining ? 'validation' : part, seed, split, open);
+  if (!wanted && !fromTraining) return { ...judged, training: undefined };
+  if (training === undefined) return judged;
+  const several = Array.isArray(training);
+  const given: (readonly [Source, SourceConfig])[] = [];
+  for (const [i, source] of (several ? (training as readonly SourceConfig[]) : [training as SourceConfig]).entries())
+    given.push(await open(source, several ? ['training', i] : 'training', seed + 2 + i));
+  const sets = fromTraining ? calibratedOnTraining(judged, given, split) : judged;
+  return wanted ? withTraining(sets, given, split) : sets;
+}
+
+/** The sets that a model is calibrated on and judged by, and training samples where they are split off. */
+async function openJudged(
+  { data, calibration, validation, split: shares = {} }: DataConfig['value'],
   part: OpenOptions['part'],
   seed: number,
   split: SplitOptions,
   open: Open,
 ): Promise<Sets> {
   const { calibrationSamples: first, validationSamples: second } = split;
-  if (part === 'validation')
+  // Where a part is for training it is never judged on, not even by itself.
+  const splits = shares.training !== undefined;
+  if (part === 'validation' && !splits)
     return wholeSet(...(await open((validation ?? data)!, validation ? 'validation' : 'data', seed, second)), split);
   if (calibration && validation)
     return twoSets(
@@ -162,8 +200,8 @@ async function openParts(
     );
   const [only, key] = data ? [data, 'data'] : [validation!, 'validation'];
   // Random input has no answers that could leak: two sets of the same kind and size.
-  if (only.kind === 'random') return twoSets(await open(only, key, seed + 1), await open(only, key), split);
-  return splitSet(...(await open(only, key)), share?.calibration, split);
+  if (only.kind === 'random' && !splits) return twoSets(await open(only, key, seed + 1), await open(only, key), split);
+  return splitSet(...(await open(only, key)), shares, split);
 }
 
 function readConfig(path: string): DataConfig {

@@ -10,6 +10,8 @@ import { dataError, messageOf } from './errors.ts';
 import { fedWhole } from './layout.ts';
 import { readPart } from './files.ts';
 import { decodeImage } from './image.ts';
+import type { ImageChange } from './image_change.ts';
+import { blocksTogether } from './order.ts';
 import type { IndexedSource, Opening, Reader } from './source.ts';
 import { compileTransforms, reshapeFor, type ImageTransform, type Transforms } from './transforms.ts';
 import { byCodePoint } from './tree.ts';
@@ -26,13 +28,10 @@ interface Group {
   readonly start: number;
 }
 
-/** Row groups that are held while reading. */
-const heldGroups = 2;
-
 /**
  * Rows of Parquet files. A column of bytes (or of { bytes, path }, as Hugging Face writes images) is decoded as an image; numbers
  * and lists of numbers feed an input as they are. One or two row groups are in memory at a time, and so samples come in the
- * order of the file.
+ * order of the file, or block by block where they are to come in another.
  */
 export async function openParquet(config: SourceConfigOf<'parquet'>, opening: Opening): Promise<IndexedSource> {
   const path = opening.find(config.path, 'path');
@@ -69,23 +68,24 @@ export async function openParquet(config: SourceConfigOf<'parquet'>, opening: Op
     labelled: labels !== undefined,
     notes: [],
     pixels: feeds.some(({ column }) => encoded.includes(column)),
-    sequential: true,
+    blocks: groups.map(({ first }) => first),
     identity: (index) => `${path}#${index}`,
     files: (index) => [groupOf(groups, index).file],
     async open(): Promise<Reader> {
       const held = new Map<Group, Promise<Row[]>>();
       return {
-        async read(index) {
+        async read(index, _over, change) {
           const group = groupOf(groups, index);
           let rows = held.get(group);
           if (rows === undefined) {
-            if (held.size >= heldGroups) held.delete(held.keys().next().value!);
+            if (held.size >= blocksTogether) held.delete(held.keys().next().value!);
             held.set(group, (rows = readGroup(group, wanted)));
           }
           const row = (await rows)[index - group.first]!;
           const id = `${group.file}, row ${group.start + index - group.first}`;
           const made: Record<string, Tensor> = {};
-          for (const { column, name, make } of makers) made[name] = await make(row[column], `${id}, column ${column}`);
+          for (const { column, name, make } of makers)
+            made[name] = await make(row[column], `${id}, column ${column}`, change);
           if (labels === undefined) return { id, feeds: made };
           return { id, feeds: made, target: { label: labelsOf(row[labels], opening.classes, id) } };
         },
@@ -181,20 +181,20 @@ function cellTransform(
   input: ModelInput,
   transforms: Transforms,
   joins: boolean,
-): (cell: unknown, id: string) => Promise<Tensor> {
+): (cell: unknown, id: string, change?: ImageChange) => Promise<Tensor> {
   let image: ImageTransform | undefined;
   const arrays = new Map<string, RowTransform>();
-  return async (cell, id) => {
+  return async (cell, id, change) => {
     const bytes = cell instanceof Uint8Array ? cell : (cell as { readonly bytes?: unknown } | null)?.bytes;
     if (bytes instanceof Uint8Array) {
       image ??= compileTransforms(transforms, input);
-      return reshapeFor(image(await decodeImage(bytes, id), id), input.dims, joins);
+      return reshapeFor(image(await decodeImage(bytes, id), id, undefined, change), input.dims, joins);
     }
     const { type, dims, data } = numbersOf(cell, id);
     const key = `${type}:${dims.join()}`;
     let apply = arrays.get(key);
     if (apply === undefined) arrays.set(key, (apply = rowTransform(transforms, type, dims, input, joins)));
-    return apply(data, id);
+    return apply(data, id, change);
   };
 }
 

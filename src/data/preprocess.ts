@@ -41,6 +41,8 @@ const withinOne = ({ mean, std, offset }: Transforms = {}): boolean =>
 const isEmpty = (steps: Transforms | undefined): boolean => Object.keys(steps ?? {}).length === 0;
 const own = (source: SourceConfig): Transforms | undefined => ('transforms' in source ? source.transforms : undefined);
 const madeElsewhere: ReadonlySet<SourceConfig['kind']> = new Set(['onnx', 'module', 'memory', 'random']);
+/** Whether sources of this kind give finished tensors. */
+export const isMadeElsewhere = (kind: SourceConfig['kind']): boolean => madeElsewhere.has(kind);
 const isImages = ({ kind }: SourceConfig): boolean => kind === 'image-folder' || kind === 'manifest';
 
 /**
@@ -53,7 +55,7 @@ export function transformsFor(
   inputs: readonly ModelInput[],
   { preprocess, transforms }: Given,
 ): Transforms {
-  if (madeElsewhere.has(source.kind) && (preprocess !== undefined || !isEmpty(transforms)))
+  if (isMadeElsewhere(source.kind) && (preprocess !== undefined || !isEmpty(transforms)))
     throw dataError(`data of kind ${source.kind} are tensors already: there is nothing to preprocess`, at([]), 'Leave out --preprocess, --scale, --mean, --std, --layout and --resize.'); // prettier-ignore
   const written: Transforms = { ...value.transforms, ...own(source) };
   if (preprocess !== undefined) {

@@ -2,6 +2,7 @@ import type { DType, TypedArray } from '../graph/dtype.ts';
 import type { ModelInput } from '../graph/query.ts';
 import type { Modules } from '../util/module.ts';
 import type { Path } from '../util/yaml.ts';
+import type { ImageChange } from './image_change.ts';
 import type { Transforms } from './transforms.ts';
 import type { DatasetInfo, Sample } from './types.ts';
 
@@ -28,16 +29,19 @@ export interface IndexedSource extends SourceFacts {
   identity(index: number): string;
   /** The files a sample is read from, where the config does not name them themselves. */
   files?(index: number): readonly string[];
-  /** Reading in another order costs much more (Parquet row groups). */
-  readonly sequential?: boolean;
+  /** The first index of each block (Parquet row group) where samples are read by blocks: to read them in any other order costs much more. */
+  readonly blocks?: readonly number[];
   /** Opens what the samples are read from, for one pass over them. */
   open(): Promise<Reader>;
 }
 
 /** One pass over an indexed source. `read` may be called for several samples at once. */
 export interface Reader {
-  /** @param over the number of a place whose last sample is no longer needed: its arrays may be written over. */
-  read(index: number, over?: number): Sample | Promise<Sample>;
+  /**
+   * @param over the number of a place whose last sample is no longer needed: its arrays may be written over.
+   * @param change what chance makes of the sample's images; sources of finished tensors leave that to who reads them.
+   */
+  read(index: number, over?: number, change?: ImageChange): Sample | Promise<Sample>;
   close(): void | Promise<void>;
 }
 

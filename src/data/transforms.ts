@@ -4,6 +4,7 @@ import { elementCount } from '../graph/tensor.ts';
 import { roundHalfEven } from '../numerics/rounding.ts';
 import { cast } from './cast.ts';
 import { dataError } from './errors.ts';
+import type { Box, Fitting, ImageChange } from './image_change.ts';
 import { letterbox, resized } from './letterbox.ts';
 import { toGrey, type PixelData, type Pixels } from './pixels.ts';
 import type { Tensor } from './types.ts';
@@ -52,8 +53,11 @@ export const transformsSchema = z
 
 export type Transforms = z.infer<typeof transformsSchema>;
 
-/** Turns one image into a tensor [1, channels, height, width] or [1, height, width, channels]; `over` is an array to write it to if it fits. */
-export type ImageTransform = (pixels: Pixels, name: string, over?: Tensor['data']) => Tensor;
+/**
+ * Turns one image into a tensor [1, channels, height, width] or [1, height, width, channels]; `over` is an array to write it to if it fits,
+ * `change` what chance makes of the image on its way.
+ */
+export type ImageTransform = (pixels: Pixels, name: string, over?: Tensor['data'], change?: ImageChange) => Tensor;
 
 type Dims = readonly (number | string)[];
 const numberAt = (dims: Dims, axis: number): number | undefined => {
@@ -115,35 +119,55 @@ export function compileTransforms(
   const color = t.color ?? (modelChannels === 1 ? 'grey' : 'RGB');
   const type = t.dtype ?? input.type;
   const finish = finisher(t, layout, color === 'BGR', type);
-  return (pixels, name, over) => {
+  const mode = t.resize_mode ?? 'bilinear';
+  const checked = (image: Pixels | undefined, name: string): Pixels => {
+    if (image) return image;
+    throw dataError('only 8-bit images can be resized the Pillow way', name, 'Use resize_mode: half_pixel.');
+  };
+  const whole = (image: Pixels, name: string): Pixels =>
+    checked(t.letterbox === undefined ? resized(image, ...resizedSize(t.resize, image.width, image.height), mode) : letterbox(image, sides(t.letterbox), mode), name); // prettier-ignore
+  const fitting = (name: string): Fitting => ({
+    size({ width, height }) {
+      const exact = t.center_crop ?? t.letterbox;
+      return exact === undefined ? resizedSize(t.resize, width, height) : [sides(exact)[1], sides(exact)[0]];
+    },
+    whole: (image) => whole(image, name),
+    middle: (image) => cropBox(t, image, name),
+    exactly: (image, width, height) => checked(resized(image, width, height, mode), name),
+  });
+  return (pixels, name, over, change) => {
     let image = pixels;
-    const bytes = image.data instanceof Uint8Array;
     if (color === 'grey' && image.channels !== 1) {
-      if (!bytes) throw dataError(`${image.channels} channels of numbers that are not 8 bits cannot become grey`, name);
+      if (!(image.data instanceof Uint8Array))
+        throw dataError(`${image.channels} channels of numbers that are not 8 bits cannot become grey`, name);
       image = toGrey(image as Pixels<Uint8Array>);
     }
-    const mode = t.resize_mode ?? 'bilinear';
-    const sized = t.letterbox === undefined ? resized(image, ...resizedSize(t.resize, image.width, image.height), mode) : letterbox(image, sides(t.letterbox), mode); // prettier-ignore
-    if (!sized)
-      throw dataError('only 8-bit images can be resized the Pillow way', name, 'Use resize_mode: half_pixel.');
-    image = sized;
-    return finish(image, name, over);
+    if (change === undefined) {
+      image = whole(image, name);
+      return finish(image, cropBox(t, image, name), name, over);
+    }
+    image = change(image, fitting(name), name);
+    return finish(image, [0, 0, image.width, image.height], name, over);
   };
 }
 
 /** Crop, arithmetic, layout and element type in one loop; 8-bit values go through a table of 256 results a channel. */
-function finisher(t: Transforms, layout: 'NCHW' | 'NHWC', reversed: boolean, type: DType): ImageTransform {
+function finisher(
+  t: Transforms,
+  layout: 'NCHW' | 'NHWC',
+  reversed: boolean,
+  type: DType,
+): (image: Pixels, box: Box, name: string, over?: Tensor['data']) => Tensor {
   const steps = [0, 1, 2, 3].map((channel) => arithmetic(t, channel));
   const all = Float32Array.from({ length: 256 }, (_, v) => v);
   let tables: readonly ArrayLike<number>[] | undefined;
   const lists = ([t.offset, t.mean, t.std] as const).filter((v) => typeof v === 'object').map((v) => v.length);
   const make = dtypes[type].array as Float32ArrayConstructor;
-  return (image, name, over) => {
+  return (image, [x0, y0, width, height], name, over) => {
     const { channels, data } = image;
     const wrong = lists.find((n) => n !== 1 && n !== channels);
     if (wrong !== undefined || channels > 4)
       throw dataError(`${wrong ?? 4} values of mean, std or offset for an image of ${channels} channels`, name);
-    const [x0, y0, width, height] = cropBox(t, image, name);
     const count = width * height * channels;
     const bytes = data instanceof Uint8Array;
     if (bytes) tables ??= steps.map((step) => cast(all.map(step), 'float32', type, name) as Float32Array);
@@ -166,11 +190,7 @@ function finisher(t: Transforms, layout: 'NCHW' | 'NHWC', reversed: boolean, typ
   };
 }
 
-function cropBox(
-  { center_crop: crop, crop_rounding: rounding }: Transforms,
-  image: Pixels,
-  name: string,
-): readonly [number, number, number, number] {
+function cropBox({ center_crop: crop, crop_rounding: rounding }: Transforms, image: Pixels, name: string): Box {
   if (crop === undefined) return [0, 0, image.width, image.height];
   const [height, width] = sides(crop);
   if (height > image.height || width > image.width)
@@ -179,14 +199,16 @@ function cropBox(
   return [round((image.width - width) / 2), round((image.height - height) / 2), width, height];
 }
 
+/** How an image lies in an array of this shape; undefined where it is not clear. */
+export function storedAs(dims: readonly number[]): Transforms['stored'] {
+  if (dims.length === 2) return 'HW';
+  if (dims.length !== 3 || isChannels(dims[0]) === isChannels(dims[2])) return undefined;
+  return isChannels(dims[0]) ? 'CHW' : 'HWC';
+}
+
 /** The image in one row of an array. @throws QtoolError where it is not clear how it lies there. */
 export function pixelsOf(data: PixelData, dims: readonly number[], stored: Transforms['stored'], name: string): Pixels {
-  const guess = (): Transforms['stored'] => {
-    if (dims.length === 2) return 'HW';
-    if (dims.length !== 3 || isChannels(dims[0]) === isChannels(dims[2])) return undefined;
-    return isChannels(dims[0]) ? 'CHW' : 'HWC';
-  };
-  const lies = stored ?? guess();
+  const lies = stored ?? storedAs(dims);
   if (lies === undefined || lies.length !== dims.length)
     throw dataError(`an array of shape [${dims.join(', ')}] a sample is not an image ${lies ?? 'for certain'}`, name, 'Set transforms.stored to HWC, CHW or HW, or leave the image transforms out.'); // prettier-ignore
   const along = (axis: string): number => dims[lies.indexOf(axis)] ?? 1;

@@ -11,3 +11,20 @@ export function uniform(seed: number): () => number {
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 0x1_0000_0000;
   };
 }
+
+/**
+ * One seed for several whole numbers, each of which changes it altogether: the seed of a run, an epoch, a sample. Source: MurmurHash3
+ * (A. Appleby, public domain), the form of 32 bits.
+ */
+export function seedOf(...parts: readonly number[]): number {
+  let hash = 0;
+  for (const part of parts) {
+    const k = Math.imul(part, 0xcc9e2d51);
+    hash ^= Math.imul((k << 15) | (k >>> 17), 0x1b873593);
+    hash = (Math.imul((hash << 13) | (hash >>> 19), 5) + 0xe6546b64) | 0;
+  }
+  hash ^= parts.length * 4;
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b);
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35);
+  return (hash ^ (hash >>> 16)) >>> 0;
+}
