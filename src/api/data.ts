@@ -71,6 +71,7 @@ export function openModelData(
   options: DataOptions & Watch,
   part: OpenOptions['part'] = 'both',
   modules = modulesOf(options),
+  training = false,
 ): Promise<RunData> {
   const { batchSize, threads, signal, onProgress, onRecipes } = options;
   const decide: OpenOptions['decide'] = (question) => {
@@ -91,6 +92,7 @@ export function openModelData(
     classes: classCount(model),
     part,
     modules,
+    training,
     signal,
     ...preprocessing(options),
     decide,

@@ -1,7 +1,11 @@
 import * as z from 'zod';
 import { meanings } from '../passes/meanings.ts';
 import type { Pass } from '../passes/pass.ts';
+import { lrKinds } from '../passes/train/lr/index.ts';
+import { trainingSchema } from '../passes/train/options.ts';
+import { regularizerKinds } from '../passes/train/regularize/index.ts';
 import { trainingClasses } from './distiller.ts';
+import { sectionOf } from './instances.ts';
 import { gateOrNone, isRunning, namesSchema, policyKeys, policySchema, sections, type AnySection } from './language.ts';
 
 type Json = { readonly [key: string]: unknown };
@@ -38,6 +42,7 @@ export function scheduleJsonSchema(passes: readonly Pass[]): Json {
     version: { const: 1, description: 'Version of the schedule language' },
     gate: convert(gateOrNone),
     names: convert(namesSchema),
+    training: { ...convert(trainingSchema), description: 'That epochs train, and how' },
     ...parts,
     policies: {
       description: 'Which instance is applied when',
@@ -64,8 +69,8 @@ const about: Readonly<Record<AnySection, string>> = {
   quantizers: 'Passes that store weights and activations in fewer bits',
   allocators: 'Passes that choose bit-widths and change no weight',
   extensions: 'Everything else that changes the graph',
-  regularizers: "Distiller's: read, checked, and listed as waiting for training",
-  lr_schedulers: "Distiller's: read, checked, and listed as waiting for training",
+  regularizers: 'What is added to the loss of training, weight by weight',
+  lr_schedulers: 'How the learning rate of training goes',
 };
 
 function sectionSchema(section: AnySection, passes: readonly Pass[], convert: (schema: z.ZodType) => Json): Json {
@@ -76,7 +81,10 @@ function sectionSchema(section: AnySection, passes: readonly Pass[], convert: (s
   const waiting = Object.entries(trainingClasses)
     .filter(([name, entry]) => entry.section === section && !taken.has(name))
     .map(([name, entry]) => branch(name, convert(entry.options), isRunning(section) ? `Waits: ${entry.reason}` : ''));
-  const branches = [...running, ...waiting];
+  const kinds = [...lrKinds, ...regularizerKinds]
+    .filter((kind) => sectionOf(kind) === section)
+    .flatMap((kind) => kind.classes.map((name) => branch(name, convert(kind.options), kind.summary)));
+  const branches = [...running, ...kinds, ...waiting];
   // Without any class of its own a section takes no instance.
   const instance = branches.length > 0 ? { type: 'object', required: ['class'], oneOf: branches } : false;
   return { description: about[section], type: ['object', 'null'], additionalProperties: instance };

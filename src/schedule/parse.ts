@@ -65,7 +65,8 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   const late = idle.filter((instance) => instance.pass?.section === 'quantizers');
   // A policy that cannot be read may well be the one that uses it.
   if (!problems.some(({ path }) => path[0] === 'policies'))
-    for (const instance of idle) if (!late.includes(instance) && !instance.waits && (training || !instance.kind)) problems.push(unused(instance));
+    for (const instance of idle)
+      if (!late.includes(instance) && !instance.waits && (training || !instance.kind)) problems.push(unused(instance));
 
   const all = [...applications, ...lateQuantizers(applications, late)];
   for (const instance of late) notes.push(`no policy uses quantizers.${instance.name}: it runs last`);
@@ -119,7 +120,8 @@ function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applicatio
   const kinds = instances.filter(({ kind }) => kind !== undefined);
   return [
     ...kinds.map(({ path, class: name }) => ({ name: `${path.join('.')} (${name})`, at: doc.at(path, 'key'), reason })),
-    ...applications.flatMap(({ path, maskArgs }) =>
+    ...applications.flatMap(
+      ({ path, maskArgs }) =>
       Object.keys(maskArgs).map((key) => ({ name: [...path, 'args', key].map(String).join('.'), at: doc.at([...path, 'args', key], 'key'), reason })), // prettier-ignore
     ),
   ];
@@ -170,9 +172,14 @@ function groupSelectors(applications: readonly Application[], problems: Problem[
   return [...groups.values()];
 }
 
-function selectorsOf({ pass, kind }: Instance, options: unknown): ReturnType<NonNullable<Pass['selectors']>> | undefined {
+function selectorsOf(
+  { pass, kind }: Instance,
+  options: unknown,
+): ReturnType<NonNullable<Pass['selectors']>> | undefined {
   if (kind && 'regimes' in kind)
-    return kind.regimes(options).map(({ weights }) => ({ pattern: weights, path: ['reg_regims', weights], over: 'weights' }));
+    return kind
+      .regimes(options)
+      .map(({ weights }) => ({ pattern: weights, path: ['reg_regims', weights], over: 'weights' }));
   return pass?.selectors?.(options);
 }
 

@@ -2,6 +2,8 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { modulePath } from '../../src/graph/module_path.ts';
 import { resolveNames, type LayerFact } from '../../src/graph/names.ts';
 import { passes } from '../../src/passes/index.ts';
+import { lrKinds } from '../../src/passes/train/lr/index.ts';
+import { regularizerKinds } from '../../src/passes/train/regularize/index.ts';
 import { bindSchedule } from '../../src/schedule/bind.ts';
 import { missingClasses, trainingClasses } from '../../src/schedule/distiller.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
@@ -37,7 +39,7 @@ const recurrent: readonly LayerFact[] = ['enc', 'dec'].map((name, index) => ({
 
 function load(file: string): Schedule {
   const text = readFileSync(new URL(file, folder), 'utf8');
-  const parsed = parseSchedule(text, file, { passes, metrics: [{ name: 'top1' }] });
+  const parsed = parseSchedule(text, file, { passes, metrics: [{ name: 'top1' }], training: false });
   const layers = file.startsWith('g2p') ? recurrent : resnet(file.startsWith('resnet56') ? 9 : 3);
   return bindSchedule(parsed, { layers });
 }
@@ -176,7 +178,8 @@ describe("Distiller's classes", () => {
     'QuantAwareTrainRangeLinearQuantizer', 'L1Regularizer', 'GroupVarianceRegularizer', 'BernoulliFilterPruner',
     'BernoulliFilterPruner_AGP',
   ])('%s is known', (name) => {
-    expect(Object.hasOwn(trainingClasses, name) || running.includes(name)).toBe(true);
+    const kinds = [...lrKinds, ...regularizerKinds].flatMap(({ classes }) => classes);
+    expect(Object.hasOwn(trainingClasses, name) || [...running, ...kinds].includes(name)).toBe(true);
   }); // prettier-ignore
 
   // Its other pruners and extensions, besides one that none of its example schedules uses.

@@ -4,7 +4,8 @@ import { bindSchedule } from '../../src/schedule/bind.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
 import type { ParsedSchedule } from '../../src/schedule/types.ts';
 
-const parse = (text: string): ParsedSchedule => parseSchedule(text, 's.yaml', { passes, metrics: [{ name: 'top1' }] });
+const parse = (text: string): ParsedSchedule =>
+  parseSchedule(text, 's.yaml', { passes, metrics: [{ name: 'top1' }], training: false });
 
 /** One instance with its policy. */
 function schedule(section: string, lines: readonly string[], args = ''): ParsedSchedule {

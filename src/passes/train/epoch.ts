@@ -23,7 +23,8 @@ export const trainingEpoch: Pass<EpochPlan> = {
   name: 'train/epoch',
   section: 'extensions',
   classes: ['TrainingEpoch'],
-  summary: 'one epoch of training, with the pruners, regularizers and learning rate of the schedule; made by `training:`',
+  summary:
+    'one epoch of training, with the pruners, regularizers and learning rate of the schedule; made by `training:`',
   source: "Distiller's CompressionScheduler; the optimizers' and losses' own sources",
   options: z.custom<EpochPlan>(),
   async apply(model, plan, ctx) {
@@ -108,7 +109,11 @@ function firstState({ graph }: EpochGraph, model: Model, memory: TrainingMemory)
     state[input] = { type: 'float32', dims, data };
     for (const [i, slot] of (graph.slots.get(name) ?? []).entries()) {
       const kept = memory.slots.get(name)?.[i];
-      state[slot] = { type: 'float32', dims, data: kept?.length === data.length ? kept : new Float32Array(data.length) };
+      state[slot] = {
+        type: 'float32',
+        dims,
+        data: kept?.length === data.length ? kept : new Float32Array(data.length),
+      };
     }
   }
   return state;
@@ -155,7 +160,11 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     if (discards.size > 0) masks = new Map([...masks].map(([name, mask]) => [name, discards.has(mask.instance) ? { ...mask, data: mask.data.map(() => 1) } : mask])); // prettier-ignore
     ({ state, masks } = step.threshold(state, masks));
     total += loss * batch.count;
-    if (graph.reports.has('correct')) [correct, counted] = [correct + report('correct'), counted + report('counted')];
+    if (graph.reports.has('correct'))
+      [correct, counted] = [
+        correct + report('correct'),
+        counted + (graph.reports.has('counted') ? report('counted') : batch.count),
+      ];
     samples += batch.count;
     minibatch++;
     const speed = samples / ((performance.now() - began) / 1000);
@@ -206,7 +215,14 @@ function withWeights(model: Model, graph: TrainingGraph, state: Feeds): Model {
 }
 
 /** Masks that pruners find in the middle of an epoch. */
-async function masksAnew(step: EpochGraph, model: Model, state: Feeds, old: TrainingMemory['masks'], due: readonly EpochPolicy[], ctx: PassContext) {
+async function masksAnew(
+  step: EpochGraph,
+  model: Model,
+  state: Feeds,
+  old: TrainingMemory['masks'],
+  due: readonly EpochPolicy[],
+  ctx: PassContext,
+) {
   const masks = new Map(old);
   const now = withWeights(model, step.graph, state);
   const data = (m: Model) => new Map([...floatsOf(m)].map(([name, one]) => [name, one.data]));
@@ -237,4 +253,3 @@ function settle(plan: EpochPlan, masks: TrainingMemory['masks'], state: Feeds, g
   }
   return { masks: kept, state: next };
 }
-

@@ -11,7 +11,11 @@ import { lossKinds } from './loss/index.ts';
 import { optimizerKinds } from './optimizer/index.ts';
 
 /** One of a list, by its name alone or with its options. */
-function named<K extends { readonly name: string; readonly options: z.ZodType }>(kinds: readonly K[], description: string) { // prettier-ignore
+function named<K extends { readonly name: string; readonly options: z.ZodType }>(
+  kinds: readonly K[],
+  description: string,
+) {
+  // prettier-ignore
   const whole = kinds.map(({ name, options }) => (options as z.ZodObject).extend({ name: z.literal(name) }));
   const alone = z.enum(kinds.map(({ name }) => name)).transform((name) => ({ name }));
   return z

@@ -1,0 +1,103 @@
+import { passes } from '../../src/passes/index.ts';
+import type { EpochPlan } from '../../src/passes/train/plan.ts';
+import { bindSchedule } from '../../src/schedule/bind.ts';
+import { parseSchedule } from '../../src/schedule/parse.ts';
+import type { ParsedSchedule } from '../../src/schedule/types.ts';
+
+const parse = (text: string, training: boolean | undefined = true): ParsedSchedule =>
+  parseSchedule(text, 's.yaml', { passes, metrics: [{ name: 'top1' }], training });
+const plans = ({ stages }: ParsedSchedule): EpochPlan[] =>
+  stages.filter(({ epoch }) => epoch).map(({ options }) => options as EpochPlan);
+const wrong = (text: string, training = true): string => {
+  try {
+    parse(text, training);
+    return 'accepted';
+  } catch (error) {
+    const { at, message } = error as { at?: string; message: string };
+    return `${at ?? ''} ${message}`;
+  }
+};
+
+const text = `training: { epochs: 5, optimizer: { name: sgd, lr: 0.05 }, batch_size: 32 }
+gate: { metric: top1, max_drop: 1 }
+pruners:
+  ramp: { class: AutomatedGradualPruner, initial_sparsity: 0.2, final_sparsity: 0.8, weights: ['*'] }
+regularizers:
+  l1: { class: L1Regularizer, reg_regims: { fc: 0.001 } }
+lr_schedulers:
+  decay: { class: StepLR, step_size: 1 }
+quantizers:
+  ptq: { class: PostTrainLinearQuantizer }
+policies:
+  - pruner: { instance_name: ramp, args: { mask_on_forward_only: true } }
+    starting_epoch: 0
+    ending_epoch: 4
+    frequency: 2
+    gate: none
+  - regularizer: { instance_name: l1 }
+    epochs: [1, 3]
+  - lr_scheduler: { instance_name: decay }
+    starting_epoch: 2
+    ending_epoch: 5
+  - quantizer: { instance_name: ptq }
+    epochs: [5]
+`;
+
+describe('a schedule that trains', () => {
+  it('makes one stage of every epoch, with all that acts in it, and goes on as before behind them', () => {
+    const schedule = parse(text);
+    expect(schedule.stages.map(({ index, instance, clock, epoch }) => [index, instance, clock.epoch, epoch?.last])).toEqual([
+      [1, 'training', 0, false],
+      [2, 'training', 1, false],
+      [3, 'training', 2, false],
+      [4, 'training', 3, false],
+      [5, 'training', 4, true],
+      [6, 'ptq', 5, undefined],
+    ]); // prettier-ignore
+    const names = (list: readonly { instance: string }[]) => list.map(({ instance }) => instance);
+    expect(plans(schedule).map(({ policies, regularizers, rate }) => [names(policies), names(regularizers), rate?.at, rate?.of])).toEqual([
+      [['ramp'], [], undefined, undefined],
+      [[], ['l1'], undefined, undefined],
+      [['ramp'], [], 0, 3],
+      [[], ['l1'], 1, 3],
+      [[], [], 2, 3],
+    ]); // prettier-ignore
+    expect(plans(schedule)[0]?.policies[0]).toMatchObject({ args: { mask_on_forward_only: true }, clock: { epoch: 0, end: 4 } }); // prettier-ignore
+    expect(plans(schedule)[2]?.training).toMatchObject({ batch_size: 32, optimizer: { name: 'sgd', lr: 0.05 } });
+    // A policy's own gate goes before that of the file.
+    expect(schedule.stages.map(({ gate }) => gate?.metric)).toEqual([undefined, 'top1', undefined, 'top1', 'top1', 'top1']); // prettier-ignore
+    expect(schedule.waiting).toEqual([]);
+  });
+
+  it('gives pruners and regularizers the names of the model', () => {
+    const layers = [{ node: '/fc/Gemm', opType: 'Gemm', weights: ['w'], module: 'fc', index: 0 }];
+    const bound = bindSchedule(parse(text.replace("['*']", '[module.fc.weight]').replace('{ fc: 0.001 }', '{ module.fc.weight: 0.001 }')), { layers }); // prettier-ignore
+    expect(bound.stages).toHaveLength(6);
+    expect(() => bindSchedule(parse(text), { layers: [{ ...layers[0]!, node: 'x', module: 'x', opType: 'Conv' }] })).toThrow(/regularizers.l1.reg_regims.fc: "fc" matches no weights/); // prettier-ignore
+  });
+
+  it('is known by its learning rates, regularizers and masks where it has no block, for as long as its policies last', () => {
+    const implied = parse(text.replace(/^training.*\n/, ''));
+    expect(plans(implied)).toHaveLength(5);
+    expect(implied.notes.join()).toMatch(/has no "training:": 5 epochs by its policies/);
+    expect(plans(parse(text.replace(/^training.*\n/, ''), false))).toEqual([]);
+    expect(parse(text.replace(/^training.*\n/, ''), false).waiting).toHaveLength(3);
+    // Without any of these a ramp is steps of pruning, as ever.
+    const plain = 'pruners: { p: { class: LevelPruner, levels: { a: 0.5 } } }\npolicies: [{ pruner: { instance_name: p }, epochs: [0] }]'; // prettier-ignore
+    expect(plans(parse(plain.replace('LevelPruner', 'SparsityLevelParameterPruner')))).toEqual([]);
+  });
+
+  it.each([
+    ['quantizers before the end', text.replace('epochs: [5]', 'epochs: [3]'), /s.yaml:22:5 policies.3: PostTrainLinearQuantizer works on a trained model, and the model is trained until epoch 4: start it at epoch 5 or later/], // prettier-ignore
+    ['a rate behind the end', text.replace('epochs: 5,', 'epochs: 2,').replace('epochs: [1, 3]', 'epochs: [1]'), /policies.2: acts from epoch 2 on, and training ends with epoch 1/], // prettier-ignore
+    ['no epochs at all', 'training: {}', /training: does not say for how long: give it "epochs:"/],
+    ['an option that there is not', text.replace('batch_size', 'batch'), /s.yaml:1:\d+ training.batch: unknown key \(did you mean "batch_size"/],
+    ['an optimizer that there is not', text.replace('name: sgd', 'name: sdg'), /training.optimizer/],
+  ])('is refused for %s', (_, given, message) => {
+    expect(wrong(given)).toMatch(message);
+  });
+
+  it('is refused without samples to train on', () => {
+    expect(wrong(text, false)).toMatch(/s.yaml:1:1 training: there are no samples to train on: give the data config a set "training:"/); // prettier-ignore
+  });
+});
