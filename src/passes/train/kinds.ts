@@ -73,6 +73,11 @@ export interface RegularizerKind<O = unknown> extends Described<O> {
    * @param weight of shape `dims`
    */
   mask?(options: O, weight: Float32Array, dims: readonly number[], regime: Regime): Float32Array | undefined;
+  /**
+   * What a weight is multiplied by in the forward pass of one step, drawn anew for each: 0 where it is dropped.
+   * @param random uniform numbers from 0 to 1
+   */
+  drop?(weight: Float32Array, dims: readonly number[], regime: Regime, random: () => number): Float32Array;
   /** A sentence where a weight of this shape cannot be held in these groups. */
   refuse?(dims: readonly number[], regime: Regime): string | undefined;
 }
