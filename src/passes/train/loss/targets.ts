@@ -1,10 +1,10 @@
 import * as z from 'zod';
 
 import type { Batch, Target, Tensor } from '../../../data/types.ts';
-import type { TypedArray } from '../../../graph/dtype.ts';
 import type { Model } from '../../../graph/model.ts';
 import { initializers, producers } from '../../../graph/query.ts';
 import { elementCount } from '../../../graph/tensor.ts';
+import { numbersOf } from '../../../metrics/select.ts';
 import { QtoolError } from '../../../util/error.ts';
 import { given } from '../../../util/must.ts';
 import { didYouMean } from '../../../util/suggest.ts';
@@ -104,7 +104,7 @@ function fill(
 ): Problem | undefined {
   const expected = target?.expected?.[name];
   if (expected) {
-    const data = expected.data as TypedArray;
+    const data = numbersOf(expected);
     if (data.length !== own.length)
       return { text: `the sample expects ${data.length} numbers of output ${name}, which gives ${own.length}` };
     for (let i = 0; i < own.length; i++) own[i] = Number(data[i]);
