@@ -2,6 +2,7 @@ import type * as z from 'zod';
 import type { Loss, Optimizer } from '../../autodiff/training_graph.ts';
 import type { GraphWriter, Value } from '../../autodiff/writer.ts';
 import type { Batch, Feeds } from '../../data/types.ts';
+import type { Model } from '../../graph/model.ts';
 
 interface Described<O> {
   readonly summary: string;
@@ -20,6 +21,8 @@ export interface LossKind<O = unknown> extends Described<O> {
    * @throws QtoolError('data') naming the sample, where the batch lacks what the loss needs.
    */
   feeds(options: O, batch: Batch, outputs: ReadonlyMap<string, readonly number[]>): Feeds;
+  /** The options with what the model and its first batch decide: the output, its class axis, whether it ends in Softmax. Before `make`. */
+  settled?(options: O, model: Model, batch: Batch, outputs: ReadonlyMap<string, readonly number[]>): O;
 }
 
 /** An optimizer that `training: { optimizer: … }` may name; one a file in `optimizer/`. */
