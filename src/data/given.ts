@@ -28,8 +28,9 @@ export type Samples =
   | (() =>
       Iterable<SampleGiven> | AsyncIterable<SampleGiven> | Promise<Iterable<SampleGiven> | AsyncIterable<SampleGiven>>);
 
-/** Calibration and validation samples apart. */
+/** Calibration and validation samples apart, and those to train on. */
 export interface SampleSets {
   readonly calibration: Samples;
   readonly validation: Samples;
+  readonly training?: Samples | undefined;
 }

@@ -1,5 +1,5 @@
 import { dataError } from './errors.ts';
-import { toGrey, type PixelData, type Pixels } from './pixels.ts';
+import { toGrey, type Pixels } from './pixels.ts';
 
 /** Left, top, width and height, in pixels. */
 export type Box = readonly [x: number, y: number, width: number, height: number];
@@ -49,14 +49,20 @@ export function withColour(image: Pixels, what: Colour, factor: number, name: st
   if (what === 'saturation' && channels === 1) return image;
   const grey = what === 'brightness' ? undefined : toGrey(image).data;
   const mean = what === 'contrast' ? Math.trunc(sum(grey!) / grey!.length + 0.5) : 0;
-  // What value v is mixed with g to: Pillow's arithmetic is of 32-bit floats, cut off.
+  // g + factor · (v − g), by the difference. Pillow's arithmetic is of 32-bit floats, cut off.
   const alpha = Math.fround(factor);
-  const blend = (g: number, v: number): number =>
-    Math.min(255, Math.max(0, Math.trunc(Math.fround(g + Math.fround(alpha * (v - g))))));
+  const steps = new Float32Array(511);
+  for (let i = 0; i < 511; i++) steps[i] = alpha * (i - 255);
+  const blend = (g: number, v: number): number => {
+    const mixed = Math.fround(g + steps[v - g + 255]!);
+    return mixed <= 0 ? 0 : mixed >= 255 ? 255 : mixed | 0;
+  };
   const out = new Uint8Array(data.length);
-  if (what === 'saturation') for (let i = 0; i < data.length; i++) out[i] = blend(grey![Math.trunc(i / 3)]!, data[i]!);
+  if (what === 'saturation')
+    for (let i = 0, o = 0; i < grey!.length; i++) for (let c = 0; c < 3; c++, o++) out[o] = blend(grey![i]!, data[o]!);
   else {
-    const table = Uint8Array.from({ length: 256 }, (_, v) => blend(mean, v));
+    const table = new Uint8Array(256);
+    for (let v = 0; v < 256; v++) table[v] = blend(mean, v);
     for (let i = 0; i < data.length; i++) out[i] = table[data[i]!]!;
   }
   return { ...image, data: out };
@@ -64,8 +70,8 @@ export function withColour(image: Pixels, what: Colour, factor: number, name: st
 
 const isBytes = (image: Pixels): image is Pixels<Uint8Array> => image.data instanceof Uint8Array;
 
-function sum(values: PixelData): number {
+function sum(values: Uint8Array): number {
   let total = 0;
-  for (const value of values) total += value;
+  for (let i = 0; i < values.length; i++) total += values[i]!;
   return total;
 }

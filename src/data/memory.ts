@@ -20,7 +20,13 @@ export function memoryConfig(given: Samples | SampleSets): DataConfig {
     if (!isOneSet(samples)) throw dataError(`data.${key} is no iterable of samples, nor a function that returns one`);
     return { kind: 'memory', given: samples };
   };
-  const named = isOneSet(given) ? { data: given } : { calibration: given.calibration, validation: given.validation };
+  const named = isOneSet(given)
+    ? { data: given }
+    : {
+        calibration: given.calibration,
+        validation: given.validation,
+        ...(given.training === undefined ? {} : { training: given.training }),
+      };
   const value = Object.fromEntries(Object.entries(named).map(([key, samples]) => [key, source(key, samples)]));
   return { file: 'data', folder: '.', value, at: () => undefined };
 }

@@ -54,6 +54,25 @@ batch_size: 8
       'data: { kind: idx, path: x }\nsplit: { calibration: 1.5 }',
       /split: calibration must be a share below 1 or a whole number/,
     ],
+    ['data: { kind: idx, path: x }\nsplit: { training: 2.5 }', /d\.yaml:2:8 split: training must be a share/],
+    ['data: { kind: idx, path: x }\nsplit: {}', /d\.yaml:2:8 split: says nothing/],
+    [
+      'data: { kind: idx, path: x }\nsplit: { training: 5 }\ntraining: { kind: idx, path: y }',
+      /d\.yaml:3:11 training: stands beside split\.training/,
+    ],
+    [
+      'validation: { kind: idx, path: x }\nsplit: { calibration: 5 }\ntraining: { kind: idx, path: y }',
+      /d\.yaml:2:8 split: is only for one set that is split; here calibration is taken of training/,
+    ],
+    [
+      'validation: { kind: idx, path: x }\ntraining: { kind: idx, path: y, lables: z }',
+      /d\.yaml:2:33 training\.lables: unknown key.*did you mean "labels"/,
+    ],
+    [
+      'validation: { kind: idx, path: x }\ntraining: [{ kind: idx, path: y, samples: 0 }]',
+      /d\.yaml:2:43 training\.0\.samples: must be at least 1/,
+    ],
+    ['validation: { kind: idx, path: x }\ntraining: []', /d\.yaml:2:11 training: /],
     ['data: { kind: idx, path: x }\ntransform: {}', /transform: unknown key.*did you mean "transforms"/],
   ])('says what is wrong with %s', async (text, expected) => {
     expect(await failure(() => parse(text))).toMatch(expected);
