@@ -3,6 +3,7 @@ import type { GradientRule } from '../rule.ts';
 import { activationRules } from './activation.ts';
 import { arithmeticRules } from './arithmetic.ts';
 import { convRule, convTransposeRule } from './conv.ts';
+import { einsumRule } from './einsum.ts';
 import { gatherRules } from './gather.ts';
 import { gemmRule, matmulRule } from './matmul.ts';
 import { noGradient } from './none.ts';
@@ -20,6 +21,7 @@ const rules: readonly GradientRule[] = [
   convTransposeRule,
   matmulRule,
   gemmRule,
+  einsumRule,
   ...activationRules,
   ...arithmeticRules,
   ...reduceRules,
