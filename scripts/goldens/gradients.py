@@ -339,6 +339,34 @@ case("Gather of one", "Gather", [drawn([2, 4]), ints(2, dims=[])], lambda x: x[:
 case("GatherElements", "GatherElements", [drawn([2, 3]), ints(0, 0, 2, 1, dims=[2, 2])], lambda x: x.gather(1, torch.tensor([[0, 0], [2, 1]])), {"axis": 1})  # fmt: skip
 case("GatherND", "GatherND", [drawn([3, 2, 2]), ints(0, 1, 2, 0, 0, 1, dims=[3, 2])], lambda x: x[[0, 2, 0], [1, 0, 1]])
 
+# Recurrence -------------------------------------------------------------------------------------------------------------------------
+
+
+def gru(x, w, r, b, h=None, lengths=None):
+    """[T, B, I] to Y and Y_h, gates z, r, n, as ONNX with linear_before_reset = 1."""
+    size = r.shape[2]
+    state = torch.zeros(x.shape[1], size) if h is None else h[0]
+    results = []
+    for t in range(x.shape[0]):
+        fed = (x[t] @ w[0].T + b[0, : 3 * size]).split(size, 1)
+        kept = (state @ r[0].T + b[0, 3 * size :]).split(size, 1)
+        z, reset = torch.sigmoid(fed[0] + kept[0]), torch.sigmoid(fed[1] + kept[1])
+        new = (1 - z) * torch.tanh(fed[2] + reset * kept[2]) + z * state
+        live = torch.tensor([[t < n] for n in lengths]) if lengths else torch.ones(x.shape[1], 1, dtype=torch.bool)
+        state = torch.where(live, new, state)
+        results.append(torch.where(live, new, torch.zeros_like(new)))
+    return torch.stack(results)[:, None], state[None]
+
+
+def gru_operands(steps, batch, width, size):
+    return [drawn([steps, batch, width]), drawn([1, 3 * size, width], -1, 1), drawn([1, 3 * size, size], -1, 1), drawn([1, 6 * size], -1, 1)]
+
+
+case("GRU", "GRU", gru_operands(4, 2, 3, 2), gru, {"hidden_size": 2, "linear_before_reset": 1})
+case("GRU from a state", "GRU", [*gru_operands(3, 2, 2, 3), None, drawn([1, 2, 3])], gru, {"hidden_size": 3, "linear_before_reset": 1})
+case("GRU of one step", "GRU", gru_operands(1, 2, 3, 2), gru, {"hidden_size": 2, "linear_before_reset": 1})
+case("GRU of samples of different lengths", "GRU", [*gru_operands(5, 3, 2, 2), {"int32": [5, 2, 3], "dims": [3]}], lambda *x: gru(*x, lengths=[5, 2, 3]), {"hidden_size": 2, "linear_before_reset": 1})  # fmt: skip
+
 # Resize -----------------------------------------------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ interface Stored {
   readonly '64ths'?: readonly number[];
   readonly gradient?: readonly number[];
   readonly int64?: readonly number[];
+  readonly int32?: readonly number[];
   readonly float32?: readonly number[];
   readonly bool?: readonly number[];
 }
@@ -49,7 +50,7 @@ function modelOf(golden: Golden): Model {
     const { dims } = one;
     const name = `x${i}`;
     if (one['64ths']) return [makeTensor(name, 'float32', dims, parts(one['64ths']))];
-    const tensor = one.int64 ? int64(one.int64, dims) : one.bool ? bools(one.bool.map(Boolean), dims) : float32(one.float32!, dims); // prettier-ignore
+    const tensor = one.int32 ? makeTensor('', 'int32', dims, Int32Array.from(one.int32)) : one.int64 ? int64(one.int64, dims) : one.bool ? bools(one.bool.map(Boolean), dims) : float32(one.float32!, dims); // prettier-ignore
     return [{ ...tensor, name }];
   });
   const names = operands.map((one, i) => (one ? `x${i}` : ''));

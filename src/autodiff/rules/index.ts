@@ -5,6 +5,7 @@ import { arithmeticRules } from './arithmetic.ts';
 import { convRule, convTransposeRule } from './conv.ts';
 import { einsumRule } from './einsum.ts';
 import { gatherRules } from './gather.ts';
+import { gruRule } from './gru.ts';
 import { gemmRule, matmulRule } from './matmul.ts';
 import { noGradient } from './none.ts';
 import { normRules } from './norm.ts';
@@ -32,6 +33,7 @@ const rules: readonly GradientRule[] = [
   sliceRule,
   ...gatherRules,
   resizeRule,
+  gruRule,
   ...noGradient,
 ];
 
