@@ -1,4 +1,10 @@
-import { buildTraining, trainingOpset, type Loss, type Optimizer } from '../../src/autodiff/training_graph.ts';
+import {
+  buildTraining,
+  trainingOpset,
+  type Loss,
+  type Optimizer,
+  type TrainingPlan,
+} from '../../src/autodiff/training_graph.ts';
 import type { Target } from '../../src/autodiff/rule.ts';
 import { mul, sum, unary } from '../../src/autodiff/writer.ts';
 import type { Feeds, Tensor } from '../../src/data/types.ts';
@@ -74,17 +80,26 @@ const gradientsOnly: Optimizer = {
   update: (w, { gradient }) => ({ parameter: unary(w, 'Identity', gradient), slots: [] }),
 };
 
-/** Gradients of a random combination of a model's outputs by some of its initializers, at both optimization levels. */
-async function gradientsOf(model: Model, wanted: readonly string[], feeds: Feeds = {}, target?: Target) {
-  const shapes = await testContext({ calibration: [feeds] }).shapes(model);
-  const graph = buildTraining(model, shapes, { trainable: wanted, loss: dotLoss, optimizer: gradientsOnly, ...(target && { target }) }); // prettier-ignore
-  const targets = Object.fromEntries(model.graph.output.map(({ name }, i) => {
+/**
+ * Gradients of Σ outputs · target by some of a model's initializers, at both optimization levels.
+ * @param plan what else the training graph is made with.
+ * @param given the targets, as feeds `target_` + output; drawn at random where they are left out.
+ */
+export async function gradientsOf(
+  model: Model,
+  wanted: readonly string[],
+  plan: Partial<TrainingPlan> = {},
+  given?: Feeds,
+) {
+  const shapes = await testContext({ calibration: [{}] }).shapes(model);
+  const graph = buildTraining(model, shapes, { trainable: wanted, loss: dotLoss, optimizer: gradientsOnly, ...plan });
+  const targets = given ?? Object.fromEntries(model.graph.output.map(({ name }, i) => {
     const { dims } = shapes.get(name)!;
     return [`target_${name}`, floats(noise(99 + i, dims.reduce((a, b) => a * b, 1), 1), dims)];
   })); // prettier-ignore
   const state = Object.fromEntries([...graph.state].map(([name, { first, dims }]) => [name, floats(first, dims)]));
   const at = async (level: 'all' | 'disabled'): Promise<ReadonlyMap<string, Tensor>> => {
-    const results = await runModel(graph.model, { ...feeds, ...targets, ...state }, level);
+    const results = await runModel(graph.model, { ...targets, ...state }, level);
     return new Map([...graph.state].map(([name, { next }]) => [name, results[next]!]));
   };
   return { graph, targets, all: await at('all'), disabled: await at('disabled') };
@@ -122,7 +137,7 @@ function opened(model: Model, names: readonly string[]): Model {
 export async function worstDifference(c: Case, seed = 1): Promise<number> {
   const model = modelOfCase(c, seed);
   const wanted = c.operands.flatMap((one, i) => (one !== '' && !isTensor(one) && c.fixed?.includes(i) !== true ? [`x${i}`] : [])); // prettier-ignore
-  const { targets, all, disabled } = await gradientsOf(model, wanted, {}, c.target);
+  const { targets, all, disabled } = await gradientsOf(model, wanted, c.target ? { target: c.target } : {});
   const fed = opened(model, wanted);
   let [worst, largest] = [0, 1e-6];
   const start = Object.fromEntries(wanted.map((name) => {

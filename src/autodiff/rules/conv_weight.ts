@@ -9,8 +9,11 @@ import type { Geometry } from './conv_geometry.ts';
 export function weightGradient(w: GraphWriter, g: Geometry, x: Value, dy: Value, dims: readonly number[]): Value {
   const padded = pad(w, x, [0, 0, ...g.begin], [0, 0, ...g.end]);
   const image = g.kernel.length === 2;
+  const size = elementCount(g.kernel);
   const depthwise = g.groups > 1 && dims[1] === 1 && dims[0] === g.groups;
   if (depthwise && image && g.strides.some((s) => s > 1)) return asDepthwiseConv(w, g, padded, dy, dims);
+  // With few channels rows of channels are too short to be copied fast.
+  if (g.groups === 1 && size > 1 && dims[1]! >= 8) return channelsLast(w, g, padded, dy, dims);
   if (g.groups === 1 && image && g.kernel.some((k) => k > 3)) return byRows(w, g, padded, dy, dims);
   const taps = tapsOf(g.kernel).map((at) => tap(w, g, padded, dy, at));
   const parts = depthwise ? taps.map((read) => pointProducts(w, dy, read)) : taps.map((read) => products(w, g, dy, read)); // prettier-ignore
@@ -36,6 +39,22 @@ function products(w: GraphWriter, { groups }: Geometry, dy: Value, read: Value):
   const left = reshape(w, dy, [...lead, m / groups, places]);
   const right = reshape(w, read, [...lead, c / groups, places]);
   return sum(w, w.op('MatMul', [left, turned(w, right)], [...lead, m / groups, c / groups]), [0]);
+}
+
+/** One product over all samples and places a tap: with channels last what it read is a matrix as it lies, and nothing is left to be summed. */
+function channelsLast(w: GraphWriter, g: Geometry, padded: Value, dy: Value, dims: readonly number[]): Value {
+  const [m, c] = dims as [number, number];
+  const axes = dims.map((_, i) => i).slice(2);
+  const last = transpose(w, padded, [0, ...axes, 1]);
+  const places = elementCount(dy.dims) / m;
+  const left = reshape(w, transpose(w, dy, [1, 0, ...axes]), [m, places]);
+  const taps = tapsOf(g.kernel);
+  const parts = taps.map((at) => {
+    const cuts = at.map((i, axis) => ({ axis: axis + 1, start: i * g.dilations[axis]!, size: dy.dims[axis + 2]!, step: g.strides[axis]! })); // prettier-ignore
+    return w.op('MatMul', [left, reshape(w, slice(w, last, cuts), [places, c])], [m, c]);
+  });
+  const all = reshape(w, w.op('Concat', parts, [m, taps.length * c], { axis: 1 }), [m, taps.length, c]);
+  return reshape(w, transpose(w, all, [0, 2, 1]), dims);
 }
 
 /** [C] of one tap where each channel has its own kernel. */

@@ -3,7 +3,9 @@ import type { GradientRule } from '../rule.ts';
 import { activationRules } from './activation.ts';
 import { arithmeticRules } from './arithmetic.ts';
 import { convRule, convTransposeRule } from './conv.ts';
+import { einsumRule } from './einsum.ts';
 import { gatherRules } from './gather.ts';
+import { gruRule } from './gru.ts';
 import { gemmRule, matmulRule } from './matmul.ts';
 import { noGradient } from './none.ts';
 import { normRules } from './norm.ts';
@@ -20,6 +22,7 @@ const rules: readonly GradientRule[] = [
   convTransposeRule,
   matmulRule,
   gemmRule,
+  einsumRule,
   ...activationRules,
   ...arithmeticRules,
   ...reduceRules,
@@ -30,6 +33,7 @@ const rules: readonly GradientRule[] = [
   sliceRule,
   ...gatherRules,
   resizeRule,
+  gruRule,
   ...noGradient,
 ];
 

@@ -15,8 +15,8 @@ export const noGradient: readonly GradientRule[] = [
     'is quantized already: train the float model, and quantize what comes out',
   ),
   refused(
-    ['GRU', 'LSTM', 'RNN'],
-    'is recurrent: its steps are inside one operator, which gives only their results; what it reads, and its own weights, stay as they are',
+    ['LSTM', 'RNN'],
+    'is recurrent: its steps are inside one operator, whose inner states it does not give; what it reads, and its own weights, stay as they are',
   ),
   refused(['If', 'Loop', 'Scan'], 'has a graph of its own'),
 ];

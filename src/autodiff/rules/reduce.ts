@@ -40,6 +40,7 @@ export const reduceRules: readonly GradientRule[] = [
   reduction(['ReduceSumSquare'], ({ c, x, dy }) => mul(c.w, scaled(c.w, x, 2), dy)),
   reduction(['ReduceL1'], ({ c, x, dy }) => mul(c.w, unary(c.w, 'Sign', x), dy)),
   reduction(['ReduceL2'], ({ c, x, y, dy }) => mul(c.w, x, div(c.w, dy, y))),
+  reduction(['ReduceLogSum'], ({ c, x, y, dy }) => expand(c.w, div(c.w, dy, unary(c.w, 'Exp', y)), x.dims)),
   reduction(['ReduceLogSumExp'], ({ c, x, y, dy }) => mul(c.w, unary(c.w, 'Exp', sub(c.w, x, y)), dy)),
   reduction(
     ['ReduceMax', 'ReduceMin'],

@@ -12,6 +12,7 @@ export const resizeRule: GradientRule = {
   refuse(c) {
     const mode = stringAttribute(c.node, 'mode', 'nearest');
     const coordinates = coordinatesOf(c);
+    if ([1, 2].some((i) => c.has(i) && c.needs(i))) return 'has scales that would have to be trained';
     if (mode !== 'nearest' && mode !== 'linear') return `interpolates by mode "${mode}"`;
     if (!known.has(coordinates)) return `has the coordinates "${coordinates}"`;
     if (intAttribute(c.node, 'antialias', 0) === 1) return 'has antialias';
