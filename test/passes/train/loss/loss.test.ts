@@ -140,7 +140,9 @@ describe('a loss', () => {
     expect(feeds({ label: Int32Array.of(1, 2) })).toThrow('the sample has 2 labels, and output y has 1 positions of 3 classes'); // prettier-ignore
     expect(feeds({ expected: { y: floats(new Float32Array(2), [1, 2]) } })).toThrow('the sample expects 2 numbers of output y, which gives 3'); // prettier-ignore
     expect(feeds({}, { output: 'x' })).toThrow('the loss reads the output "x", which the model has not');
-    expect(feeds({ label: Int32Array.of(3) })).toThrow(expect.objectContaining({ code: 'data', at: 'sample 1' }));
+    expect(feeds({ label: Int32Array.of(3) })).toThrow(
+      expect.objectContaining({ code: 'data', at: 'sample 1' }) as Error,
+    );
   });
 
   it('is settled by the model and its first batch', () => {
