@@ -1,7 +1,7 @@
 import { QtoolError } from '../util/error.ts';
 import { draftOf, open, type Draft, type State } from './draft.ts';
 import { modelOf, type Model } from './model.ts';
-import { GraphCodec, ModelCodec, OperatorSetCodec, int64, toNumber, type NodeProto } from './proto.ts';
+import { GraphCodec, ModelCodec, OperatorSetCodec, ValueInfoCodec, int64, toNumber, type NodeProto } from './proto.ts';
 import { consumers, isOp, layerName, opset, reads } from './query.ts';
 
 export type { Draft };
@@ -117,4 +117,11 @@ export function removeUnread(draft: Draft, outputs: ReadonlySet<string>): void {
     if (unread.length === 0) return;
     unread.forEach((node) => draft.removeNode(node));
   }
+}
+
+/** The model with inner values among its outputs, behind its own. */
+export function withOutputs(model: Model, values: readonly string[]): Model {
+  const known = new Set(model.graph.output.map(({ name }) => name));
+  const more = values.filter((name) => !known.has(name)).map((name) => ValueInfoCodec.create({ name }));
+  return edit(model, (draft) => draft.setOutputs([...model.graph.output, ...more]));
 }

@@ -1,6 +1,6 @@
-import { edit } from './edit.ts';
+import { withOutputs } from './edit.ts';
 import type { Model } from './model.ts';
-import { ValueInfoCodec, type NodeProto } from './proto.ts';
+import { type NodeProto } from './proto.ts';
 import { constantTensor, describeValue, everyNode, isOp, layerName, modelInputs, producers, reads } from './query.ts';
 
 /** How many rows they give depends on the numbers that go in. */
@@ -90,10 +90,4 @@ function moves(node: NodeProto, moving: ReadonlySet<string>): boolean {
   if ([...everyNode({ node: [node] })].some((one) => isOp(one, ...selecting))) return true;
   const read = isOp(node, 'ScatterND', 'ScatterElements') ? node.input.slice(0, 1) : [...reads(node)];
   return read.some((name) => moving.has(name));
-}
-
-function withOutputs(model: Model, values: readonly string[]): Model {
-  const known = new Set(model.graph.output.map(({ name }) => name));
-  const more = values.filter((name) => !known.has(name)).map((name) => ValueInfoCodec.create({ name }));
-  return edit(model, (draft) => draft.setOutputs([...model.graph.output, ...more]));
 }

@@ -1,19 +1,17 @@
 import * as z from 'zod';
 import type { TrainingGraph } from '../../autodiff/training_graph.ts';
 import type { Feeds } from '../../data/types.ts';
-import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { dimsOf, makeTensor } from '../../graph/tensor.ts';
-import { initializers } from '../../graph/query.ts';
 import { given, must } from '../../util/must.ts';
 import { foldConstants } from '../fold/constants.ts';
 import { noteLine, type Note, type Pass, type PassContext, type PassResult, type TrainedEpoch } from '../pass.ts'; // prettier-ignore
+import { withWeights as withTensors } from '../prune/masks.ts';
 import { floatsOf, placesAfter, taken } from './carry.ts';
 import { epochGraph, type EpochGraph } from './epoch_graph.ts';
 import { howMasked, masksOf, type WeightMask } from './masks.ts';
 import type { EpochPlan, EpochPolicy, TrainingMemory } from './plan.ts';
 
-const nothing: TrainingMemory = { slots: new Map(), masks: new Map(), step: 0, lr: undefined, losses: [], limit: undefined }; // prettier-ignore
+const nothing: TrainingMemory = { slots: new Map(), masks: new Map(), step: 0, updates: 0, weights: undefined, lr: undefined, losses: [], limit: undefined }; // prettier-ignore
 
 /**
  * One epoch, as Distiller's scheduler has it: the pruners of the epoch find their masks, removers cut what is zero, then every sample of the
@@ -29,7 +27,8 @@ export const trainingEpoch: Pass<EpochPlan> = {
   options: z.custom<EpochPlan>(),
   async apply(model, plan, ctx) {
     const old = (ctx.memory.get('training') as TrainingMemory | undefined) ?? withZeros(nothing, model);
-    const begun = await begin(model, old, plan, ctx);
+    const own = old.weights === undefined ? model : withTensors(model, old.weights);
+    const begun = await begin(own, old, plan, ctx);
     const step = await epochGraph(begun.model, begun.memory, plan, ctx);
     const trained = await goThrough(step, begun, plan, ctx);
     const { memory } = trained;
@@ -126,25 +125,36 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   const began = performance.now();
   let { masks, limit } = begun.memory;
   let state = firstState(step, begun.model, begun.memory);
-  let [t, minibatch, total, samples, correct, counted] = [begun.memory.step, 0, 0, 0, 0, 0];
+  let [t, updates, minibatch, total, samples, correct, counted] = [
+    begun.memory.step,
+    begun.memory.updates,
+    0,
+    0,
+    0,
+    0,
+    0,
+  ];
   let lr = begun.memory.lr ?? optimizer.lr;
   const losses = begun.memory.losses;
   const rateAt = (share: number): number => {
     if (!rate) return lr;
     const fraction = rate.kind.everyStep?.(rate.options) === true ? share : 0;
-    return rate.kind.at(rate.options, { base: optimizer.lr, epoch: rate.at + fraction, epochs: rate.of, steps: Math.ceil(count / training.batch_size), losses: losses.slice(rate.first) }); // prettier-ignore
+    return rate.kind.at(rate.options, { base: optimizer.lr, epoch: rate.at + fraction, epochs: rate.of, steps, losses: losses.slice(rate.first) }); // prettier-ignore
   };
   const frequent = plan.policies.filter(({ args }) => (args.mini_batch_pruning_frequency ?? 0) > 0);
   const discards = new Set(plan.policies.filter(({ args }) => args.discard_masks_at_minibatch_end === true).map(({ instance }) => instance)); // prettier-ignore
   const late = new Set(plan.policies.filter(({ args }) => args.skip_first_minibatch === true).map(({ instance }) => instance)); // prettier-ignore
   const count = step.samples;
+  const steps = Math.ceil(count / training.batch_size);
   let diverged: string | undefined;
   for await (const batch of step.batches()) {
     ctx.signal.throwIfAborted();
     const due = frequent.filter(({ args }) => minibatch > 0 && t % args.mini_batch_pruning_frequency! === 0);
     if (due.length > 0) masks = await masksAnew(step, begun.model, state, masks, due, ctx);
     lr = rateAt(samples / count);
-    const numbers = new Map(Object.entries({ ...optimizer.scalars(lr, ++t), ...step.strengths }));
+    const numbers = new Map(Object.entries({ ...optimizer.scalars({ lr, step: minibatch + 1, steps, updates }), ...step.strengths })); // prettier-ignore
+    t++;
+    if (optimizer.moves(minibatch + 1, steps)) updates++;
     const scalars = Object.fromEntries([...graph.scalars].map(([name, input]) => [input, scalar(must(numbers, name, 'the scalar'))])); // prettier-ignore
     const open = (mask: WeightMask): boolean => minibatch === 0 && late.has(mask.instance);
     const fed = Object.fromEntries([...graph.masks].map(([name, input]) => [input, maskTensor(must(masks, name, 'the mask'), step.dims(name), open)])); // prettier-ignore
@@ -176,6 +186,8 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     slots: slotsOf(graph, settled.state),
     masks: settled.masks,
     step: t,
+    updates,
+    weights: training.ema === undefined ? undefined : heldOf(graph, settled.state),
     lr,
     losses: [...losses, loss],
     limit,
@@ -188,7 +200,8 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     steps: minibatch,
     samples,
   };
-  const model = withWeights(begun.model, graph, settled.state);
+  const averages = training.ema === undefined ? settled.state : withAverages(graph, settled.state);
+  const model = withWeights(begun.model, graph, averages);
   const result: Pick<PassResult, 'model' | 'trained' | 'failed'> = { model, trained, ...(diverged === undefined ? {} : { failed: diverged }) }; // prettier-ignore
   return { memory, result };
 }
@@ -203,15 +216,20 @@ const slotsOf = (graph: TrainingGraph, state: Feeds): Map<string, readonly Float
   new Map([...graph.slots].map(([name, slots]) => [name, slots.map((slot) => given(state[slot], slot).data as Float32Array)])); // prettier-ignore
 
 /** The model with the weights and running statistics of a state. */
-function withWeights(model: Model, graph: TrainingGraph, state: Feeds): Model {
-  const tensors = initializers(model.graph);
-  return edit(model, (draft) => {
-    for (const [name, input] of graph.held) {
-      const data = state[input]?.data as Float32Array | undefined;
-      const tensor = tensors.get(name);
-      if (data && tensor) draft.replace(name, makeTensor(name, 'float32', dimsOf(tensor), data));
-    }
-  });
+const withWeights = (model: Model, graph: TrainingGraph, state: Feeds): Model => withTensors(model, heldOf(graph, state)); // prettier-ignore
+
+/** Parameters and running statistics of a state, by their name in the model. */
+const heldOf = (graph: TrainingGraph, state: Feeds): Map<string, Float32Array> =>
+  new Map([...graph.held].flatMap(([name, input]) => { const data = state[input]?.data as Float32Array | undefined; return data ? [[name, data]] : []; })); // prettier-ignore
+
+/** A state with the running averages in place of the parameters. */
+function withAverages(graph: TrainingGraph, state: Feeds): Feeds {
+  const next: Record<string, Feeds[string]> = { ...state };
+  for (const [name, slots] of graph.slots) {
+    const average = slots.find((slot) => slot.includes('_average'));
+    if (average !== undefined) next[must(graph.held, name, 'the parameter')] = given(state[average], average);
+  }
+  return next;
 }
 
 /** Masks that pruners find in the middle of an epoch. */

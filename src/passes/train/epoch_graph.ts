@@ -1,5 +1,6 @@
 import { buildTraining, type Masked, type Penalty, type TrainingGraph } from '../../autodiff/training_graph.ts';
 import type { Batch, Feeds } from '../../data/types.ts';
+import { withOutputs } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { assignNames, layerFacts } from '../../graph/names.ts';
 import { dimsOf } from '../../graph/tensor.ts';
@@ -10,7 +11,8 @@ import type { Note, PassContext } from '../pass.ts';
 import { regimeMasks, regimeSites, type RegimeSite } from './regimes.ts';
 import type { EpochPlan, TrainingMemory } from './plan.ts';
 import { prepareTraining, type Prepared } from './prepared.ts';
-import { lossOf, optimizerOf, type Stepping } from './options.ts';
+import { optimizerOf, type Stepping, type TrainingOptions } from './options.ts';
+import { taught, type Taught } from './teach.ts';
 import type { WeightMask } from './masks.ts';
 
 /** The graph of an epoch's steps, and what it is fed. */
@@ -38,6 +40,7 @@ interface Made {
   readonly key: string;
   readonly prepared: Prepared;
   readonly graph: TrainingGraph;
+  readonly loss: Taught;
 }
 
 /** The training graph for a model; that of the epoch before, where nothing about its structure changed. */
@@ -55,8 +58,7 @@ export async function epochGraph(
     });
   const batches = (epoch: number): AsyncIterable<Batch> =>
     set.batches({ epoch, seed: training.seed, batchSize: training.batch_size, augment: training.augment });
-  const optimizer = optimizerOf(training, model);
-  const loss = lossOf(training, model, set.labelled);
+  const optimizer = optimizerOf(training);
   const sites = regimeSites(model, plan.regularizers);
   const masked = new Map([...memory.masks].map(([name, { how }]) => [name, how] as const));
   const key = JSON.stringify([
@@ -67,11 +69,11 @@ export async function epochGraph(
     training.batch_size,
   ]);
   const known = ctx.memory.get('graph') as Made | undefined;
-  const made = known?.key === key ? known : await make(model, key, masked, sites, { plan, ctx, optimizer, loss, batches: batches(plan.epoch) }); // prettier-ignore
+  const made = known?.key === key ? known : await make(model, key, masked, sites, { training, ctx, optimizer, batches: batches(plan.epoch) }); // prettier-ignore
   ctx.memory.set('graph', made);
-  const { prepared, graph } = made;
+  const { prepared, graph, loss } = made;
   const tensors = initializers(prepared.model.graph);
-  const outputs = new Map(prepared.model.graph.output.map(({ name }) => [name, must(prepared.shapes, name, 'the output').dims])); // prettier-ignore
+  const outputs = outputsOf(prepared);
   return {
     graph,
     trainable: prepared.trainable.filter((name) => graph.slots.has(name)),
@@ -80,27 +82,32 @@ export async function epochGraph(
     optimizer,
     strengths: Object.fromEntries(sites.map(({ scalar, regime }) => [scalar, regime.strength])),
     batches: () => batches(plan.epoch),
-    teach: async (batch) => ({ ...batch.feeds, ...(await loss.feeds(batch, outputs, ctx)) }),
+    teach: async (batch) => ({ ...batch.feeds, ...(await loss.feeds(batch, outputs)) }),
     dims: (name) => dimsOf(must(tensors, name, 'the weight')),
     threshold: (state, masks) => regimeMasks(sites, graph, state, masks),
   };
 }
+
+const outputsOf = ({ model, shapes }: Prepared) =>
+  new Map(model.graph.output.map(({ name }) => [name, must(shapes, name, 'the output').dims]));
 
 async function make(
   model: Model,
   key: string,
   masked: ReadonlyMap<string, Masked>,
   sites: readonly RegimeSite[],
-  { plan, ctx, optimizer, loss, batches }: { readonly plan: EpochPlan; readonly ctx: PassContext; readonly optimizer: Stepping; readonly loss: ReturnType<typeof lossOf>; readonly batches: AsyncIterable<Batch> }, // prettier-ignore
+  { training, ctx, optimizer, batches }: { readonly training: TrainingOptions; readonly ctx: PassContext; readonly optimizer: Stepping; readonly batches: AsyncIterable<Batch> }, // prettier-ignore
 ): Promise<Made> {
-  const { training } = plan;
-  let first: Feeds | undefined;
+  let first: Batch | undefined;
   for await (const batch of batches) {
-    first = batch.feeds;
+    first = batch;
     break;
   }
   const wanted = wantedParameters(model, training);
-  const prepared = await prepareTraining(model, given(first, 'the first batch'), ctx, wanted);
+  const batch = given(first, 'the first batch');
+  const shown = withOutputs(model, Object.keys(training.distillation?.hints ?? {}));
+  const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted);
+  const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
   const trained = new Set(prepared.trainable);
   const penalties = new Map<string, Penalty[]>();
   for (const { weight, scalar, write } of sites)
@@ -114,7 +121,7 @@ async function make(
     clipNorm: training.clip_norm,
     batchNorm: training.batchnorm,
   });
-  return { key, prepared, graph };
+  return { key, prepared, graph, loss };
 }
 
 /** Which parameters `trainable` and `frozen` let be trained: by their own names, or by their layers'. */

@@ -1,14 +1,11 @@
 import * as z from 'zod';
-import type { Loss, Optimizer } from '../../autodiff/training_graph.ts';
+import type { Optimizer } from '../../autodiff/training_graph.ts';
 import { augmentSchema } from '../../data/augment.ts';
-import type { Batch, Feeds } from '../../data/types.ts';
-import type { Model } from '../../graph/model.ts';
-import { isOp, producers } from '../../graph/query.ts';
-import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
-import type { PassContext } from '../pass.ts';
+import { distillOptions } from './loss/distill.ts';
 import { lossKinds } from './loss/index.ts';
 import { optimizerKinds } from './optimizer/index.ts';
+import { accumulated, accumulation, averageDecay, averaged, clippedByValue } from './optimizer/wrap.ts';
 
 /** One of a list, by its name alone or with its options. */
 function named<K extends { readonly name: string; readonly options: z.ZodType }>(
@@ -16,7 +13,7 @@ function named<K extends { readonly name: string; readonly options: z.ZodType }>
   description: string,
 ) {
   // prettier-ignore
-  const whole = kinds.map(({ name, options }) => (options as z.ZodObject).extend({ name: z.literal(name) }));
+  const whole = kinds.map(({ name, options }) => (options as z.ZodObject).safeExtend({ name: z.literal(name) }));
   const alone = z.enum(kinds.map(({ name }) => name)).transform((name) => ({ name }));
   return z
     .union([alone, z.discriminatedUnion('name', whole as [(typeof whole)[0], ...typeof whole])])
@@ -47,6 +44,14 @@ export const trainingSchema = z.strictObject({
   trainable: patterns.optional().meta({ description: 'Layers or weights that are trained. Default: all' }),
   frozen: patterns.optional().meta({ description: 'Layers or weights that stay as they are' }),
   batchnorm: z.enum(['train', 'frozen']).default('train').meta({ description: "Whether BatchNormalizations take the batch's statistics or keep theirs" }), // prettier-ignore
+  accumulate: z.int().min(1).default(1).meta({ description: 'Steps whose gradients are averaged to one update' }),
+  ema: z.number().gt(0).lt(1).optional().meta({ description: 'Decay of a running average of the weights, which is what is measured and written' }), // prettier-ignore
+  clip_value: z.number().positive().optional().meta({ description: 'The largest element of a gradient' }),
+  distillation: z.strictObject({
+    teacher: z.string().min(1).default('float').meta({ description: "An ONNX file, or `float`: the float model that the run began with" }), // prettier-ignore
+    ...distillOptions,
+    hints: z.record(z.string(), z.number().positive()).optional().meta({ description: 'Inner values that are to be like those of that name in the teacher, with the weight of each' }), // prettier-ignore
+  }).optional().meta({ description: 'A teacher, under Distiller\'s names: student_wt · loss + distill_wt · T² · KL' }), // prettier-ignore
   clip_norm: z.number().positive().optional().meta({ description: 'The largest norm of all gradients together' }),
 });
 export type TrainingOptions = z.infer<typeof trainingSchema>;
@@ -55,41 +60,28 @@ export type TrainingOptions = z.infer<typeof trainingSchema>;
 export interface Stepping {
   readonly optimizer: Optimizer;
   readonly lr: number;
-  /** What the graph's scalars are at a step, counted from 1. */
-  scalars(lr: number, step: number): Readonly<Record<string, number>>;
+  /** What the graph's scalars are at a step. `step`: counted from 1 in its epoch of `steps`; `updates`: steps that moved weights so far. */
+  scalars(at: { readonly lr: number; readonly step: number; readonly steps: number; readonly updates: number }): Readonly<Record<string, number>>; // prettier-ignore
+  /** Whether a step moves weights, or only adds its gradient up. */
+  moves(step: number, steps: number): boolean;
 }
 
-export function optimizerOf({ optimizer: { name, ...options } }: TrainingOptions, _model: Model): Stepping {
+export function optimizerOf({ optimizer: chosen, accumulate, clip_value, ema }: TrainingOptions): Stepping {
+  const { name, ...options } = chosen;
   const kind = given(optimizerKinds.find((one) => one.name === name), name); // prettier-ignore
+  let optimizer = kind.make(options);
+  if (ema !== undefined) optimizer = averaged(optimizer);
+  if (clip_value !== undefined) optimizer = clippedByValue(optimizer, clip_value);
+  if (accumulate > 1) optimizer = accumulated(optimizer);
+  const moves = (step: number, steps: number): boolean => accumulation(step, accumulate, steps).apply === 1;
   return {
-    optimizer: kind.make(options),
+    optimizer,
     lr: Number(options['lr']),
-    scalars: (lr, step) => kind.scalars(options, lr, step),
+    moves,
+    scalars: ({ lr, step, steps, updates }) => ({
+      ...kind.scalars(options, lr, updates + 1),
+      ...(ema === undefined ? {} : { average_decay: averageDecay(ema, updates + 1) }),
+      ...(accumulate > 1 ? accumulation(step, accumulate, steps) : {}),
+    }),
   };
-}
-
-/** A loss, and what its inputs are fed with a batch. */
-export interface Taught {
-  readonly loss: Loss;
-  feeds(batch: Batch, outputs: ReadonlyMap<string, readonly number[]>, ctx: PassContext): Promise<Feeds>;
-}
-
-/** The loss of a training block. @throws QtoolError('data') without labels, where it needs them. */
-export function lossOf(training: TrainingOptions, model: Model, labelled: boolean): Taught {
-  const { name, ...options } = training.loss ?? { name: 'cross_entropy' };
-  const kind = given(lossKinds.find((one) => one.name === name), name); // prettier-ignore
-  if (!labelled && name === 'cross_entropy')
-    throw new QtoolError('data', 'the samples to train on have no labels', {
-      hint: 'give labels, or learn from the float model: `distillation: { student_wt: 0 }`',
-    });
-  const made = kind.options.parse({ ...(endsInSoftmax(model) && name === 'cross_entropy' ? { logits: false } : {}), ...options }); // prettier-ignore
-  return {
-    loss: kind.make(made),
-    feeds: async (batch, outputs) => kind.feeds(made, batch, outputs),
-  };
-}
-
-function endsInSoftmax(model: Model): boolean {
-  const last = producers(model.graph).get(model.graph.output[0]?.name ?? '');
-  return last !== undefined && isOp(last, 'Softmax');
 }

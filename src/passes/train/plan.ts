@@ -38,8 +38,11 @@ export interface TrainingMemory {
   /** The optimizer's slots of each parameter. */
   readonly slots: ReadonlyMap<string, readonly Float32Array[]>;
   readonly masks: ReadonlyMap<string, WeightMask>;
-  /** Steps taken. */
+  /** Steps taken, and those of them that moved weights. */
   readonly step: number;
+  readonly updates: number;
+  /** The weights themselves, where the model holds their running average. */
+  readonly weights: ReadonlyMap<string, Float32Array> | undefined;
   /** The learning rate that was last set by a schedule; undefined: the optimizer's own. */
   readonly lr: number | undefined;
   /** Mean loss of each epoch. */

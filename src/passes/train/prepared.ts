@@ -78,6 +78,8 @@ const parameterInputs: Readonly<Record<string, readonly number[]>> = {
   Gather: [0],
   Add: [0, 1],
   Mul: [0, 1],
+  Einsum: [0, 1],
+  GRU: [1, 2, 3],
 };
 
 /**
