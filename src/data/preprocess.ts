@@ -3,7 +3,7 @@ import type { DataConfig, SourceConfig } from './config.ts';
 import { dataError } from './errors.ts';
 import { recipesToTry, recipeTransforms } from './recipe_steps.ts';
 import { recipeNames, type Recipe } from './recipes.ts';
-import type { Source } from './source.ts';
+import { isMadeElsewhere, type Source } from './source.ts';
 import type { Sets } from './split.ts';
 import type { Transforms } from './transforms.ts';
 import type { QtoolError } from '../util/error.ts';
@@ -40,9 +40,6 @@ const withinOne = ({ mean, std, offset }: Transforms = {}): boolean =>
 
 const isEmpty = (steps: Transforms | undefined): boolean => Object.keys(steps ?? {}).length === 0;
 const own = (source: SourceConfig): Transforms | undefined => ('transforms' in source ? source.transforms : undefined);
-const madeElsewhere: ReadonlySet<SourceConfig['kind']> = new Set(['onnx', 'module', 'memory', 'random']);
-/** Whether sources of this kind give finished tensors. */
-export const isMadeElsewhere = (kind: SourceConfig['kind']): boolean => madeElsewhere.has(kind);
 const isImages = ({ kind }: SourceConfig): boolean => kind === 'image-folder' || kind === 'manifest';
 
 /**

@@ -86,3 +86,7 @@ export interface RowReader {
   row(index: number): TypedArray;
   close(): void;
 }
+
+const madeElsewhere: ReadonlySet<DatasetInfo['kind']> = new Set(['onnx', 'module', 'memory', 'random']);
+/** Whether sources of this kind give finished tensors. */
+export const isMadeElsewhere = (kind: DatasetInfo['kind']): boolean => madeElsewhere.has(kind);

@@ -7,8 +7,7 @@ import { indexedDataset, streamDataset, type Wanted } from './dataset.ts';
 import { dataError } from './errors.ts';
 import type { ImageChange } from './image_change.ts';
 import { dealt, epochOrder, mix } from './order.ts';
-import { isMadeElsewhere } from './preprocess.ts';
-import type { IndexedSource, StreamSource } from './source.ts';
+import { isMadeElsewhere, type IndexedSource, type StreamSource } from './source.ts';
 import { imageAxes } from './transforms.ts';
 import type { Dataset, Sample, Tensor, TrainingSet } from './types.ts';
 
