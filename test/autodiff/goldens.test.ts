@@ -89,3 +89,42 @@ describe('gradient rules against PyTorch in float64', () => {
     }
   });
 });
+
+describe('where our conventions differ from PyTorch', () => {
+  const slopes = async (op: string, at: readonly number[], more: Partial<Golden> = {}): Promise<number[]> => {
+    const numbers = at.map((value) => value * 64);
+    const golden: Golden = { name: op, op, attributes: {}, operands: [{ dims: [at.length], '64ths': numbers }], outputs: [{ dims: [at.length], is: [], target: [] }], ...more }; // prettier-ignore
+    const ones = { target_y0: floats(new Float32Array(at.length).fill(1), [at.length]) };
+    const { all } = await gradientsOf(modelOf(golden), ['x0'], {}, ones);
+    return [...(all.get('x0')!.data as Float32Array)];
+  };
+
+  it('Clip passes nothing on its bounds, where clamp passes all', async () => {
+    const at = [-0.75, -0.5, 0, 0.5, 0.75];
+    const operands = [{ dims: [5], '64ths': at.map((v) => v * 64) }, { dims: [], float32: [-0.5] }, { dims: [], float32: [0.5] }]; // prettier-ignore
+    expect(await slopes('Clip', at, { operands })).toEqual([0, 0, 1, 0, 0]);
+  });
+
+  it('Relu and Abs have 0 at 0, as in PyTorch', async () => {
+    expect(await slopes('Relu', [-1, 0, 1])).toEqual([0, 0, 1]);
+    expect(await slopes('Abs', [-1, 0, 1])).toEqual([-1, 0, 1]);
+  });
+});
+
+describe('a use of an operator without a gradient', () => {
+  const operand = (...dims: number[]): Stored => ({ dims, '64ths': Array.from({ length: dims.reduce((a, b) => a * b, 1) }, (_, i) => (i % 90) - 45) }); // prettier-ignore
+  const gru = (attributes: Golden['attributes']): Partial<Golden> => ({ op: 'GRU', operands: [operand(2, 1, 2), operand(1, 6, 2), operand(1, 6, 2)], attributes: { hidden_size: 2, ...attributes }, outputs: [{ dims: [2, 1, 1, 2], is: [], target: [] }] }); // prettier-ignore
+  it.each<[string, Partial<Golden>, RegExp]>([
+    ['GRU that resets first', gru({}), /resets before its product/],
+    ['GRU backwards', gru({ linear_before_reset: 1, direction: 'reverse' }), /goes backwards/],
+    ['LSTM', { op: 'LSTM', operands: [operand(2, 1, 2), operand(1, 8, 2), operand(1, 8, 2)], attributes: { hidden_size: 2 } }, /recurrent.*2 parameters|recurrent.*3 parameters/], // prettier-ignore
+    ['Einsum of a diagonal', { op: 'Einsum', operands: [operand(3, 3)], attributes: { equation: 'ii->i' } }, /reads a diagonal/], // prettier-ignore
+    ['Einsum with dots', { op: 'Einsum', operands: [operand(3, 2), operand(2, 3)], attributes: { equation: '...i,ij->...j' } }, /"..." in its equation/], // prettier-ignore
+    ['Resize with scales to be trained', { op: 'Resize', operands: [operand(1, 1, 2, 2), null, { dims: [4], '64ths': [64, 64, 128, 128] }] }, /scales that would have to be trained/], // prettier-ignore
+    ['Resize by cubes', { op: 'Resize', attributes: { mode: 'cubic' }, operands: [operand(1, 1, 2, 2), null, { dims: [4], float32: [1, 1, 2, 2] }] }, /mode "cubic"/], // prettier-ignore
+  ])('%s', async (name, more, why) => {
+    const golden: Golden = { name, op: '', attributes: {}, operands: [], outputs: [{ dims: [], is: [], target: [] }], ...more }; // prettier-ignore
+    const wanted = golden.operands.flatMap((one, i) => (one?.['64ths'] ? [`x${i}`] : []));
+    await expect(gradientsOf(modelOf(golden), wanted)).rejects.toThrow(why);
+  });
+});
