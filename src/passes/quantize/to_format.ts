@@ -228,7 +228,7 @@ function store(
     for (const { node, input } of layer.readers) if (isOp(node, 'Transpose')) replaceInput(draft, node, input, value);
   const ratio = sqnr(weight.rows(), codes.values);
   const shared = typeof codes.sharing === 'object' ? `groups of ${codes.sharing.group}` : `one set a ${codes.sharing}`;
-  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest, errors weighed alike: ${why}` : ''}; ${storage === 'values' ? 'stored as float weights' : 'float weights at load time'}`;
+  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest: ${why}` : ''}; ${storage === 'values' ? 'stored as float weights' : 'float weights at load time'}`;
   return readers.map((reader) => ({ layer: reader.name, text }));
 }
 
