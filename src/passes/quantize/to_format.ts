@@ -36,6 +36,8 @@ const ofLayer = z.strictObject({
   format: format.optional().meta({ description: 'format of the weights, or float' }),
   activations: activations.optional(),
   sharing: sharingOption,
+  // What a fallback raises a layer to.
+  bits_weights: float.optional().meta({ description: 'float: neither weights nor input are held in a format' }),
 });
 
 const options = z.strictObject({
@@ -217,6 +219,7 @@ function requests(o: FormatOptions, model: Model, ctx: PassContext): (layer: Lay
   };
   return ({ node, name }) => {
     const own = override(node);
+    if (own?.bits_weights === null) return { weights: null, activations: null, sharing: undefined };
     const planned = ctx.plan.get(name)?.weights;
     const plan = planned?.kind === 'format' ? planned.format : planned?.kind === 'float' ? null : o.format;
     return {
