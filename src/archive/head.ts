@@ -31,10 +31,18 @@ export interface Part extends Span {
 export const externalPaths = (tensors: readonly StoredTensor[]): string[] =>
   [...new Set(tensors.map(({ outside }) => outside['location']))].filter((path) => path !== undefined);
 
+// A false head cannot ask for work without end: what it makes is paid for in bytes, numbers and text, which take longer, as more of them.
+const numberCost = 4;
+const textCost = 32;
+
+/** The limit that a head needs whose files have so many bytes. */
+export const leastLimit = (bytes: number, text: number, numbers: number): number =>
+  bytes + textCost * text + numberCost * numbers;
+
 /**
  * Reads a head, or writes one.
  * @param stored the bytes behind it
- * @param limit bytes that all files together may have
+ * @param limit bytes that all files together may have, less what numbers and text cost (`leastLimit`)
  * @param given numbers of the head to write, and its text: the model's file without its blobs, and what is between those of the other files
  */
 export function codeHead(
@@ -45,12 +53,12 @@ export function codeHead(
 ): { readonly files: readonly HeldFile[]; readonly tensors: readonly StoredTensor[]; readonly end: number } {
   const code = numbers(bits);
   let told = 0;
-  const next: Next = (about) => code(about, given?.numbers[told++] ?? 0);
   /** Bytes of a file that is not there yet. */
   const claim = (size: number): number => ((limit -= size) < 0 ? damaged() : size);
+  const next: Next = (about) => claim(numberCost) && code(about, given?.numbers[told++] ?? 0);
   const least = next('least');
   const own = next('own');
-  const text = new Uint8Array(claim(own + next('between')));
+  const text = new Uint8Array(claim(textCost * (own + next('between'))) / textCost);
   if (given) text.set(given.text);
   codeText(bits, text);
   let at = 0;
@@ -79,7 +87,7 @@ export function codeHead(
   for (const path of externalPaths(tensors)) {
     const size = claim(next('size'));
     const spans: Span[] = [];
-    for (let count = next('spans'), start = 0; count > 0; count--) {
+    for (let count = next('spans'), start = 0; count-- > 0;) {
       start += next('between');
       const length = next('own');
       if ((start += length) > size) damaged();

@@ -3,7 +3,7 @@ import { QtoolError } from '../util/error.ts';
 import { joined } from './choose.ts';
 import { crc32 } from './crc.ts';
 import { encoder } from './encoder.ts';
-import { codeHead, externalPaths, type Span } from './head.ts';
+import { codeHead, externalPaths, leastLimit, type Span } from './head.ts';
 import { packBlob, type PackedBlob } from './pack_blob.ts';
 import { magic, mostExpansion, openArchive } from './reader.ts';
 import { walk, type StoredTensor, type Walk } from './wire.ts';
@@ -83,9 +83,11 @@ export async function packModel(given: Uint8Array, { open, zeros, onTensor }: Pa
   const text = joined(texts);
   const own = model.length - walked.cuts.reduce((sum, { length }) => sum + length, 0);
   const bits = encoder();
-  codeHead(bits, new Uint8Array(0), Infinity, { numbers: [least, own, text.length - own, ...numbers], text });
+  const all = [least, own, text.length - own, ...numbers];
+  codeHead(bits, new Uint8Array(0), Infinity, { numbers: all, text });
   const head = bits.finish();
-  const archive = assembled(head, joined(tensors.map(({ stored }) => stored)), total);
+  const limit = leastLimit(total, text.length, all.length);
+  const archive = assembled(head, joined(tensors.map(({ stored }) => stored)), limit);
   await verify(
     archive,
     files.map(({ source }) => source),
@@ -127,8 +129,8 @@ function externalSpans(tensors: readonly StoredTensor[], path: string, size: num
 }
 
 /** Magic and version, the CRC-32 of what follows, two lengths, head, tensors, and zeros where it expands too much. */
-function assembled(head: Uint8Array, stored: Uint8Array, unpacked: number): Uint8Array {
-  let length = Math.ceil(unpacked / mostExpansion);
+function assembled(head: Uint8Array, stored: Uint8Array, limit: number): Uint8Array {
+  let length = Math.ceil(limit / mostExpansion);
   const rest = (): Uint8Array =>
     joined([Uint8Array.from(varint(length)), Uint8Array.from(varint(head.length)), head, stored]);
   const least = (): number => magic.length + checkBytes + rest().length;

@@ -18,9 +18,9 @@ export interface Stored<T> {
 
 /**
  * Reads the description of a stream of `count` symbols below `alphabet`. Its first number says how it is coded: 0 not at all, 1 by a Huffman code,
- * 2 by rANS, 3 as gaps and values, 4 as a matrix.
+ * 2 by rANS, 3 as gaps and values, 4 as a matrix. @param inner whether it is one of gaps or values, which have no gaps of their own
  */
-export function readStream(next: Next, alphabet: number, count: number): Stored<Symbols> {
+export function readStream(next: Next, alphabet: number, count: number, inner?: boolean): Stored<Symbols> {
   const made = (size: number, decode: (bytes: Uint8Array, out: Symbols) => void): Stored<Symbols> => ({
     size,
     unpack(bytes) {
@@ -35,21 +35,19 @@ export function readStream(next: Next, alphabet: number, count: number): Stored<
     const zero = next('zero');
     const width = next('width');
     const entries = next('entries');
-    if (width > 8 || entries > count) damaged();
-    const gaps = readStream(next, 2 ** width, entries);
-    const values = readStream(next, alphabet, entries);
+    if (inner || width > 8 || entries > count) damaged();
+    const gaps = readStream(next, 2 ** width, entries, true);
+    const values = readStream(next, alphabet, entries, true);
     return made(gaps.size + values.size, (bytes, out) =>
       decodeGaps(gaps.unpack(bytes.subarray(0, gaps.size)), values.unpack(bytes.subarray(gaps.size)), out.fill(zero)),
     );
   }
   const size = next('size');
-  if (coder === 1) {
-    const lengths = readList(next, 'length', alphabet);
-    return made(size, (bytes, out) => decodeHuffman(bytes, lengths, out));
-  }
-  if (coder === 2) {
-    const table = readList(next, 'often', alphabet);
-    return made(size, (bytes, out) => decodeRans(bytes, table, scaleOf(alphabet), out));
+  if (coder < 3) {
+    const list = readList(next, coder > 1 ? 'often' : 'length', alphabet);
+    return made(size, (bytes, out) =>
+      coder > 1 ? decodeRans(bytes, list, scaleOf(alphabet), out) : decodeHuffman(bytes, list, out),
+    );
   }
   const zero = next('zero');
   const flagged = next('flagged') > 0;

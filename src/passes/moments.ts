@@ -25,8 +25,8 @@ export interface MomentBatch {
 
 /** Moments that are still being summed up. */
 export interface OpenMoments {
-  add(ctx: PassContext, batch: MomentBatch): Promise<void>;
-  close(ctx: PassContext): Promise<Moments>;
+  add(ctx: Pick<PassContext, 'compute'>, batch: MomentBatch): Promise<void>;
+  close(ctx: Pick<PassContext, 'compute'>): Promise<Moments>;
 }
 
 /** Floats that are held of a layer's input, and columns of one product: both bound what is computed at once, alike for all batches. */
@@ -80,7 +80,7 @@ export interface MomentRequest extends Linear {
  * @returns per request, in order. @throws QtoolError for operators that `hasMoments` does not know.
  */
 export async function layerMoments(
-  ctx: PassContext,
+  ctx: Pick<PassContext, 'capture' | 'compute'>,
   model: Model,
   requests: readonly MomentRequest[],
   o: { readonly samples?: number; readonly reference?: Model | undefined; readonly products?: boolean } = {},
@@ -126,7 +126,7 @@ export function openMoments(layer: Linear, o: MomentOptions): OpenMoments {
   let part: Part | undefined;
   let number = 0;
 
-  const flush = async (ctx: PassContext): Promise<void> => {
+  const flush = async (ctx: Pick<PassContext, 'compute'>): Promise<void> => {
     if (!part || part.filled === 0) return;
     const { graph, rooms, filled } = part;
     const first = (rows: number): Feeds =>
@@ -144,6 +144,7 @@ export function openMoments(layer: Linear, o: MomentOptions): OpenMoments {
 
   return {
     async add(ctx, batch) {
+      if (batch.hat.dims[0] === 0) return;
       const tensors = fitting(layer, batch);
       const key = [...tensors].map(([name, t]) => `${name} ${t.dims.slice(1).join()}`).join();
       if (part?.key !== key) {

@@ -1,6 +1,10 @@
 import { packModel, type PackSource } from '../../src/archive/pack.ts';
 import { cleanLocation } from '../../src/archive/outside.ts';
-import { openArchive, readArchive } from '../../src/archive/reader.ts';
+import { decoder, numbers } from '../../src/archive/bits.ts';
+import { encoder } from '../../src/archive/encoder.ts';
+import { codeHead } from '../../src/archive/head.ts';
+import { readStream } from '../../src/archive/streams.ts';
+import { magic, openArchive, readArchive } from '../../src/archive/reader.ts';
 import { crc32 } from '../../src/archive/crc.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import { dtypes, type DType } from '../../src/graph/dtype.ts';
@@ -176,6 +180,12 @@ describe('external data', () => {
   });
 });
 
+it('an archive whose text says one thing again and again has bytes for the work of reading it', async () => {
+  const names = Array.from({ length: 4000 }, () => 'the same name, which a match foretells');
+  const model = holding(...names.map((name) => raw(name, 1, [1], new Uint8Array(4))));
+  expect((await same(model)).length).toBeGreaterThan(encodeModel(model).length / 130);
+});
+
 describe('a damaged archive', () => {
   let archive: Uint8Array;
   let model: Uint8Array;
@@ -226,6 +236,33 @@ describe('a damaged archive', () => {
     }
     expect(seen).not.toContain('ANOTHER MODEL');
     expect([...seen].every((text) => text === 'the model' || text.startsWith('the archive is damaged: '))).toBe(true);
+  });
+
+  it('that asks for more work than its head has bytes for is refused before that is done', () => {
+    const bits = encoder();
+    const write = numbers(bits);
+    // A right checksum around a head that claims a text of a megabyte, which an archive of its size may unpack to but not read for.
+    for (const [about, value] of [['least', 256], ['own', 1e6], ['between', 0]] as const) write(about, value); // prettier-ignore
+    const head = bits.finish();
+    let asked = 0;
+    const reading = decoder(head);
+    const counting = { bit: (chance: number, value: number) => (asked++, reading.bit(chance, value)) };
+    const refused = () => codeHead(counting, new Uint8Array(0), 4e6);
+    expect(refused).toThrow('the archive is damaged');
+    // Three numbers of up to 2 · 20 bits and six for their widths; the text would take a million.
+    expect(asked).toBeLessThan(150);
+    const length = 1024;
+    const whole = new Uint8Array(length);
+    whole.set([...magic, 0, 0, 0, 0, 0, (length & 127) | 128, length >> 7, head.length, ...head]);
+    expect(outcome(signed(whole))).toMatch(/^the archive is damaged: it contradicts itself/);
+  });
+
+  it('in which gaps have gaps of their own is refused', () => {
+    // coder 3, zero, width, entries, without end.
+    let read = 0;
+    const next = () => [3, 0, 1, 4][read++ % 4]!;
+    expect(() => readStream(next, 4, 4)).toThrow('the archive is damaged');
+    expect(read).toBeLessThan(9);
   });
 
   it('names the tensor', () => {

@@ -12,8 +12,15 @@ export interface Geometry {
   at(sample: number, channel: number, place: number): number;
   /** Which data a channel reads: channels of one group read the same. */
   group(channel: number): number;
-  /** Indices in the data of a term at every place; −1 where it is padding. */
-  reads(sample: number, group: number, term: number): Int32Array;
+  /** What of the data a term may read: the first index, and the one behind the last. */
+  span(sample: number, group: number, term: number): readonly [number, number];
+  /** Puts the codes that a term reads at every place into an array, `padding` where it reads none. */
+  gather(
+    from: ArrayLike<number>,
+    at: readonly [sample: number, group: number, term: number],
+    into: Int32Array,
+    padding: number,
+  ): void;
   /** Index in the weights of a term of a channel. */
   weight(channel: number, term: number): number;
 }
@@ -35,7 +42,10 @@ export function geometryOf(step: ProductStep, data: readonly number[], sums: rea
     ...{ samples: 1, channels, places },
     at: (_, channel, place) => place * channels + channel,
     group: () => 0,
-    reads: (_, __, term) => Int32Array.from({ length: places }, (_, place) => place * terms + term),
+    span: () => [0, places * terms],
+    gather(from, [, , term], into) {
+      for (let place = 0, at = term; place < places; place++, at += terms) into[place] = from[at]!;
+    },
     weight: (channel, term) => (turned ? channel * terms + term : term * channels + channel),
   };
 }
@@ -64,23 +74,27 @@ function convReads(
   const [top, left] = pair(begin, 0);
   const places = outHeight * outWidth;
   const inGroup = channels / group;
+  const plane = (sample: number, group: number, term: number): number =>
+    (sample * data[1]! + group * depth + (term % depth)) * height * width;
   return {
     ...{ samples: data[0]!, channels, places },
     at: (sample, channel, place) => (sample * channels + channel) * places + place,
     group: (channel) => Math.floor(channel / inGroup),
-    reads(sample, group, term) {
-      const from = term % depth;
-      const tap = (term - from) / depth;
+    span(sample, group, term) {
+      const start = plane(sample, group, term);
+      return [start, start + height * width];
+    },
+    gather(from, [sample, group, term], into, padding) {
+      const start = plane(sample, group, term);
+      const tap = Math.floor(term / depth);
       const column = tap % columns;
-      const plane = (sample * data[1]! + group * depth + from) * height * width;
       const [firstRow, firstColumn] = [((tap - column) / columns) * downStep - top, column * rightStep - left];
-      const into = new Int32Array(places);
       for (let row = 0, at = 0; row < outHeight; row++) {
         const y = row * downStride + firstRow;
+        const inside = y >= 0 && y < height;
         for (let place = 0, x = firstColumn; place < outWidth; place++, at++, x += rightStride)
-          into[at] = x < 0 || y < 0 || x >= width || y >= height ? -1 : plane + y * width + x;
+          into[at] = inside && x >= 0 && x < width ? from[start + y * width + x]! : padding;
       }
-      return into;
     },
     weight(channel, term) {
       const from = term % depth;

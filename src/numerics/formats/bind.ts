@@ -5,6 +5,9 @@ import type { BoundFormat, Format, LevelSet } from './format.ts';
 /** Levels a value from which on a grid takes longer to make than its thresholds one by one. */
 const searched = 16;
 
+/** Options of which more means more levels, and less error: the first that a format has. */
+const fineness = ['terms', 'bases', 'mantissa', 'bits'];
+
 const empty: LevelSet = { levels: new Float32Array(0) };
 const withUnit = (set: LevelSet): LevelSet => ({ ...set, unit: unitOf(set) });
 
@@ -26,8 +29,15 @@ export function bind<O extends object>(format: Format<O>, options: O): BoundForm
     sharing: format.sharing(options),
     notWeights: format.notWeights,
     notActivations: typeof notActivations === 'function' ? notActivations(options) : notActivations,
+    runTimeBlock: format.runTimeBlock?.(options),
     exactScale: format.exactScale ?? false,
     type: format.type,
+    finer() {
+      const key = fineness.find((one) => one in options);
+      if (key === undefined) return undefined;
+      const next = format.options.safeParse({ ...options, [key]: Number(options[key as keyof O]) + 1 });
+      return next.success ? bind(format, next.data) : undefined;
+    },
     fit: (values, look) => format.fit(values, options, look, setOf(look.signed)),
     codes: (values, { set, scale }, group) => {
       const own = format.codes?.(values, () => scaledGrid(set, scale), options, group);

@@ -25,6 +25,7 @@ export const dynamicFixed = {
   options,
   sharing: ({ block }) => (block === undefined ? 'channel' : { group: block }),
   notActivations: ({ rounding }) => notStochastic(rounding),
+  runTimeBlock: ({ block, exponent }) => (exponent === 'max' ? block : undefined),
   bits: ({ bits }) => bits,
   set: ({ bits, rounding }, signed) => twosComplement(bits, signed, rounding),
   fit: (values, { bits, exponent }, look, set) => fitPoint(values, set, exponent, bits, look),

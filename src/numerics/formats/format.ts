@@ -52,6 +52,11 @@ export interface Format<O = unknown> {
   /** Why it cannot hold weights, or activations; undefined where it can. */
   readonly notWeights?: string;
   readonly notActivations?: string | ((options: O) => string | undefined);
+  /**
+   * Neighbouring activations that share a scale, which `fit` finds from their largest magnitude alone, when the model runs; undefined where one
+   * scale, found beforehand, holds the tensor.
+   */
+  readonly runTimeBlock?: (options: O) => number | undefined;
   /** Bits of a code. */
   readonly bits: (options: O) => number;
   /** ONNX's element type of its levels, where there is one that onnxruntime computes with: a byte is a sign and the number of a magnitude. */
@@ -80,9 +85,12 @@ export interface BoundFormat {
   readonly sharing: Sharing;
   readonly notWeights: string | undefined;
   readonly notActivations: string | undefined;
+  readonly runTimeBlock: number | undefined;
   readonly exactScale: boolean;
   readonly type: FloatType | undefined;
   fit(values: Float32Array, look: Look): Fitted;
+  /** The same with one bit, mantissa bit, term or base more; undefined where it has no such option, or that is at its end. */
+  finer(): BoundFormat | undefined;
   /** Its label: what reports and plans show of it. */
   toJSON(): string;
   codes(values: Float32Array, fitted: Fitted, group: number): Uint16Array;

@@ -40,8 +40,11 @@ export function mxFormat<E extends Element>(name: string, summary: string, choic
     source: 'OCP Microscaling Formats (MX) Specification v1.0; Rouhani et al. 2023 (arXiv 2310.10537)',
     options,
     sharing: ({ block }) => ({ group: block }),
-    notActivations:
-      'each block of values has a scale of its own, activations share one: fp8_e4m3 or fp4_e2m1 are the like',
+    notActivations: ({ scale }) =>
+      scale === 'mse'
+        ? 'a scale of least error is searched for, which no model does while it runs: scale=floor'
+        : undefined,
+    runTimeBlock: ({ block }) => block,
     bits: (o) => 1 + shape(o).exponent + shape(o).mantissa,
     set: (o, signed) => {
       const { exponent, mantissa, top } = shape(o);

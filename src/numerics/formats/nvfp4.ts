@@ -23,7 +23,7 @@ export const nvfp4 = {
   options,
   sharing: ({ block }) => ({ group: block }),
   exactScale: true,
-  notActivations: 'each block of values has a scale of its own, activations share one: fp4_e2m1 is the like',
+  runTimeBlock: ({ block }) => block,
   bits: () => 4,
   set: (_, signed) => ({ levels: mirrored(e2m1, signed) }),
   fit: (values, _, { largest }, set) => {

@@ -79,9 +79,9 @@ function nearbyFormats(ctx: PassContext, float: Model, samples: number) {
       const rows = weightRows(site);
       const at = site.weight.tensor.name;
       const codes = formatCodes(format, rows, { at });
-      const moments = found.find((one) => one.site === site)?.moments;
+      const { moments, most } = found.find((one) => one.site === site) ?? {};
       const rounding = { rounding: 'descent', damping, order: 'activation', refit: false } as const;
-      const best = moments ? (await roundFormat(codes, rows, moments, rounding, ctx, at)).codes : codes;
+      const best = moments ? (await roundFormat(codes, rows, { moments, most }, rounding, ctx, at)).codes : codes;
       data.push(site.weight.fromRows(best.values));
     }
     const why = found.find(({ moments }) => !moments)?.why;

@@ -8,12 +8,13 @@ import {
   refitScales,
   rowOutputError,
   scalesAreFree,
-  type InputMoments,
   type OutputProblem,
 } from '../../numerics/formats/output_rounding.ts';
 import { breathing, type Steps } from '../../util/steps.ts';
+import type { Moments } from '../moments.ts';
 import type { PassContext } from '../pass.ts';
 import { learnRounding } from '../relaxed_rounding.ts';
+import { worseHeldOut } from './held_out.ts';
 
 /** How the code of a weight is chosen once its format is fitted; all but `nearest` look at what the layer's inputs are. */
 export const formatRoundings = {
@@ -42,21 +43,28 @@ const mostTurns = 20;
 /** What came out, and by how much the error of the output fell against rounding to the nearest, in dB. */
 export interface RoundedFormat {
   readonly codes: FormatCodes;
-  readonly gain: number;
+  readonly gain?: number;
+  /** Why it is the nearest after all. */
+  readonly why?: string;
 }
 
 /**
  * Chooses the codes of a weight anew for the least error of its layer's output, E‖(W − W̃)x‖². Weights that are exactly 0 stay so where the
- * format has 0.
+ * format has 0. Where moments are of few inputs, those of `most` of them say whether the others are better off with the nearest.
  */
 export async function roundFormat(
   held: FormatCodes,
   { data, columns }: { readonly data: Float32Array; readonly columns: number },
-  moments: InputMoments,
+  { moments, most }: { readonly moments: Moments; readonly most?: Moments | undefined },
   o: FormatRoundingOptions,
   ctx: PassContext,
   at: string,
 ): Promise<RoundedFormat> {
+  if (most !== undefined) {
+    const trial = (await roundFormat(held, { data, columns }, { moments: most }, o, ctx, at)).codes.values;
+    const why = worseHeldOut(data, { trial, nearest: held.values }, moments, most);
+    if (why !== undefined) return { codes: held, why };
+  }
   const breathe = <T>(steps: Steps<T>): Promise<T> => breathing(steps, ctx);
   let problem = await breathe(outputProblem(held, data, columns, moments, o.damping));
   const float = floatError(problem);

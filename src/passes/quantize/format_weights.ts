@@ -45,7 +45,7 @@ export async function fitWeights(
 ): Promise<WeightFit[]> {
   const done: WeightFit[] = [];
   const weighed = o.importance === 'inputs';
-  const fit = async (held: HeldWeight, moments?: Moments, why?: string): Promise<void> => {
+  const fit = async (held: HeldWeight, moments?: Moments, why?: string, most?: Moments): Promise<void> => {
     ctx.signal.throwIfAborted();
     const { layer, format, sharing } = held;
     const at = layer.weight.tensor.name;
@@ -60,7 +60,7 @@ export async function fitWeights(
       done.push({ held, codes, why });
       return;
     }
-    const rounded = await roundFormat(codes, rows, moments, o, ctx, at);
+    const rounded = await roundFormat(codes, rows, { moments, most }, o, ctx, at);
     done.push({ held, ...rounded });
   };
   if (!weighed && o.rounding === 'nearest') {
@@ -68,11 +68,14 @@ export async function fitWeights(
     return done;
   }
   const of = new Map(weights.map((held) => [held.layer, held]));
-  for await (const { site, moments, why } of siteMoments(ctx, model, [...of.keys()], o.samples))
+  for await (const { site, moments, most, why } of siteMoments(ctx, model, [...of.keys()], o.samples))
     await fit(
       of.get(site)!,
       moments,
-      moments ? undefined : (why ?? 'what its inputs weigh is not known for this operator'),
+      moments
+        ? undefined
+        : `${why ?? 'what its inputs weigh is not known for this operator'}; errors are weighed alike`,
+      most,
     );
   return done;
 }

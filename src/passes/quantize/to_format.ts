@@ -1,8 +1,9 @@
 import * as z from 'zod';
+import { intAttribute } from '../../graph/attribute.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { isOp } from '../../graph/query.ts';
+import { isOp, opset } from '../../graph/query.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import { sqnr } from '../../numerics/error.ts';
 import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
@@ -15,7 +16,7 @@ import { formatRoundings, type FormatRounding } from './format_rounding.ts';
 import { fitWeights, type HeldWeight, type WeightFit } from './format_weights.ts';
 import { overrideSelectors, resolveOverrides } from './formats.ts';
 import { replaceInput } from './qdq.ts';
-import { addRounding } from './rounded_value.ts';
+import { addBlockRounding, addRounding } from './rounded_value.ts';
 import { storages, storeFormat, type FormatStorage } from './stored_format.ts';
 import { weightLayers } from './targets.ts';
 import { valueGrids } from './value_grids.ts';
@@ -35,6 +36,8 @@ const ofLayer = z.strictObject({
   format: format.optional().meta({ description: 'format of the weights, or float' }),
   activations: activations.optional(),
   sharing: sharingOption,
+  // What a fallback raises a layer to.
+  bits_weights: float.optional().meta({ description: 'float: neither weights nor input are held in a format' }),
 });
 
 const options = z.strictObject({
@@ -87,8 +90,37 @@ export const formatQuantizer: Pass<FormatOptions> = {
   source: "each format's own: docs/formats.md; TensorQuant: Loroch et al. 2017 (arXiv 1710.05758)",
   options,
   selectors: overrideSelectors,
+  strength: {
+    levels: (o) => Array.from({ length: 1 + settings(o) }, (_, i) => 1 - i / mostSettings),
+    at: (o, t) => {
+      const steps = Math.round((1 - t) * mostSettings);
+      return {
+        ...o,
+        format: o.format && finer(o.format, steps),
+        activations: o.activations && finer(o.activations, steps),
+      };
+    },
+    describe: (o) => `weights ${o.format?.label ?? 'float'}, activations ${o.activations?.label ?? 'float'}`,
+  },
   apply,
 };
+
+/** More settings of a format than any has: 16 bits are the widest. */
+const mostSettings = 16;
+
+/** A format some steps finer, or the finest that it has. */
+function finer(format: BoundFormat, steps: number): BoundFormat {
+  const next = steps > 0 ? format.finer() : undefined;
+  return next === undefined ? format : finer(next, steps - 1);
+}
+
+/** How many finer settings weights and activations have, whichever has more of them. */
+const settings = ({ format, activations }: Pick<FormatOptions, 'format' | 'activations'>): number => Math.max(...[format, activations].map((one) => (one ? stepsOf(one) : 0))); // prettier-ignore
+
+function stepsOf(format: BoundFormat): number {
+  const next = format.finer();
+  return next === undefined ? 0 : 1 + stepsOf(next);
+}
 
 /** The operator set whose Cast reads 8-bit floats. */
 const floatTypesOpset = 19;
@@ -105,19 +137,27 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
   const fits = await fitsOf(model, twin, [...weights], o, ctx);
   const values = valuesOf(layers, asked);
   const grids = await valueGrids(twin, values, o.samples, ctx);
+  const shapes = values.some(({ format }) => format.runTimeBlock !== undefined) ? await ctx.shapes(twin) : undefined;
   const changed: Note[] = [];
   const quantized = edit(twin, (draft) => {
     for (const fit of fits) changed.push(...store(draft, fit, layers, o.storage, (layer) => keyOf(layer, asked)));
-    for (const [i, { value, format: one, readers }] of values.entries()) {
+    for (const [i, { value, format: one, axis: from, readers }] of values.entries()) {
       const grid = grids[i];
-      const rounded = grid && addRounding(draft, value, grid);
       const note = (text: string) => readers.map((layer) => ({ layer: layer.name, text }));
-      if (rounded === undefined) {
+      if (grid === undefined) {
         left.push(...note(`its input "${value}" is not finite on the calibration data, and stays in float`));
         continue;
       }
+      const dims = shapes?.get(value)?.dims ?? [];
+      const axis = from < 0 ? from + dims.length : from;
+      const rounded = 'block' in grid ? addBlockRounding(draft, { value, rank: dims.length, axis, length: dims[axis] ?? 1, opset: opset(twin) }, grid) : addRounding(draft, value, grid); // prettier-ignore
       for (const { node, product } of readers) replaceInput(draft, node, product.data, rounded);
-      const { levels } = grid!;
+      if ('block' in grid) {
+        const short = (dims[axis] ?? 1) % grid.block === 0 ? '' : ', the last filled up with zeros';
+        changed.push(...note(`input "${value}" rounded to ${one.label}: blocks of ${grid.block} along axis ${axis}${short}, their scales found at run time`)); // prettier-ignore
+        continue;
+      }
+      const { levels } = grid;
       const range = `${shortly(levels[0]!)} … ${shortly(levels.at(-1)!)}`;
       changed.push(...note(`input "${value}" rounded to ${one.label}: ${levels.length} levels, ${range}`));
     }
@@ -179,6 +219,7 @@ function requests(o: FormatOptions, model: Model, ctx: PassContext): (layer: Lay
   };
   return ({ node, name }) => {
     const own = override(node);
+    if (own?.bits_weights === null) return { weights: null, activations: null, sharing: undefined };
     const planned = ctx.plan.get(name)?.weights;
     const plan = planned?.kind === 'format' ? planned.format : planned?.kind === 'float' ? null : o.format;
     return {
@@ -228,23 +269,37 @@ function store(
     for (const { node, input } of layer.readers) if (isOp(node, 'Transpose')) replaceInput(draft, node, input, value);
   const ratio = sqnr(weight.rows(), codes.values);
   const shared = typeof codes.sharing === 'object' ? `groups of ${codes.sharing.group}` : `one set a ${codes.sharing}`;
-  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest, errors weighed alike: ${why}` : ''}; ${storage === 'values' ? 'stored as float weights' : 'float weights at load time'}`;
+  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest: ${why}` : ''}; ${storage === 'values' ? 'stored as float weights' : 'float weights at load time'}`;
   return readers.map((reader) => ({ layer: reader.name, text }));
 }
 
+interface RoundedInput {
+  readonly value: string;
+  readonly format: BoundFormat;
+  /** What blocks lie along; below 0 from the end. */
+  readonly axis: number;
+  readonly readers: Layer[];
+}
+
+/** The axis of its input that a layer sums over: blocks of weights lie along the same numbers. */
+function summedAxis({ node, product }: Layer): number {
+  if (product.as.includes('Conv')) return 1;
+  const across =
+    product.as === 'Gemm' ? intAttribute(node, 'transA', 0) === 1 : product.as === 'MatMul' && product.data === 1;
+  return across ? -2 : -1;
+}
+
 /** Each value that is to be rounded, once a format, with the layers that read it rounded. */
-function valuesOf(
-  layers: readonly Layer[],
-  asked: (layer: Layer) => Request,
-): { readonly value: string; readonly format: BoundFormat; readonly readers: Layer[] }[] {
-  const found = new Map<string, { value: string; format: BoundFormat; readers: Layer[] }>();
+function valuesOf(layers: readonly Layer[], asked: (layer: Layer) => Request): RoundedInput[] {
+  const found = new Map<string, RoundedInput>();
   for (const layer of layers) {
     const one = asked(layer).activations;
     // A table's rows are looked up by whole numbers.
     if (one === null || isOp(layer.node, 'Gather')) continue;
     const value = layer.node.input[layer.product.data] ?? '';
-    const key = JSON.stringify([value, one.label]);
-    const known = found.get(key) ?? { value, format: one, readers: [] };
+    const axis = one.runTimeBlock === undefined ? -1 : summedAxis(layer);
+    const key = JSON.stringify([value, one.label, axis]);
+    const known = found.get(key) ?? { value, format: one, axis, readers: [] };
     known.readers.push(layer);
     found.set(key, known);
   }

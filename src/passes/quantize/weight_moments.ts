@@ -7,6 +7,7 @@ import { isOp, layerName } from '../../graph/query.ts';
 import { hasMoments, layerMoments, momentBytes, tooWide, type MomentRequest, type Moments } from '../moments.ts';
 import { must } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
+import { tooFew, withoutHeldOut } from './held_out.ts';
 import { isMatrix } from './targets.ts';
 
 /** Bytes of second moments held at once; layers beyond that wait for another pass over the data. */
@@ -18,6 +19,8 @@ const smallestSquare = 2 ** -100;
 export interface SiteMoments {
   readonly site: Layer;
   readonly moments: Moments | undefined;
+  /** Where they are of few inputs: those without some samples, which a rounding by the others can be tried on. */
+  readonly most?: Moments | undefined;
   readonly why?: string | undefined;
 }
 
@@ -56,10 +59,13 @@ export async function* siteMoments(
   for (const group of groups) {
     const requests = group.map(({ request }) => request);
     const found = await layerMoments(ctx, named, requests, { samples });
+    const few = found.flatMap((moments, i) => (tooFew(moments) && untelling(moments) === undefined ? [i] : []));
+    const held = await withoutHeldOut(ctx, named, few.map((i) => requests[i]!), few.map((i) => found[i]!), samples); // prettier-ignore
     for (const [i, { site }] of group.entries()) {
       const moments = found[i] as Moments;
       const why = untelling(moments);
-      yield why === undefined ? { site, moments } : { site, moments: undefined, why };
+      const most = few.includes(i) ? held[few.indexOf(i)] : undefined;
+      yield why === undefined ? { site, moments, most } : { site, moments: undefined, why };
     }
   }
 }

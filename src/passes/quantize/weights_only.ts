@@ -4,13 +4,16 @@ import type { Model } from '../../graph/model.ts';
 import type { Layer } from '../../graph/layer.ts';
 import { layerName } from '../../graph/query.ts';
 import { affineFormat, type AffineFormat } from '../../numerics/affine.ts';
+import { dequantize } from '../../numerics/quantize.ts';
 import { prepare } from '../fold/prepare.ts';
+import type { Moments } from '../moments.ts';
 import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
 import { breathing } from '../../util/steps.ts';
 import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { storageOpset } from './folded.ts';
 import { beforeRelu } from './gemm_relu.ts';
+import { worseHeldOut } from './held_out.ts';
 import { unfitForNBits } from './nbits.ts';
 import { overrideSelectors, resolveOverrides, widthOverrides, type Overrides } from './formats.ts';
 import { storages, storeWeight, type Storage } from './store_weight.ts';
@@ -213,20 +216,18 @@ async function allCodes(
   const first = sites.filter((site, i) => sites.findIndex((other) => keyOf(other) === keyOf(site)) === i);
   const found = new Map<string, Found>();
   const zero_points = o.weights_symmetric ? 'integer' : o.zero_points;
-  const solve = async ({ site, moments, why }: SiteMoments): Promise<void> => {
+  const solve = async ({ site, moments: all, most, why: unknown }: SiteMoments): Promise<void> => {
     ctx.signal.throwIfAborted();
     const bits = width(site);
     const at = site.weight.tensor.name;
     const progress = (done: number): void => ctx.progress((found.size + done) / first.length, `rounding ${at}`);
     progress(0);
-    const steps = weightCodes(site.weight, {
-      ...o,
-      zero_points,
-      format: formatOf(bits, o),
-      block: o.block_size,
-      moments,
-    });
-    const codes = await breathing(steps, { signal: ctx.signal, progress });
+    const own = { ...o, zero_points, format: formatOf(bits, o), block: o.block_size };
+    const codesBy = (moments: SiteMoments['moments']): Promise<WeightCodes> =>
+      breathing(weightCodes(site.weight, { ...own, moments }), { signal: ctx.signal, progress });
+    const why = unknown ?? (all && most && (await overfitted(site, all, most, codesBy)));
+    const moments = why === undefined ? all : undefined;
+    const codes = await codesBy(moments);
     const method = o.method === 'gptq' && moments === undefined ? 'mse' : o.method;
     found.set(keyOf(site), { codes, bits, method, why });
   };
@@ -251,6 +252,22 @@ async function allCodes(
       ctx.cache?.set(cacheKey(one.site), found.get(keyOf(one.site)));
     }
   return found;
+}
+
+/** Why GPTQ by so few inputs is no good for a weight. */
+async function overfitted(
+  { weight }: Layer,
+  all: Moments,
+  most: Moments,
+  codesBy: (moments: Moments | undefined) => Promise<WeightCodes>,
+): Promise<string | undefined> {
+  const { rows, columns } = weight.view();
+  const valuesBy = async (moments: Moments | undefined): Promise<Float32Array> => {
+    const { codes, params } = await codesBy(moments);
+    return dequantize(codes, [rows, columns], params);
+  };
+  const both = { trial: await valuesBy(most), nearest: await valuesBy(undefined) };
+  return worseHeldOut(weight.rows(), both, all, most);
 }
 
 function formatOf(bits: number, { weights_symmetric: symmetric }: WeightsOnlyOptions): AffineFormat {

@@ -1,5 +1,8 @@
 import { initializers, opset } from '../../../src/graph/query.ts';
 import { typeOf } from '../../../src/graph/tensor.ts';
+import { sqnr } from '../../../src/numerics/error.ts';
+import { formatCodes } from '../../../src/numerics/formats/apply.ts';
+import { formats } from '../../../src/numerics/formats/index.ts';
 import { writtenFormat } from '../../../src/numerics/formats/written.ts';
 import { formatQuantizer } from '../../../src/passes/quantize/to_format.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
@@ -51,5 +54,45 @@ describe('FormatQuantizer', () => {
     // Other options are another fit.
     await quantized({ format, importance: 'inputs' }, memory);
     expect(fits).toBeGreaterThan(once);
+  });
+});
+
+describe('FormatQuantizer’s strength', () => {
+  const strength = formatQuantizer.strength!;
+  const settings = (options: object): string[] => {
+    const parsed = formatQuantizer.options.parse(options);
+    return strength.levels!(parsed).map((t) => strength.describe(strength.at(parsed, t)));
+  };
+
+  it('is weakened step by step by the option that makes its format finer', () => {
+    expect(settings({ format: 'codebook:bits=6' })).toEqual(
+      ['codebook:bits=6', 'codebook:bits=7', 'codebook:bits=8'].map((label) => `weights ${label}, activations float`),
+    );
+    expect(settings({ format: 'shiftcnn:terms=3' })[1]).toMatch(/^weights shiftcnn:terms=4,/);
+    expect(settings({ format: 'minifloat:exponent=4,mantissa=6' })[1]).toMatch(/^weights minifloat:mantissa=7,/);
+    expect(settings({ format: 'int2' })).toHaveLength(15);
+    // Both, each as far as it goes.
+    expect(settings({ format: 'shiftcnn:terms=3', activations: 'int:bits=14,scale=max' })).toEqual([
+      'weights shiftcnn:terms=3, activations int:bits=14,scale=max',
+      'weights shiftcnn:terms=4, activations int:bits=15,scale=max',
+      'weights shiftcnn:terms=4, activations int:bits=16,scale=max',
+    ]);
+  });
+
+  it('has one setting where the format has no such option', () => {
+    for (const format of ['ternary', 'nf4', 'mxfp4', 'fp8_e4m3', 'binary'])
+      expect(settings({ format })).toEqual([`weights ${format}, activations float`]);
+  });
+
+  it('gives less error with every step, for every format that has some', () => {
+    for (const { name } of formats) {
+      const first = writtenFormat.parse(name);
+      const next = first.finer();
+      if (first.notWeights !== undefined || next === undefined) continue;
+      const rows = { data: noise(3, 4 * 256), rows: 4, columns: 256, kernel: [] };
+      const [coarse, fine] = [first, next].map((one) => sqnr(rows.data, formatCodes(one, rows, {}).values));
+      // Powers of two gain smaller ones, of which few weights need any; ABC-Net's factors are fitted to each other.
+      expect([name, fine! > coarse! - 0.2]).toEqual([name, true]);
+    }
   });
 });
