@@ -76,10 +76,15 @@ function applyPolicy(model: Model, { instance, pass, options, clock }: EpochPoli
 
 /** The model and the masks after a policy: what it zeroed is masked; where it cut, slots and masks are cut alike. */
 async function afterPolicy(before: Model, after: Model, old: TrainingMemory, policy: EpochPolicy, ctx: PassContext) {
-  const places = await placesAfter(before, after, async (coded) => {
-    const { options, pass, clock } = policy;
-    return (await pass.apply(coded, options, { ...ctx, clock, memory: new Map(), progress: () => undefined })).model;
-  });
+  // Before the first step nothing is kept by place.
+  const kept = old.slots.size > 0 || old.masks.size > 0;
+  const places = !kept
+    ? new Map<string, Int32Array>()
+    : await placesAfter(before, after, async (coded) => {
+        const { options, pass, clock } = policy;
+        return (await pass.apply(coded, options, { ...ctx, clock, memory: new Map(), progress: () => undefined }))
+          .model;
+      });
   const [was, now] = [floatsOf(before), floatsOf(after)];
   const data = (all: typeof was) => new Map([...all].map(([name, one]) => [name, one.data]));
   const slots = new Map([...old.slots].map(([name, list]) => {
