@@ -3,7 +3,9 @@ import type { Model } from '../graph/model.ts';
 import type { Metric } from '../metrics/metric.ts';
 import type { Schedule } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
+import { saturates } from '../runtime/processor.ts';
 import { diagnose } from './diagnosis.ts';
+import { fusedText, withFused } from './fused.ts';
 import { layerReports, withOwnErrors } from './layers.ts';
 import { levelWarning, optimizationLevels, saturated } from './levels.ts';
 import type { Diagnosis, LayerReport, Levels, Measurement, RunReport, StageReport } from './report.ts';
@@ -63,6 +65,8 @@ export async function findingsOf(
       );
       diagnosis = fails === undefined ? found?.diagnosis : { sentences: [`none could be made: ${fails}`] };
       layers = withOwnErrors(layers, found?.errors ?? []);
+      const fused = fusedText(layers, await saturates());
+      if (fused !== undefined) diagnosis = { ...diagnosis, sentences: withFused(diagnosis?.sentences ?? [], fused) };
     } catch (error) {
       if (!signal.aborted) throw error;
       diagnosis = { sentences: ['none: interrupted before it was made'] };

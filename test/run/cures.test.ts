@@ -143,6 +143,12 @@ describe('curedSchedule', () => {
       /^# made with --target auto\n# The schedule of a run with what its diagnosis proposes: both\./,
     );
     expect(result).not.toContain('INT8');
+    expect(result).toMatch(/^# Command {3}qtool quantize .* --target auto$/m);
+  });
+
+  it('says the command that runs it as the schedule was run', () => {
+    const line = 'qtool quantize m.onnx --schedule out/mended.yaml --data images --preprocess clip --samples 7';
+    expect(curedSchedule(gated, stageOf(gated), both, line)).toContain(`\n# Command   ${line}\n`);
   });
 
   it('gives what it adds a name of its own', () => {

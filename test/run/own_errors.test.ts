@@ -3,7 +3,8 @@ import type { Model } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import { ownErrors } from '../../src/analyze/own_error.ts';
 import { noise } from '../helpers/models.ts';
-import { samplesOf } from './support.ts';
+import { float16Quantizer } from '../../src/passes/quantize/float16.ts';
+import { quantized, samplesOf } from './support.ts';
 
 import { diagnosed, network, samples, width } from './diagnosed.ts';
 
@@ -25,6 +26,13 @@ describe('ownErrors', () => {
     // What it inherits is partly outside of its calibrated range, and clipped there.
     expect(c?.own).toBeGreaterThan((b?.own ?? 0) + 8);
     expect(c?.inherited).toBeLessThan(15);
+  });
+
+  it('are none where the first model rounds as well: it has no float layer to compare with', async () => {
+    const feeds = samples();
+    const { model } = await diagnosed(network());
+    const half = (await quantized(float16Quantizer, model, feeds)).model;
+    expect(await ownErrors(model, half, () => samplesOf(feeds)(16))).toEqual([]);
   });
 
   it('follow a value through a Split to the part that is read', async () => {

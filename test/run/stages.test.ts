@@ -86,9 +86,10 @@ async function staged({ makes, worth = () => 100, before, memories = new Map(), 
     ...stage,
     pass,
   };
-  const options = { model: float, measure, latency, signal };
+  const said: string[] = [];
+  const options = { model: float, measure, latency, signal, say: (text: string) => void said.push(text) };
   const { state: after, report } = await runStage(whole, state, tools as never, options, memories);
-  return { before: state, after, report, seen, told, asked, measured };
+  return { before: state, after, report, seen, told, asked, measured, said };
 }
 
 const gate = (onFail: Gate['onFail']): Gate => ({ metric: 'm', maxDrop: 5, relative: false, onFail });
@@ -217,7 +218,7 @@ describe('a stage that fails', () => {
   it('retries weaker settings from the same memory with one cache, and keeps the strongest that holds', async () => {
     const made = scaled(0.3);
     const memories: Memories = new Map();
-    const { after, report, seen } = await staged({ ...made, gate: gate('retry'), memories });
+    const { after, report, seen, said } = await staged({ ...made, gate: gate('retry'), memories });
     // Halves: 0.5 ✗, 0.25, 0.375 ✗, 0.3125 ✗, 0.28125, 0.296875.
     expect(report.attempts.map(({ strength, passed }) => [strength, passed])).toEqual([
       ['strength 1', false],
@@ -234,6 +235,17 @@ describe('a stage that fails', () => {
     expect(seen[0]?.cache).toBeInstanceOf(Map);
     expect(new Set(seen.map(({ memory }) => memory)).size).toBe(7);
     expect(memories.get('mine')).toBe(seen[6]?.memory);
+    expect(said.slice(0, 3)).toEqual([
+      'try 1: strength 1, m drop 20.00 points > 5.00 points',
+      'try 2: strength 0.5, m drop 20.00 points > 5.00 points',
+      'try 3: strength 0.25, m drop 3.00 points ≤ 5.00 points',
+    ]);
+    expect(said).toHaveLength(7);
+  });
+
+  it('says nothing of a first try that holds, nor of a gate that does not retry', async () => {
+    expect((await staged({ ...scaled(1), gate: gate('retry') })).said).toEqual([]);
+    expect((await staged({ ...scaled(0), gate: gate('undo') })).said).toEqual([]);
   });
 
   it('is undone where no weaker setting holds', async () => {

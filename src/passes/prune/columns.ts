@@ -79,7 +79,8 @@ export async function siteMoments(
   return found;
 }
 
-async function freshMoments(
+/** The same, found anew and kept nowhere. */
+export async function freshMoments(
   ctx: PassContext,
   model: Model,
   sites: readonly GramSite[],

@@ -5,7 +5,7 @@ import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import { applyMask, globalLevelMasks, type Mask } from '../../numerics/sparsity.ts';
 import { breathing, portion, type Steps } from '../../util/steps.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite, type GramSites } from './columns.ts';
+import { eachMatrix, freshMoments, gramOf, gramSites, type GramSite, type GramSites } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
 import {
   dampingOption,
@@ -107,7 +107,7 @@ async function freshScores(
   { criterion, samples, damping }: GlobalOptions,
 ): Promise<Scores> {
   // The scores are kept, which are smaller.
-  const { known, skipped } = await siteMoments({ ...ctx, cache: new Map() }, model, sites, samples);
+  const { known, skipped } = await freshMoments(ctx, model, sites, samples);
   const scores: Float32Array[] = [];
   for (const [usage, gram] of known) {
     let power = 0;
