@@ -15,7 +15,6 @@ import { largestDifference } from '../metrics/largest.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { isFloat } from '../metrics/select.ts';
 import { prepare } from '../passes/fold/prepare.ts';
-import { saturates } from '../runtime/processor.ts';
 import { latency } from '../runtime/time.ts';
 import { measuredAtChance } from './verdict.ts';
 import { QtoolError } from '../util/error.ts';
@@ -97,7 +96,7 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
       },
       layers,
       first: layers.find(({ sqnr }) => sqnr !== undefined && !(sqnr > rounding)),
-      where: withFused(place?.sentences ?? [], fusedText(layers, await saturates())),
+      where: withFused(place?.sentences ?? [], await fusedText(layers, base, model, tools.calibration, signal)),
       levels,
       warnings: [
         ...strangers(base, model, results),

@@ -3,7 +3,6 @@ import type { Model } from '../graph/model.ts';
 import type { Metric } from '../metrics/metric.ts';
 import type { Schedule } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
-import { saturates } from '../runtime/processor.ts';
 import { diagnose } from './diagnosis.ts';
 import { fusedText, withFused } from './fused.ts';
 import { layerReports, withOwnErrors } from './layers.ts';
@@ -65,7 +64,7 @@ export async function findingsOf(
       );
       diagnosis = fails === undefined ? found?.diagnosis : { sentences: [`none could be made: ${fails}`] };
       layers = withOwnErrors(layers, found?.errors ?? []);
-      const fused = fusedText(layers, await saturates());
+      const fused = await fusedText(layers, base, model, calibration, signal);
       if (fused !== undefined) diagnosis = { ...diagnosis, sentences: withFused(diagnosis?.sentences ?? [], fused) };
     } catch (error) {
       if (!signal.aborted) throw error;
