@@ -16,15 +16,6 @@ import { never, samplesOf, images, vectors, quantized, dense } from './support.t
 
 describe('layerReports', () => {
   const net = smallConvNet();
-
-  it('find no error where a quantized model is compared with itself', async () => {
-    const { model } = await quantized(staticQuantizer, net, images);
-    const same = await layerReports({ ...model }, model, samplesOf(images), never);
-    // A layer that nothing quantizes behind it may be compared before or after its Relu: equal as well.
-    expect(same.map(({ sqnr }) => sqnr ?? Infinity)).toEqual(same.map(() => Infinity));
-    expect(same.filter(({ sqnr }) => sqnr !== undefined).length).toBeGreaterThan(2);
-  });
-
   const table = makeModel({
     opset: 13,
     inputs: [makeValue('ids', 'int64', ['N'])],
