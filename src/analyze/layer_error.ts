@@ -57,7 +57,8 @@ export function layerPairs(float: Model, quantized: Model): ValuePair[] {
     const codes = follow(value, 'QuantizeLinear');
     const restored = codes === undefined ? undefined : follow(codes, 'DequantizeLinear');
     // A quantized graph output has given its name to the dequantized value: then that is the value of both models.
-    const name = [value, restored].find((candidate) => candidate !== undefined && inFloat.has(candidate));
+    // One that is quantized in both is compared as it is restored in both.
+    const name = [restored, value].find((candidate) => candidate !== undefined && inFloat.has(candidate));
     if (name === undefined) return [];
     const stand = restored ?? value;
     return [{ layer: layerName(node), float: name, quantized: stand }];

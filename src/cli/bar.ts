@@ -1,14 +1,21 @@
 import { Presets, SingleBar } from 'cli-progress';
-import { shorten } from '../report/format.ts';
+import { duration, hanging, shorten } from '../report/format.ts';
 import { eventLine, type Progress } from './event_line.ts';
 import type { Io } from './io.ts';
 import { visible } from './visible.ts';
+
+/** Nothing where there is nothing to guess from yet: cli-progress then gives a text, or 0. */
+const timeLeft = (seconds: unknown): string =>
+  typeof seconds === 'number' && seconds > 0 ? `${duration(seconds)} left  ` : '';
 
 /**
  * A bar with the time left, on a terminal only: without one cli-progress prints nothing or garbage. Lines are printed above
  * the bar; there is one bar at a time, begun anew with each phase, because the time left is guessed from the speed so far.
  */
-export function barProgress(io: Pick<Io, 'stderr'>, stream: NodeJS.WritableStream = process.stderr): Progress {
+export function barProgress(
+  io: Pick<Io, 'stderr'> & Partial<Pick<Io, 'columns'>>,
+  stream: NodeJS.WritableStream = process.stderr,
+): Progress {
   let bar: SingleBar | undefined;
   const stop = () => {
     bar?.stop();
@@ -18,7 +25,8 @@ export function barProgress(io: Pick<Io, 'stderr'>, stream: NodeJS.WritableStrea
     show(event) {
       if (event.kind !== 'progress') {
         stop();
-        io.stderr(`${eventLine(event)}\n`);
+        const line = eventLine(event);
+        io.stderr(`${hanging(/^ */.exec(line)?.[0] ?? '', line, io.columns ?? 100)}\n`);
         return;
       }
       const text = visible(shorten(event.text, 40), false);
@@ -26,7 +34,8 @@ export function barProgress(io: Pick<Io, 'stderr'>, stream: NodeJS.WritableStrea
       bar = new SingleBar(
         {
           stream,
-          format: '  {bar} {percentage} %  {eta_formatted} left  {text}',
+          format: '  {bar} {percentage} %  {eta_formatted}{text}',
+          formatTime: timeLeft,
           barsize: 24,
           hideCursor: true,
           clearOnComplete: true,

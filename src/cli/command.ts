@@ -1,4 +1,4 @@
-import { Command } from 'commander';
+import { Command, type Option } from 'commander';
 import { nearest } from '../util/suggest.ts';
 
 /**
@@ -11,6 +11,7 @@ export class QtoolCommand extends Command {
   }
 
   override parseOptions(args: string[]): ReturnType<Command['parseOptions']> {
+    this.refuseTwice(args);
     const parsed = super.parseOptions(args);
     const [flag] = (parsed.unknown[0] ?? '').split('=');
     const help = parsed.unknown.some((arg) => arg === '--help' || arg === '-h');
@@ -23,6 +24,21 @@ export class QtoolCommand extends Command {
       });
     }
     return parsed;
+  }
+
+  /** Of an option that takes one value the last would count, and the first be dropped without a word. */
+  private refuseTwice(args: readonly string[]): void {
+    const seen = new Set<Option>();
+    for (let i = 0; i < args.length && args[i] !== '--'; i++) {
+      const arg = args[i] ?? '';
+      const [long, joined] = [arg.split('=')[0] ?? '', arg.includes('=') || !arg.startsWith('--')];
+      const option = this.options.find((one) => one.required && !one.variadic && (one.long === long || (one.short !== undefined && arg.startsWith(one.short)))); // prettier-ignore
+      if (!option) continue;
+      if (seen.has(option)) this.error(`error: option '${option.flags}' is given twice`, { code: 'qtool.givenTwice' });
+      seen.add(option);
+      // Its value may look like an option.
+      if (!joined || arg === option.short) i += 1;
+    }
   }
 }
 

@@ -76,7 +76,7 @@ function verdicts(report: RunReport, paint: Paint, width: number): string {
     .filter((stage) => stage.verdict !== 'kept' || stage.attempts.length > 1)
     .map((stage) => {
       const head = hanging(`${stage.index} ${stage.instance} ${stage.verdict}: `, stage.why, width);
-      return [paintFirst(head, stage, paint), ...attemptLines(report, stage, paint)].join('\n');
+      return [paintFirst(head, stage, paint), ...attemptLines(report, stage, paint, width)].join('\n');
     });
   return blocks.join('\n');
 }
@@ -86,14 +86,16 @@ function paintFirst(text: string, stage: StageReport, paint: Paint): string {
   return `${stage.index} ${stage.instance} ${paintVerdict(stage.verdict, paint)}${text.slice(label.length)}`;
 }
 
-function attemptLines(report: RunReport, stage: StageReport, paint: Paint): string[] {
+function attemptLines(report: RunReport, stage: StageReport, paint: Paint, width: number): string[] {
   const gate = stage.gate;
   if (!gate) return [];
   const unit = metricNamed(report.baseline, gate.metric)?.unit ?? '';
-  const rule = paint.dim(`    gate: ${gateText(gate, unit)} (${stage.at})`);
+  const rule = paint.dim(hanging('    gate: ', `${gateText(gate, unit)} (${stage.at})`, width));
   const tries = stage.attempts.map((attempt) => {
     const held = attempt.passed ? paint.green('held') : paint.red('failed');
-    return `    tried ${attempt.strength === '' ? 'as asked' : attempt.strength}: ${triedText(gate, attempt)}, ${held}`;
+    const what = `${attempt.strength === '' ? 'as asked' : attempt.strength}: ${triedText(gate, attempt)},`;
+    // What is held or failed is a word that may be painted: it is put behind what is wrapped with room for it.
+    return `${hanging('    tried ', what, width - ' failed'.length)} ${held}`;
   });
   return [rule, ...tries];
 }

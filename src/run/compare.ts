@@ -8,10 +8,11 @@ import { fixedBatch } from '../data/layout.ts';
 import type { DatasetInfo, RunData } from '../data/types.ts';
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
-import { describeValue, modelInputs, type ModelInput } from '../graph/query.ts';
+import { productOf } from '../graph/ops.ts';
+import { describeValue, layerName, modelInputs, type ModelInput } from '../graph/query.ts';
 import { openMetrics } from '../metrics/index.ts';
 import { largestDifference } from '../metrics/largest.ts';
-import type { Metric } from '../metrics/metric.ts';
+import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { isFloat } from '../metrics/select.ts';
 import { prepare } from '../passes/fold/prepare.ts';
 import { latency } from '../runtime/time.ts';
@@ -20,6 +21,7 @@ import { QtoolError } from '../util/error.ts';
 import { noStage, openInstruments, type Instruments } from './context.ts';
 import { located } from './diagnosis.ts';
 import type { RunEvent } from './event.ts';
+import { fusedText, withFused } from './fused.ts';
 import { layerReports, withOwnErrors } from './layers.ts';
 import { levelWarning, optimizationLevels, selfWarning } from './levels.ts';
 import type { LayerReport, Levels, Measurement } from './report.ts';
@@ -94,9 +96,10 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
       },
       layers,
       first: layers.find(({ sqnr }) => sqnr !== undefined && !(sqnr > rounding)),
-      where: place?.sentences ?? [],
+      where: withFused(place?.sentences ?? [], await fusedText(layers, base, model, tools.calibration, signal)),
       levels,
       warnings: [
+        ...strangers(base, model, results),
         ...measuredAtChance(reference, results, ['the first model', 'the second model']),
         ...(differ === undefined || blamed.length > 0 ? blamed : [differ]),
       ],
@@ -113,6 +116,19 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
   } finally {
     await tools.close();
   }
+}
+
+/** Outputs below so many dB are no quantized ones. */
+const unlike = 10;
+
+/** That two models with other outputs have few layers of the same names: they are hardly two forms of one. */
+function strangers(base: Model, model: Model, results: readonly MetricResult[]): string[] {
+  const [mine, theirs] = [model, base].map(({ graph }) => new Set(graph.node.filter((node) => productOf(node)).map(layerName))) as [Set<string>, Set<string>]; // prettier-ignore
+  const shared = [...mine].filter((name) => theirs.has(name)).length;
+  const all = Math.max(mine.size, theirs.size);
+  const sqnr = results.find(({ name }) => name === 'sqnr')?.value ?? Infinity;
+  if (shared * 2 >= all || !(sqnr < unlike)) return [];
+  return [`these are hardly two forms of one model: of ${theirs.size} and ${mine.size} layers ${shared} have the same name, and the outputs are at ${sqnr.toFixed(1)} dB; what is said of layers means little then`]; // prettier-ignore
 }
 
 /** Which of the two is another model when it is optimized: that they differ by another amount then does not tell. */

@@ -2,12 +2,16 @@ import { Document, isMap, isNode, isSeq, parseDocument, YAMLSeq } from 'yaml';
 import type { Stage } from '../schedule/types.ts';
 import type { Cure, Instance } from './cures.ts';
 
-/** The schedule with a cure in it, everything else as the file has it. */
-export function curedSchedule(text: string, stage: Stage, cure: Cure): string {
+/** The command of a schedule of which nothing else is known. */
+const plainCommand = 'qtool quantize model.onnx --schedule mended.yaml --data data.yaml -o out';
+
+/** The schedule with a cure in it, everything else as the file has it. @param command the line that runs it as the schedule was run. */
+export function curedSchedule(text: string, stage: Stage, cure: Cure, command?: string): string {
   const { before, after, raised, calibration, bits } = cure;
   // What the head of the file says is true no more.
   const head = /^(?:[ \t]*(?:#.*)?\n)*/.exec(text)?.[0] ?? '';
-  const target = /^# made with .*\n/m.exec(head)?.[0] ?? '';
+  const [target = '', flags = ''] = /^# made with (.*)\n/m.exec(head) ?? [];
+  const line = command ?? `${plainCommand}${flags && ` ${flags}`}`;
   const doc = parseDocument(text.slice(head.length));
   const at = ['quantizers', stage.instance];
   const epochs = [stage.clock.epoch];
@@ -33,7 +37,7 @@ export function curedSchedule(text: string, stage: Stage, cure: Cure): string {
   }
   if (bits !== undefined) doc.setIn([...at, 'bits_weights'], bits);
   for (const [key, value] of Object.entries(calibration ?? {})) doc.setIn([...at, 'calibration', key], value);
-  return `${target}# The schedule of a run with what its diagnosis proposes: ${cure.label}. All else is as it was.\n#\n# Command   qtool quantize model.onnx --schedule mended.yaml --data data.yaml -o out\n${doc.toString({ lineWidth: 0 })}`; // prettier-ignore
+  return `${target}# The schedule of a run with what its diagnosis proposes: ${cure.label}. All else is as it was.\n#\n# Command   ${line}\n${doc.toString({ lineWidth: 0 })}`; // prettier-ignore
 }
 
 /** Widths as a schedule writes them. */

@@ -25,6 +25,8 @@ const samples = 16;
 interface Asked {
   readonly schedule: Schedule;
   readonly scheduleText: string;
+  /** The command line that runs the mended schedule. */
+  readonly mendedCommand?: string | undefined;
   readonly metrics: readonly Metric[];
   readonly signal: AbortSignal;
   readonly progress: (done: number, text: string) => void;
@@ -40,7 +42,7 @@ interface Asked {
 export async function diagnose(
   { model, twin, measurement, stages, plan }: Pick<State, 'model' | 'twin' | 'measurement' | 'stages' | 'plan'>,
   tools: Instruments,
-  { schedule, scheduleText, metrics, signal, progress, saturated }: Asked,
+  { schedule, scheduleText, mendedCommand, metrics, signal, progress, saturated }: Asked,
 ): Promise<{ readonly diagnosis: Diagnosis; readonly errors: readonly OwnError[] } | undefined> {
   if (twin === undefined) return undefined;
   progress(0, 'diagnosis: own errors');
@@ -96,7 +98,7 @@ export async function diagnose(
   if (!cure) return plain;
   if (cure.bits !== undefined && !saturating) sentences.push('7 bits because this processor has no VNNI: sums of products of 8-bit weights may saturate on it, and those of 7 bits cannot'); // prettier-ignore
   const yaml = cureLines(scheduleText, stage, cure);
-  return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, cure) } };
+  return { errors, diagnosis: { sentences, yaml, schedule: curedSchedule(scheduleText, stage, cure, mendedCommand) } };
 }
 
 type Calibration = { readonly method: string; readonly samples: number };

@@ -4,11 +4,12 @@ import type { Metric } from '../metrics/metric.ts';
 import type { Schedule } from '../schedule/types.ts';
 import type { Instruments } from './context.ts';
 import { diagnose } from './diagnosis.ts';
+import { fusedText, withFused } from './fused.ts';
 import { layerReports, withOwnErrors } from './layers.ts';
 import { levelWarning, optimizationLevels, saturated } from './levels.ts';
 import type { Diagnosis, LayerReport, Levels, Measurement, RunReport, StageReport } from './report.ts';
 import { refusal } from './trial.ts';
-import { figureWarnings } from './verdict.ts';
+import { alreadyQuantized, brokenOutputs, figureWarnings } from './verdict.ts';
 import { undoneQuantizer, type State } from './stage.ts';
 
 /** What is found out about the model that a run ends with. */
@@ -25,6 +26,7 @@ interface Asked {
   readonly measure: boolean;
   readonly schedule: Schedule;
   readonly scheduleText: string;
+  readonly mendedCommand?: string | undefined;
   readonly baseline: Measurement;
   readonly reports: readonly StageReport[];
   readonly metrics: readonly Metric[];
@@ -62,6 +64,8 @@ export async function findingsOf(
       );
       diagnosis = fails === undefined ? found?.diagnosis : { sentences: [`none could be made: ${fails}`] };
       layers = withOwnErrors(layers, found?.errors ?? []);
+      const fused = await fusedText(layers, base, model, calibration, signal);
+      if (fused !== undefined) diagnosis = { ...diagnosis, sentences: withFused(diagnosis?.sentences ?? [], fused) };
     } catch (error) {
       if (!signal.aborted) throw error;
       diagnosis = { sentences: ['none: interrupted before it was made'] };
@@ -70,8 +74,13 @@ export async function findingsOf(
   const { baseline, reports, metrics } = asked;
   const result = state.measurement ?? baseline;
   const undone = undoneQuantizer(reports, asked.schedule.stages);
+  const broken = measure ? brokenOutputs(float, baseline, metrics) : undefined;
   const warnings = [
-    ...(undone === undefined ? [] : [undoneText(undone, stages.length > 0, status, asked.schedule)]),
+    ...alreadyQuantized(float, asked.schedule.stages),
+    ...(broken === undefined ? [] : [broken]),
+    ...(undone === undefined || broken !== undefined
+      ? []
+      : [undoneText(undone, stages.length > 0, status, asked.schedule)]),
     ...(asked.schedule.warnings ?? []),
     ...(measure ? figureWarnings({ float, metrics, baseline, result, stages: reports, kept: stages }) : []),
     ...(differ === undefined ? [] : [differ]),

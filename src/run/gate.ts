@@ -32,7 +32,9 @@ export function judge(limit: Limit, metrics: readonly MetricResult[]): GateResul
   const least = 'min' in limit;
   const excess = cost === most ? 0 : least ? most - cost : cost - most;
   const units = unit === '%' ? (what === '' ? ' %' : ' points') : unit && ` ${unit}`;
-  const text = (v: number): string => (share === undefined ? `${decimal(v)}${units}` : `${decimal(100 * v)} %`);
+  const scale = share === undefined ? 1 : 100;
+  const decimal = decimals(cost * scale, most * scale);
+  const text = (v: number): string => `${decimal(v * scale)}${share === undefined ? units : ' %'}`;
   // Where the limit lies inside the interval, other samples of the same kind may well judge otherwise.
   const doubt =
     interval !== undefined && Math.abs(excess) < interval
@@ -43,8 +45,18 @@ export function judge(limit: Limit, metrics: readonly MetricResult[]): GateResul
   return { passed, why: `${limit.metric}${what} ${text(cost)} ${sign} ${text(most)}${doubt}`, excess };
 }
 
-/** Two decimals, or three digits of what is smaller than they show. */
-function decimal(value: number): string {
-  if (!Number.isFinite(value)) return value > 0 ? '∞' : '-∞';
-  return value !== 0 && Math.abs(value) < 0.1 ? String(Number(value.toPrecision(3))) : value.toFixed(2);
+/** Numbers of one sentence in the same decimals: two, or as many more as show the limit and on which side of it the cost is. */
+function decimals(cost: number, limit: number): (value: number) => string {
+  const shows = (digits: number): boolean =>
+    Math.abs(Number(limit.toFixed(digits)) - limit) <= Math.abs(limit) / 100 &&
+    (cost === 0 || Number(cost.toFixed(digits)) !== 0) &&
+    (cost === limit || cost.toFixed(digits) !== limit.toFixed(digits));
+  const digits = [2, 3, 4, 5, 6].find(shows);
+  return (value) => {
+    if (!Number.isFinite(value)) return value > 0 ? '∞' : '-∞';
+    // No -0.00.
+    return digits === undefined
+      ? String(Number(value.toPrecision(3)))
+      : (Number(value.toFixed(digits)) + 0).toFixed(digits);
+  };
 }

@@ -8,8 +8,8 @@ import type { RunData } from '../data/types.ts';
 import { checkModel } from '../graph/check.ts';
 import { modelBytes, modelHash } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
-import { productOf } from '../graph/ops.ts';
-import { layerName, opset } from '../graph/query.ts';
+import { quantizedLayers } from '../graph/quantized.ts';
+import { opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import type { SensitivityMap } from '../passes/pass.ts';
@@ -28,7 +28,7 @@ import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
 import { leftOut, runStage, safeState, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
-import { unjudged, wasGated } from './verdict.ts';
+import { firstOf, unjudged, wasGated } from './verdict.ts';
 
 export interface RunOptions {
   readonly model: Model;
@@ -51,6 +51,8 @@ export interface RunOptions {
   readonly log: (event: RunEvent) => void;
   /** The command line, for the report. */
   readonly command?: string | undefined;
+  /** The same for the schedule that the diagnosis mends. */
+  readonly mendedCommand?: string | undefined;
   /** Renders the report for the run folder; given by what stands above. */
   render?(report: RunReport): { readonly html: string };
 }
@@ -175,7 +177,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         signal.throwIfAborted();
         say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
         const idle = leftOut(stage, state, reports, schedule.stages);
-        const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, options, memories); // prettier-ignore
+        const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, { ...options, say: (text) => say({ kind: 'note', text }) }, memories); // prettier-ignore
         reports.push(outcome.report);
         sensitivity = outcome.sensitivity ?? sensitivity;
         say({ kind: 'stage', report: outcome.report });
@@ -257,9 +259,8 @@ function checkGates({ schedule, metrics, measure }: RunOptions, baseline?: reado
 function nothingChanged(model: Model, reports: readonly StageReport[]): string[] {
   if (reports.length === 0 || reports.some(({ verdict, changed }) => verdict !== 'kept' || changed.length > 0))
     return [];
-  const integer = model.graph.node.filter((node) => productOf(node)?.integer === true).map(layerName);
-  const names = `${integer.slice(0, 3).join(', ')}${integer.length > 3 ? ` and ${integer.length - 3} more` : ''}`;
-  const already = integer.length > 0 ? `; already quantized: ${names}` : '';
+  const quantized = quantizedLayers(model);
+  const already = quantized.length > 0 ? `; already quantized: ${firstOf(quantized)}` : '';
   return [`there is nothing to compress: no stage found a layer that it could change${already}`];
 }
 

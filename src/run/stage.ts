@@ -38,6 +38,8 @@ export interface StageOptions {
   readonly measure: boolean;
   readonly latency: boolean;
   readonly signal: AbortSignal;
+  /** Told how each try of a stage ended that is tried again weaker. */
+  readonly say?: (text: string) => void;
 }
 
 /** Memories of pass instances, by instance name. */
@@ -58,13 +60,18 @@ export async function runStage(
   const attempts: Attempt[] = [];
   const old = memories.get(stage.instance) ?? new Map<string, unknown>();
   const known = new Map<string, unknown>();
+  const retries = stage.gate?.onFail === 'retry' && stage.pass.strength !== undefined;
   const contextOf = (memory: Map<string, unknown>): PassContext => {
-    const context = tools.context({ plan: before.plan, twin: before.twin, memory, clock: stage.clock });
+    const given = tools.context({ plan: before.plan, twin: before.twin, memory, clock: stage.clock });
+    const again = (doing: string | undefined): string => `try ${attempts.length + 1}: ${doing ?? 'working'}`;
+    const context = retries ? { ...given, progress: (done: number, doing?: string) => given.progress(done, attempts.length === 0 ? doing : again(doing)) } : given; // prettier-ignore
     return stage.fallback ? collectingOnce(context, known) : { ...context, cache: known };
   };
   const attempt = async (passOptions: unknown): Promise<Tried> => {
     const tried = await tryOnce(stage, passOptions, before, contextOf(new Map(old)), tools, options);
     attempts.push(tried.attempt);
+    // A first try that holds is the stage's own line.
+    if (retries && (attempts.length > 1 || !tried.attempt.passed)) options.say?.(`try ${attempts.length}: ${tried.attempt.strength}, ${tried.why}`); // prettier-ignore
     return tried;
   };
   let tried = await attempt(stage.options);

@@ -1,7 +1,10 @@
 import type { Model } from '../graph/model.ts';
-import { describeValue } from '../graph/query.ts';
+import { quantizedLayers } from '../graph/quantized.ts';
+import { notFinite } from '../graph/not_finite.ts';
+import { describeValue, storedTensors } from '../graph/query.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { wilsonHalfWidth } from '../metrics/share.ts';
+import type { Stage } from '../schedule/types.ts';
 import type { Measurement, StageReport } from './report.ts';
 
 /** What a run reached, and how it was judged. */
@@ -32,6 +35,31 @@ export function unjudged(stages: readonly StageReport[]): string[] {
     return gate.insteadOf === undefined ? [] : [`${gate.insteadOf} (${gate.metric} was, in its place)`];
   });
   return [...new Set(told)];
+}
+
+/** A few names of many. */
+export const firstOf = (names: readonly string[]): string =>
+  `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
+
+/** That what is to be quantized is no float model: what it lost no one can see any more, and its figures are those beside it. */
+export function alreadyQuantized(model: Model, stages: readonly Pick<Stage, 'pass'>[]): string[] {
+  const layers = stages.some(({ pass }) => pass.section === 'quantizers') ? quantizedLayers(model) : [];
+  if (layers.length === 0) return [];
+  return [`the model is quantized already (${firstOf(layers)}): begin from the float model that it was made from; "float model" and "of float" mean the model as given here`]; // prettier-ignore
+}
+
+/** That the float model computes what nothing can be compared with; undefined where its outputs are numbers. */
+export function brokenOutputs(float: Model, baseline: Measurement, metrics: Judged['metrics']): string | undefined {
+  // The distance of a model to itself is no number for no other reason.
+  const distances = baseline.metrics.filter(({ name }) => metrics.some((one) => one.name === name && one.perfect !== undefined)); // prettier-ignore
+  if (!distances.some(({ value }) => Number.isNaN(value))) return undefined;
+  const outputs = distances.flatMap(({ perOutput = {} }) => Object.keys(perOutput).filter((name) => Number.isNaN(perOutput[name]))); // prettier-ignore
+  const names = outputs.length > 0 ? ` (${firstOf([...new Set(outputs)].map((name) => `"${name}"`))})` : '';
+  const bad = [...storedTensors(float)]
+    .map(([name, tensor]) => ({ name, why: notFinite(tensor) }))
+    .find(({ why }) => why?.startsWith('holds NaN') === true);
+  const cause = bad ? `its weight "${bad.name}" ${bad.why}` : 'are the data and its preprocessing right?';
+  return `the float model's own outputs${names} hold NaN or infinity: nothing can be compared with them, and no gate can hold; ${cause}`;
 }
 
 /** Outputs below so many dB have little of the float model's left, whatever they mean. */

@@ -36,6 +36,17 @@ describe('qtool', () => {
     expect((await qtool('--version')).out).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 
+  it('takes for no option twice what is its value, of many values, or no option', async () => {
+    const said = async (...argv: string[]): Promise<string> => {
+      const io = fakeIo();
+      await main(argv, io);
+      return io.err();
+    };
+    expect(await said('eval', 'm.onnx', '--reference', '--reference', '--data', 'none')).not.toContain('twice');
+    expect(await said('simulate', 'm.onnx', '--data', 'none', '--sweep', 'nf4', '--sweep', 'int4')).not.toContain('twice'); // prettier-ignore
+    expect(await said('report', '--', '-o', '-o')).not.toContain('twice');
+  });
+
   it.each<[string, string[], RegExp]>([
     ['an unknown command', ['quantise'], /^qtool: unknown command 'quantise' \(Did you mean quantize\?\)\n {2}hint: /],
     [
@@ -43,6 +54,12 @@ describe('qtool', () => {
       ['inspect', 'm.onnx', '--jsno'],
       /^qtool: unknown option '--jsno' \(Did you mean --json\?\)\n/,
     ],
+    [
+      'an option given twice',
+      ['eval', 'm.onnx', '--data', 'a', '--limit=3', '--limit', '4'],
+      /^qtool: option '--limit <n>' is given twice\n/,
+    ],
+    ['one of them short', ['report', 'r', '-oa', '--output', 'b'], /^qtool: option '-o, --output <file>' is given twice\n/], // prettier-ignore
     ['an option of nothing', ['report', 'out', '-o', ''], /^qtool: -o, --output <file> is empty\n {2}hint: /],
     ['an argument of nothing', ['report', 'out', ''], /^qtool: an argument is empty\n {2}hint: /],
     ['a missing argument', ['inspect'], /^qtool: missing required argument 'model'\n/],

@@ -86,6 +86,24 @@ describe('qtool quantize', () => {
     });
   });
 
+  it('knows the command of the schedule that the diagnosis mends: all that shapes the result, in another folder', async () => {
+    const { asked } = await withFake({ preprocess: '0..1', samples: 3, force: true, latency: false, json: true });
+    const [out, model] = [shop.path('out'), shop.path('model.onnx')];
+    const line = asked.mendedCommand ?? '';
+    for (const part of [
+      `qtool quantize ${model} `,
+      `--schedule ${out}/mended.yaml`,
+      `--output ${out}-mended`,
+      '--preprocess 0..1',
+      '--samples 3',
+      `--data ${shop.path('data.yaml')}`,
+    ])
+      // prettier-ignore
+      expect(line).toContain(part);
+    expect(line).not.toMatch(/--force|--json/);
+    expect((await withFake({ target: 'node-x64-vnni' })).asked.mendedCommand).toContain('--target node-x64-vnni');
+  });
+
   it('takes the batch size of the data config, else 32', async () => {
     expect((await withFake()).asked.batchSize).toBe(32);
     await shop.write('batch.yaml', 'data: { kind: image-folder, path: images }\npreprocess: 0..1\nbatch_size: 6\n');

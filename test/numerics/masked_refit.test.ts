@@ -54,6 +54,38 @@ describe('refitMasked', () => {
     );
   });
 
+  it('solves many rows of few zeros by their zeros, and a nearly singular H by what is left', () => {
+    fc.assert(
+      fc.property(
+        numbers(size * size),
+        numbers(8 * size),
+        fc.array(fc.nat(size - 1), { minLength: 8, maxLength: 8 }),
+        fc.constantFrom(1, 1e-14),
+        (a, g, zero, ridge) => {
+          const hessian = positive(a);
+          // One input the very same as another but for a hair: the inverse has no digit left.
+          if (ridge < 1)
+            for (let k = 0; k < size; k++) hessian[size + k] = hessian[k * size + 1] = hessian[k]! + (k === 1 ? ridge : 0); // prettier-ignore
+          if (ridge < 1) hessian[size + 1] = hessian[0]! * (1 + ridge);
+          const goal = Float64Array.from(g);
+          if (ridge < 1) for (let r = 0; r < 8; r++) goal[r * size + 1] = goal[r * size]!;
+          const mask = Uint8Array.from({ length: 8 * size }, (_, e) => (e % size === zero[Math.floor(e / size)] ? 0 : 1)); // prettier-ignore
+          const w = refitMasked({ rows: 8, cols: size, hessian, goal }, mask);
+          for (let e = 0; e < w.length; e++) {
+            if (mask[e] === 0) {
+              expect(w[e]).toBe(0);
+              continue;
+            }
+            const r = Math.floor(e / size);
+            let slope = -goal[e]!;
+            for (let j = 0; j < size; j++) slope += hessian[(e % size) * size + j]! * w[r * size + j]!;
+            expect(Math.abs(slope)).toBeLessThan(1e-8);
+          }
+        },
+      ),
+    );
+  });
+
   it('has no more error than the best of weights on a grid', () => {
     const hessian = positive([1, 0.5, 0, 0, 0.2, 0, 1, 0.3, 0, 0, 0.7, 0, 1, 0, 0, 0, 0.1, 0, 1, 0, 0.4, 0, 0, 0, 1]);
     const goal = Float64Array.from([1, -0.5, 0.8, 0.1, -1]);

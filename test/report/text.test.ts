@@ -82,6 +82,15 @@ describe('textReport', () => {
     );
   });
 
+  it('wraps what was tried and the gate, as all else', () => {
+    const long = { strength: `level ${'0.5 '.repeat(30)}`, measurement: report.baseline, passed: false };
+    const stages = report.stages.map((stage) => ({ ...stage, at: `${'folder/'.repeat(15)}s.yaml:3:1`, attempts: [...stage.attempts, long] })); // prettier-ignore
+    const lines = textReport({ ...report, stages }, { paint: plain, width: 80 }).split('\n');
+    const from = lines.findIndex((line) => line.startsWith('1 light'));
+    expect(lines.slice(from, from + 12).filter((line) => line.length > 80)).toEqual([]);
+    expect(lines.slice(from, from + 12).join(' ')).toMatch(/gate: .*tried level 0\.5/);
+  });
+
   it('names each reason once and counts the layers it does not name', () => {
     const reasons = text(120)
       .split('\n')

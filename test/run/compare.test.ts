@@ -44,6 +44,31 @@ async function compared(
   };
 }
 
+describe('two models that are none of one', () => {
+  const other = makeModel({
+    opset: 13,
+    ir: 8,
+    inputs: [makeValue('x', 'float32', ['N', 8])],
+    outputs: [makeValue('y', 'float32', ['N', 8])],
+    initializers: [weight('v', [8, 8], 7)],
+    nodes: [makeNode('MatMul', ['x', 'v'], ['y'], {}, { name: 'elsewhere' })],
+  });
+
+  it('are warned of where few layers have the same name and the outputs are others', async () => {
+    expect((await compared(net(), other)).warnings[0]).toMatch(/^these are hardly two .* 2 and 1 layers 0 have/);
+  });
+
+  it('are not those whose outputs are the same, nor of one whose weights changed', async () => {
+    const renamed = edit(other, (draft) => {
+      const [node] = draft.nodes();
+      draft.update(node!, { name: 'renamed' });
+    });
+    expect((await compared(other, renamed)).warnings).toEqual([]);
+    const initializers = [weight('w1', [8, 8], 8), weight('w2', [8, 8], 9)];
+    expect((await compared(net(), net('N', { initializers }))).warnings).toEqual([]);
+  });
+});
+
 /** x [N, 8] → one → Relu → two → y. */
 const net = (batch: number | string = 'N', more: Partial<ModelParts> = {}): Model =>
   makeModel({

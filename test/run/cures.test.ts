@@ -139,10 +139,11 @@ describe('curedSchedule', () => {
 
   it('has a head of its own: what the file says of itself is true no more', () => {
     const { result } = cured(`# INT8.\n#\n# Command --schedule int8\n\n# made with --target auto\n${gated}`, both);
-    expect(result).toMatch(
-      /^# made with --target auto\n# The schedule of a run with what its diagnosis proposes: both\./,
-    );
+    expect(result).toMatch(/^# made with --target auto\n# The schedule of a run with what its diagnosis proposes: both\./); // prettier-ignore
     expect(result).not.toContain('INT8');
+    expect(result).toMatch(/^# Command {3}qtool quantize .* --target auto$/m);
+    const line = 'qtool quantize m.onnx --schedule out/mended.yaml --data images --preprocess clip --samples 7';
+    expect(curedSchedule(gated, stageOf(gated), both, line)).toContain(`\n# Command   ${line}\n`);
   });
 
   it('gives what it adds a name of its own', () => {

@@ -44,7 +44,7 @@ describe('judge', () => {
 
   it('judges a value by its least or largest', () => {
     const mse: MetricResult = { ...top1, name: 'mse', value: 5e-4, unit: '', reference: 0, drop: 5e-4 };
-    expect(judge({ metric: 'mse', max: 1e-3 }, [mse])).toMatchObject({ passed: true, why: 'mse 0.0005 ≤ 0.001' });
+    expect(judge({ metric: 'mse', max: 1e-3 }, [mse])).toMatchObject({ passed: true, why: 'mse 0.0005 ≤ 0.0010' });
     expect(judge({ metric: 'mse', max: 1e-4 }, [mse])).toMatchObject({ passed: false, why: 'mse 0.0005 > 0.0001' });
     const sqnr: MetricResult = { ...top1, name: 'sqnr', value: -4.1, unit: 'dB', reference: Infinity, drop: Infinity };
     expect(judge({ metric: 'sqnr', min: 25 }, [sqnr])).toMatchObject({
@@ -96,8 +96,19 @@ describe('judge', () => {
   it.each<[Limit, MetricResult, string]>([
     [{ metric: 'sqnr', min: 0 }, { ...sqnr, value: -Infinity }, 'sqnr -∞ dB < 0.00 dB'],
     [{ metric: 'sqnr', max: 0 }, { ...sqnr, value: Infinity }, 'sqnr ∞ dB > 0.00 dB'],
-    // From 0.1 on two decimals tell enough.
-    [{ metric: 'mse', max: 0.1 }, { ...mse, value: 0.0999 }, 'mse 0.0999 ≤ 0.10'],
+    // As many decimals as show on which side of the limit it is, and as many for the limit.
+    [{ metric: 'mse', max: 0.1 }, { ...mse, value: 0.0999 }, 'mse 0.0999 ≤ 0.1000'],
+    [
+      { ...gate, maxDrop: 0.24 },
+      { ...top1, drop: -0.0385, dropInterval: 0.01 },
+      'top1 drop -0.04 points ≤ 0.24 points',
+    ],
+    [
+      { ...gate, maxDrop: 0.5 },
+      { ...top1, drop: -0.001, dropInterval: 0.01 },
+      'top1 drop -0.001 points ≤ 0.500 points',
+    ],
+    [{ metric: 'mse', max: 1e-9 }, { ...mse, value: 2e-12 }, 'mse 2e-12 ≤ 1e-9'],
     [{ metric: 'mse', max: 0.2 }, { ...mse, value: 123.456 }, 'mse 123.46 > 0.20'],
     [{ metric: 'mse', max: 0.2 }, { ...mse, value: NaN }, 'mse is not a number'],
     [drop, { ...top1, value: NaN, drop: NaN }, 'top1 drop is not a number'],

@@ -2,8 +2,11 @@ import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import { ownErrors } from '../../src/analyze/own_error.ts';
-import { noise } from '../helpers/models.ts';
-import { samplesOf } from './support.ts';
+import { layerReports } from '../../src/run/layers.ts';
+import { staticQuantizer } from '../../src/passes/quantize/static.ts';
+import { noise, smallConvNet } from '../helpers/models.ts';
+import { float16Quantizer } from '../../src/passes/quantize/float16.ts';
+import { images, never, quantized, samplesOf } from './support.ts';
 
 import { diagnosed, network, samples, width } from './diagnosed.ts';
 
@@ -25,6 +28,21 @@ describe('ownErrors', () => {
     // What it inherits is partly outside of its calibrated range, and clipped there.
     expect(c?.own).toBeGreaterThan((b?.own ?? 0) + 8);
     expect(c?.inherited).toBeLessThan(15);
+  });
+
+  it('are none where the first model rounds as well: it has no float layer to compare with', async () => {
+    const feeds = samples();
+    const { model } = await diagnosed(network());
+    const half = (await quantized(float16Quantizer, model, feeds)).model;
+    expect(await ownErrors(model, half, () => samplesOf(feeds)(16))).toEqual([]);
+  });
+
+  it('and errors of outputs are none where a quantized model is compared with itself', async () => {
+    const { model } = await quantized(staticQuantizer, smallConvNet(), images);
+    const same = await layerReports({ ...model }, model, samplesOf(images), never);
+    // A layer that nothing quantizes behind it may be compared before or after its Relu: equal as well.
+    expect(same.map(({ sqnr }) => sqnr ?? Infinity)).toEqual(same.map(() => Infinity));
+    expect(same.filter(({ sqnr }) => sqnr !== undefined).length).toBeGreaterThan(2);
   });
 
   it('follow a value through a Split to the part that is read', async () => {

@@ -55,7 +55,7 @@ interface Given extends Partial<Omit<Stage, 'pass'>> {
 
 async function staged({ makes, worth = () => 100, before, memories = new Map(), of, ...more }: Given) {
   const seen: PassContext[] = [];
-  const told: string[] = [];
+  const [told, said]: [string[], string[]] = [[], []];
   const asked: number[] = [];
   const pass = {
     ...{ name: 'test/own', section: 'pruners', classes: ['Own', 'Other'], summary: '', source: '' },
@@ -86,9 +86,9 @@ async function staged({ makes, worth = () => 100, before, memories = new Map(), 
     ...stage,
     pass,
   };
-  const options = { model: float, measure, latency, signal };
+  const options = { model: float, measure, latency, signal, say: (text: string) => void said.push(text) };
   const { state: after, report } = await runStage(whole, state, tools as never, options, memories);
-  return { before: state, after, report, seen, told, asked, measured };
+  return { before: state, after, report, seen, told, asked, measured, said };
 }
 
 const gate = (onFail: Gate['onFail']): Gate => ({ metric: 'm', maxDrop: 5, relative: false, onFail });
@@ -217,7 +217,7 @@ describe('a stage that fails', () => {
   it('retries weaker settings from the same memory with one cache, and keeps the strongest that holds', async () => {
     const made = scaled(0.3);
     const memories: Memories = new Map();
-    const { after, report, seen } = await staged({ ...made, gate: gate('retry'), memories });
+    const { after, report, seen, said } = await staged({ ...made, gate: gate('retry'), memories });
     // Halves: 0.5 ✗, 0.25, 0.375 ✗, 0.3125 ✗, 0.28125, 0.296875.
     expect(report.attempts.map(({ strength, passed }) => [strength, passed])).toEqual([
       ['strength 1', false],
@@ -234,6 +234,9 @@ describe('a stage that fails', () => {
     expect(seen[0]?.cache).toBeInstanceOf(Map);
     expect(new Set(seen.map(({ memory }) => memory)).size).toBe(7);
     expect(memories.get('mine')).toBe(seen[6]?.memory);
+    expect([said.length, said[1], said[2]]).toEqual([7, 'try 2: strength 0.5, m drop 20.00 points > 5.00 points', 'try 3: strength 0.25, m drop 3.00 points ≤ 5.00 points']); // prettier-ignore
+    // Nothing of a first try that holds.
+    expect((await staged({ ...scaled(1), gate: gate('retry') })).said).toEqual([]);
   });
 
   it('is undone where no weaker setting holds', async () => {

@@ -1,7 +1,11 @@
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
+import { makeTensor } from '../../src/graph/tensor.ts';
 import type { MetricResult } from '../../src/metrics/metric.ts';
 import type { Measurement, StageReport } from '../../src/run/report.ts';
-import { figureWarnings, wasGated } from '../../src/run/verdict.ts';
+import { staticQuantizer } from '../../src/passes/quantize/static.ts';
+import { alreadyQuantized, brokenOutputs, figureWarnings, wasGated } from '../../src/run/verdict.ts';
+import { smallConvNet } from '../helpers/models.ts';
+import { images, quantized } from './support.ts';
 
 const float = makeModel({
   inputs: [makeValue('x', 'float32', ['N', 10])],
@@ -33,6 +37,41 @@ const warned = (before: number, after: number, stages = [stage(undefined)]) =>
     stages,
     kept: [1],
   });
+
+describe('brokenOutputs', () => {
+  const distance = (value: number): MetricResult => ({ ...top1(value, 1), name: 'cosine', perOutput: { y: value, z: 1 } }); // prettier-ignore
+  const broken = (model: typeof float, ...metrics: MetricResult[]) =>
+    brokenOutputs(model, measured(...metrics), [{ name: 'top1' }, { name: 'cosine', perfect: 1 }]);
+
+  it('are those of a float model that is no number beside itself', () => {
+    expect(broken(float, distance(1), top1(NaN, NaN))).toBeUndefined();
+    expect(broken(float, distance(NaN))).toMatch(/^the float model's own outputs \("y"\) hold NaN or infinity: .*no gate can hold.*preprocessing/); // prettier-ignore
+  });
+
+  it('are blamed on the weight that holds NaN, not on a mask of infinities', () => {
+    const stored = (name: string, value: number) => makeTensor(name, 'float32', [2], Float32Array.of(0, value));
+    const model = makeModel({
+      inputs: [makeValue('x', 'float32', [2])],
+      outputs: [makeValue('y', 'float32', [2])],
+      nodes: [makeNode('Add', ['x', 'mask'], ['h']), makeNode('Add', ['h', 'w'], ['y'])],
+      initializers: [stored('mask', -Infinity), stored('w', NaN)],
+    });
+    expect(broken(model, distance(NaN))).toMatch(/its weight "w" holds NaN at element 1 of 2$/);
+  });
+});
+
+describe('alreadyQuantized', () => {
+  const stages = (section: string) => [{ pass: { section } }] as never;
+
+  it('warns of a quantizer on a model whose layers are quantized', async () => {
+    const { model } = await quantized(staticQuantizer, smallConvNet(), images);
+    expect(alreadyQuantized(model, stages('quantizers'))).toEqual([
+      expect.stringMatching(/^the model is quantized already \(conv1, conv2, dw and 1 more\): begin from the float/),
+    ]);
+    expect(alreadyQuantized(model, stages('extensions'))).toEqual([]);
+    expect(alreadyQuantized(smallConvNet(), stages('quantizers'))).toEqual([]);
+  });
+});
 
 describe('figureWarnings', () => {
   it('say nothing of a drop that its interval holds, or that a gate judged', () => {

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { prepare, runOptions, type CompressOptions } from '../../api/compress.ts';
 import { planObject, planText } from '../../report/plan.ts';
 import { textReport } from '../../report/text.ts';
@@ -35,9 +36,20 @@ export async function quantize(
     call.answer(planObject(schedule), () => planText(schedule, call.paint, call.width));
     return exit.ok;
   }
-  const command = commandLine(['quantize', model], { ...options }, ['measure', 'latency', 'cache']);
+  const line = (given: object): string =>
+    commandLine(['quantize', model], { ...given }, ['measure', 'latency', 'cache']);
+  const command = line(options);
+  // All that shapes the result, nothing that only shows it.
+  const shown = { json: undefined, quiet: undefined, color: undefined, force: undefined, dryRun: undefined };
+  const { output } = options;
+  const mended = { schedule: join(output, 'mended.yaml'), output: `${output.replace(/[\\/]+$/, '')}-mended` };
+  const mendedCommand = line({ ...options, ...shown, ...mended });
   const report = await watched(call, (watch) =>
-    run({ ...runOptions(prepared, { ...options, ...watch, model }, options.output, watch.signal), command }),
+    run({
+      ...runOptions(prepared, { ...options, ...watch, model }, options.output, watch.signal),
+      command,
+      mendedCommand,
+    }),
   );
   call.answer(report, () => textReport(report, { paint: call.paint, width: call.width }));
   return exitOf(report);

@@ -3,7 +3,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName } from '../../graph/query.ts';
 import { given } from '../../util/must.ts';
 import { portion, type Steps } from '../../util/steps.ts';
-import { hasMoments, layerMoments, notFinite, tooWide, type Moments } from '../moments.ts';
+import { hasMoments, layerMoments, momentBytes, notFinite, tooWide, type Moments } from '../moments.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { linearSizes, readRows, writeRows } from '../rows.ts';
 import { pruneSites, type Left, type PruneSite } from './masks.ts';
@@ -50,13 +50,42 @@ function mixed(nodes: readonly NodeProto[], { dims }: PruneSite): string | undef
   return others.every((other) => other === form) ? undefined : `${names} read it in different orientations`;
 }
 
-/** Second moments of the inputs of each weight's layers, summed over the layers that share it; weights without finite ones are skipped. */
+/** Bytes of moments that are kept between the tries of a stage. */
+const keptBytes = 256 * 2 ** 20;
+
+interface SiteMoments {
+  readonly known: readonly (readonly [GramSite, Moments])[];
+  readonly skipped: readonly Note[];
+}
+
+/**
+ * Second moments of the inputs of each weight's layers, summed over the layers that share it; weights without finite ones are skipped. They
+ * are of the model as it is, whatever share of it is pruned: a stage's next try finds them in the cache.
+ */
 export async function siteMoments(
   ctx: PassContext,
   model: Model,
   sites: readonly GramSite[],
   samples: number,
-): Promise<{ readonly known: readonly (readonly [GramSite, Moments])[]; readonly skipped: readonly Note[] }> {
+): Promise<SiteMoments> {
+  const bytes = sites.reduce((sum, { site, nodes }) => sum + (nodes[0] ? momentBytes({ node: nodes[0], dims: site.dims }) : 0), 0); // prettier-ignore
+  const cache = bytes <= keptBytes ? ctx.cache : undefined;
+  const asked = JSON.stringify([samples, sites.map(({ site }) => site.name)]);
+  const kept = cache?.get('moments') as (SiteMoments & { readonly model: Model; readonly asked: string }) | undefined;
+  if (kept?.model === model && kept.asked === asked) return kept;
+  const found = await freshMoments(ctx, model, sites, samples);
+  // The first stays: what a try asks for later is mostly of what it has changed.
+  if (!kept) cache?.set('moments', { ...found, model, asked });
+  return found;
+}
+
+/** The same, found anew and kept nowhere. */
+export async function freshMoments(
+  ctx: PassContext,
+  model: Model,
+  sites: readonly GramSite[],
+  samples: number,
+): Promise<SiteMoments> {
   const requests = sites.flatMap(({ site, nodes }) =>
     nodes.map((node) => ({ node, dims: site.dims, input: node.input[0] as string })),
   );

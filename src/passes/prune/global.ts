@@ -5,7 +5,7 @@ import { sparsegpt } from '../../numerics/sparsegpt.ts';
 import { applyMask, globalLevelMasks, type Mask } from '../../numerics/sparsity.ts';
 import { breathing, portion, type Steps } from '../../util/steps.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
-import { eachMatrix, gramOf, gramSites, siteMoments, type GramSite, type GramSites } from './columns.ts';
+import { eachMatrix, freshMoments, gramOf, gramSites, type GramSite, type GramSites } from './columns.ts';
 import { pruneInTurn } from './in_turn.ts';
 import {
   dampingOption,
@@ -83,14 +83,31 @@ function unread(model: Model, selectors: readonly string[]): GramSites {
 const shareOf = (mask: Mask): number =>
   mask.reduce((n, keep) => n + (keep === 0 ? 1 : 0), 0) / Math.max(1, mask.length);
 
-/** What is lost of the power of a layer's output with each of its weights, in the weights' own order; of those it is known for. */
+type Scores = Pick<GramSites, 'usable' | 'skipped'> & { readonly scores: readonly Float32Array[] };
+
+/** The scores that another try of the stage has found, or new ones: how much is pruned changes none of them. */
 async function lossScores(
   ctx: PassContext,
   model: Model,
   sites: readonly GramSite[],
+  o: GlobalOptions,
+): Promise<Scores> {
+  // prettier-ignore
+  const known = ctx.cache?.get('scores') as Scores | undefined;
+  const scores = known ?? (await freshScores(ctx, model, sites, o));
+  ctx.cache?.set('scores', scores);
+  return scores;
+}
+
+/** What is lost of the power of a layer's output with each of its weights, in the weights' own order; of those it is known for. */
+async function freshScores(
+  ctx: PassContext,
+  model: Model,
+  sites: readonly GramSite[],
   { criterion, samples, damping }: GlobalOptions,
-): Promise<Pick<GramSites, 'usable' | 'skipped'> & { readonly scores: readonly Float32Array[] }> {
-  const { known, skipped } = await siteMoments(ctx, model, sites, samples);
+): Promise<Scores> {
+  // The scores are kept, which are smaller.
+  const { known, skipped } = await freshMoments(ctx, model, sites, samples);
   const scores: Float32Array[] = [];
   for (const [usage, gram] of known) {
     let power = 0;

@@ -32,6 +32,30 @@ const names = ['conv1.weight', 'conv2.weight', 'fc.weight'];
 const levels = { levels: { 'dw.weight': 0, '*': 0.5 } };
 
 describe('pruning by what the inputs are', () => {
+  it.each([
+    [
+      'globally',
+      globalPruner,
+      [
+        { sparsity: 0.5, refit: false },
+        { sparsity: 0.3, refit: false },
+      ],
+    ],
+    ['by Wanda', wandaPruner, [0.5, 0.3].map((share) => ({ levels: { '*': share }, refit: false }))],
+  ] as const)('looks once at the data for all tries of a stage, %s', async (_, pass, [strong, weak]) => {
+    const model = smallConvNet();
+    const plain = testContext({ calibration });
+    let looks = 0;
+    const capture: typeof plain.capture = (...asked) => ((looks += 1), plain.capture(...asked));
+    const context = testContext({ calibration, capture, cache: new Map<string, unknown>() });
+    const own = anyPass(pass as never);
+    await own.apply(model, own.options.parse(strong), context);
+    const { model: second } = await own.apply(model, own.options.parse(weak), context);
+    expect(looks).toBe(1);
+    const { model: alone } = await own.apply(model, own.options.parse(weak), plain);
+    for (const name of names) expect(weightsOf(second, name)).toEqual(weightsOf(alone, name));
+  });
+
   it('keeps more of the output than magnitudes do at the same sparsity, on data it has not seen', async () => {
     const model = smallConvNet();
     const context = testContext({ calibration });
