@@ -1,4 +1,4 @@
-// `npm run demo`: compresses LeNet-5 on MNIST by two schedules, shows their tables, and checks what they promise.
+// `npm run demo`: compresses LeNet-5 on MNIST by three schedules, shows their tables, and checks what they promise.
 import { spawnSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const promises = [
   { schedule: 'examples/mnist/prune-int8.yaml', folder: 'demo', drop: 0.2, share: 27 },
   { schedule: 'schedules/sqnr-mixed.yaml', folder: 'demo-mixed', drop: 0.5, share: 6 },
+  { schedule: 'examples/mnist/retrain.yaml', folder: 'demo-retrain', drop: 0.25, share: 3.2 },
 ];
 
 for (const { schedule, folder, drop, share: most } of promises) {
