@@ -4,10 +4,11 @@ import { withOutputs } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { layerFacts, resolveNames, suggestSelector } from '../../graph/names.ts';
 import { dimsOf } from '../../graph/tensor.ts';
-import { initializers } from '../../graph/query.ts';
+import { initializers, producers } from '../../graph/query.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given, must } from '../../util/must.ts';
 import { parsePattern } from '../../util/pattern.ts';
+import { didYouMean } from '../../util/suggest.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { floatsOf } from './carry.ts';
 import { keptMasks, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
@@ -117,7 +118,13 @@ async function make(
   }
   const wanted = wantedParameters(model, training);
   const batch = given(first, 'the first batch');
-  const shown = withOutputs(model, Object.keys(training.distillation?.hints ?? {}));
+  const hints = Object.keys(training.distillation?.hints ?? {});
+  const made = [...producers(model.graph).keys()];
+  for (const hint of hints)
+    if (!made.includes(hint)) throw new QtoolError('schedule', `the model has no value "${hint}"${didYouMean(hint, made)}`, { at: 'training.distillation.hints' }); // prettier-ignore
+  const shownAlready = hints.find((hint) => model.graph.output.some(({ name }) => name === hint));
+  if (shownAlready !== undefined) throw new QtoolError('schedule', `"${shownAlready}" is an output of the model: hints are inner values`, { at: 'training.distillation.hints', hint: 'distill_wt weighs the outputs' }); // prettier-ignore
+  const shown = withOutputs(model, hints);
   const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted);
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
   const trained = new Set(prepared.trainable);
