@@ -1,3 +1,6 @@
+import type { Feeds } from '../../../src/data/types.ts';
+import type { Model } from '../../../src/graph/model.ts';
+import { testContext } from '../../helpers/context.ts';
 import { examples, memoryOf, mlp, samplesOf, train, weightsOf, zerosOf } from './epochs.ts';
 
 const set = samplesOf(examples(30, 6), [6]);
@@ -11,7 +14,7 @@ policies:
     ${at.startsWith('[') ? `epochs: ${at}` : at}
 `; // prettier-ignore
 const range = (end: number) => `starting_epoch: 0\n    ending_epoch: ${end}\n    frequency: 1`;
-const w1 = (model: Parameters<typeof weightsOf>[0]) => weightsOf(model).get('w1')!;
+const w1 = (model: Model) => weightsOf(model).get('w1')!;
 const smallest = (data: Float32Array, count: number): number[] =>
   [...data.entries()].sort((a, b) => Math.abs(a[1]) - Math.abs(b[1])).slice(0, count).map(([i]) => i).sort((a, b) => a - b); // prettier-ignore
 const first = w1(mlp());
@@ -95,11 +98,11 @@ describe('masks of training', () => {
     const lists: (readonly number[])[] = [];
     const by = async (text: string) => {
       lists.length = 0;
-      const { compute } = (await import('../../helpers/context.ts')).testContext();
-      const seen = async (graph: Parameters<typeof compute>[0], feeds: Parameters<typeof compute>[1]) => {
+      const plain = testContext();
+      const seen = async (graph: Model, feeds: Feeds) => {
         const name = Object.keys(feeds).find((one) => one.startsWith('w1_mask'));
         if (name !== undefined) lists.push(zerosOf(feeds[name]!.data as Float32Array));
-        return compute(graph, feeds);
+        return plain.compute(graph, feeds);
       };
       return train(mlp(), text.replace('lr: 0.1', 'lr: 0.5'), set, { compute: seen });
     };

@@ -144,7 +144,7 @@ export async function train(
   for (const plan of epochs?.map((epoch) => plans[epoch]!) ?? plans) {
     memory = new Map(memory);
     const base = testContext({ reference: model, ...given, ...(calibration && { calibration }), training, memory });
-    const { compute } = base;
+    const compute = base.compute.bind(base);
     const ctx = Object.defineProperties(base, {
       compute: { value: (graph: Model, feeds: Feeds) => (ran.push(graph), compute(graph, feeds)) },
       progress: { value: (_: number, doing?: string) => void told.push(doing ?? '') },
