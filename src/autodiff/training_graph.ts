@@ -32,15 +32,19 @@ export interface Optimizer {
   readonly slots: readonly string[];
   /** Numbers that are fed with every step (`lr` …). */
   readonly scalars: readonly string[];
-  update(
-    w: GraphWriter,
-    a: {
-      readonly parameter: Value;
-      readonly gradient: Value;
-      readonly slots: readonly Value[];
-      readonly scalar: (name: string) => Value;
-    },
-  ): { readonly parameter: Value; readonly slots: readonly Value[] };
+  update(w: GraphWriter, a: Updated): { readonly parameter: Value; readonly slots: readonly Value[] };
+  /** The gradient that it goes by, where that is not the step's own: what a bound of the norm is held against. */
+  followed?(w: GraphWriter, a: Updated): Value;
+}
+
+/** What an optimizer updates a parameter by. */
+export interface Updated {
+  readonly parameter: Value;
+  readonly gradient: Value;
+  readonly slots: readonly Value[];
+  readonly scalar: (name: string) => Value;
+  /** What the gradient that is followed is multiplied by; absent: nothing, or it is done. */
+  readonly shrink?: Value | undefined;
 }
 
 /** How a mask of a parameter acts. Without any of these: on the parameter, its gradient and its update, so that zeros stay zeros. */
@@ -198,11 +202,16 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     const from = forwardOnly === true && doubleCopies !== true ? { name, dims: parameter.dims } : parameter;
     return [{ name, parameter, from, gradient: masked, keep: forwardOnly === true ? undefined : keep }];
   });
-  const shrink = plan.clipNorm === undefined ? undefined : clipping(w, steps.map(({ gradient }) => gradient), plan.clipNorm); // prettier-ignore
-  for (const { name, parameter, from, gradient: whole, keep } of steps) {
-    const gradient = shrink ? mul(w, whole, shrink) : whole;
-    const slots = plan.optimizer.slots.map((slot) => input(w.fresh(`${name}_${slot}`), 'float32', parameter.dims));
-    const next = plan.optimizer.update(w, { parameter: from, gradient, slots, scalar });
+  const { optimizer } = plan;
+  const updates = steps.map((step) => ({
+    ...step,
+    slots: optimizer.slots.map((slot) => input(w.fresh(`${step.name}_${slot}`), 'float32', step.parameter.dims)),
+  }));
+  const followed = updates.map(({ from, gradient, slots }) => plan.clipNorm === undefined ? gradient : (optimizer.followed?.(w, { parameter: from, gradient, slots, scalar }) ?? gradient)); // prettier-ignore
+  const shrink = plan.clipNorm === undefined ? undefined : clipping(w, followed, plan.clipNorm);
+  for (const { name, parameter, from, gradient: whole, keep, slots } of updates) {
+    const gradient = shrink && !optimizer.followed ? mul(w, whole, shrink) : whole;
+    const next = optimizer.update(w, { parameter: from, gradient, slots, scalar, shrink });
     const stays = keep ? mul(w, next.parameter, keep) : next.parameter;
     state.set(parameter.name, { next: stays.name, dims: parameter.dims, first: first(name) });
     held.set(name, parameter.name);

@@ -215,6 +215,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
     if (finished.result.path !== undefined) await folder.finish(state.model);
     return finished;
   } catch (error) {
+    // What is on disk is the last model that held.
+    state = safeState(state);
     if (state.stages.length === 0) {
       await statistics.discard();
       await folder.discard();

@@ -68,7 +68,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
     for (const instance of idle)
       if (!late.includes(instance) && !instance.waits && (training || !instance.kind)) problems.push(unused(instance));
 
-  const all = [...applications, ...lateQuantizers(applications, late)];
+  const all = [...applications, ...lateQuantizers(applications, late, training?.epochs ?? 0)];
   for (const instance of late) notes.push(`no policy uses quantizers.${instance.name}: it runs last`);
   for (const instance of instances) notes.push(...instance.notes.map((note) => `${instance.path.join('.')}.${note}`));
   const groups = groupSelectors(all, problems);
@@ -77,7 +77,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   const steps = stepsOf(all).filter(({ epoch }) => epoch >= epochs);
   problems.push(...afterTheLast(steps));
   if (metrics) problems.push(...checkMetrics(doc, all, metrics));
-  if (problems.length === 0 && instances.length === 0)
+  if (problems.length === 0 && instances.length === 0 && !training)
     problems.push({ path: [], message: 'the schedule does nothing: it has no instances and no policies' });
   if (problems.length > 0) throw yamlError(doc, problems);
 
@@ -144,8 +144,8 @@ function waitingOf(doc: YamlDoc, instance: Instance, used: boolean): Waiting {
 }
 
 // Post-training quantization needs no policy in Distiller: it happens when everything else is done.
-function lateQuantizers(before: readonly Application[], late: readonly Instance[]): Application[] {
-  const first = before.reduce((most, { when }) => Math.max(most, when.end), 0);
+function lateQuantizers(before: readonly Application[], late: readonly Instance[], trained: number): Application[] {
+  const first = before.reduce((most, { when }) => Math.max(most, when.end), trained);
   return late.map((instance, i) => {
     const start = first + i;
     const { options, path } = instance;

@@ -1,17 +1,17 @@
 import * as z from 'zod';
-import type { TrainingGraph } from '../../autodiff/training_graph.ts';
 import type { Feeds } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import { given, must } from '../../util/must.ts';
 import { foldConstants } from '../fold/constants.ts';
 import { noteLine, type Note, type Pass, type PassContext, type PassResult, type TrainedEpoch } from '../pass.ts'; // prettier-ignore
-import { withWeights as withTensors } from '../prune/masks.ts';
+import { withWeights } from '../prune/masks.ts';
 import { floatsOf, placesAfter, taken } from './carry.ts';
 import { epochGraph, type EpochGraph } from './epoch_graph.ts';
 import { howMasked, masksOf, type WeightMask } from './masks.ts';
 import type { EpochPlan, EpochPolicy, TrainingMemory } from './plan.ts';
+import { settled, slotsOf, withState } from './settle.ts';
 
-const nothing: TrainingMemory = { slots: new Map(), masks: new Map(), step: 0, updates: 0, weights: undefined, lr: undefined, losses: [], limit: undefined }; // prettier-ignore
+const nothing: TrainingMemory = { slots: new Map(), masks: new Map(), step: 0, updates: 0, weights: undefined, lr: undefined, losses: [], firstLoss: undefined }; // prettier-ignore
 
 /**
  * One epoch, as Distiller's scheduler has it: the pruners of the epoch find their masks, removers cut what is zero, then every sample of the
@@ -27,7 +27,7 @@ export const trainingEpoch: Pass<EpochPlan> = {
   options: z.custom<EpochPlan>(),
   async apply(model, plan, ctx) {
     const old = (ctx.memory.get('training') as TrainingMemory | undefined) ?? withZeros(nothing, model);
-    const own = old.weights === undefined ? model : withTensors(model, old.weights);
+    const own = old.weights === undefined ? model : withWeights(model, old.weights);
     const begun = await begin(own, old, plan, ctx);
     const step = await epochGraph(begun.model, begun.memory, plan, ctx);
     const trained = await goThrough(step, begun, plan, ctx);
@@ -62,20 +62,27 @@ async function begin(given: Model, old: TrainingMemory, plan: EpochPlan, ctx: Pa
     const result = await applyPolicy(model, policy, ctx);
     changed.push(...result.changed);
     notes.push(...(result.notes ?? []).map((text) => `${policy.instance}: ${text}`), ...result.skipped.map((note) => `${policy.instance}: ${noteLine(note)}`)); // prettier-ignore
-    ({ model, memory } = await afterPolicy(model, result.model, memory, policy, ctx));
+    ({ model, memory } = await afterPolicy(model, result.model, memory, policy, { plan, ctx }));
   }
   return { model, memory, changed, skipped, notes };
 }
 
 function applyPolicy(model: Model, { instance, pass, options, clock }: EpochPolicy, ctx: PassContext) {
-  const known = ctx.memory.get(instance) as Map<string, unknown> | undefined;
-  const memory = new Map(known);
-  ctx.memory.set(instance, memory);
+  // Beside what training itself keeps there, whatever instances are called.
+  const key = `policy ${instance}`;
+  const memory = new Map(ctx.memory.get(key) as Map<string, unknown> | undefined);
+  ctx.memory.set(key, memory);
   return pass.apply(model, options, { ...ctx, clock, memory });
 }
 
 /** The model and the masks after a policy: what it zeroed is masked; where it cut, slots and masks are cut alike. */
-async function afterPolicy(before: Model, after: Model, old: TrainingMemory, policy: EpochPolicy, ctx: PassContext) {
+async function afterPolicy(
+  before: Model,
+  after: Model,
+  old: TrainingMemory,
+  policy: EpochPolicy,
+  { plan, ctx }: { readonly plan: EpochPlan; readonly ctx: PassContext },
+) {
   // Before the first step nothing is kept by place.
   const kept = old.slots.size > 0 || old.masks.size > 0;
   const places = !kept
@@ -91,7 +98,7 @@ async function afterPolicy(before: Model, after: Model, old: TrainingMemory, pol
     const from = places.get(name);
     return [name, from ? list.map((slot) => taken(slot, from, 0)) : list];
   })); // prettier-ignore
-  const masks = new Map(old.masks);
+  const masks = new Map([...old.masks].filter(([name]) => now.has(name)));
   for (const name of places.keys()) {
     const mask = masks.get(name);
     if (mask) masks.set(name, { ...mask, data: now.get(name)!.data.map((v) => (v === 0 ? 0 : 1)) });
@@ -99,10 +106,21 @@ async function afterPolicy(before: Model, after: Model, old: TrainingMemory, pol
   const how = howMasked(policy.args);
   const found = policy.pass.section === 'pruners' ? masksOf(data(was), data(now), policy.instance, how, old.masks) : new Map<string, WeightMask>(); // prettier-ignore
   for (const [name, mask] of found) masks.set(name, mask);
-  // A mask on the forward graph alone leaves the weights as they are.
-  const model = how.forwardOnly && found.size > 0 ? before : after;
+  // What is masked in the middle of the epoch alone needs an input for its mask, too.
+  if (policy.pass.section === 'pruners' && frequencyOf(policy) > 0)
+    for (const [name, { dims, data: own }] of now)
+      if (dims.length > 1 && !masks.has(name))
+        masks.set(name, { data: own.map(() => 1), how, instance: policy.instance });
+  // A mask on the forward graph alone leaves the weights as they are, and one that does not act yet does, too.
+  const model = (how.forwardOnly || isLate(policy, plan)) && found.size > 0 ? before : after;
   return { model, memory: { ...old, slots, masks } };
 }
+
+const frequencyOf = ({ args }: EpochPolicy): number => args.mini_batch_pruning_frequency ?? 0;
+
+/** Whether a policy begins behind the first step of this epoch. */
+const isLate = ({ args, clock }: EpochPolicy, { epoch }: EpochPlan): boolean =>
+  args.skip_first_minibatch === true && epoch === clock.start;
 
 /** The tensors that change from step to step, by graph input. */
 function firstState({ graph }: EpochGraph, model: Model, memory: TrainingMemory): Feeds {
@@ -128,7 +146,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   const { graph, optimizer } = step;
   const { training, rate } = plan;
   const began = performance.now();
-  let { masks, limit } = begun.memory;
+  let { masks, firstLoss } = begun.memory;
   let state = firstState(step, begun.model, begun.memory);
   let [t, updates, minibatch, total, samples, correct, counted] = [
     begun.memory.step,
@@ -146,15 +164,14 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     const fraction = rate.kind.everyStep?.(rate.options) === true ? share : 0;
     return rate.kind.at(rate.options, { base: optimizer.lr, epoch: rate.at + fraction, epochs: rate.of, steps, losses: losses.slice(rate.first) }); // prettier-ignore
   };
-  const frequent = plan.policies.filter(({ args }) => (args.mini_batch_pruning_frequency ?? 0) > 0);
   const discards = new Set(plan.policies.filter(({ args }) => args.discard_masks_at_minibatch_end === true).map(({ instance }) => instance)); // prettier-ignore
-  const late = new Set(plan.policies.filter(({ args }) => args.skip_first_minibatch === true).map(({ instance }) => instance)); // prettier-ignore
+  const late = new Set(plan.policies.filter((policy) => isLate(policy, plan)).map(({ instance }) => instance));
   const count = step.samples;
   const steps = Math.ceil(count / training.batch_size);
   let diverged: string | undefined;
   for await (const batch of step.batches()) {
     ctx.signal.throwIfAborted();
-    const due = frequent.filter(({ args }) => minibatch > 0 && t % args.mini_batch_pruning_frequency! === 0);
+    const due = plan.policies.filter((policy) => minibatch > 0 && ((frequencyOf(policy) > 0 && t % frequencyOf(policy) === 0) || (minibatch === 1 && isLate(policy, plan)))); // prettier-ignore
     if (due.length > 0) masks = await masksAnew(step, begun.model, state, masks, due, ctx);
     lr = rateAt(samples / count);
     const numbers = new Map(Object.entries({ ...optimizer.scalars({ lr, step: minibatch + 1, steps, updates }), ...step.strengths })); // prettier-ignore
@@ -167,13 +184,11 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     state = Object.fromEntries([...graph.state].map(([name, { next }]) => [name, given(results[next], next)]));
     const report = (name: string): number => Number(given(results[graph.reports.get(name) ?? ''], name).data[0]);
     const loss = report('loss');
-    limit ??= Math.max(10 * loss, loss + 10);
-    if (!Number.isFinite(loss) || loss > limit) {
-      diverged = `training diverges: a loss of ${loss} at step ${t}, in epoch ${plan.epoch}; it began at ${(limit / 10).toPrecision(3)}: give a smaller lr than ${optimizer.lr}`;
-      break;
-    }
+    firstLoss ??= loss;
+    diverged = divergence(loss, firstLoss, `at step ${t}, in epoch ${plan.epoch}`, optimizer.lr);
+    if (diverged !== undefined) break;
     if (discards.size > 0) masks = new Map([...masks].map(([name, mask]) => [name, discards.has(mask.instance) ? { ...mask, data: mask.data.map(() => 1) } : mask])); // prettier-ignore
-    ({ state, masks } = step.threshold(state, masks));
+    state = step.threshold(state);
     total += loss * batch.count;
     if (graph.reports.has('correct'))
       [correct, counted] = [
@@ -186,16 +201,19 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     ctx.progress(samples / count, `epoch ${plan.epoch + 1} of ${plan.epochs}, loss ${(total / samples).toPrecision(3)}, lr ${lr.toPrecision(3)}, ${speed.toFixed(0)} samples/s`); // prettier-ignore
   }
   const loss = total / Math.max(1, samples);
-  const settled = settle(plan, masks, state, graph);
+  for (const [name, mask] of step.keptMasks(state)) masks = new Map(masks).set(name, mask);
+  const end = settled(begun.model, plan, masks, { graph, state, average: optimizer.average });
+  if (diverged === undefined && [...end.own.values()].some((data) => !data.every(Number.isFinite)))
+    diverged = divergence(NaN, firstLoss ?? NaN, `behind the last step of epoch ${plan.epoch}`, optimizer.lr);
   const memory: TrainingMemory = {
-    slots: slotsOf(graph, settled.state),
-    masks: settled.masks,
+    slots: slotsOf(graph, state),
+    masks: end.masks,
     step: t,
     updates,
-    weights: training.ema === undefined ? undefined : heldOf(graph, settled.state),
+    weights: training.ema === undefined ? undefined : end.own,
     lr,
     losses: [...losses, loss],
-    limit,
+    firstLoss,
   };
   const trained: TrainedEpoch = {
     epoch: plan.epoch,
@@ -205,36 +223,22 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     steps: minibatch,
     samples,
   };
-  const averages = training.ema === undefined ? settled.state : withAverages(graph, settled.state);
-  const model = withWeights(begun.model, graph, averages);
-  const result: Pick<PassResult, 'model' | 'trained' | 'failed'> = { model, trained, ...(diverged === undefined ? {} : { failed: diverged }) }; // prettier-ignore
+  const result: Pick<PassResult, 'model' | 'trained' | 'failed'> = { model: end.model, trained, ...(diverged === undefined ? {} : { failed: diverged }) }; // prettier-ignore
   return { memory, result };
+}
+
+/** What is wrong with a loss; undefined where nothing is. */
+function divergence(loss: number, first: number, where: string, lr: number): string | undefined {
+  if (!Number.isFinite(first)) return `the loss is ${first} ${where}: the samples or the model itself hold what is no number, or far too large a one`; // prettier-ignore
+  if (Number.isFinite(loss) && loss <= Math.max(10 * first, first + 10)) return undefined;
+  const what = Number.isNaN(loss) ? 'weights or a loss that are no numbers' : `a loss of ${loss.toPrecision(3)}`;
+  return `training diverges: ${what} ${where}; it began at a loss of ${first.toPrecision(3)}: give a smaller lr than ${lr}`;
 }
 
 const scalar = (value: number): Feeds[string] => ({ type: 'float32', dims: [], data: Float32Array.of(value) });
 
 function maskTensor(mask: WeightMask, dims: readonly number[], open: (mask: WeightMask) => boolean): Feeds[string] {
   return { type: 'float32', dims, data: open(mask) ? mask.data.map(() => 1) : mask.data };
-}
-
-const slotsOf = (graph: TrainingGraph, state: Feeds): Map<string, readonly Float32Array[]> =>
-  new Map([...graph.slots].map(([name, slots]) => [name, slots.map((slot) => given(state[slot], slot).data as Float32Array)])); // prettier-ignore
-
-/** The model with the weights and running statistics of a state. */
-const withWeights = (model: Model, graph: TrainingGraph, state: Feeds): Model => withTensors(model, heldOf(graph, state)); // prettier-ignore
-
-/** Parameters and running statistics of a state, by their name in the model. */
-const heldOf = (graph: TrainingGraph, state: Feeds): Map<string, Float32Array> =>
-  new Map([...graph.held].flatMap(([name, input]) => { const data = state[input]?.data as Float32Array | undefined; return data ? [[name, data]] : []; })); // prettier-ignore
-
-/** A state with the running averages in place of the parameters. */
-function withAverages(graph: TrainingGraph, state: Feeds): Feeds {
-  const next: Record<string, Feeds[string]> = { ...state };
-  for (const [name, slots] of graph.slots) {
-    const average = slots.find((slot) => slot.includes('_average'));
-    if (average !== undefined) next[must(graph.held, name, 'the parameter')] = given(state[average], average);
-  }
-  return next;
 }
 
 /** Masks that pruners find in the middle of an epoch. */
@@ -247,7 +251,7 @@ async function masksAnew(
   ctx: PassContext,
 ) {
   const masks = new Map(old);
-  const now = withWeights(model, step.graph, state);
+  const now = withState(model, step.graph, state);
   const data = (m: Model) => new Map([...floatsOf(m)].map(([name, one]) => [name, one.data]));
   for (const policy of due) {
     const result = await applyPolicy(now, policy, { ...ctx, progress: () => undefined });
@@ -256,23 +260,4 @@ async function masksAnew(
     for (const [name, mask] of found) if (step.graph.masks.has(name)) masks.set(name, mask);
   }
   return masks;
-}
-
-/** The end of an epoch: masks of ending policies go, or are put on the weights for good. */
-function settle(plan: EpochPlan, masks: TrainingMemory['masks'], state: Feeds, graph: TrainingGraph) {
-  const kept = new Map<string, WeightMask>();
-  const next: Record<string, Feeds[string]> = { ...state };
-  for (const [name, mask] of masks) {
-    const policy = plan.policies.find(({ instance }) => instance === mask.instance);
-    const ends = policy !== undefined && plan.epoch + policy.clock.frequency >= policy.clock.end;
-    if (mask.how.forwardOnly === true && !ends) kept.set(name, mask);
-    else if (mask.how.forwardOnly === true && policy?.args.keep_mask !== true) continue;
-    else {
-      const input = graph.held.get(name) ?? '';
-      const tensor = given(next[input], name);
-      next[input] = { ...tensor, data: (tensor.data as Float32Array).map((v, i) => v * mask.data[i]!) };
-      kept.set(name, { ...mask, how: {} });
-    }
-  }
-  return { masks: kept, state: next };
 }

@@ -2,13 +2,16 @@ import { buildTraining, type Masked, type Penalty, type TrainingGraph } from '..
 import type { Batch, Feeds } from '../../data/types.ts';
 import { withOutputs } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { assignNames, layerFacts } from '../../graph/names.ts';
+import { layerFacts, resolveNames, suggestSelector } from '../../graph/names.ts';
 import { dimsOf } from '../../graph/tensor.ts';
-import { initializers } from '../../graph/query.ts';
+import { initializers, producers } from '../../graph/query.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given, must } from '../../util/must.ts';
+import { parsePattern } from '../../util/pattern.ts';
+import { didYouMean } from '../../util/suggest.ts';
 import type { Note, PassContext } from '../pass.ts';
-import { regimeMasks, regimeSites, type RegimeSite } from './regimes.ts';
+import { floatsOf } from './carry.ts';
+import { keptMasks, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
 import type { EpochPlan, TrainingMemory } from './plan.ts';
 import { prepareTraining, type Prepared } from './prepared.ts';
 import { optimizerOf, type Stepping, type TrainingOptions } from './options.ts';
@@ -30,14 +33,15 @@ export interface EpochGraph {
   teach(batch: Batch): Promise<Feeds>;
   dims(parameter: string): readonly number[];
   /** Zeroes what regularizers with a threshold pull below it. */
-  threshold(
-    state: Feeds,
-    masks: ReadonlyMap<string, WeightMask>,
-  ): { readonly state: Feeds; readonly masks: ReadonlyMap<string, WeightMask> };
+  threshold(state: Feeds): Feeds;
+  /** Masks that regularizers leave behind at the end of the epoch. */
+  keptMasks(state: Feeds): ReadonlyMap<string, WeightMask>;
 }
 
 interface Made {
   readonly key: string;
+  /** The model that it was made for. */
+  readonly model: Model;
   readonly prepared: Prepared;
   readonly graph: TrainingGraph;
   readonly loss: Taught;
@@ -56,6 +60,8 @@ export async function epochGraph(
     throw new QtoolError('data', 'there are no samples to train on', {
       hint: 'give the data config a set `training:`',
     });
+  if (training.batch_size > set.samples)
+    throw new QtoolError('data', `a batch of ${training.batch_size} is larger than the set to train on, which has ${set.samples} samples`, { at: set.source, hint: 'give `training:` a smaller batch_size' }); // prettier-ignore
   const batches = (epoch: number): AsyncIterable<Batch> =>
     set.batches({ epoch, seed: training.seed, batchSize: training.batch_size, augment: training.augment });
   const optimizer = optimizerOf(training);
@@ -69,7 +75,7 @@ export async function epochGraph(
     training.batch_size,
   ]);
   const known = ctx.memory.get('graph') as Made | undefined;
-  const made = known?.key === key ? known : await make(model, key, masked, sites, { training, ctx, optimizer, batches: batches(plan.epoch) }); // prettier-ignore
+  const made = known?.key === key && sameConstants(known, model) ? known : await make(model, key, masked, sites, { training, ctx, optimizer, batches: batches(plan.epoch) }); // prettier-ignore
   ctx.memory.set('graph', made);
   const { prepared, graph, loss } = made;
   const tensors = initializers(prepared.model.graph);
@@ -84,8 +90,15 @@ export async function epochGraph(
     batches: () => batches(plan.epoch),
     teach: async (batch) => ({ ...batch.feeds, ...(await loss.feeds(batch, outputs)) }),
     dims: (name) => dimsOf(must(tensors, name, 'the weight')),
-    threshold: (state, masks) => regimeMasks(sites, graph, state, masks),
+    threshold: (state) => thresholded(sites, graph, state),
+    keptMasks: (state) => keptMasks(sites, graph, state),
   };
+}
+
+/** Whether what the graph holds as constants is still the same: all tensors that are not trained. */
+function sameConstants({ model: old, graph }: Made, model: Model): boolean {
+  const before = initializers(old.graph);
+  return [...initializers(model.graph)].every(([name, tensor]) => graph.held.has(name) || before.get(name) === tensor);
 }
 
 const outputsOf = ({ model, shapes }: Prepared) =>
@@ -105,7 +118,13 @@ async function make(
   }
   const wanted = wantedParameters(model, training);
   const batch = given(first, 'the first batch');
-  const shown = withOutputs(model, Object.keys(training.distillation?.hints ?? {}));
+  const hints = Object.keys(training.distillation?.hints ?? {});
+  const made = [...producers(model.graph).keys()];
+  for (const hint of hints)
+    if (!made.includes(hint)) throw new QtoolError('schedule', `the model has no value "${hint}"${didYouMean(hint, made)}`, { at: 'training.distillation.hints' }); // prettier-ignore
+  const shownAlready = hints.find((hint) => model.graph.output.some(({ name }) => name === hint));
+  if (shownAlready !== undefined) throw new QtoolError('schedule', `"${shownAlready}" is an output of the model: hints are inner values`, { at: 'training.distillation.hints', hint: 'distill_wt weighs the outputs' }); // prettier-ignore
+  const shown = withOutputs(model, hints);
   const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted);
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
   const trained = new Set(prepared.trainable);
@@ -121,24 +140,29 @@ async function make(
     clipNorm: training.clip_norm,
     batchNorm: training.batchnorm,
   });
-  return { key, prepared, graph, loss };
+  return { key, model, prepared, graph, loss };
 }
 
-/** Which parameters `trainable` and `frozen` let be trained: by their own names, or by their layers'. */
+/**
+ * Which parameters `trainable` and `frozen` let be trained: those of that name, or all that a layer of that name reads.
+ * @throws QtoolError('schedule') for a pattern that matches nothing.
+ */
 function wantedParameters(
   model: Model,
   { trainable, frozen }: { readonly trainable?: readonly string[] | undefined; readonly frozen?: readonly string[] | undefined }, // prettier-ignore
 ): (name: string) => boolean {
-  const chosen = (patterns: readonly string[]): ReadonlySet<string> => {
-    const layers = layerFacts(model);
-    const { nodes, weights } = assignNames(patterns, layers, 'layers');
-    const reads = model.graph.node.flatMap((node, index) => {
-      const fact = layers.find((layer) => layer.index === index);
-      return fact && nodes.has(fact.node) ? node.input : [];
-    });
-    return new Set([...reads, ...weights.keys()]);
-  };
-  const only = trainable && chosen(trainable);
-  const not = frozen && chosen(frozen);
+  const layers = layerFacts(model);
+  const tensors = [...floatsOf(model).keys()];
+  const chosen = (patterns: readonly string[] | undefined, key: string): ReadonlySet<string> | undefined =>
+    patterns && new Set(patterns.flatMap((pattern) => {
+      const named = tensors.filter((name) => parsePattern(pattern).matches(name));
+      if (named.length > 0 && pattern !== '*') return named;
+      const found = resolveNames([pattern], layers, 'layers').matches.get(pattern) ?? [];
+      const reads = found.flatMap(({ layer }) => given(model.graph.node[layer.index], layer.node).input);
+      if (reads.length > 0) return reads;
+      throw new QtoolError('schedule', `"${pattern}" matches no layer and no weight of the model${suggestSelector(pattern, layers, 'layers')}`, { at: `training.${key}` });
+    })); // prettier-ignore
+  const only = chosen(trainable, 'trainable');
+  const not = chosen(frozen, 'frozen');
   return (name) => (only?.has(name) ?? true) && !(not?.has(name) ?? false);
 }

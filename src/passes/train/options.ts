@@ -60,6 +60,8 @@ export type TrainingOptions = z.infer<typeof trainingSchema>;
 export interface Stepping {
   readonly optimizer: Optimizer;
   readonly lr: number;
+  /** Place of the running average among the optimizer's slots; −1: it keeps none. */
+  readonly average: number;
   /** What the graph's scalars are at a step. `step`: counted from 1 in its epoch of `steps`; `updates`: steps that moved weights so far. */
   scalars(at: { readonly lr: number; readonly step: number; readonly steps: number; readonly updates: number }): Readonly<Record<string, number>>; // prettier-ignore
   /** Whether a step moves weights, or only adds its gradient up. */
@@ -71,12 +73,14 @@ export function optimizerOf({ optimizer: chosen, accumulate, clip_value, ema }: 
   const kind = given(optimizerKinds.find((one) => one.name === name), name); // prettier-ignore
   let optimizer = kind.make(options);
   if (ema !== undefined) optimizer = averaged(optimizer);
+  const average = ema === undefined ? -1 : optimizer.slots.length - 1;
   if (clip_value !== undefined) optimizer = clippedByValue(optimizer, clip_value);
   if (accumulate > 1) optimizer = accumulated(optimizer);
   const moves = (step: number, steps: number): boolean => accumulation(step, accumulate, steps).apply === 1;
   return {
     optimizer,
     lr: Number(options['lr']),
+    average,
     moves,
     scalars: ({ lr, step, steps, updates }) => ({
       ...kind.scalars(options, lr, updates + 1),

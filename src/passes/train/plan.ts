@@ -47,6 +47,6 @@ export interface TrainingMemory {
   readonly lr: number | undefined;
   /** Mean loss of each epoch. */
   readonly losses: readonly number[];
-  /** A loss beyond this one means that training diverges. */
-  readonly limit: number | undefined;
+  /** The loss of the very first step, by which one is seen to diverge. */
+  readonly firstLoss: number | undefined;
 }

@@ -19,13 +19,15 @@ export interface RegimeSite {
   readonly write: Penalty['write'];
   /** Present where the regularizer zeroes what falls below a threshold. */
   readonly masks?: (data: Float32Array) => Float32Array | undefined;
+  /** Whether what is 0 at the end of this epoch stays 0. */
+  readonly keeps: boolean;
 }
 
 /** The weights of a model that regularizers reach. @throws QtoolError('schedule') for a weight that its groups do not fit. */
 export function regimeSites(model: Model, regularizers: readonly EpochRegularizer[]): RegimeSite[] {
   const layers = layerFacts(model);
   const tensors = floatsOf(model);
-  return regularizers.flatMap(({ instance, kind, options }) =>
+  return regularizers.flatMap(({ instance, kind, options, keepMask, last }) =>
     kind.regimes(options).flatMap((regime) => {
       const found = resolveNames([regime.weights], layers, 'weights').matches.get(regime.weights) ?? [];
       const names = [...new Set(found.flatMap(({ weights }) => weights))].filter((name) => tensors.has(name));
@@ -35,29 +37,38 @@ export function regimeSites(model: Model, regularizers: readonly EpochRegularize
         if (problem !== undefined) throw new QtoolError('schedule', problem, { at: `${instance}, ${weight}` });
         const masks = kind.mask?.(options, data, dims, regime) && ((now: Float32Array) => kind.mask?.(options, now, dims, regime)); // prettier-ignore
         const write: Penalty['write'] = (w, parameter) => kind.penalty(w, parameter, regime);
-        return { weight, regime, scalar: `${instance}_${weight}`, instance, write, ...(masks && { masks }) };
+        return {
+          weight,
+          regime,
+          scalar: `${instance}_${weight}`,
+          instance,
+          write,
+          keeps: keepMask && last,
+          ...(masks && { masks }),
+        };
       });
     }),
   );
 }
 
-/** A state with what has fallen below a threshold zeroed, and the masks that say so. */
-export function regimeMasks(
-  sites: readonly RegimeSite[],
-  graph: TrainingGraph,
-  state: Feeds,
-  old: ReadonlyMap<string, WeightMask>,
-): { readonly state: Feeds; readonly masks: ReadonlyMap<string, WeightMask> } {
-  const acting = sites.filter(({ masks }) => masks !== undefined);
-  if (acting.length === 0) return { state, masks: old };
+/** A state with what has fallen below a threshold zeroed: it acts once, and what the next step's gradient brings back may stay, as in Distiller. */
+export function thresholded(sites: readonly RegimeSite[], graph: TrainingGraph, state: Feeds): Feeds {
   const next: Record<string, Feeds[string]> = { ...state };
-  for (const { weight, masks } of acting) {
-    const input = graph.held.get(weight);
-    const tensor = input === undefined ? undefined : next[input];
-    const data = tensor?.data as Float32Array | undefined;
-    const mask = data && masks?.(data);
-    // Distiller's masks of regularizers act once: what the next step's gradient brings back may stay.
-    if (input !== undefined && tensor && mask) next[input] = { ...tensor, data: data.map((v, i) => v * mask[i]!) };
+  for (const { weight, masks } of sites) {
+    const input = graph.held.get(weight) ?? '';
+    const tensor = next[input];
+    const mask = tensor && masks?.(tensor.data as Float32Array);
+    if (mask) next[input] = { ...tensor, data: (tensor.data as Float32Array).map((v, i) => v * mask[i]!) };
   }
-  return { state: next, masks: old };
+  return next;
+}
+
+/** The masks that regularizers with `keep_mask` leave at the end of their last epoch. */
+export function keptMasks(sites: readonly RegimeSite[], graph: TrainingGraph, state: Feeds): Map<string, WeightMask> {
+  const found = new Map<string, WeightMask>();
+  for (const { weight, masks, keeps, instance } of sites) {
+    const data = state[graph.held.get(weight) ?? '']?.data as Float32Array | undefined;
+    if (data && masks && keeps) found.set(weight, { data: data.map((v) => (v === 0 ? 0 : 1)), how: {}, instance });
+  }
+  return found;
 }

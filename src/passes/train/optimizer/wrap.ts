@@ -39,11 +39,14 @@ export const averageDecay = (decay: number, step: number): number =>
 export const accumulated = (inner: Optimizer): Optimizer => ({
   slots: [...inner.slots, 'gradients'],
   scalars: [...inner.scalars, 'apply', 'portion'],
+  followed: (w, a) =>
+    mul(w, add(w, given(a.slots.at(-1), 'the slot of the gradients'), a.gradient), a.scalar('portion')),
   update(w, a) {
     const held = given(a.slots.at(-1), 'the slot of the gradients');
     const gradients = add(w, held, a.gradient);
     const own = a.slots.slice(0, -1);
-    const next = inner.update(w, { ...a, slots: own, gradient: mul(w, gradients, a.scalar('portion')) });
+    const mean = mul(w, gradients, a.scalar('portion'));
+    const next = inner.update(w, { ...a, slots: own, gradient: a.shrink ? mul(w, mean, a.shrink) : mean });
     const now = w.op('Greater', [a.scalar('apply'), w.scalar(0.5)], []);
     const choose = (then: Value, otherwise: Value): Value => w.op('Where', [now, then, otherwise], then.dims);
     return {

@@ -1,7 +1,6 @@
 import { readFileSync } from 'node:fs';
 import type { LrKind, LrPoint } from '../../../../src/passes/train/kinds.ts';
 import { lrKinds } from '../../../../src/passes/train/lr/index.ts';
-import { trainingClasses } from '../../../../src/schedule/distiller.ts';
 import fc from '../../../helpers/fc.ts';
 
 const golden = JSON.parse(readFileSync(new URL('../goldens/learning_rates.json', import.meta.url), 'utf8')) as {
@@ -92,8 +91,7 @@ describe('a learning rate', () => {
   };
 
   it('is there for each class that schedules may name', () => {
-    const wanted = Object.keys(trainingClasses).filter((name) => trainingClasses[name]!.section === 'lr_schedulers');
-    expect(lrKinds.map(({ classes }) => classes[0]).sort()).toEqual(wanted.sort());
+    expect(lrKinds.map(({ classes }) => classes[0]).sort()).toEqual(Object.keys(smallest).sort());
   });
 
   it.each(Object.entries(smallest))('%s is a number from 0 up whatever the epoch', (name, options) => {
@@ -119,7 +117,6 @@ describe('a learning rate', () => {
     };
     for (const [name, options] of Object.entries(smallest))
       for (const one of [options, { ...options, ...given[name], last_epoch: -1, verbose: true }]) {
-        expect(trainingClasses[name]!.options.safeParse(one).success).toBe(true);
         expect(kindOf(name).options.safeParse(one).success).toBe(true);
       }
     expect(kindOf('StepLR').options.safeParse({ step_size: 0 }).success).toBe(false);
