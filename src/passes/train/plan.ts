@@ -50,3 +50,6 @@ export interface TrainingMemory {
   /** A loss beyond this one means that training diverges. */
   readonly limit: number | undefined;
 }
+
+/** What the memory of a run's training holds besides: made anew where it is not there. */
+export const madeAnew: ReadonlySet<string> = new Set(['graph', 'teacher']);
