@@ -107,3 +107,10 @@ function readable(was: string | undefined, now: string | undefined): string {
   const short = (text: string | undefined): text is string => text !== undefined && text.length < 40;
   return short(was) && short(now) ? ` (${was} then, ${now} now)` : '';
 }
+
+/** A state that was read, in which the model is the float model itself where no stage changed it. */
+export const withFloat = (state: State, float: Model): State => ({
+  ...state,
+  ...(state.stages.length === 0 ? { model: float } : {}),
+  ...(state.safe ? { safe: withFloat(state.safe, float) } : {}),
+});

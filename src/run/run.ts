@@ -19,7 +19,7 @@ import type { Schedule } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
 import { jsonText } from '../util/json.ts';
 import { version } from '../util/version.ts';
-import { factsOf, machineName, readCheckpoint, writeCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { factsOf, machineName, readCheckpoint, withFloat, writeCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { findingsOf, type Findings } from './findings.ts';
@@ -178,7 +178,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   let lacking = false;
   try {
     await folder.write('schedule.yaml', options.scheduleText);
-    state = point?.state ?? { ...state, measurement: baseline };
+    state = (point && withFloat(point.state, model)) ?? { ...state, measurement: baseline };
     say({ kind: 'baseline', measurement: baseline });
     if (point) {
       say({ kind: 'note', text: told.at(-1) ?? '' });
