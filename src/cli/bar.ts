@@ -1,6 +1,6 @@
 import { Presets, SingleBar } from 'cli-progress';
 import { shorten } from '../report/format.ts';
-import { eventLine, type Progress } from './event_line.ts';
+import { eventLine, leftText, type Progress } from './event_line.ts';
 import type { Io } from './io.ts';
 import { visible } from './visible.ts';
 
@@ -21,13 +21,17 @@ export function barProgress(io: Pick<Io, 'stderr'>, stream: NodeJS.WritableStrea
         io.stderr(`${eventLine(event)}\n`);
         return;
       }
-      const text = visible(shorten(event.text, 40), false);
-      if (bar) return bar.update(event.done, { text });
+      // An epoch's own time left is not what one waits for: the line shows that of all epochs, and more of the text.
+      const all = event.left !== undefined;
+      const room = all ? Math.max(40, ((stream as { readonly columns?: number }).columns ?? 80) - 44) : 40;
+      const text = visible(shorten(event.text, room), false);
+      const shown = { text, left: leftText(event.left, '  ') };
+      if (bar) return bar.update(event.done, shown);
       bar = new SingleBar(
         {
           stream,
-          format: '  {bar} {percentage} %  {eta_formatted} left  {text}',
-          barsize: 24,
+          format: `  {bar} {percentage} %${all ? '{left}' : '  {eta_formatted} left'}  {text}`,
+          barsize: all ? 12 : 24,
           hideCursor: true,
           clearOnComplete: true,
           stopOnComplete: false,
@@ -38,7 +42,7 @@ export function barProgress(io: Pick<Io, 'stderr'>, stream: NodeJS.WritableStrea
         },
         Presets.shades_classic,
       );
-      bar.start(1, event.done, { text });
+      bar.start(1, event.done, shown);
     },
     close: stop,
   };

@@ -29,6 +29,7 @@ import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
 import { leftOut, runStage, safeState, type Memories, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
+import { timeLeft } from './time_left.ts';
 import { unjudged, wasGated } from './verdict.ts';
 
 export interface RunOptions {
@@ -74,7 +75,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
   checkGates(options);
   await checkRunFolder(options.outDir, options.force, options.resume);
   await checkSourceStays(options.outDir, model.path);
-  const facts = await factsOf(options);
+  // Files are looked at for it, which only what may be gone on with is worth.
+  const facts = schedule.stages.some(({ epoch }) => epoch) ? await factsOf(options) : {};
   const point = options.resume === true ? await readCheckpoint(options.outDir, facts) : undefined;
   const told: string[] = [];
   const statistics = statisticsStore(join(options.outDir, statisticsFolder), (text) => {
@@ -85,8 +87,9 @@ export async function run(options: RunOptions): Promise<RunReport> {
     ...options,
     statistics: options.cache === false ? undefined : statistics,
     reference: model,
-    progress: (done, text) => log({ kind: 'progress', done, text }),
+    progress: (done, text) => log({ kind: 'progress', done, text, left: left.at(done, text === 'measuring') }),
   });
+  const left = timeLeft(point?.reports.flatMap(({ trained, seconds }) => (trained ? [seconds] : [])));
   const reports: StageReport[] = [...(point?.reports ?? [])];
   let state: State = { model, plan: new Map(), twin: undefined, held: new Map(), measurement: undefined, stages: [] };
   let sensitivity: SensitivityMap | undefined;
@@ -174,7 +177,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
   };
   let status: RunReport['result']['status'] = 'finished';
   // What an end that is none says of the checkpoint that is left; empty where there is none.
-  let left = point ? `; --resume goes on behind stage ${reports.length}` : '';
+  let resumable = point ? `; --resume goes on behind stage ${reports.length}` : '';
   let lacking = false;
   try {
     await folder.write('schedule.yaml', options.scheduleText);
@@ -191,9 +194,11 @@ export async function run(options: RunOptions): Promise<RunReport> {
       for (const stage of schedule.stages.slice(reports.length)) {
         signal.throwIfAborted();
         say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
+        left.begin(stage.epoch && schedule.stages.filter(({ epoch, index }) => epoch && index > stage.index).length);
         const idle = leftOut(stage, state, reports, schedule.stages);
         const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, options, memories); // prettier-ignore
         reports.push(outcome.report);
+        left.end(outcome.report.seconds);
         sensitivity = outcome.sensitivity ?? sensitivity;
         say({ kind: 'stage', report: outcome.report });
         if (outcome.state !== state) {
@@ -216,7 +221,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
             memories,
           };
           const why = await writeCheckpoint(options.outDir, made);
-          if (why === undefined) left = `; --resume goes on behind stage ${stage.index}`;
+          if (why === undefined) resumable = `; --resume goes on behind stage ${stage.index}`;
           else say({ kind: 'note', text: `no checkpoint: ${why}` });
           lacking = why !== undefined;
         }
@@ -233,7 +238,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       const kept = state.stages.length > 0;
       say({
         kind: 'note',
-        text: `cancelled: ${kept ? 'the best model so far is kept' : 'no stage was kept yet'}${left}`,
+        text: `cancelled: ${kept ? 'the best model so far is kept' : 'no stage was kept yet'}${resumable}`,
       });
     }
     say({ kind: 'phase', text: 'report' });
@@ -251,13 +256,13 @@ export async function run(options: RunOptions): Promise<RunReport> {
     return finished;
   } catch (error) {
     state = safeState(state);
-    if (state.stages.length === 0 && left === '') {
+    if (state.stages.length === 0 && resumable === '') {
       await statistics.discard();
       await folder.discard();
     } else {
       const made = `What ${state.stages.length === 1 ? 'stage' : 'stages'} ${state.stages.join(', ')} made is kept as ${folder.partialPath}; it is no result`;
       const kept = state.stages.length > 0 ? made : 'No stage was kept yet';
-      const text = `failed: ${error instanceof Error ? error.message : String(error)}. ${kept}${left}`;
+      const text = `failed: ${error instanceof Error ? error.message : String(error)}. ${kept}${resumable}`;
       say({ kind: 'note', text });
       // What went wrong is what has to be told: not that the report of it could not be written either.
       await report('failed', { warnings: [text] })
