@@ -43,6 +43,8 @@ export interface CompressOptions extends PrepareOptions {
   readonly output?: string | undefined;
   /** Replaces what an earlier run left in the folder. */
   readonly force?: boolean | undefined;
+  /** Goes on with a run that trains and was cut off in the output folder, from its last finished epoch and to the same bits. */
+  readonly resume?: boolean | undefined;
   /** `false`: nothing is measured, and gates are not judged. Default true. */
   readonly measure?: boolean | undefined;
   /** `false`: no latency is measured. Default true. */
@@ -105,6 +107,7 @@ export function runOptions(
     ...prepared,
     outDir,
     force: options.force === true,
+    resume: options.resume === true,
     measure: options.measure !== false,
     latency: options.latency !== false,
     cache: options.cache !== false,
@@ -128,7 +131,7 @@ export function compress(options: CompressOptions & { readonly output?: undefine
 export async function compress(options: CompressOptions): Promise<Compressed | CompressedFile> {
   checkCall('compress', options, ['model', 'schedule', 'data']);
   return abortable(options.signal, async (signal) => {
-    if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
+    if (options.output !== undefined) await checkRunFolder(options.output, options.force === true, options.resume);
     const prepared = await prepare(options);
     if (options.output !== undefined) {
       const report = await run(runOptions(prepared, options, options.output, signal));

@@ -1,6 +1,6 @@
 import { Presets, SingleBar } from 'cli-progress';
 import { duration, hanging, shorten } from '../report/format.ts';
-import { eventLine, type Progress } from './event_line.ts';
+import { eventLine, leftText, type Progress } from './event_line.ts';
 import type { Io } from './io.ts';
 import { visible } from './visible.ts';
 
@@ -29,14 +29,18 @@ export function barProgress(
         io.stderr(`${hanging(/^ */.exec(line)?.[0] ?? '', line, io.columns ?? 100)}\n`);
         return;
       }
-      const text = visible(shorten(event.text, 40), false);
-      if (bar) return bar.update(event.done, { text });
+      // An epoch's own time left is not what one waits for: the line shows that of all epochs, and more of the text.
+      const all = event.left !== undefined;
+      const room = all ? Math.max(40, ((stream as { readonly columns?: number }).columns ?? 80) - 44) : 40;
+      const text = visible(shorten(event.text, room), false);
+      const shown = { text, left: leftText(event.left, '  ') };
+      if (bar) return bar.update(event.done, shown);
       bar = new SingleBar(
         {
           stream,
-          format: '  {bar} {percentage} %  {eta_formatted}{text}',
+          format: `  {bar} {percentage} %${all ? '{left}  ' : '  {eta_formatted}'}{text}`,
           formatTime: timeLeft,
-          barsize: 24,
+          barsize: all ? 12 : 24,
           hideCursor: true,
           clearOnComplete: true,
           stopOnComplete: false,
@@ -47,7 +51,7 @@ export function barProgress(
         },
         Presets.shades_classic,
       );
-      bar.start(1, event.done, { text });
+      bar.start(1, event.done, shown);
     },
     close: stop,
   };

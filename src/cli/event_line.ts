@@ -1,4 +1,4 @@
-import { bytes, oneLine, titleOf, withInterval } from '../report/format.ts';
+import { bytes, duration, oneLine, titleOf, withInterval } from '../report/format.ts';
 import type { RunEvent } from '../run/event.ts';
 
 /** Shows a run while it goes. */
@@ -22,3 +22,7 @@ export function eventLine(event: Exclude<RunEvent, { kind: 'progress' }>): strin
   const { index, instance, verdict, why, seconds } = event.report;
   return `  ${index} ${instance}: ${verdict}, ${oneLine(why)} (${seconds.toFixed(1)} s)`;
 }
+
+/** `2 min 5 s left in all`, behind what separates it; nothing where it is not known. */
+export const leftText = (left: number | undefined, behind: string): string =>
+  left === undefined || !Number.isFinite(left) ? '' : `${behind}${duration(left)} left in all`;

@@ -60,6 +60,12 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   withCommon(withData(quantize))
     .option('--target <file or name>', 'hold options within what it can do: a name under configs/targets/, or auto')
     .option('--force', 'replace what an earlier run left in the output folder')
+    .addOption(
+      new Option(
+        '--resume',
+        'go on with a run that trains and was cut off in the output folder, from its last epoch',
+      ).conflicts('force'),
+    ) // prettier-ignore
     .option('--dry-run', 'check everything and print the plan, run nothing')
     .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
     .option('--no-latency', 'measure no latency')

@@ -1,5 +1,5 @@
 import { oneLine } from '../report/format.ts';
-import { eventLine, type Progress } from './event_line.ts';
+import { eventLine, leftText, type Progress } from './event_line.ts';
 import type { Io } from './io.ts';
 
 /** Bars on a terminal, plain lines elsewhere, nothing with `--quiet`. All on stderr: stdout belongs to the result. */
@@ -30,7 +30,7 @@ export function plainProgress(print: (line: string) => void, now: () => number =
       if (step === reached || step >= 10 || now() - last < quietMs) return;
       reached = step;
       last = now();
-      print(`  ${step * 10} % ${oneLine(event.text)}`.trimEnd());
+      print(`  ${step * 10} % ${oneLine(event.text)}${leftText(event.left, ', ')}`.trimEnd());
     },
     close: () => undefined,
   };

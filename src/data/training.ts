@@ -7,6 +7,7 @@ import { indexedDataset, streamDataset, type Wanted } from './dataset.ts';
 import { dataError } from './errors.ts';
 import type { ImageChange } from './image_change.ts';
 import { dealt, epochOrder, mix } from './order.ts';
+import { fingerprintOf } from './fingerprint.ts';
 import { isMadeElsewhere, type IndexedSource, type StreamSource } from './source.ts';
 import { imageAxes } from './transforms.ts';
 import type { Dataset, Sample, Tensor, TrainingSet } from './types.ts';
@@ -40,7 +41,7 @@ export function chosenOf(parts: readonly Part[]): {
 export function indexedTraining(parts: readonly Part[], wanted: Wanted): TrainingSet {
   const { source, firsts, order: all } = chosenOf(parts);
   const samples = all.length;
-  return trainingSet(source, samples, wanted, (seed) => {
+  const made = trainingSet(source, samples, wanted, (seed) => {
     const orders = parts.map(({ source: { blocks }, indexes, shuffles }, i) => {
       const order = shuffles ? epochOrder(indexes, blocks, seedOf(seed, i)) : indexes;
       return order.map((index) => index + firsts[i]!);
@@ -52,6 +53,8 @@ export function indexedTraining(parts: readonly Part[], wanted: Wanted): Trainin
         yield [sample, order[at++]!];
     };
   });
+  const prints = (): (string | undefined)[] => parts.map(({ source: own, indexes }) => fingerprintOf(own, indexes));
+  return { ...made, fingerprint: () => (prints().includes(undefined) ? undefined : prints().join(' ')) };
 }
 
 /** The training set of the samples of a stream that `takes` their indexes, `samples` of them. */

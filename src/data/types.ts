@@ -68,6 +68,8 @@ export interface TrainingSet {
   readonly info: DatasetInfo;
   /** The samples of an epoch, streamed. Equal for equal arguments. `augment` is as `augmentSchema` reads it. */
   epoch(epoch: number, options: { readonly seed: number; readonly augment?: Augment | undefined }): Dataset;
+  /** Equal only where the samples are the same; undefined where that cannot be known. */
+  fingerprint?(): string | undefined;
 }
 
 /** One metric asked for: its name (or the path of a module) and its options. */

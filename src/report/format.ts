@@ -80,6 +80,20 @@ export function plural(count: number, one: string, many = `${one}s`): string {
   return `${grouped(count)} ${count === 1 ? one : many}`;
 }
 
+/** Whole numbers in order, those in a row as one: `0–9, 12`; with a constant step `0–8 by 2`. */
+export function runs(numbers: readonly number[]): string {
+  const step = (numbers[1] ?? 0) - (numbers[0] ?? 0);
+  if (numbers.length > 2 && step > 1 && numbers.every((one, i) => one === numbers[0]! + i * step))
+    return `${numbers[0]}–${numbers.at(-1)} by ${step}`;
+  const parts: number[][] = [];
+  for (const one of numbers) {
+    const last = parts.at(-1);
+    if (last?.at(-1) === one - 1) last.push(one);
+    else parts.push([one]);
+  }
+  return parts.map((part) => (part.length === 1 ? `${part[0]}` : `${part[0]}–${part.at(-1)}`)).join(', ');
+}
+
 /** Breaks text at spaces into lines of at most `width` characters; a longer word is cut. */
 export function wrap(text: string, width: number): string[] {
   const room = Math.max(1, width);

@@ -7,6 +7,7 @@ import { layersTable } from './page/layers.ts';
 import { page } from './page/page.ts';
 import { block, charts, definitions, list, section, textTable } from './page/parts.ts';
 import { stageDetail, stageTable } from './page/stages.ts';
+import { training } from './page/training.ts';
 import { metricCells, remarks, shownMetrics } from './summary.ts';
 
 /**
@@ -27,6 +28,7 @@ export function htmlReport(report: RunReport): string {
         charts(...metrics.map((metric) => stageMetricChart(report, metric)), stageBytesChart(report), ...frontiers) +
         report.stages.map((stage) => stageDetail(report, stage)).join('\n'),
     ],
+    ['training', 'Training', training(report)],
     ['metrics', 'Metrics of the result', metricRows(report)],
     [
       'layers',

@@ -1,10 +1,12 @@
+import type { EpochPlan } from '../passes/train/plan.ts';
+import { epochSummary } from '../schedule/training.ts';
 import type { Gate, Schedule, Stage, Waiting } from '../schedule/types.ts';
-import { bullets, hanging, wrap } from './format.ts';
+import { bullets, hanging, runs, wrap } from './format.ts';
 import type { Paint } from './paint.ts';
 import { gateText } from './summary.ts';
 import { table, widthOf } from './table.ts';
 
-/** What a schedule will do, before anything runs: one row a stage, what waits for training, and remarks. */
+/** What a schedule will do, before anything runs: one row a stage, or for epochs of training, what waits for training, and remarks. */
 export function planText(schedule: Schedule, paint: Paint, width: number): string {
   const head = paint.dim(hanging('schedule  ', schedule.file, width));
   const waiting = schedule.waiting.map(({ name, at, reason }) => `${name}: ${reason} (${at})`);
@@ -23,20 +25,56 @@ const shown = 100;
 
 function stagesTable(stages: readonly Stage[], paint: Paint, width: number): string {
   if (stages.length === 0) return 'no stage runs';
+  return rowsTable(planRows(stages), paint, width);
+}
+
+/** Epochs that are judged alike stand in one row. */
+function planRows(stages: readonly Stage[]): (readonly Stage[])[] {
+  const rows: Stage[][] = [];
+  // A percentage unit is not known before the metric is: points are what every gate of an accuracy counts in.
+  for (const stage of stages) {
+    const before = rows.at(-1)?.[0];
+    if (before?.epoch && stage.epoch && gateOf(before) === gateOf(stage)) rows.at(-1)!.push(stage);
+    else rows.push([stage]);
+  }
+  return rows;
+}
+
+const gateOf = ({ gate }: Stage): string => (gate ? gateText(gate, '') : 'no gate');
+
+/** What epochs do: how they train, and which of them what else acts in. */
+function epochsText(stages: readonly Stage[]): string {
+  const plans = stages.map(({ options }) => options as EpochPlan);
+  const { optimizer, epochs: _, ...training } = plans[0]!.training;
+  const { name, lr, ...how } = optimizer;
+  const set = Object.entries(how).filter(([, value]) => value !== 0 && value !== false && value !== 'float32');
+  const acting = new Map<string, number[]>();
+  for (const { epoch, policies, regularizers, rate } of plans)
+    for (const { instance } of [...policies, ...regularizers, ...(rate ? [rate] : [])])
+      acting.set(instance, [...(acting.get(instance) ?? []), epoch]);
+  const others = [...acting].map(([instance, epochs]) => `${instance} ${runs(epochs)}`);
+  const own = Object.entries(training).filter(([key, value]) => !(key === 'accumulate' && value === 1));
+  const method = [`${name} lr ${inner(lr)}`, ...set.map(([key, value]) => `${key} ${inner(value)}`)].join(', ');
+  return [`${method}, ${optionsText(asJson(Object.fromEntries(own)))}`, ...others].join('; ');
+}
+
+function rowsTable(stages: readonly (readonly Stage[])[], paint: Paint, width: number): string {
   if (stages.length > shown) {
     const [first, last] = [stages.slice(0, shown - 10), stages.slice(-10)];
     const between = paint.dim(`… ${stages.length - shown} more stages (--json lists them all) …`);
-    return [stagesTable(first, paint, width), between, stagesTable(last, paint, width)].join('\n');
+    return [rowsTable(first, paint, width), between, rowsTable(last, paint, width)].join('\n');
   }
-  const rows = stages.map((stage) => [
-    String(stage.index),
-    String(stage.clock.epoch),
-    stage.instance,
-    stage.pass.name,
-    // A percentage unit is not known before the metric is: points are what every gate of an accuracy counts in.
-    stage.gate ? gateText(stage.gate, '') : 'no gate',
-    optionsText(asJson(stage.options)),
-  ]);
+  const rows = stages.map((all) => {
+    const { instance, pass, options, epoch } = all[0]!;
+    return [
+      runs(all.map(({ index }) => index)),
+      runs(all.map(({ clock }) => clock.epoch)),
+      instance,
+      pass.name,
+      gateOf(all[0]!),
+      epoch ? epochsText(all) : optionsText(asJson(options)),
+    ];
+  });
   const titles = ['#', 'epoch', 'instance', 'pass', 'gate', 'options'];
   const room = Math.max(30, width - widthOf(titles, rows, titles.length - 1));
   const wrapped = rows.map((row) => [...row.slice(0, -1), wrap(row.at(-1) ?? '', room).join('\n')]);
@@ -99,7 +137,7 @@ export function planObject(schedule: Schedule): PlanReport {
     pass: pass.name,
     epoch: clock.epoch,
     gate,
-    options,
+    options: rest.epoch ? epochSummary(options as EpochPlan) : options,
     at,
   }));
   return { format: 1, schedule: schedule.file, stages, waiting: schedule.waiting, notes: schedule.notes, warnings: schedule.warnings ?? [] }; // prettier-ignore

@@ -1,6 +1,7 @@
 import type { MetricResult } from '../metrics/metric.ts';
 import type { Measurement, RunReport, StageReport, Verdict } from '../run/report.ts';
 import { bytes, dropText, hanging, number, percent, titleOf, withInterval, wrap } from './format.ts';
+import { shownStages } from './epochs.ts';
 import type { Paint } from './paint.ts';
 import { batchesOf, isNoise, measurementShown, metricNamed, shownMetrics, strengthOf } from './summary.ts';
 import { right, table, widthOf, type Column } from './table.ts';
@@ -33,7 +34,7 @@ export function stageTable(report: RunReport, paint: Paint, width: number): stri
   ];
   const rows = [
     ['', 'float model', ...numbers(report.baseline), ''],
-    ...report.stages.map((stage) => [
+    ...shownStages(report).map((stage) => [
       String(stage.index),
       passText(stage),
       ...numbers(measurementShown(stage)),

@@ -2,6 +2,7 @@ import type { MetricResult } from '../metrics/metric.ts';
 import type { Note } from '../passes/pass.ts';
 import type { Attempt, Measurement, RunReport, StageReport } from '../run/report.ts';
 import type { Gate, Limit } from '../schedule/types.ts';
+import { epochNotes } from './epoch_notes.ts';
 import { bytes, dropText, grouped, number, percent, pointsOf, titleOf, withInterval } from './format.ts';
 
 /** What the terminal and the HTML both show of a report, picked out once. */
@@ -102,19 +103,29 @@ export function remarks(report: RunReport): readonly string[] {
   const told = new Set<string>(report.notes);
   const stages = report.stages.flatMap((stage) =>
     stage.notes.flatMap((note) => {
-      if (told.has(note)) return [];
+      if (told.has(note) || stage.trained) return [];
       told.add(note);
       return [`${stage.index} ${stage.instance}: ${note}`];
     }),
   );
-  const all = [notes, calibration.notes, validation.notes, report.notes, stages, zerosRemark(report)];
+  const all = [
+    notes,
+    calibration.notes,
+    validation.notes,
+    report.notes,
+    epochNotes(report),
+    stages,
+    zerosRemark(report),
+  ];
   return [...new Set(all.flat())];
 }
 
 /** What the zeros of pruned weights are good for, and what not. */
 function zerosRemark({ baseline, result, stages }: RunReport): string[] {
   const { zeros } = result.measurement;
-  const kept = stages.some((stage) => stage.pass.startsWith('prune/') && result.stages.includes(stage.index));
+  const kept = stages.some(
+    (stage) => (stage.trained !== undefined || stage.pass.startsWith('prune/')) && result.stages.includes(stage.index),
+  );
   if (!kept || zeros < baseline.zeros + 0.05) return [];
   return [
     `${percent(zeros)} of the weights are zero: onnxruntime multiplies with them, so they save no time; what they save is the file under gzip (${bytes(result.gzip)} of ${bytes(result.measurement.bytes)}) or packed by WeightEncoder. Removed channels save both.`,

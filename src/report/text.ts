@@ -1,6 +1,8 @@
 import { dirname, join } from 'node:path';
 import type { LayerReport, RunReport, StageReport } from '../run/report.ts';
 import { diagnosisText } from './diagnosis.ts';
+import { leftAlone } from './epoch_notes.ts';
+import { epochTable } from './epochs.ts';
 import type { MetricResult } from '../metrics/metric.ts';
 import {
   bullets,
@@ -38,6 +40,7 @@ export function textReport(report: RunReport, { paint, width }: TextOptions): st
     report.warnings.map((text) => paint.yellow(hanging('! ', text, width))).join('\n'),
     heading(report, paint, width),
     stageTable(report, paint, width),
+    epochTable(report, paint, width),
     verdicts(report, paint, width),
     metrics(report, paint),
     layers(report.layers, paint, width),
@@ -121,17 +124,15 @@ function layers(all: readonly LayerReport[], paint: Paint, width: number): strin
 }
 
 function skipped(report: RunReport, paint: Paint, width: number): string {
-  const blocks = report.stages
-    .filter((stage) => stage.skipped.length > 0)
-    .map((stage) => {
-      const title = `left alone by ${stage.index} ${stage.instance} (${plural(stage.skipped.length, 'layer')})`;
-      const lines = byReason(stage.skipped).map(({ reason, layers }) => {
-        const names = distinct(layers.slice(0, maxNames), 48).map((name) => name.replaceAll('\n', ''));
-        const more = layers.length > maxNames ? ` and ${grouped(layers.length - maxNames)} more` : '';
-        return `${reason}: ${names.join(', ')}${more}`;
-      });
-      return bullets(title, lines, paint, width);
+  const blocks = leftAlone(report).map(({ name, skipped: notes }) => {
+    const title = `left alone by ${name} (${plural(notes.length, 'layer')})`;
+    const lines = byReason(notes).map(({ reason, layers }) => {
+      const names = distinct(layers.slice(0, maxNames), 48).map((one) => one.replaceAll('\n', ''));
+      const more = layers.length > maxNames ? ` and ${grouped(layers.length - maxNames)} more` : '';
+      return `${reason}: ${names.join(', ')}${more}`;
     });
+    return bullets(title, lines, paint, width);
+  });
   return blocks.join('\n\n');
 }
 

@@ -16,7 +16,11 @@ export const outputFiles = [
   'report.html',
   'schedule.yaml',
   'qtool.log',
+  'checkpoint.bin',
 ] as const;
+
+/** What a run that trains leaves after an epoch, to be gone on from. */
+export const checkpointFile = 'checkpoint.bin';
 
 /** The folder in it that keeps statistics for later runs. */
 export const statisticsFolder = 'statistics';
@@ -35,6 +39,8 @@ export interface RunFolder {
   write(name: (typeof outputFiles)[number], text: string): Promise<void>;
   /** Adds a line to the log; lines stand in the order of the calls. */
   log(line: string): Promise<void>;
+  /** Takes away the checkpoint: nothing is left to go on with. */
+  forget(): Promise<void>;
   /** Lets other runs take the folder. */
   release(): Promise<void>;
   /** Takes away what this run wrote, and the folder if it was not there before. */
@@ -42,19 +48,22 @@ export interface RunFolder {
 }
 
 /**
- * Whether a folder may be taken for a run: it is not there, or empty, or `force` is set and what would be replaced is a run's.
+ * Whether a folder may be taken for a run: it is not there, or empty, or `force` is set and what would be replaced is a run's, or there is
+ * a checkpoint to resume from.
  * @throws QtoolError('usage') where the folder holds anything and `force` is not set, where a file of the names that a run writes is
  * no run's, or the path is no folder and none can be made there, or it cannot be written into.
  */
-export async function checkRunFolder(folder: string, force: boolean): Promise<void> {
+export async function checkRunFolder(folder: string, force: boolean, resume = false): Promise<void> {
   const present = await readdir(folder).catch((cause: NodeJS.ErrnoException): string[] => {
     if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') return [];
     throw new QtoolError('usage', 'the output folder cannot be read', { at: folder, hint: 'name a folder', cause });
   });
-  if (present.length > 0 && !force)
+  const checkpoint = present.includes(checkpointFile);
+  if (resume && !checkpoint) throw nothingToResume(folder);
+  if (present.length > 0 && !force && !resume)
     throw new QtoolError('usage', 'the output folder exists and is not empty', {
       at: folder,
-      hint: 'name another folder, or give --force',
+      hint: `name another folder, or give --force${checkpoint ? ', or --resume to go on with the run that was cut off there' : ''}`,
     });
   const own = outputFiles.find((name) => present.includes(name));
   if (own !== undefined && !(await isRunFolder(folder)))
@@ -64,6 +73,12 @@ export async function checkRunFolder(folder: string, force: boolean): Promise<vo
     });
   await checkFolder(folder);
 }
+
+const nothingToResume = (folder: string): QtoolError =>
+  new QtoolError('usage', 'there is nothing to resume: no run that trains was cut off here after its first epoch', {
+    at: folder,
+    hint: 'leave out --resume',
+  });
 
 /** Whether a run has written here: its report says so, or the log of one that came to no report, or who is at it now. */
 async function isRunFolder(folder: string): Promise<boolean> {
@@ -120,11 +135,15 @@ function isAlive(pid: number): boolean {
   }
 }
 
-/** Takes a folder for a run. With `force` the files of an earlier run go; other files are never touched. @throws as above. */
-export async function openRunFolder(folder: string, force: boolean): Promise<RunFolder> {
-  await checkRunFolder(folder, force);
+/**
+ * Takes a folder for a run. With `force` the files of an earlier run go, with `resume` all but its checkpoint and its log; other files are
+ * never touched. @throws as above.
+ */
+export async function openRunFolder(folder: string, force: boolean, resume = false): Promise<RunFolder> {
+  await checkRunFolder(folder, force, resume);
   const clear = async (): Promise<void> => {
-    for (const name of outputFiles) await rm(join(folder, name), { force: true });
+    for (const name of outputFiles)
+      if (!resume || (name !== checkpointFile && name !== 'qtool.log')) await rm(join(folder, name), { force: true });
   };
   // The topmost folder that had to be made; undefined where all were there.
   const made = await makeFolder(folder);
@@ -150,6 +169,7 @@ export async function openRunFolder(folder: string, force: boolean): Promise<Run
       await rename(`${path}.part`, path);
     },
     log: (line) => (logged = logged.then(() => appendFile(join(folder, 'qtool.log'), `${line}\n`))),
+    forget: () => rm(join(folder, checkpointFile), { force: true }),
     async release() {
       await logged;
       await rm(join(folder, lockFile), { force: true });

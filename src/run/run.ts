@@ -19,6 +19,7 @@ import type { Schedule } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
 import { jsonText } from '../util/json.ts';
 import { version } from '../util/version.ts';
+import { factsOf, machineName, readCheckpoint, withFloat, writeCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { findingsOf, type Findings } from './findings.ts';
@@ -26,8 +27,9 @@ import { checkRunFolder, checkSourceStays, openRunFolder, statisticsFolder } fro
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
 import { statisticsStore } from './statistics.ts';
-import { leftOut, runStage, safeState, type State } from './stage.ts';
+import { leftOut, runStage, safeState, type Memories, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
+import { timeLeft } from './time_left.ts';
 import { firstOf, unjudged, wasGated } from './verdict.ts';
 
 export interface RunOptions {
@@ -39,6 +41,8 @@ export interface RunOptions {
   readonly metrics: readonly Metric[];
   readonly outDir: string;
   readonly force: boolean;
+  /** Goes on with the run that was cut off in the folder, to the same bits. */
+  readonly resume?: boolean | undefined;
   /** Without it nothing is measured: passes are applied, gates cannot be judged. */
   readonly measure: boolean;
   readonly latency: boolean;
@@ -71,8 +75,11 @@ export async function run(options: RunOptions): Promise<RunReport> {
   await checkLoads(model);
   const bytes = modelBytes(model);
   checkGates(options);
-  await checkRunFolder(options.outDir, options.force);
+  await checkRunFolder(options.outDir, options.force, options.resume);
   await checkSourceStays(options.outDir, model.path);
+  // Files are looked at for it, which only what may be gone on with is worth.
+  const facts = schedule.stages.some(({ epoch }) => epoch) ? await factsOf(options) : {};
+  const point = options.resume === true ? await readCheckpoint(options.outDir, facts) : undefined;
   const told: string[] = [];
   const statistics = statisticsStore(join(options.outDir, statisticsFolder), (text) => {
     told.push(text);
@@ -82,9 +89,10 @@ export async function run(options: RunOptions): Promise<RunReport> {
     ...options,
     statistics: options.cache === false ? undefined : statistics,
     reference: model,
-    progress: (done, text) => log({ kind: 'progress', done, text }),
+    progress: (done, text) => log({ kind: 'progress', done, text, left: left.at(done, text === 'measuring') }),
   });
-  const reports: StageReport[] = [];
+  const left = timeLeft(point?.reports.flatMap(({ trained, seconds }) => (trained ? [seconds] : [])));
+  const reports: StageReport[] = [...(point?.reports ?? [])];
   let state: State = { model, plan: new Map(), twin: undefined, held: new Map(), measurement: undefined, stages: [] };
   let sensitivity: SensitivityMap | undefined;
   let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(await withDecodedWeights(model)), latency: [] };
@@ -92,15 +100,19 @@ export async function run(options: RunOptions): Promise<RunReport> {
     log({ kind: 'phase', text: 'float baseline' });
     if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
     checkGates(options, baseline.metrics);
+    if (point) told.push(resumedText(point, baseline, schedule.stages.length));
   } catch (error) {
     if (!signal.aborted) throw error;
   }
+  if (point) ({ baseline } = point);
   // Only now is all validation data known to be good: bad data leaves no folder behind, and no earlier results are lost.
-  const folder = await openRunFolder(options.outDir, options.force);
+  const folder = await openRunFolder(options.outDir, options.force, options.resume);
   const say = (event: RunEvent): void => {
     log(event);
     if (event.kind !== 'progress') void folder.log(`${new Date().toISOString()} ${jsonText(event, 0).trimEnd()}`);
   };
+  const started = point?.started ?? began;
+  const worked = (): number => (point?.seconds ?? 0) + (Date.now() - began) / 1000;
   const report = async (
     status: RunReport['result']['status'],
     { layers = [], levels, diagnosis, warnings }: Partial<Findings> & Pick<Findings, 'warnings'>,
@@ -120,8 +132,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
         platform: `${process.platform} ${process.arch}`,
         cpu: cpus()[0]?.model.trim() ?? 'unknown',
       },
-      started: new Date(began).toISOString(),
-      seconds: (Date.now() - began) / 1000,
+      started: new Date(started).toISOString(),
+      seconds: worked(),
       command: options.command,
       model: {
         path: model.path ?? '',
@@ -166,19 +178,29 @@ export async function run(options: RunOptions): Promise<RunReport> {
     if (options.render) await folder.write('report.html', options.render(finished).html);
   };
   let status: RunReport['result']['status'] = 'finished';
+  // What an end that is none says of the checkpoint that is left; empty where there is none.
+  let resumable = point ? `; --resume goes on behind stage ${reports.length}` : '';
+  let lacking = false;
   try {
     await folder.write('schedule.yaml', options.scheduleText);
-    state = { ...state, measurement: baseline };
+    state = (point && withFloat(point.state, model)) ?? { ...state, measurement: baseline };
     say({ kind: 'baseline', measurement: baseline });
-    const memories = new Map<string, Map<string, unknown>>();
+    if (point) {
+      say({ kind: 'note', text: told.at(-1) ?? '' });
+      const { model: safe, stages } = safeState(state);
+      if (stages.length > 0) await folder.keep(safe);
+    }
+    const memories: Memories = point?.memories ?? new Map();
     try {
       signal.throwIfAborted();
-      for (const stage of schedule.stages) {
+      for (const stage of schedule.stages.slice(reports.length)) {
         signal.throwIfAborted();
         say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
+        left.begin(stage.epoch && schedule.stages.filter(({ epoch, index }) => epoch && index > stage.index).length);
         const idle = leftOut(stage, state, reports, schedule.stages);
         const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, { ...options, say: (text) => say({ kind: 'note', text }) }, memories); // prettier-ignore
         reports.push(outcome.report);
+        left.end(outcome.report.seconds);
         sensitivity = outcome.sensitivity ?? sensitivity;
         say({ kind: 'stage', report: outcome.report });
         if (outcome.state !== state) {
@@ -188,6 +210,22 @@ export async function run(options: RunOptions): Promise<RunReport> {
         if (outcome.report.verdict === 'stopped') {
           status = 'stopped';
           break;
+        }
+        if (stage.epoch && !lacking) {
+          const made = {
+            facts,
+            machine: machineName(),
+            started,
+            seconds: worked(),
+            baseline,
+            reports,
+            state,
+            memories,
+          };
+          const why = await writeCheckpoint(options.outDir, made);
+          if (why === undefined) resumable = `; --resume goes on behind stage ${stage.index}`;
+          else say({ kind: 'note', text: `no checkpoint: ${why}` });
+          lacking = why !== undefined;
         }
       }
       // No quantizer came to carry the plan out: what the model itself gives is another thing.
@@ -200,7 +238,10 @@ export async function run(options: RunOptions): Promise<RunReport> {
       status = 'cancelled';
       state = safeState(state);
       const kept = state.stages.length > 0;
-      say({ kind: 'note', text: `cancelled: ${kept ? 'the best model so far is kept' : 'no stage was kept yet'}` });
+      say({
+        kind: 'note',
+        text: `cancelled: ${kept ? 'the best model so far is kept' : 'no stage was kept yet'}${resumable}`,
+      });
     }
     say({ kind: 'phase', text: 'report' });
     const findings = await findingsOf(state, status, instruments, {
@@ -213,15 +254,18 @@ export async function run(options: RunOptions): Promise<RunReport> {
     const finished = await report(status, findings);
     await write(finished);
     if (finished.result.path !== undefined) await folder.finish(state.model);
+    if (status !== 'cancelled') await folder.forget();
     return finished;
   } catch (error) {
     // What is on disk is the last model that held.
     state = safeState(state);
-    if (state.stages.length === 0) {
+    if (state.stages.length === 0 && resumable === '') {
       await statistics.discard();
       await folder.discard();
     } else {
-      const text = `failed: ${error instanceof Error ? error.message : String(error)}. What ${state.stages.length === 1 ? 'stage' : 'stages'} ${state.stages.join(', ')} made is kept as ${folder.partialPath}; it is no result`;
+      const made = `What ${state.stages.length === 1 ? 'stage' : 'stages'} ${state.stages.join(', ')} made is kept as ${folder.partialPath}; it is no result`;
+      const kept = state.stages.length > 0 ? made : 'No stage was kept yet';
+      const text = `failed: ${error instanceof Error ? error.message : String(error)}. ${kept}${resumable}`;
       say({ kind: 'note', text });
       // What went wrong is what has to be told: not that the report of it could not be written either.
       await report('failed', { warnings: [text] })
@@ -233,6 +277,18 @@ export async function run(options: RunOptions): Promise<RunReport> {
     await folder.release().catch(() => undefined);
     await instruments.close();
   }
+}
+
+/**
+ * What is said of a run that goes on.
+ * @throws QtoolError('usage') where the float model now gives other figures, and no other processor is why: data are not what they were.
+ */
+function resumedText({ reports, machine, baseline: was }: Checkpoint, baseline: Measurement, stages: number): string {
+  const text = `resumed behind stage ${reports.length} of ${stages}`;
+  const other = machine !== machineName();
+  if (!other && jsonText(was.metrics) !== jsonText(baseline.metrics))
+    throw new QtoolError('usage', 'the float model gives other figures than in the run that was cut off here: its data are not the same', { hint: 'leave out --resume and give --force: the run then begins anew' }); // prettier-ignore
+  return other ? `${text}, on another processor (before: ${machine}): not to the same bits` : text;
 }
 
 /**

@@ -29,7 +29,7 @@ export async function quantize(
   call: Call,
   run: Run = realRun,
 ): Promise<number> {
-  if (options.dryRun !== true) await checkRunFolder(options.output, options.force === true);
+  if (options.dryRun !== true) await checkRunFolder(options.output, options.force === true, options.resume);
   const prepared = await watched(call, (watch) => prepare({ ...options, ...watch, model }, options.dryRun));
   if (options.dryRun === true) {
     const { schedule } = prepared;

@@ -198,7 +198,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     samples += batch.count;
     minibatch++;
     const speed = samples / ((performance.now() - began) / 1000);
-    ctx.progress(samples / count, `epoch ${plan.epoch + 1} of ${plan.epochs}, loss ${(total / samples).toPrecision(3)}, lr ${lr.toPrecision(3)}, ${speed.toFixed(0)} samples/s`); // prettier-ignore
+    ctx.progress(samples / count, `epoch ${plan.epoch + 1} of ${plan.epochs}, loss ${(total / samples).toPrecision(3)},${counted > 0 ? ` ${((100 * correct) / counted).toFixed(2)} %,` : ''} lr ${lr.toPrecision(3)}, ${speed.toFixed(0)} samples/s`); // prettier-ignore
   }
   const loss = total / Math.max(1, samples);
   for (const [name, mask] of step.keptMasks(state)) masks = new Map(masks).set(name, mask);

@@ -50,3 +50,6 @@ export interface TrainingMemory {
   /** The loss of the very first step, by which one is seen to diverge. */
   readonly firstLoss: number | undefined;
 }
+
+/** What the memory of a run's training holds besides: made anew where it is not there. */
+export const madeAnew: ReadonlySet<string> = new Set(['graph', 'teacher']);
