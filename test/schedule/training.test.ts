@@ -91,7 +91,11 @@ describe('a schedule that trains', () => {
     ['quantizers before the end', text.replace('epochs: [5]', 'epochs: [3]'), /s.yaml:22:5 policies.3: PostTrainLinearQuantizer works on a trained model, and the model is trained until epoch 4: start it at epoch 5 or later/], // prettier-ignore
     ['a rate behind the end', text.replace('epochs: 5,', 'epochs: 2,').replace('epochs: [1, 3]', 'epochs: [1]'), /policies.2: acts from epoch 2 on, and training ends with epoch 1/], // prettier-ignore
     ['no epochs at all', 'training: {}', /training: does not say for how long: give it "epochs:"/],
-    ['an option that there is not', text.replace('batch_size', 'batch'), /s.yaml:1:\d+ training.batch: unknown key \(did you mean "batch_size"/],
+    [
+      'an option that there is not',
+      text.replace('batch_size', 'batch'),
+      /s.yaml:1:\d+ training.batch: unknown key \(did you mean "batch_size"/,
+    ],
     ['an optimizer that there is not', text.replace('name: sgd', 'name: sdg'), /training.optimizer/],
   ])('is refused for %s', (_, given, message) => {
     expect(wrong(given)).toMatch(message);
