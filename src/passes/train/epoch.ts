@@ -99,9 +99,11 @@ async function afterPolicy(
     return [name, from ? list.map((slot) => taken(slot, from, 0)) : list];
   })); // prettier-ignore
   const masks = new Map([...old.masks].filter(([name]) => now.has(name)));
-  for (const name of places.keys()) {
+  for (const [name, from] of places) {
     const mask = masks.get(name);
-    if (mask) masks.set(name, { ...mask, data: now.get(name)!.data.map((v) => (v === 0 ? 0 : 1)) });
+    const cut = mask && taken(mask.data, from, 1);
+    if (cut)
+      masks.set(name, { ...mask, data: must(now, name, 'the weight').data.map((v, i) => (v === 0 ? 0 : cut[i]!)) });
   }
   const how = howMasked(policy.args);
   const found = policy.pass.section === 'pruners' ? masksOf(data(was), data(now), policy.instance, how, old.masks) : new Map<string, WeightMask>(); // prettier-ignore

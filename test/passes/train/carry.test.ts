@@ -100,6 +100,24 @@ describe('filters that are cut in the middle of training', () => {
     expect(zeros).toBeLessThan(80);
   }, 30_000);
 
+  it('leave masks of the forward graph alone on what is left', async () => {
+    const text =
+      `${thinning('{ name: sgd, lr: 0.05 }', 'conv1.weight')}  - pruner: { instance_name: l, args: { mask_on_forward_only: true, use_double_copies: true } }
+    starting_epoch: 0
+    ending_epoch: 8
+    frequency: 4
+`.replace('pruners: {', 'pruners: { l: { class: SparsityLevelParameterPruner, levels: { conv2: 0.5 } },');
+    const { model, memory } = await train(normed(), text, set, { epochs: [0, 1, 2] });
+    const mask = memoryOf({ memory }).masks.get('conv2.weight')!;
+    expect(mask.data).toHaveLength(108);
+    expect(mask.data.filter((v) => v === 0).length).toBeGreaterThan(30);
+    expect(
+      weightsOf(model)
+        .get('conv2.weight')!
+        .every((v) => v !== 0),
+    ).toBe(true);
+  });
+
   it('may be folded meanwhile: weights keep their slots by their names', async () => {
     const text = `${head('{ name: sgd, lr: 0.05, momentum: 0.9 }', 3)}
 extensions: { fold: { class: FoldBatchNorm } }
