@@ -10,15 +10,15 @@ import { right, table } from './table.ts';
 /** Epochs of training in the terminal. */
 
 /** More epochs than this are shown by those that matter. */
-const most = 12;
+export const mostEpochs = 12;
 
 /**
- * The stages whose row a terminal shows: all that are no epochs; of many epochs the first and the last, the best one, the one of least loss,
+ * The stages whose row a terminal shows: all that are no epochs; of many epochs the first and the last, the best and the worst, the one of least loss,
  * those at which the learning rate fell to less than half or a gate began or ceased to hold, and whatever was not simply kept.
  */
 export function shownStages(report: RunReport): readonly StageReport[] {
   const epochs = epochsOf(report);
-  if (epochs.length <= most) return report.stages;
+  if (epochs.length <= mostEpochs) return report.stages;
   const metric = shownMetrics(report)[0];
   const worth = (stage: StageReport): number => {
     const { value = NaN, higherIsBetter = true } = metricNamed(stage.measurement, metric?.name ?? '') ?? {};
@@ -26,13 +26,21 @@ export function shownStages(report: RunReport): readonly StageReport[] {
   };
   const held = ({ attempts }: StageReport): boolean | undefined => attempts.at(-1)?.passed;
   const best = epochs.reduce((a, b) => (worth(b) > worth(a) ? b : a));
+  const worst = epochs.reduce((a, b) => (worth(b) < worth(a) ? b : a));
   const least = epochs.reduce((a, b) => (b.trained.loss < a.trained.loss ? b : a));
   const turns = epochs.filter((stage, i) => {
     const before = epochs[i - 1];
     return before && (held(stage) !== held(before) || stage.trained.lr < before.trained.lr / 2);
   });
   // What happens all the time is no turn.
-  const wanted = new Set([epochs[0], epochs.at(-1), best, least, ...(turns.length > most - 4 ? [] : turns)]);
+  const wanted = new Set([
+    epochs[0],
+    epochs.at(-1),
+    best,
+    worst,
+    least,
+    ...(turns.length > mostEpochs - 5 ? [] : turns),
+  ]);
   return report.stages.filter((stage) => stage.trained === undefined || stage.verdict !== 'kept' || wanted.has(stage as EpochReport)); // prettier-ignore
 }
 

@@ -1,11 +1,13 @@
 import type { RunReport } from '../run/report.ts';
+import { epochsOf } from './epoch_notes.ts';
+import { mostEpochs } from './epochs.ts';
 import { escapeHtml as e } from './escape.ts';
 import { bytes, datasetText, duration, grouped, number } from './format.ts';
 import { bitsChart, bytesTreemap, errorChart, frontierChart, runSeries, sensitivityChart, stageBytesChart, stageMetricChart } from './page/charts.ts'; // prettier-ignore
 import { diagnosis, headline } from './page/headline.ts';
 import { layersTable } from './page/layers.ts';
 import { page } from './page/page.ts';
-import { block, charts, definitions, list, section, textTable } from './page/parts.ts';
+import { block, charts, definitions, disclosure, list, section, textTable } from './page/parts.ts';
 import { stageDetail, stageTable } from './page/stages.ts';
 import { training } from './page/training.ts';
 import { metricCells, remarks, shownMetrics } from './summary.ts';
@@ -26,7 +28,7 @@ export function htmlReport(report: RunReport): string {
       'Stages',
       stageTable(report) +
         charts(...metrics.map((metric) => stageMetricChart(report, metric)), stageBytesChart(report), ...frontiers) +
-        report.stages.map((stage) => stageDetail(report, stage)).join('\n'),
+        stageDetails(report),
     ],
     ['training', 'Training', training(report)],
     ['metrics', 'Metrics of the result', metricRows(report)],
@@ -56,6 +58,15 @@ ${headline(report)}
 ${shown.map(([id, title, html]) => section(id, title, html)).join('\n')}
 </main>`;
   return page(`${name}: qtool report`, body);
+}
+
+/** A block for every stage; those of many epochs lie within one of their own. */
+function stageDetails(report: RunReport): string {
+  const detail = (stages: RunReport['stages']): string => stages.map((stage) => stageDetail(report, stage)).join('\n');
+  const epochs = epochsOf(report);
+  if (epochs.length <= mostEpochs) return detail(report.stages);
+  const others = report.stages.filter(({ trained }) => trained === undefined);
+  return `${disclosure(`each of ${epochs.length} epochs of training`, detail(epochs))}\n${detail(others)}`;
 }
 
 function nameOf(path: string): string {

@@ -190,7 +190,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       const { model: safe, stages } = safeState(state);
       if (stages.length > 0) await folder.keep(safe);
     }
-    const memories: Memories = point?.memories ?? new Map();
+    const memories: Memories = point?.memories ?? new Map<string, Map<string, unknown>>();
     try {
       signal.throwIfAborted();
       for (const stage of schedule.stages.slice(reports.length)) {

@@ -64,7 +64,7 @@ button { cursor: pointer; } button:hover { border-color: var(--soft); }
 .tag { border: 1px solid currentColor; border-radius: 99px; padding: 0 0.5em; font-size: 0.85em; color: var(--soft); white-space: nowrap; } .tag.integer, .tag.kept { color: var(--good); } .tag.float, .tag.retried, .tag.warned { color: var(--fair); } .tag.undone, .tag.stopped, .tag.failed { color: var(--bad); }
 .detail { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 19rem), 1fr)); gap: 0.9rem; padding: 0.3rem 0 0.6rem; }
 dl { display: grid; grid-template-columns: minmax(6rem, max-content) minmax(0, 1fr); gap: 0.1rem 1rem; margin: 0.4rem 0; align-content: start; } dt { color: var(--soft); } dd { margin: 0; }
-details { margin: 0.35rem 0; } summary { cursor: pointer; } details > :not(summary) { margin-left: 1rem; } details > table { width: calc(100% - 1rem); } details.stage { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.8rem; }
+details { margin: 0.35rem 0; } summary { cursor: pointer; } details > :not(summary) { margin-left: 1rem; } details > table.cards { width: calc(100% - 1rem); } details.stage { background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 0.4rem 0.8rem; }
 @media screen and (max-width: 75rem) { .rank2 { display: none; } }
 @media screen and (min-width: 44rem) and (max-width: 64rem) { .detail > div:nth-last-child(odd):first-child { grid-column: 1 / -1; } }
 ${cards('.many', '64rem')}@media screen and (min-width: 44rem) and (max-width: 64rem) { .many tbody tr { display: grid; grid-template-columns: 1fr 1fr; } }
