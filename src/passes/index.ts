@@ -48,6 +48,7 @@ import { migrate } from './recover/migrate.ts';
 import { weightScale } from './recover/weight_scale.ts';
 import { reestimate } from './recover/reestimate.ts';
 import { finetune } from './train/finetune.ts';
+import { gradientRanked } from './train/gradient_ranked.ts';
 
 /**
  * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
@@ -78,6 +79,7 @@ export const passes: readonly Pass[] = [
   ...activationMean,
   ...randomRanked,
   ...bernoulli,
+  ...gradientRanked,
   anyPass(randomLevel),
   ...fmReconstruction,
   filterRemover,
