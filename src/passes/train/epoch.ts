@@ -188,7 +188,13 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     const scalars = Object.fromEntries([...graph.scalars].map(([name, input]) => [input, scalar(must(numbers, name, 'the scalar'))])); // prettier-ignore
     const open = (mask: WeightMask): boolean => minibatch === 0 && late.has(mask.instance);
     const fed = Object.fromEntries([...graph.masks].map(([name, input]) => [input, maskTensor(must(masks, name, 'the mask'), step.dims(name), open)])); // prettier-ignore
-    const results = await ctx.compute(graph.model, { ...(await step.teach(batch)), ...state, ...fed, ...scalars });
+    const results = await ctx.compute(graph.model, {
+      ...(await step.teach(batch)),
+      ...state,
+      ...fed,
+      ...step.factors(state, t - 1),
+      ...scalars,
+    });
     state = Object.fromEntries([...graph.state].map(([name, { next }]) => [name, given(results[next], next)]));
     const report = (name: string): number => Number(given(results[graph.reports.get(name) ?? ''], name).data[0]);
     const loss = report('loss');

@@ -15,7 +15,8 @@ const pruned: Fixture = async () => {
 const ranked: Fixture = async () => {
   const training = lessons(calibration, calibration.map((_, i) => Array.from({ length: 8 }, (__, k) => (i + k * k) % 5))); // prettier-ignore
   const clock = { epoch: 4, start: 0, end: 10, frequency: 1 };
-  return { model: smallConvNet(), context: testContext({ calibration, training, clock }) };
+  const reference = smallConvNet();
+  return { model: reference, context: testContext({ calibration, reference, training, clock }) };
 };
 const rankedOptions: PassTable['options'] = {
   weights: [['conv1.weight'], ['conv2.weight']],
