@@ -31,6 +31,7 @@ import { l1Ranked } from './prune/structure/l1_ranked.ts';
 import { l2Ranked } from './prune/structure/l2_ranked.ts';
 import { randomLevel } from './prune/structure/random_level.ts';
 import { randomRanked } from './prune/structure/random_ranked.ts';
+import { repr } from './prune/structure/repr.ts';
 import { structureRemover } from './prune/structure/structure_remover.ts';
 import { wandaPruner } from './prune/wanda.ts';
 import { dynamicQuantizer } from './quantize/dynamic.ts';
@@ -81,6 +82,7 @@ export const passes: readonly Pass[] = [
   ...bernoulli,
   ...gradientRanked,
   anyPass(randomLevel),
+  anyPass(repr),
   ...fmReconstruction,
   filterRemover,
   channelRemover,
