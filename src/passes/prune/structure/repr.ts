@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { channelGroups } from '../../../graph/channels.ts';
 import type { Model } from '../../../graph/model.ts';
 import { initializers, isOp } from '../../../graph/query.ts';
-import { floatData } from '../../../graph/tensor.ts';
+import { dimsOf, floatData } from '../../../graph/tensor.ts';
 import { awayFrom, overlaps, spanOf } from '../../../numerics/orthogonal.ts';
 import { QtoolError } from '../../../util/error.ts';
 import { must } from '../../../util/must.ts';
@@ -189,7 +189,7 @@ async function drawReaders(
     const stored = initializers(model.graph).get(tensor);
     if (role !== 'in' || !data || !stored) continue;
     const random = uniform(seedOf(o.seed, ctx.clock.epoch, i, 1));
-    const of = structureOf({ dims: Array.from(stored.dims, Number), axis });
+    const of = structureOf({ dims: dimsOf(stored), axis });
     const alive = data.filter((v) => v !== 0);
     const size = Math.sqrt(alive.reduce((sum, v) => sum + v * v, 0) / Math.max(1, alive.length));
     // Uniform numbers from −1 to 1 have a mean square of a third. What is pruned stays so.
