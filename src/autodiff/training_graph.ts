@@ -69,6 +69,8 @@ export interface TrainingPlan {
   readonly loss: Loss;
   readonly optimizer: Optimizer;
   readonly masks?: ReadonlyMap<string, Masked>;
+  /** Parameters that the forward pass multiplies by numbers fed with every step; updates go to the parameter as it is. */
+  readonly factors?: ReadonlySet<string>;
   /** Penalties by their parameter: added to the loss, and to its gradient. */
   readonly penalties?: ReadonlyMap<string, readonly Penalty[]>;
   /** The largest norm of all gradients together; larger ones are scaled down. */
@@ -92,6 +94,8 @@ export interface TrainingGraph {
   readonly slots: ReadonlyMap<string, readonly string[]>;
   /** Masks by their parameter: 0 and 1, fed with every step. */
   readonly masks: ReadonlyMap<string, string>;
+  /** What parameters are multiplied by for a step, by their parameter: fed with every step. */
+  readonly factors: ReadonlyMap<string, string>;
   /** Scalars that are fed with every step: their name in the plan → the graph input. */
   readonly scalars: ReadonlyMap<string, string>;
   /** Scalars that come out: `loss` and what the loss counts. */
@@ -143,20 +147,27 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
 
   const held = new Map<string, string>();
   const masks = new Map<string, string>();
+  const dropped = new Map<string, string>();
+  const maskedAs = new Map<string, string>();
   const slotsOf = new Map<string, readonly string[]>();
   const first = (name: string): Float32Array => Float32Array.from(tensorData(must(tensors, name, 'the parameter')) as Float32Array); // prettier-ignore
   const nodes: NodeProto[] = [];
   const parameters = new Map<string, Value>();
   for (const name of plan.trainable) {
     const dims = dimsOf(must(tensors, name, 'the parameter'));
-    const masked = plan.masks?.has(name) === true;
-    const own = input(masked ? w.fresh(name) : name, 'float32', dims);
+    const factors = [...(plan.masks?.has(name) ? [masks] : []), ...(plan.factors?.has(name) ? [dropped] : [])];
+    const own = input(factors.length > 0 ? w.fresh(name) : name, 'float32', dims);
     parameters.set(name, own);
     held.set(name, own.name);
-    if (!masked) continue;
-    const mask = input(w.fresh(`${name}_mask`), 'float32', dims);
-    masks.set(name, mask.name);
-    nodes.push(makeNode('Mul', [own.name, mask.name], [name]));
+    let read = own.name;
+    for (const [i, inputs] of factors.entries()) {
+      const factor = input(w.fresh(`${name}_${inputs === masks ? 'mask' : 'factor'}`), 'float32', dims);
+      inputs.set(name, factor.name);
+      const next = i === factors.length - 1 ? name : w.fresh(name);
+      nodes.push(makeNode('Mul', [read, factor.name], [next]));
+      if (inputs === masks) maskedAs.set(name, next);
+      read = next;
+    }
   }
   const trained = new Set(plan.trainable);
   const statistics = new Set<string>();
@@ -183,6 +194,10 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
 
   const { loss, seeds, counts } = plan.loss.write(w, new Map(outputs.map((name) => [name, must(values, name, 'the output')])), input); // prettier-ignore
   const gradients = backward(forward, w, seeds, plan.trainable);
+  for (const [name, factor] of dropped) {
+    const gradient = gradients.get(name);
+    if (gradient) gradients.set(name, mul(w, gradient, { name: factor, dims: gradient.dims }));
+  }
   const scalars = new Map<string, Value>();
   const scalar = (name: string): Value => {
     const known = scalars.get(name) ?? input(w.fresh(name), 'float32', []);
@@ -199,7 +214,10 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     const keep = mask === undefined ? undefined : { name: mask, dims: parameter.dims };
     const { forwardOnly, maskGradients, doubleCopies } = plan.masks?.get(name) ?? {};
     const masked = keep && (forwardOnly !== true || maskGradients === true) ? mul(w, gradient, keep) : gradient;
-    const from = forwardOnly === true && doubleCopies !== true ? { name, dims: parameter.dims } : parameter;
+    const from =
+      forwardOnly === true && doubleCopies !== true
+        ? { name: maskedAs.get(name) ?? name, dims: parameter.dims }
+        : parameter;
     return [{ name, parameter, from, gradient: masked, keep: forwardOnly === true ? undefined : keep }];
   });
   const { optimizer } = plan;
@@ -243,6 +261,7 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     held,
     slots: slotsOf,
     masks,
+    factors: dropped,
     scalars: new Map([...scalars].map(([name, { name: as }]) => [name, as])),
     reports,
   };

@@ -31,6 +31,7 @@ import { l1Ranked } from './prune/structure/l1_ranked.ts';
 import { l2Ranked } from './prune/structure/l2_ranked.ts';
 import { randomLevel } from './prune/structure/random_level.ts';
 import { randomRanked } from './prune/structure/random_ranked.ts';
+import { repr } from './prune/structure/repr.ts';
 import { structureRemover } from './prune/structure/structure_remover.ts';
 import { wandaPruner } from './prune/wanda.ts';
 import { dynamicQuantizer } from './quantize/dynamic.ts';
@@ -48,6 +49,7 @@ import { migrate } from './recover/migrate.ts';
 import { weightScale } from './recover/weight_scale.ts';
 import { reestimate } from './recover/reestimate.ts';
 import { finetune } from './train/finetune.ts';
+import { gradientRanked } from './train/gradient_ranked.ts';
 
 /**
  * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
@@ -78,7 +80,9 @@ export const passes: readonly Pass[] = [
   ...activationMean,
   ...randomRanked,
   ...bernoulli,
+  ...gradientRanked,
   anyPass(randomLevel),
+  anyPass(repr),
   ...fmReconstruction,
   filterRemover,
   channelRemover,

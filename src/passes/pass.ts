@@ -95,6 +95,16 @@ export interface TrainingSamples {
   }): AsyncIterable<Batch>;
 }
 
+/** What an epoch of training gives the policies that run in it. */
+export interface Lesson {
+  /** Steps of training taken so far. */
+  readonly step: number;
+  /** What is zeroed now is masked for a while and comes back: draws are made anew each time. */
+  readonly passing: boolean;
+  /** Gradients of the training loss by weights, one batch after the other, the model standing still. */
+  gradients(model: Model, names: readonly string[], samples: number): AsyncIterable<ReadonlyMap<string, Float32Array>>;
+}
+
 /** Says how good a model is. */
 export interface Judge {
   /** Measures a candidate on the validation data against the float model. */
@@ -121,6 +131,8 @@ export interface StageContext {
   readonly cache?: Map<string, unknown>;
   /** Absent where the data config has no set to train on. */
   readonly training?: TrainingSamples | undefined;
+  /** Within an epoch of training. */
+  readonly lesson?: Lesson | undefined;
   readonly signal: AbortSignal;
   /** Progress of this pass, 0 to 1, with what is being done. */
   progress(done: number, doing?: string): void;
@@ -152,6 +164,8 @@ export interface PassResult {
   readonly notes?: readonly string[];
   /** Set by quantizers whose codes the types in the file do not tell: layer name → how it is held. */
   readonly held?: ReadonlyMap<string, HeldLayer>;
+  /** Set by pruners whose masks zeros do not tell: weight → what each element is multiplied by while training. */
+  readonly masks?: ReadonlyMap<string, Float32Array>;
   /** Set by passes that measured layers alone. */
   readonly sensitivity?: SensitivityMap;
   /** Set by an epoch of training. */

@@ -1,5 +1,4 @@
 import * as z from 'zod';
-import { weightNames } from '../passes/prune/masks.ts';
 import { each } from '../util/words.ts';
 import type { AnySection } from './language.ts';
 
@@ -31,22 +30,6 @@ function trained(shape: z.ZodRawShape): TrainingClass {
   return { section: 'quantizers', options: z.strictObject({ ...quantizer, ...shape }), reason: aware };
 }
 
-const share = number.min(0).max(1);
-
-function gradient(shape: z.ZodRawShape): TrainingClass {
-  return {
-    section: 'pruners',
-    options: z.strictObject({
-      ...shape,
-      group_type: z.string().optional(),
-      weights: weightNames,
-      group_dependency: z.string().nullish(),
-      group_size: z.int().min(1).optional(),
-    }),
-    reason: 'ranking filters by the gradient of the training loss is not there yet',
-  };
-}
-
 /**
  * Distiller's classes that need training and wait for it, by name, with the arguments they take (facts read from Distiller's
  * documentation). A pass of the same class name takes precedence.
@@ -57,9 +40,6 @@ export const trainingClasses: Readonly<Record<string, TrainingClass>> = {
   DorefaQuantizer: trained({}),
   WRPNQuantizer: trained({}),
   PACTQuantizer: trained({ act_clip_init_val: number.optional(), act_clip_decay: number.nullish() }),
-
-  GradientRankedFilterPruner: gradient({ desired_sparsity: share }),
-  GradientRankedFilterPruner_AGP: gradient({ initial_sparsity: share, final_sparsity: share }),
 };
 
 /** Distiller's class that qtool has not: told from a misspelt one. */

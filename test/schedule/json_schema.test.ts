@@ -67,8 +67,6 @@ describe('the JSON Schema of schedules', () => {
       'SparsityLevelParameterPruner',
       'GradualPruner',
       'AutomatedGradualPruner',
-      'GradientRankedFilterPruner',
-      'GradientRankedFilterPruner_AGP',
     ]);
   });
 });

@@ -3,10 +3,11 @@ import type { Feeds } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import { given, must } from '../../util/must.ts';
 import { foldConstants } from '../fold/constants.ts';
-import { noteLine, type Note, type Pass, type PassContext, type PassResult, type TrainedEpoch } from '../pass.ts'; // prettier-ignore
+import { noteLine, type Lesson, type Note, type Pass, type PassContext, type PassResult, type TrainedEpoch } from '../pass.ts'; // prettier-ignore
 import { withWeights } from '../prune/masks.ts';
 import { floatsOf, placesAfter, taken } from './carry.ts';
 import { epochGraph, type EpochGraph } from './epoch_graph.ts';
+import { lossGradients } from './gradients.ts';
 import { howMasked, masksOf, type WeightMask } from './masks.ts';
 import type { EpochPlan, EpochPolicy, TrainingMemory } from './plan.ts';
 import { settled, slotsOf, withState } from './settle.ts';
@@ -59,10 +60,10 @@ async function begin(given: Model, old: TrainingMemory, plan: EpochPlan, ctx: Pa
   let [model, memory] = [old.step === 0 ? (await foldConstants.apply(given, {}, ctx)).model : given, old];
   const [changed, skipped, notes]: [Note[], Note[], string[]] = [[], [], []];
   for (const policy of plan.policies) {
-    const result = await applyPolicy(model, policy, ctx);
+    const result = await applyPolicy(model, policy, { ...ctx, lesson: lessonOf(plan, policy, memory.step, ctx) });
     changed.push(...result.changed);
     notes.push(...(result.notes ?? []).map((text) => `${policy.instance}: ${text}`), ...result.skipped.map((note) => `${policy.instance}: ${noteLine(note)}`)); // prettier-ignore
-    ({ model, memory } = await afterPolicy(model, result.model, memory, policy, { plan, ctx }));
+    ({ model, memory } = await afterPolicy(model, result, memory, policy, { plan, ctx }));
   }
   return { model, memory, changed, skipped, notes };
 }
@@ -75,10 +76,17 @@ function applyPolicy(model: Model, { instance, pass, options, clock }: EpochPoli
   return pass.apply(model, options, { ...ctx, clock, memory });
 }
 
+/** What a policy may ask while the model is trained. */
+const lessonOf = (plan: EpochPlan, { args }: EpochPolicy, step: number, ctx: PassContext): Lesson => ({
+  step,
+  passing: args.mask_on_forward_only === true,
+  gradients: (model, names, samples) => lossGradients(model, names, samples, plan.training, ctx),
+});
+
 /** The model and the masks after a policy: what it zeroed is masked; where it cut, slots and masks are cut alike. */
 async function afterPolicy(
   before: Model,
-  after: Model,
+  { model: after, masks: told }: PassResult,
   old: TrainingMemory,
   policy: EpochPolicy,
   { plan, ctx }: { readonly plan: EpochPlan; readonly ctx: PassContext },
@@ -106,7 +114,7 @@ async function afterPolicy(
       masks.set(name, { ...mask, data: must(now, name, 'the weight').data.map((v, i) => (v === 0 ? 0 : cut[i]!)) });
   }
   const how = howMasked(policy.args);
-  const found = policy.pass.section === 'pruners' ? masksOf(data(was), data(now), policy.instance, how, old.masks) : new Map<string, WeightMask>(); // prettier-ignore
+  const found = policy.pass.section === 'pruners' ? masksOf(data(was), data(now), policy.instance, how, old.masks, told) : new Map<string, WeightMask>(); // prettier-ignore
   for (const [name, mask] of found) masks.set(name, mask);
   // What is masked in the middle of the epoch alone needs an input for its mask, too.
   if (policy.pass.section === 'pruners' && frequencyOf(policy) > 0)
@@ -174,7 +182,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   for await (const batch of step.batches()) {
     ctx.signal.throwIfAborted();
     const due = plan.policies.filter((policy) => minibatch > 0 && ((frequencyOf(policy) > 0 && t % frequencyOf(policy) === 0) || (minibatch === 1 && isLate(policy, plan)))); // prettier-ignore
-    if (due.length > 0) masks = await masksAnew(step, begun.model, state, masks, due, ctx);
+    if (due.length > 0) masks = await masksAnew(step, begun.model, state, masks, due, (policy) => ({ ...ctx, lesson: lessonOf(plan, policy, t, ctx), progress: () => undefined })); // prettier-ignore
     lr = rateAt(samples / count);
     const numbers = new Map(Object.entries({ ...optimizer.scalars({ lr, step: minibatch + 1, steps, updates }), ...step.strengths })); // prettier-ignore
     t++;
@@ -182,7 +190,13 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     const scalars = Object.fromEntries([...graph.scalars].map(([name, input]) => [input, scalar(must(numbers, name, 'the scalar'))])); // prettier-ignore
     const open = (mask: WeightMask): boolean => minibatch === 0 && late.has(mask.instance);
     const fed = Object.fromEntries([...graph.masks].map(([name, input]) => [input, maskTensor(must(masks, name, 'the mask'), step.dims(name), open)])); // prettier-ignore
-    const results = await ctx.compute(graph.model, { ...(await step.teach(batch)), ...state, ...fed, ...scalars });
+    const results = await ctx.compute(graph.model, {
+      ...(await step.teach(batch)),
+      ...state,
+      ...fed,
+      ...step.factors(state, t - 1),
+      ...scalars,
+    });
     state = Object.fromEntries([...graph.state].map(([name, { next }]) => [name, given(results[next], next)]));
     const report = (name: string): number => Number(given(results[graph.reports.get(name) ?? ''], name).data[0]);
     const loss = report('loss');
@@ -250,14 +264,14 @@ async function masksAnew(
   state: Feeds,
   old: TrainingMemory['masks'],
   due: readonly EpochPolicy[],
-  ctx: PassContext,
+  ctx: (policy: EpochPolicy) => PassContext,
 ) {
   const masks = new Map(old);
   const now = withState(model, step.graph, state);
   const data = (m: Model) => new Map([...floatsOf(m)].map(([name, one]) => [name, one.data]));
   for (const policy of due) {
-    const result = await applyPolicy(now, policy, { ...ctx, progress: () => undefined });
-    const found = masksOf(data(now), data(result.model), policy.instance, howMasked(policy.args), old);
+    const result = await applyPolicy(now, policy, ctx(policy));
+    const found = masksOf(data(now), data(result.model), policy.instance, howMasked(policy.args), old, result.masks);
     // The graph has inputs for the masks that it began with.
     for (const [name, mask] of found) if (step.graph.masks.has(name)) masks.set(name, mask);
   }

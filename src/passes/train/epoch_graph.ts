@@ -11,7 +11,7 @@ import { parsePattern } from '../../util/pattern.ts';
 import { didYouMean } from '../../util/suggest.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { floatsOf } from './carry.ts';
-import { keptMasks, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
+import { keptMasks, regimeFactors, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
 import type { EpochPlan, TrainingMemory } from './plan.ts';
 import { prepareTraining, type Prepared } from './prepared.ts';
 import { optimizerOf, type Stepping, type TrainingOptions } from './options.ts';
@@ -32,6 +32,8 @@ export interface EpochGraph {
   /** What the graph is fed of a batch: inputs, answers, and what the teacher says. */
   teach(batch: Batch): Promise<Feeds>;
   dims(parameter: string): readonly number[];
+  /** What weights are multiplied by in a step, counted through all epochs. */
+  factors(state: Feeds, step: number): Feeds;
   /** Zeroes what regularizers with a threshold pull below it. */
   threshold(state: Feeds): Feeds;
   /** Masks that regularizers leave behind at the end of the epoch. */
@@ -71,7 +73,7 @@ export async function epochGraph(
     [...initializers(model.graph)].map(([name, tensor]) => [name, dimsOf(tensor)]),
     model.graph.node.map(({ op_type, output }) => [op_type, output]),
     [...masked],
-    sites.map(({ weight, scalar, regime }) => [weight, scalar, regime.group]),
+    sites.map(({ weight, scalar, regime, drops }) => [weight, scalar, regime.group, drops !== undefined]),
     training.batch_size,
   ]);
   const known = ctx.memory.get('graph') as Made | undefined;
@@ -90,6 +92,7 @@ export async function epochGraph(
     batches: () => batches(plan.epoch),
     teach: async (batch) => ({ ...batch.feeds, ...(await loss.feeds(batch, outputs)) }),
     dims: (name) => dimsOf(must(tensors, name, 'the weight')),
+    factors: (state, step) => regimeFactors(sites, graph, state, step),
     threshold: (state) => thresholded(sites, graph, state),
     keptMasks: (state) => keptMasks(sites, graph, state),
   };
@@ -129,14 +132,16 @@ async function make(
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
   const trained = new Set(prepared.trainable);
   const penalties = new Map<string, Penalty[]>();
-  for (const { weight, scalar, write } of sites)
-    if (trained.has(weight)) penalties.set(weight, [...(penalties.get(weight) ?? []), { strength: scalar, write }]);
+  for (const { weight, scalar, write, drops } of sites)
+    if (trained.has(weight) && !drops)
+      penalties.set(weight, [...(penalties.get(weight) ?? []), { strength: scalar, write }]);
   const graph = buildTraining(prepared.model, prepared.shapes, {
     trainable: prepared.trainable,
     loss: loss.loss,
     optimizer: optimizer.optimizer,
     masks: new Map([...masked].filter(([name]) => trained.has(name))),
     penalties,
+    factors: new Set(sites.filter(({ weight, drops }) => drops && trained.has(weight)).map(({ weight }) => weight)),
     clipNorm: training.clip_norm,
     batchNorm: training.batchnorm,
   });

@@ -81,6 +81,10 @@ export interface RegularizerKind<O = unknown> extends Described<O> {
    * @param random uniform numbers from 0 to 1
    */
   drop?(weight: Float32Array, dims: readonly number[], regime: Regime, random: () => number): Float32Array;
+  /** In which steps it drops: every so many; 1 where this is not given. */
+  every?(options: O): number;
+  /** Of what it draws by chance; 0 where this is not given. */
+  seed?(options: O): number;
   /** A sentence where a weight of this shape cannot be held in these groups. */
   refuse?(dims: readonly number[], regime: Regime): string | undefined;
 }

@@ -27,18 +27,22 @@ export const howMasked = (args: MaskArgs): Masked => ({
   doubleCopies: args.use_double_copies === true,
 });
 
-/** What a pruner zeroed, as masks: of the weights that it changed, and of those that have zeros and that its instance masked before. */
+/**
+ * What a pruner zeroed, as masks: of the weights that it changed, and of those that have zeros and that its instance masked before.
+ * @param told the masks that the pruner gives itself.
+ */
 export function masksOf(
   before: ReadonlyMap<string, Float32Array>,
   after: ReadonlyMap<string, Float32Array>,
   instance: string,
   how: Masked,
   old: ReadonlyMap<string, WeightMask>,
+  told: ReadonlyMap<string, Float32Array> = new Map(),
 ): Map<string, WeightMask> {
-  const found = new Map<string, WeightMask>();
+  const found = new Map([...told].map(([name, data]): [string, WeightMask] => [name, { data, how, instance }]));
   for (const [name, data] of after) {
     const was = before.get(name);
-    if (was?.length !== data.length) continue;
+    if (was?.length !== data.length || found.has(name)) continue;
     const touched = data.some((v, i) => v === 0 && was[i] !== 0) || old.get(name)?.instance === instance;
     if (touched) found.set(name, { data: data.map((v) => (v === 0 ? 0 : 1)), how, instance });
   }

@@ -3,7 +3,8 @@ import type { Feeds } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import { layerFacts, resolveNames } from '../../graph/names.ts';
 import { QtoolError } from '../../util/error.ts';
-import { given } from '../../util/must.ts';
+import { given, must } from '../../util/must.ts';
+import { seedOf, uniform } from '../../util/uniform.ts';
 import { floatsOf } from './carry.ts';
 import type { Regime } from './kinds.ts';
 import type { WeightMask } from './masks.ts';
@@ -17,6 +18,8 @@ export interface RegimeSite {
   readonly scalar: string;
   readonly instance: string;
   readonly write: Penalty['write'];
+  /** Present where the regularizer multiplies the weight by something drawn for a step. */
+  readonly drops?: (data: Float32Array, step: number) => Float32Array;
   /** Present where the regularizer zeroes what falls below a threshold. */
   readonly masks?: (data: Float32Array) => Float32Array | undefined;
   /** Whether what is 0 at the end of this epoch stays 0. */
@@ -32,10 +35,15 @@ export function regimeSites(model: Model, regularizers: readonly EpochRegularize
       const found = resolveNames([regime.weights], layers, 'weights').matches.get(regime.weights) ?? [];
       const names = [...new Set(found.flatMap(({ weights }) => weights))].filter((name) => tensors.has(name));
       return names.map((weight): RegimeSite => {
+        const place = [...tensors.keys()].indexOf(weight);
         const { dims, data } = given(tensors.get(weight), weight);
         const problem = kind.refuse?.(dims, regime);
         if (problem !== undefined) throw new QtoolError('schedule', problem, { at: `${instance}, ${weight}` });
         const masks = kind.mask?.(options, data, dims, regime) && ((now: Float32Array) => kind.mask?.(options, now, dims, regime)); // prettier-ignore
+        const drops = kind.drop && ((now: Float32Array, step: number) => {
+          if (step % (kind.every?.(options) ?? 1) !== 0) return now.map(() => 1);
+          return given(kind.drop?.(now, dims, regime, uniform(seedOf(kind.seed?.(options) ?? 0, step, place))), 'what is dropped'); // prettier-ignore
+        }); // prettier-ignore
         const write: Penalty['write'] = (w, parameter) => kind.penalty(w, parameter, regime);
         return {
           weight,
@@ -45,10 +53,25 @@ export function regimeSites(model: Model, regularizers: readonly EpochRegularize
           write,
           keeps: keepMask && last,
           ...(masks && { masks }),
+          ...(drops && { drops }),
         };
       });
     }),
   );
+}
+
+/** What weights are multiplied by in a step of training, by the graph's inputs. */
+export function regimeFactors(sites: readonly RegimeSite[], graph: TrainingGraph, state: Feeds, step: number): Feeds {
+  const factors: Record<string, Feeds[string]> = {};
+  for (const { weight, drops } of sites) {
+    const input = drops && graph.factors.get(weight);
+    if (input === undefined) continue;
+    const tensor = given(state[must(graph.held, weight, 'the parameter')], weight);
+    const drawn = given(drops?.(tensor.data as Float32Array, step), 'what is dropped');
+    const before = factors[input]?.data as Float32Array | undefined;
+    factors[input] = { ...tensor, data: before ? drawn.map((v, i) => v * before[i]!) : drawn };
+  }
+  return factors;
 }
 
 /** A state with what has fallen below a threshold zeroed: it acts once, and what the next step's gradient brings back may stay, as in Distiller. */

@@ -48,9 +48,9 @@ export function settled(
     const done = frozen?.every((v, i) => v === 0 || mask.data[i] !== 0) === true;
     for (const weights of done ? [] : [own, shown]) {
       const data = frozen ?? given(weights.get(name), name);
-      weights.set(name, data.map((v, i) => v * mask.data[i]!)); // prettier-ignore
+      weights.set(name, data.map((v, i) => (mask.data[i] === 0 ? 0 : v))); // prettier-ignore
     }
-    kept.set(name, mask.how.forwardOnly === true ? { ...mask, how: {} } : mask);
+    kept.set(name, mask.how.forwardOnly === true ? { ...mask, data: mask.data.map((v) => (v === 0 ? 0 : 1)), how: {} } : mask);
   }
   return { masks: kept, own, model: withTensors(model, shown) };
 }

@@ -1,4 +1,5 @@
 import { testContext } from '../../helpers/context.ts';
+import { repr } from '../../../src/passes/prune/structure/repr.ts';
 import { images, redundantNet, residualNet } from '../prune/structure/networks.ts';
 import { everyOption, type Effect, type Fixture, type PassTable } from './table.ts';
 
@@ -6,6 +7,15 @@ const calibration = images(4);
 const context = () => testContext({ calibration, clock: { epoch: 4, start: 0, end: 10, frequency: 1 } });
 const net: Fixture = async () => ({ model: redundantNet(), context: context() });
 const blocksNet: Fixture = async () => ({ model: residualNet(), context: context() });
+
+const training = { lesson: { step: 0, passing: false, gradients: async function* () {} } };
+const trained: Fixture = async () => ({ model: redundantNet(), context: { ...testContext({ calibration, reference: redundantNet(), ...training }), clock: { epoch: 4, start: 0, end: 10, frequency: 1 } } }); // prettier-ignore
+/** Filters were dropped in an epoch before, and may come back. */
+const withDropped: Fixture = async () => {
+  const { model, context: before } = await trained();
+  const dropped = await repr.apply(model, repr.options.parse({ weights: ['a.weight', 'h.weight'], s1: 4 }), before);
+  return { model: dropped.model, context: before };
+};
 
 const budget: Readonly<Record<string, Effect>> = {
   'budget.macs': [0.6, 0.8, { with: { budget: {} } }],
@@ -104,6 +114,19 @@ describe('every option of structured pruners changes what they make', () => {
       rounding_fn: drawn,
       noise: drawn,
     }),
+    'prune/structure/repr': {
+      base: { weights: ['a.weight', 'h.weight'], s1: 4 },
+      on: trained,
+      options: {
+        weights,
+        share: sparsity,
+        s1: [4, 20],
+        s2: [1, 10, { with: { s1: 3 } }],
+        cycles: [1, 2, { with: { s1: 1, s2: 2 } }],
+        readers: [true, false, { on: withDropped, with: { s1: 20 } }],
+        seed: [0, 1, { on: withDropped, with: { s1: 20 } }],
+      },
+    },
     'prune/structure/random_level': {
       base: { sparsity_range: [0.2, 0.8], weights: ['stem.weight', 'b.weight'] },
       on: net,

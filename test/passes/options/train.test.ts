@@ -1,7 +1,8 @@
 import { levelPruner } from '../../../src/passes/prune/level.ts';
 import { floats, testContext } from '../../helpers/context.ts';
 import { noise, smallConvNet } from '../../helpers/models.ts';
-import { everyOption, type Fixture } from './table.ts';
+import { lessons } from '../train/lessons.ts';
+import { everyOption, type Fixture, type PassTable } from './table.ts';
 
 const calibration = [1, 2].map((seed) => ({ x: floats(noise(seed, 8 * 192), [8, 3, 8, 8]) }));
 const pruned: Fixture = async () => {
@@ -10,12 +11,43 @@ const pruned: Fixture = async () => {
   return { model: (await levelPruner.apply(reference, { levels: { '*': 0.5 } }, context)).model, context };
 };
 
+/** Filters of two layers and a loss by labels. */
+const ranked: Fixture = async () => {
+  const training = lessons(calibration, calibration.map((_, i) => Array.from({ length: 8 }, (__, k) => (i + k * k) % 5))); // prettier-ignore
+  const clock = { epoch: 4, start: 0, end: 10, frequency: 1 };
+  const reference = smallConvNet();
+  return { model: reference, context: testContext({ calibration, reference, training, clock }) };
+};
+const rankedOptions: PassTable['options'] = {
+  weights: [['conv1.weight'], ['conv2.weight']],
+  criterion: ['signed', 'taylor'],
+  samples: 'structure.md: `samples` (512) whole batches are gone through',
+  group_size: [1, 2],
+  rounding_fn: ['floor', 'ceil'],
+  group_dependency: [undefined, 'Leader', { with: { weights: ['conv1.weight', 'conv2.weight'] } }],
+  group_type: ['Filters', 'Channels'],
+  noise: [0, 3],
+  seed: [0, 1, { with: { noise: 3 } }],
+  'kwargs.block_shape':
+    'structure.md: for L1 and L2 also Blocks, whose `kwargs: { block_shape: [filters, channels, 1, 1] }`',
+};
+
 describe('every option of training changes what it makes', () => {
   everyOption(/^train\//, {
     'train/finetune': {
       base: { epochs: 1 },
       on: pruned,
       options: { epochs: [1, 2], lr: [0.001, 0.002], samples: [8, 16], keep_zeros: [true, false] },
+    },
+    'train/gradient_ranked': {
+      base: { desired_sparsity: 0.4, weights: ['conv1.weight'] },
+      on: ranked,
+      options: { ...rankedOptions, desired_sparsity: [0.4, 0.7] },
+    },
+    'train/gradient_ranked_agp': {
+      base: { initial_sparsity: 0.1, final_sparsity: 0.55, weights: ['conv1.weight'] },
+      on: ranked,
+      options: { ...rankedOptions, initial_sparsity: [0.1, 0.5], final_sparsity: [0.5, 0.9] },
     },
   });
 });

@@ -1,12 +1,16 @@
 import * as z from 'zod';
 import type { Model } from '../../../graph/model.ts';
+import { initializers } from '../../../graph/query.ts';
+import { floatData } from '../../../graph/tensor.ts';
 import { QtoolError } from '../../../util/error.ts';
+import { must } from '../../../util/must.ts';
 import { anyPass, type Note, type Pass, type PassContext, type PassResult } from '../../pass.ts';
 import { blockShape, zeroBlocks } from './blocks.ts';
 import {
   groupTypes,
   isOutput,
   type roundings,
+  structureMask,
   structureNote,
   structureSites,
   structuresToPrune,
@@ -50,15 +54,24 @@ export type RankedOptions = z.infer<z.ZodObject<typeof rankedShape>>;
 
 type Facts = Pick<Pass, 'name' | 'classes' | 'summary' | 'source'>;
 
+/** Scores of a weight's structures; a sentence where it has none. */
+type Ranks = ArrayLike<number> | string;
+
 /** What a ranked pruner is, but for its arguments. */
-export interface RankedMethod extends Facts {
+export interface RankedMethod<O extends RankedOptions = RankedOptions> extends Facts {
   /** Scores of a weight's structures; the least go. */
-  readonly rank: (
-    site: StructureSite,
-    options: RankedOptions,
+  readonly rank?: (site: StructureSite, options: O, ctx: PassContext, model: Model) => Promise<Ranks>;
+  /** Those of all weights at once, where that is cheaper, instead. */
+  readonly rankAll?: (
+    sites: readonly StructureSite[],
+    options: O,
     ctx: PassContext,
     model: Model,
-  ) => Promise<ArrayLike<number> | string>;
+  ) => Promise<ReadonlyMap<StructureSite, Ranks>>;
+  /** Arguments that it alone has. */
+  readonly more?: z.ZodRawShape;
+  /** It drops for a while in training: what stays stands for what is gone, so the output is divided by the kept share. */
+  readonly compensates?: boolean;
   /** Structures that go instead of the weakest, where the method does not count them. */
   readonly choose?: (scores: ArrayLike<number>, sparsity: number) => Set<number>;
   /** Only outputs have what it looks at (activations). */
@@ -68,7 +81,10 @@ export interface RankedMethod extends Facts {
 }
 
 /** Blocks are ranked by a norm, are given their shape, and take nothing that is meant for whole structures. */
-function checkBlocks(o: RankedOptions, { norm, classes: [name] }: RankedMethod): [key: string, message: string][] {
+function checkBlocks(
+  o: RankedOptions,
+  { norm, classes: [name] }: Pick<RankedMethod, 'norm' | 'classes'>,
+): [key: string, message: string][] {
   if (o.group_type !== 'Blocks') return o.kwargs ? [['kwargs', 'only group_type Blocks has a block_shape']] : [];
   if (norm === undefined)
     return [['group_type', `${name} ranks no Blocks: L1 and L2RankedStructureParameterPruner do`]];
@@ -128,10 +144,10 @@ export function twoForms<O extends { readonly weights: readonly string[] }>(
 }
 
 /** The two forms of a pruner by ranks. Structures are zeroed with their bias and batch norm; FilterRemover and its kin then cut them. */
-export function rankedPasses(method: RankedMethod): Pass[] {
-  return twoForms<RankedOptions>(
+export function rankedPasses<O extends RankedOptions = RankedOptions>(method: RankedMethod<O>): Pass[] {
+  return twoForms<O>(
     method,
-    rankedShape,
+    { ...rankedShape, ...method.more },
     (model, o, sparsity, ctx) => apply(model, o, sparsity, method, ctx),
     (o, ctx) => {
       for (const [key, message] of checkBlocks(o, method)) ctx.addIssue({ code: 'custom', path: [key], message });
@@ -139,11 +155,11 @@ export function rankedPasses(method: RankedMethod): Pass[] {
   );
 }
 
-async function apply(
+async function apply<O extends RankedOptions>(
   model: Model,
-  o: RankedOptions,
+  o: O,
   sparsity: number,
-  method: RankedMethod,
+  method: RankedMethod<O>,
   ctx: PassContext,
 ): Promise<PassResult> {
   const type: GroupType | 'Blocks' = o.group_type;
@@ -155,6 +171,8 @@ async function apply(
   const { sites, skipped: unfit, notes } = structureSites(model, o.weights, type);
   const skipped: Note[] = [...unfit];
   const zeros = new Map<StructureSite, ReadonlySet<number>>();
+  const leads = o.group_dependency === 'Leader' ? sites.slice(0, 1) : sites;
+  const known = leads.length > 0 ? await method.rankAll?.(leads, o, ctx, model) : undefined;
   let leader: { site: StructureSite; gone: ReadonlySet<number> } | undefined;
   for (const [i, site] of sites.entries()) {
     ctx.progress(i / sites.length, `ranking ${site.layer.node}`);
@@ -168,7 +186,7 @@ async function apply(
       zeros.set(site, leader.gone);
       continue;
     }
-    const ranks = await method.rank(site, o, ctx, model);
+    const ranks = known?.get(site) ?? (await method.rank?.(site, o, ctx, model)) ?? 'it has no ranks';
     if (typeof ranks === 'string') {
       skipped.push({ layer: site.layer.node, text: ranks });
       continue;
@@ -183,8 +201,30 @@ async function apply(
     model: zeroStructures(model, zeros),
     changed: [...zeros].map(([site, gone]) => structureNote(site, type, gone.size)),
     skipped,
+    ...(method.compensates && ctx.lesson?.passing === true ? { masks: compensated(model, zeros) } : {}),
     notes: [...notes, ...(sites.length > 0 ? [`sparsity ${sparsity.toFixed(4)} of each weight's ${type}`] : [])],
   };
+}
+
+/**
+ * Masks of weights whose structures were dropped by chance, divided by the share that stayed so that outputs keep their mean: at the last that
+ * a filter goes through, for a batch norm undoes the scale of what is before it.
+ */
+function compensated(model: Model, zeros: ReadonlyMap<StructureSite, ReadonlySet<number>>): Map<string, Float32Array> {
+  const stored = initializers(model.graph);
+  const masks = new Map<string, Float32Array>();
+  for (const [site, gone] of zeros) {
+    const scale = site.count / Math.max(1, site.count - gone.size);
+    const own = new Set([...site.node.input]);
+    const behind = site.companions.filter((name) => !own.has(name));
+    const normed = behind.length > 1;
+    masks.set(site.tensor, structureMask(site, gone, normed ? 1 : scale));
+    for (const name of site.companions) {
+      const values = floatData(must(stored, name, 'the companion'));
+      masks.set(name, values.map((_, i) => (gone.has(i) ? 0 : normed && own.has(name) ? 1 : scale))); // prettier-ignore
+    }
+  }
+  return masks;
 }
 
 /** Scores times 1 ± noise. */

@@ -89,16 +89,30 @@ function companionsOf(
   });
 }
 
+/** 0 for the elements of the structures that are gone, `rest` for the others. */
+export function structureMask(site: StructureSite, gone: ReadonlySet<number>, rest = 1): Float32Array {
+  const of = structureOf(site);
+  return Float32Array.from(of, (structure) => (gone.has(structure) ? 0 : rest));
+}
+
+/** The structure of each element of a weight. */
+export function structureOf({ dims, axis }: Pick<StructureSite, 'dims' | 'axis'>): Int32Array {
+  const layout = layoutOf(dims, { per: 'channel', axis });
+  const of = new Int32Array(layout.elements);
+  forEachRun(layout, (start, count, param, step) => {
+    for (let j = 0, p = param; j < count; j++, p += step) of[start + j] = p;
+  });
+  return of;
+}
+
 /** Zeros the given structures of each site, companions with them. */
 export function zeroStructures(model: Model, zeros: ReadonlyMap<StructureSite, ReadonlySet<number>>): Model {
   const stored = storedTensors(model);
   return edit(model, (draft) => {
     for (const [site, gone] of zeros) {
       if (gone.size === 0) continue;
-      const data = site.data.slice();
-      forEachRun(layoutOf(site.dims, { per: 'channel', axis: site.axis }), (start, count, param, step) => {
-        for (let j = 0, p = param; j < count; j++, p += step) if (gone.has(p)) data[start + j] = 0;
-      });
+      const mask = structureMask(site, gone);
+      const data = site.data.map((v, i) => (mask[i] === 0 ? 0 : v));
       draft.replace(site.tensor, makeTensor(site.tensor, 'float32', site.dims, data));
       for (const name of site.companions) {
         const tensor = stored.get(name);

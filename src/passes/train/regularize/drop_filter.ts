@@ -1,20 +1,28 @@
+import * as z from 'zod';
 import type { RegularizerKind } from '../kinds.ts';
-import { groupAxes, groupOf, groupRegimes, groupStrengths, refuseGroups, type GroupStrengths } from './groups.ts';
+import { groupAxes, groupOf, groupRegimes, groupStrengths, refuseGroups } from './groups.ts';
 
 /** Never less than this share of the weights counts as kept. */
 const leastKept = 0.2;
+
+const options = groupStrengths.extend({
+  frequency: z.int().min(1).default(1).meta({ description: 'groups are dropped in one of so many steps, and none in the others' }), // prettier-ignore
+  seed: z.int().min(0).default(0),
+});
 
 /**
  * Drops whole groups by chance for a step of the forward pass, as dropout drops values: the strength is the probability; what stays is divided by
  * the share of Σ |w| that stayed. In Distiller the arguments of this class change nothing, and it drops nothing.
  */
-export const dropFilterRegularizer: RegularizerKind<GroupStrengths> = {
+export const dropFilterRegularizer: RegularizerKind<z.infer<typeof options>> = {
   classes: ['DropFilterRegularizer'],
   summary: 'drops filters by chance while training',
   source: "Distiller's drop_filter_regularizer.py, with its arguments taken at their word",
-  options: groupStrengths,
+  options,
   regimes: groupRegimes,
   penalty: (w, weight) => ({ penalty: w.scalar(0), gradient: w.filled(weight.dims) }),
+  every: ({ frequency }) => frequency,
+  seed: ({ seed }) => seed,
   drop(weight, dims, regime, random) {
     const factor = new Float32Array(weight.length).fill(1);
     for (const axes of groupAxes(regime, dims.length)) {
