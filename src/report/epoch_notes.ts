@@ -10,7 +10,7 @@ export const epochsOf = ({ stages }: RunReport): EpochReport[] =>
   stages.filter((stage): stage is EpochReport => stage.trained !== undefined);
 
 /** `epoch 3`, `epochs 0–9`. */
-export const epochsName = (epochs: readonly number[]): string =>
+const epochsName = (epochs: readonly number[]): string =>
   `epoch${epochs.length === 1 ? '' : 's'} ${runs(epochs)}`;
 
 /**

@@ -17,7 +17,7 @@ export interface Training {
 }
 
 /** Passes that may run at the beginning of an epoch of training: they zero weights or cut what is zero. */
-export const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name) || pass.section === 'pruners';
+const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name) || pass.section === 'pruners';
 
 /** Whether an application has no meaning but in training. */
 const asksForTraining = ({ instance, maskArgs }: Application): boolean =>

@@ -19,7 +19,8 @@ afterAll(() => shop.remove());
 
 async function sensitivity(...args: string[]) {
   const io = fakeIo({ columns: 110 });
-  const data = ['--data', shop.path('data.yaml'), '--data-root', shop.path('.')];
+  const own = args.includes('--data') ? [] : ['--data', shop.path('data.yaml')];
+  const data = [...own, '--data-root', shop.path('.')];
   const code = await main(['sensitivity', shop.path('model.onnx'), ...data, ...args], io);
   return { code, out: io.out(), err: io.err(), json: () => JSON.parse(io.out()) as SensitivityReport };
 }

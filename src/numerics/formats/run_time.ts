@@ -1,8 +1,8 @@
-import { codeOf, roundTo, type Grid } from '../grid.ts';
+import { type Grid } from '../grid.ts';
 import type { BoundFormat, Look } from './format.ts';
 import { largestOf, unitOf } from './scale.ts';
 
-const { abs, fround, max } = Math;
+const { fround } = Math;
 
 /** How activations are rounded whose blocks have scales found when the model runs: each from its largest magnitude. */
 export interface BlockGrid {
@@ -50,24 +50,4 @@ export function blockGrid(format: BoundFormat, block: number, look: Look): Block
   steps(1, largestBits, scaleAt(1), scaleAt(largestBits));
   const scales = { levels: Float32Array.from(levels!), thresholds: Float32Array.from(thresholds!) };
   return { block, scales, unit: unitOf(set) };
-}
-
-/**
- * Rounds rows of `length` numbers block by block, what the nodes of `addBlockRounding` give. The last block of a row may be shorter. NaN stays and counts for no scale; infinities go
- * to the ends of the largest scale.
- */
-export function roundBlocks({ block, scales, unit }: BlockGrid, values: Float32Array, length: number): Float32Array {
-  const out = new Float32Array(values.length);
-  for (let row = 0; row < values.length; row += length)
-    for (let start = row; start < row + length; start += block) {
-      const end = Math.min(row + length, start + block);
-      let largest = 0;
-      for (let i = start; i < end; i++) if (!Number.isNaN(values[i]!)) largest = max(largest, abs(values[i]!));
-      const scale = roundTo(scales, largest);
-      for (let i = start; i < end; i++) {
-        const value = values[i]!;
-        out[i] = Number.isNaN(value) ? value : unit.levels[codeOf(unit, fround(value / scale))]! * scale;
-      }
-    }
-  return out;
 }

@@ -61,7 +61,7 @@ export interface BlockedValue {
 }
 
 /**
- * Adds what rounds a float32 value in blocks that get their scales when the model runs, in standard operators, the same number for number as `roundBlocks` along
+ * Adds what rounds a float32 value in blocks that get their scales when the model runs, in standard operators, number for number as a plain loop does along
  * the axis: the largest magnitude of each block, its scale from a table (no logarithm, which would not be exact at powers of two), division, the
  * rounding at scale 1, multiplication.
  *

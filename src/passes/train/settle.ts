@@ -8,7 +8,7 @@ import type { WeightMask } from './masks.ts';
 import type { EpochPlan } from './plan.ts';
 
 /** Parameters and running statistics of a state, by their name in the model. */
-export const heldOf = (graph: TrainingGraph, state: Feeds): Map<string, Float32Array> =>
+const heldOf = (graph: TrainingGraph, state: Feeds): Map<string, Float32Array> =>
   new Map([...graph.held].flatMap(([name, input]) => { const data = state[input]?.data as Float32Array | undefined; return data ? [[name, data]] : []; })); // prettier-ignore
 
 /** The optimizer's slots of each parameter. */
@@ -50,7 +50,10 @@ export function settled(
       const data = frozen ?? given(weights.get(name), name);
       weights.set(name, data.map((v, i) => (mask.data[i] === 0 ? 0 : v))); // prettier-ignore
     }
-    kept.set(name, mask.how.forwardOnly === true ? { ...mask, data: mask.data.map((v) => (v === 0 ? 0 : 1)), how: {} } : mask);
+    kept.set(
+      name,
+      mask.how.forwardOnly === true ? { ...mask, data: mask.data.map((v) => (v === 0 ? 0 : 1)), how: {} } : mask,
+    );
   }
   return { masks: kept, own, model: withTensors(model, shown) };
 }

@@ -98,6 +98,7 @@ const tables: Record<string, PassTable> = {
       order: ['activation', 'natural', { with: { rounding: 'gptq' } }],
       samples: [8, 16, { with: { rounding: 'gptq' } }],
       'overrides.*.format': ['int4', 'nf4'],
+      'overrides.*.bits_weights': [undefined, 'float'],
       'overrides.*.activations': [null, 'int8'],
       'overrides.*.sharing.group': [4, 8],
     },

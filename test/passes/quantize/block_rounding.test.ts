@@ -1,12 +1,34 @@
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import { stretchedLevel } from '../../../src/numerics/grid.ts';
-import { blockGrid, roundBlocks } from '../../../src/numerics/formats/run_time.ts';
+import { codeOf, roundTo } from '../../../src/numerics/grid.ts';
+import { blockGrid, type BlockGrid } from '../../../src/numerics/formats/run_time.ts';
 import { writtenFormat } from '../../../src/numerics/formats/written.ts';
 import { addBlockRounding } from '../../../src/passes/quantize/rounded_value.ts';
 import { formatQuantizer } from '../../../src/passes/quantize/to_format.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
 import { noise, random, smallConvNet } from '../../helpers/models.ts';
+
+/**
+ * Rounds rows of `length` numbers block by block, what the nodes of `addBlockRounding` give. The last block of a row may be shorter. NaN stays and counts for no scale; infinities go
+ * to the ends of the largest scale.
+ */
+function roundBlocks({ block, scales, unit }: BlockGrid, values: Float32Array, length: number): Float32Array {
+  const out = new Float32Array(values.length);
+  for (let row = 0; row < values.length; row += length)
+    for (let start = row; start < row + length; start += block) {
+      const end = Math.min(row + length, start + block);
+      let largest = 0;
+      for (let i = start; i < end; i++)
+        if (!Number.isNaN(values[i]!)) largest = Math.max(largest, Math.abs(values[i]!));
+      const scale = roundTo(scales, largest);
+      for (let i = start; i < end; i++) {
+        const value = values[i]!;
+        out[i] = Number.isNaN(value) ? value : unit.levels[codeOf(unit, Math.fround(value / scale))]! * scale;
+      }
+    }
+  return out;
+}
 
 const names = [
   ...['mxfp4', 'mxfp6', 'mxfp6:element=e3m2', 'mxfp8', 'mxfp8:element=e5m2', 'mxfp4:block=16', 'nvfp4'],

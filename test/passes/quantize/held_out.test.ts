@@ -43,7 +43,7 @@ async function made(pass: Pass, options: object, data: typeof together, rows: nu
 
 const gptq = { bits_weights: 4, method: 'gptq' };
 const passes: [string, Pass, object, object][] = [
-  ['WeightOnlyQuantizer', weightsOnlyQuantizer as Pass, gptq, { ...gptq, method: 'mse' }],
+  ['WeightOnlyQuantizer', weightsOnlyQuantizer, gptq, { ...gptq, method: 'mse' }],
   ...['gptq', 'descent'].map((rounding): [string, Pass, object, object] => [
     `FormatQuantizer, ${rounding}`,
     formatQuantizer as Pass<never> as Pass,

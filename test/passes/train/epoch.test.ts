@@ -82,7 +82,7 @@ describe('an epoch of training', () => {
     expect(results.at(-1)!.trained).toMatchObject({ epoch: 19, lr: 0.1 });
     expect(results.at(-1)!.trained!.loss).toBeLessThan(0.15);
     expect(results.at(-1)!.trained!.accuracy).toBeGreaterThan(95);
-    expect(told.at(-1)).toMatch(/^epoch 20 of 20, loss 0\.\d+, lr 0.100, \d+ samples\/s$/);
+    expect(told.at(-1)).toMatch(/^epoch 20 of 20, loss 0\.\d+, 100\.00 %, lr 0.100, \d+ samples\/s$/);
   });
 
   it.each([

@@ -155,7 +155,7 @@ export const float = (data: Float32Array, dims: readonly number[]): Tensor => ({
 const same = new Set(['Identity', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze']);
 
 /** Whether an output holds shares already: it comes from one of these operators, if by way of a Reshape. */
-export function endsIn(model: Model, output: string, ops: readonly string[]): boolean {
+function endsIn(model: Model, output: string, ops: readonly string[]): boolean {
   const made = producers(model.graph);
   const constants = initializers(model.graph);
   for (let node = made.get(output); node;) {

@@ -3,9 +3,9 @@ import { words } from '../../../util/words.ts';
 import type { Regime } from '../kinds.ts';
 
 /** What a weight is regularized by, in Distiller's words; of a pair, both. */
-export const groupNames = z.enum(words('2D 3D 4D Filters Channels Cols Rows Block Rows+Cols Cols+Rows Channels+4D 4D+Channels')); // prettier-ignore
+const groupNames = z.enum(words('2D 3D 4D Filters Channels Cols Rows Block Rows+Cols Cols+Rows Channels+4D 4D+Channels')); // prettier-ignore
 
-export const criterion = z
+const criterion = z
   .enum(['Max', 'Mean_Abs'])
   .nullish()
   .meta({ description: 'what of a group is held against its strength: where it is no larger, the group becomes 0' });
