@@ -10,8 +10,7 @@ export const epochsOf = ({ stages }: RunReport): EpochReport[] =>
   stages.filter((stage): stage is EpochReport => stage.trained !== undefined);
 
 /** `epoch 3`, `epochs 0–9`. */
-const epochsName = (epochs: readonly number[]): string =>
-  `epoch${epochs.length === 1 ? '' : 's'} ${runs(epochs)}`;
+const epochsName = (epochs: readonly number[]): string => `epoch${epochs.length === 1 ? '' : 's'} ${runs(epochs)}`;
 
 /**
  * Notes of all epochs, those that differ in their numbers alone as one: `epochs 0–9: ramp: sparsity 0.05 at epoch 0 … ramp: sparsity 0.90 at

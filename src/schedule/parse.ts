@@ -11,7 +11,7 @@ import { maxSteps, once } from './epochs.ts';
 import { isRecord, readInstances, type Instance } from './instances.ts';
 import { gateOrNone, isRunning, limitProblem, namesSchema, policyKeys, toGate, toLimit, topKeys } from './language.ts';
 import { readPolicies, type Application } from './policies.ts';
-import { readTraining, trainingStages, type Training } from './training.ts';
+import { lacking, readTraining, trainingStages, type Training } from './training.ts';
 import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
 
 /** What a schedule is checked against before any model is there. */
@@ -116,7 +116,9 @@ function checkTop(value: Record<string, unknown>): Problem[] {
 
 /** What acts in training, where there is nothing to train on. */
 function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applications: readonly Application[]): Waiting[] {
-  const reason = 'it acts in training, and the data config has no set "training:" with samples to train on';
+  const reason = instances.some(lacking)
+    ? 'it acts in training, and a quantizer that would learn waits itself'
+    : 'it acts in training, and the data config has no set "training:" with samples to train on';
   const kinds = instances.filter(({ kind }) => kind !== undefined);
   return [
     ...kinds.map(({ path, class: name }) => ({ name: `${path.join('.')} (${name})`, at: doc.at(path, 'key'), reason })),
@@ -128,7 +130,7 @@ function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applicatio
 }
 
 const impliedNote = ({ epochs, options }: Training): string =>
-  `the schedule trains, and has no "training:": ${epochs} epochs by its policies, batches of ${options.batch_size}, ${JSON.stringify(options.optimizer)}`;
+  `the schedule trains, and has no "training:": ${epochs} epochs by its policies, batches of ${options.batch_size}, ${options.optimizer.name} with lr ${String(options.optimizer['lr'])}`;
 
 function unused(instance: Instance): Problem {
   const use = `- ${policyKeys[instance.section]}: { instance_name: ${instance.name} }`;

@@ -3,6 +3,7 @@ import type { EpochPlan, EpochPolicy, EpochRegularizer } from '../passes/train/p
 import { trainingSchema, type TrainingOptions } from '../passes/train/options.ts';
 import { anyPass, type Pass } from '../passes/pass.ts';
 import { inspectYaml, type Problem, type YamlDoc } from '../util/yaml.ts';
+import type { Instance } from './instances.ts';
 import type { Application } from './policies.ts';
 import type { Gate, Stage } from './types.ts';
 
@@ -23,6 +24,9 @@ const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name) 
 const asksForTraining = ({ instance, maskArgs }: Application): boolean =>
   instance.kind !== undefined || Object.keys(maskArgs).length > 0;
 
+/** A quantizer that learns while training, which is not here. */
+export const lacking = ({ section, waits }: Instance): boolean => section === 'quantizers' && waits !== undefined;
+
 /**
  * Reads `training:`. Where a file has none, learning rates, regularizers and arguments of masks say that it is meant to train.
  * @param possible false where it is known that there are no samples to train on.
@@ -36,7 +40,7 @@ export function readTraining(
   const written = 'training' in (doc.value as Record<string, unknown>);
   const asking = applications.filter(asksForTraining);
   // A quantizer that needs training itself is not here yet: without it, the epochs would be for nothing.
-  const lacks = applications.some(({ instance }) => instance.section === 'quantizers' && instance.waits !== undefined);
+  const lacks = applications.some(({ instance }) => lacking(instance));
   if (!written && (asking.length === 0 || possible === false || lacks)) return undefined;
   const path = written ? ['training'] : (asking[0]?.path.slice(0, 2) ?? []);
   if (written && possible === false)

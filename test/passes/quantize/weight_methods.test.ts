@@ -194,9 +194,10 @@ describe('weights_only: widths', () => {
   });
 
   it('of GPTQ are found once for all trials that give a layer the same', async () => {
+    // Of more than twice as many inputs as a column has: fewer are tried on part of them first.
     const cache = new Map<string, unknown>();
     const calls: string[][] = [];
-    const own = testContext({ calibration: [{ x: floats(noise(1, 32 * 40), [40, 32]) }] });
+    const own = testContext({ calibration: [{ x: floats(noise(1, 32 * 96), [96, 32]) }] });
     const seen = (list: readonly string[]): void => void calls.push([...list]);
     const more = {
       cache,
@@ -210,15 +211,15 @@ describe('weights_only: widths', () => {
       )) as typeof own.collect,
     };
     const options = { bits_weights: 4, method: 'gptq' };
-    const first = await quantized(options, [], more, 40);
+    const first = await quantized(options, [], more, 96);
     const looked = calls.length;
     expect(looked).toBeGreaterThan(0);
-    const second = await quantized(options, [], more, 40);
+    const second = await quantized(options, [], more, 96);
     expect(calls).toHaveLength(looked);
     expect(second.changed).toEqual(first.changed);
     expect(first.changed.map(({ text }) => text)).toEqual(Array(2).fill(expect.stringMatching(/\(gptq\)/)));
     // Another width of one layer looks at that alone.
-    await quantized({ ...options, overrides: { two: { bits_weights: 3 } } }, [], more, 40);
+    await quantized({ ...options, overrides: { two: { bits_weights: 3 } } }, [], more, 96);
     expect(calls.slice(looked).flat()).not.toContain('x');
     expect(calls.slice(looked).flat()).toContain('t');
   });

@@ -21,11 +21,7 @@ import { classAxis, logitsOption, outputOf, positionsOf, scoreOptions, settledSc
  * @param logits false where a Sigmoid ends the graph: then logarithms are held at −100, and the gradient is (p − t) / max(p (1 − p), 1e-12) / n, as
  *   in PyTorch.
  */
-function binaryCrossEntropy({
-  output,
-  axis: named,
-  logits = true,
-}: ScoreOptions & { logits?: boolean } = {}): Loss {
+function binaryCrossEntropy({ output, axis: named, logits = true }: ScoreOptions & { logits?: boolean } = {}): Loss {
   return {
     write(w, outputs, input) {
       const [name, y] = outputOf(outputs, output);
