@@ -85,7 +85,7 @@ export async function prepare(options: PrepareOptions, dry = false): Promise<Pre
   const model = await openModel(options.model);
   // What a gate asks for is measured, whether the data's config names it or not.
   const { stages } = checkedSchedule(text, { passes });
-  const trains = stages.some(({ epoch }) => epoch !== undefined);
+  const trains = stages.some(({ epoch, pass }) => epoch !== undefined || pass.trains === true);
   const data = await openModelData(model, options.data, options, 'both', modules, trains);
   const gates = stages
     .flatMap(({ gate, fallback }) => [gate, gate?.unlabelled, fallback])

@@ -235,6 +235,8 @@ export interface Pass<O = unknown> {
   readonly follows?: Section;
   /** A stage of which section must run behind it: without one nothing comes of it. */
   readonly precedes?: Section;
+  /** Set where it looks at samples to train on: a schedule with it opens them. */
+  readonly trains?: boolean;
   /** Set where no stage may follow: what it does to the model, as the end of "it ..."; other passes would find nothing. */
   readonly closes?: string;
   /** Patterns in the options that must match something: selector → where it stands below the instance (`['weights', 0]`). */

@@ -63,6 +63,7 @@ export function exampleSchedule(pass: Pass): string {
       .flatMap(({ name, lines }) => [`  ${name}:`, ...lines.map((line) => `    ${line}`)]);
   return [
     'version: 1',
+    ...(pass.trains === true ? ['training: { epochs: 10, batch_size: 8 }'] : []),
     ...sections.flatMap((section) => [`${section}:`, ...body(section)]),
     'policies:',
     ...parts.flatMap(({ section, name }, epoch) => [

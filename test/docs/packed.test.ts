@@ -24,7 +24,7 @@ it('packs a package without scripts, and leaves the checkout its own', async () 
   } finally {
     await rm(folder, { recursive: true });
   }
-}, 60_000);
+}, 300_000);
 
 it('every line of the pages that installs qtool keeps onnxruntime where only the registry is reached', () => {
   const installs = pages.flatMap((page) =>

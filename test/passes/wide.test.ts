@@ -48,7 +48,8 @@ describe('a layer whose second moments are too large', () => {
     const [gptq, mse] = await Promise.all([by('gptq'), by('mse')]);
     const said = gptq.changed.map(({ layer, text }) => [layer, text.split(', one scale')[0]]);
     expect(said).toContainEqual(['wide', `weights int4 (mse: ${reason})`]);
-    expect(said).toContainEqual(['spread', 'weights int4 (gptq)']);
+    // Few inputs are another reason for nearest, and none for the other layer.
+    expect(said.find(([layer]) => layer === 'spread')?.[1]).not.toContain(reason);
     const codes = (result: Model) =>
       [...initializers(result.graph).values()].filter(({ name }) => name.startsWith('w2')).map((t) => t.raw_data);
     expect(codes(gptq.model)).toEqual(codes(mse.model));

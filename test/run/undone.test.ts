@@ -1,5 +1,5 @@
 import { paintFor } from '../../src/cli/color.ts';
-import { compress } from '../../src/api/compress.ts';
+import { compress, type CompressOptions } from '../../src/api/compress.ts';
 import { passes } from '../../src/passes/index.ts';
 import { exampleSchedule } from '../../src/schedule/example.ts';
 import { parseSchedule } from '../../src/schedule/parse.ts';
@@ -8,7 +8,13 @@ import { textReport } from '../../src/report/text.ts';
 import { noise, smallConvNet } from '../helpers/models.ts';
 
 const data = Array.from({ length: 16 }, (_, i) => ({ feeds: { x: { dims: [1, 3, 8, 8], data: noise(i, 192) } } }));
-const run = (schedule: string) => compress({ model: smallConvNet(), schedule, data, latency: false });
+const taught = Array.from({ length: 16 }, (_, i) => ({
+  feeds: { x: { dims: [1, 3, 8, 8], data: noise(99 + i, 192) } },
+  label: i % 5,
+}));
+const sets = { calibration: data, validation: data, training: taught };
+const run = (schedule: string, own: CompressOptions['data'] = data) =>
+  compress({ model: smallConvNet(), schedule, data: own, latency: false });
 
 /** Where the quantizer's gate cannot hold. */
 const hopeless = `
@@ -71,10 +77,11 @@ describe('a stage that lacks another', () => {
 
 describe('the schedule that explain shows', () => {
   it.each(passes.map((pass) => [pass.name, pass] as const))('lets %s work', async (_name, pass) => {
-    const { report } = await run(exampleSchedule(pass));
+    const { report } = await run(exampleSchedule(pass), pass.trains === true ? sets : data);
     expect(report.stages.map(({ verdict }) => verdict)).not.toContain('undone');
     expect(report.warnings.join('\n')).not.toMatch(/will do nothing|nothing will come/);
-    const mine = report.stages.filter(({ pass: name }) => name === pass.name);
+    const name = pass.trains === true ? 'train/epoch' : pass.name;
+    const mine = report.stages.filter((stage) => stage.pass === name);
     expect(mine.length).toBeGreaterThan(0);
     if (pass.follows === 'quantizers') expect(mine.flatMap(({ changed }) => changed)).not.toEqual([]);
   });

@@ -33,6 +33,7 @@ export const gradientRanked = rankedPasses<Options>({
   summary: 'zero the filters along which the training loss changes least',
   source:
     'Distiller GradientRankedFilterPruner; Molchanov et al. 2017 (arXiv 1611.06440), 2019 (arXiv 1906.10771), first-order Taylor expansion',
+  trains: true,
   more,
   rankAll,
 });

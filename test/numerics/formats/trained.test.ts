@@ -95,8 +95,6 @@ it('weights and activations go where the papers have them', () => {
     'residual',
     'inq',
     'shiftcnn',
-    'mxfp4',
-    'nvfp4',
     'nf4',
   ])
     expect(written(text).notActivations).toBeTruthy();

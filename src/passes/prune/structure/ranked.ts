@@ -52,7 +52,7 @@ export const rankedShape = {
 
 export type RankedOptions = z.infer<z.ZodObject<typeof rankedShape>>;
 
-type Facts = Pick<Pass, 'name' | 'classes' | 'summary' | 'source'>;
+type Facts = Pick<Pass, 'name' | 'classes' | 'summary' | 'source' | 'trains'>;
 
 /** Scores of a weight's structures; a sentence where it has none. */
 type Ranks = ArrayLike<number> | string;
@@ -98,7 +98,7 @@ function checkBlocks(
  * ramps from `initial_sparsity` to `final_sparsity` over the policy's epochs. `shape` are the other options, O once they are read.
  */
 export function twoForms<O extends { readonly weights: readonly string[] }>(
-  { name, classes, summary, source }: Facts,
+  { name, classes, summary, source, trains }: Facts,
   shape: z.ZodRawShape,
   apply: (model: Model, options: O, sparsity: number, ctx: PassContext) => Promise<PassResult>,
   check: (options: O, ctx: z.RefinementCtx) => void = () => undefined,
@@ -113,6 +113,7 @@ export function twoForms<O extends { readonly weights: readonly string[] }>(
     classes,
     summary,
     source,
+    ...(trains === true ? { trains } : {}),
     options: schema({ desired_sparsity: share }),
     selectors: (o) => weightSelectors('weights', o.weights),
     strength: {

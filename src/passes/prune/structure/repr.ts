@@ -35,6 +35,7 @@ export const repr: Pass<Options> = {
   classes: ['RePr'],
   summary: 'drop overlapping filters for some epochs of training and bring them back orthogonally',
   source: 'Prakash et al. 2019 (arXiv 1811.07275)',
+  trains: true,
   options,
   selectors: (o) => weightSelectors('weights', o.weights),
   async apply(model, o, ctx) {
