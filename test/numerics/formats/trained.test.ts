@@ -86,16 +86,6 @@ describe.each(['pact', 'wrpn'])('%s', (name) => {
 
 it('weights and activations go where the papers have them', () => {
   expect(written('pact').notWeights).toContain('dorefa');
-  for (const text of [
-    'codebook',
-    'weq',
-    'ternary',
-    'binary',
-    'abc',
-    'residual',
-    'inq',
-    'shiftcnn',
-    'nf4',
-  ])
+  for (const text of ['codebook', 'weq', 'ternary', 'binary', 'abc', 'residual', 'inq', 'shiftcnn', 'nf4'])
     expect(written(text).notActivations).toBeTruthy();
 });
