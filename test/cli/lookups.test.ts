@@ -1,3 +1,4 @@
+import type { EpochPlan } from '../../src/passes/train/plan.ts';
 import { namedSchedules } from '../../src/api/schedule.ts';
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -43,7 +44,9 @@ describe('qtool schedules', () => {
 describe('qtool explain', () => {
   it.each(passes.map((pass) => [pass.name, pass] as const))('gives a schedule with %s that runs', (_name, pass) => {
     const { stages } = parseSchedule(exampleSchedule(pass), 'example.yaml', { passes });
-    expect(stages.map((stage) => stage.pass.name)).toContain(pass.name);
+    // What needs training runs within its epochs.
+    const within = stages.flatMap(({ epoch, options }) => (epoch ? (options as EpochPlan).policies : []));
+    expect([...stages, ...within].map((stage) => stage.pass.name)).toContain(pass.name);
   });
 
   it.each(passes.map((pass) => [pass.name, pass.classes[0] ?? '']))(
