@@ -1,4 +1,5 @@
 import { dtypes, type TypedArray } from '../graph/dtype.ts';
+import { QtoolError } from '../util/error.ts';
 import type { Batch, Dataset, Feeds, Sample, Tensor } from './types.ts';
 
 export interface BatchOptions {
@@ -142,4 +143,10 @@ function signature({ feeds }: Sample): string {
     text += `${name}:${type}:${dims.join()}${dims.length === 0 ? `=${String(data[0])}` : ''};`;
   }
   return text;
+}
+
+/** @throws QtoolError('data') where there is none. */
+export async function firstBatch(all: AsyncIterable<Batch>): Promise<Batch> {
+  for await (const batch of all) return batch;
+  throw new QtoolError('data', 'the dataset is empty', { hint: 'check its path and limits' });
 }

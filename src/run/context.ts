@@ -1,5 +1,5 @@
 import { cpus } from 'node:os';
-import { batches } from '../data/batch.ts';
+import { batches, firstBatch } from '../data/batch.ts';
 import { fixedBatch } from '../data/layout.ts';
 import type { Batch, Dataset, Feeds, RunData, Tensor, TrainingSet } from '../data/types.ts';
 import { modelHash } from '../graph/file.ts';
@@ -15,7 +15,6 @@ import { openComputer } from '../runtime/compute.ts';
 import { keepReferences, measure } from '../runtime/measure.ts';
 import { onnxruntimeVersion } from '../runtime/onnxruntime.ts';
 import { inferShapes } from '../runtime/shapes.ts';
-import { QtoolError } from '../util/error.ts';
 import { version } from '../util/version.ts';
 import type { StatisticsFacts, StatisticsStore } from './statistics.ts';
 
@@ -178,8 +177,3 @@ const toolFacts = async (): Promise<StatisticsFacts['tool']> => ({
   onnxruntime: await onnxruntimeVersion(),
   machine: `${process.platform} ${process.arch} ${cpus()[0]?.model ?? ''}`,
 });
-
-async function firstBatch(all: AsyncIterable<Batch>): Promise<Batch> {
-  for await (const batch of all) return batch;
-  throw new QtoolError('data', 'the dataset is empty', { hint: 'check its path and limits' });
-}

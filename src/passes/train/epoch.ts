@@ -1,9 +1,17 @@
 import * as z from 'zod';
 import type { Feeds } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
-import { given, must } from '../../util/must.ts';
+import { must } from '../../util/must.ts';
 import { foldConstants } from '../fold/constants.ts';
-import { noteLine, type Lesson, type Note, type Pass, type PassContext, type PassResult, type TrainedEpoch } from '../pass.ts'; // prettier-ignore
+import {
+  noteLine,
+  type Lesson,
+  type Note,
+  type Pass,
+  type PassContext,
+  type PassResult,
+  type TrainedEpoch,
+} from '../pass.ts';
 import { withWeights } from '../prune/masks.ts';
 import { floatsOf, placesAfter, taken } from './carry.ts';
 import { epochGraph, type EpochGraph } from './epoch_graph.ts';
@@ -11,6 +19,7 @@ import { lossGradients } from './gradients.ts';
 import { howMasked, masksOf, type WeightMask } from './masks.ts';
 import type { EpochPlan, EpochPolicy, TrainingMemory } from './plan.ts';
 import { settled, slotsOf, withState } from './settle.ts';
+import { float, nextState, nonZeros, reported, scalarFeeds } from './step.ts';
 
 const nothing: TrainingMemory = { slots: new Map(), masks: new Map(), step: 0, updates: 0, weights: undefined, lr: undefined, losses: [], firstLoss: undefined }; // prettier-ignore
 
@@ -43,7 +52,7 @@ export const trainingEpoch: Pass<EpochPlan> = {
 function withZeros(memory: TrainingMemory, model: Model): TrainingMemory {
   const masks = new Map(memory.masks);
   for (const [name, { dims, data }] of floatsOf(model))
-    if (dims.length > 1 && data.includes(0)) masks.set(name, { data: data.map((v) => (v === 0 ? 0 : 1)), how: {}, instance: '' }); // prettier-ignore
+    if (dims.length > 1 && data.includes(0)) masks.set(name, { data: nonZeros(data), how: {}, instance: '' }); // prettier-ignore
   return { ...memory, masks };
 }
 
@@ -101,7 +110,6 @@ async function afterPolicy(
           .model;
       });
   const [was, now] = [floatsOf(before), floatsOf(after)];
-  const data = (all: typeof was) => new Map([...all].map(([name, one]) => [name, one.data]));
   const slots = new Map([...old.slots].map(([name, list]) => {
     const from = places.get(name);
     return [name, from ? list.map((slot) => taken(slot, from, 0)) : list];
@@ -114,7 +122,7 @@ async function afterPolicy(
       masks.set(name, { ...mask, data: must(now, name, 'the weight').data.map((v, i) => (v === 0 ? 0 : cut[i]!)) });
   }
   const how = howMasked(policy.args);
-  const found = policy.pass.section === 'pruners' ? masksOf(data(was), data(now), policy.instance, how, old.masks, told) : new Map<string, WeightMask>(); // prettier-ignore
+  const found = policy.pass.section === 'pruners' ? masksOf(dataOf(was), dataOf(now), policy.instance, how, old.masks, told) : new Map<string, WeightMask>(); // prettier-ignore
   for (const [name, mask] of found) masks.set(name, mask);
   // What is masked in the middle of the epoch alone needs an input for its mask, too.
   if (policy.pass.section === 'pruners' && frequencyOf(policy) > 0)
@@ -126,26 +134,24 @@ async function afterPolicy(
   return { model, memory: { ...old, slots, masks } };
 }
 
+const dataOf = (floats: ReturnType<typeof floatsOf>) => new Map([...floats].map(([name, { data }]) => [name, data]));
+
 const frequencyOf = ({ args }: EpochPolicy): number => args.mini_batch_pruning_frequency ?? 0;
 
 /** Whether a policy begins behind the first step of this epoch. */
 const isLate = ({ args, clock }: EpochPolicy, { epoch }: EpochPlan): boolean =>
   args.skip_first_minibatch === true && epoch === clock.start;
 
-/** The tensors that change from step to step, by graph input. */
-function firstState({ graph }: EpochGraph, model: Model, memory: TrainingMemory): Feeds {
+/** The tensors that change from step to step, by graph input, as the epoch before left them. */
+function resumedState({ graph }: EpochGraph, model: Model, memory: TrainingMemory): Feeds {
   const tensors = floatsOf(model);
   const state: Record<string, Feeds[string]> = {};
   for (const [name, input] of graph.held) {
     const { dims, data } = must(tensors, name, 'the weight');
-    state[input] = { type: 'float32', dims, data };
+    state[input] = float(data, dims);
     for (const [i, slot] of (graph.slots.get(name) ?? []).entries()) {
       const kept = memory.slots.get(name)?.[i];
-      state[slot] = {
-        type: 'float32',
-        dims,
-        data: kept?.length === data.length ? kept : new Float32Array(data.length),
-      };
+      state[slot] = float(kept?.length === data.length ? kept : new Float32Array(data.length), dims);
     }
   }
   return state;
@@ -157,7 +163,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   const { training, rate } = plan;
   const began = performance.now();
   let { masks, firstLoss } = begun.memory;
-  let state = firstState(step, begun.model, begun.memory);
+  let state = resumedState(step, begun.model, begun.memory);
   let [t, updates, minibatch, total, samples, correct, counted] = [
     begun.memory.step,
     begun.memory.updates,
@@ -184,10 +190,9 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     const due = plan.policies.filter((policy) => minibatch > 0 && ((frequencyOf(policy) > 0 && t % frequencyOf(policy) === 0) || (minibatch === 1 && isLate(policy, plan)))); // prettier-ignore
     if (due.length > 0) masks = await masksAnew(step, begun.model, state, masks, due, (policy) => ({ ...ctx, lesson: lessonOf(plan, policy, t, ctx), progress: () => undefined })); // prettier-ignore
     lr = rateAt(samples / count);
-    const numbers = new Map(Object.entries({ ...optimizer.scalars({ lr, step: minibatch + 1, steps, updates }), ...step.strengths })); // prettier-ignore
+    const scalars = scalarFeeds(graph, { ...optimizer.scalars({ lr, step: minibatch + 1, steps, updates }), ...step.strengths }); // prettier-ignore
     t++;
     if (optimizer.moves(minibatch + 1, steps)) updates++;
-    const scalars = Object.fromEntries([...graph.scalars].map(([name, input]) => [input, scalar(must(numbers, name, 'the scalar'))])); // prettier-ignore
     const open = (mask: WeightMask): boolean => minibatch === 0 && late.has(mask.instance);
     const fed = Object.fromEntries([...graph.masks].map(([name, input]) => [input, maskTensor(must(masks, name, 'the mask'), step.dims(name), open)])); // prettier-ignore
     const results = await ctx.compute(graph.model, {
@@ -197,8 +202,8 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
       ...step.factors(state, t - 1),
       ...scalars,
     });
-    state = Object.fromEntries([...graph.state].map(([name, { next }]) => [name, given(results[next], next)]));
-    const report = (name: string): number => Number(given(results[graph.reports.get(name) ?? ''], name).data[0]);
+    state = nextState(graph, results);
+    const report = (name: string): number => reported(graph, results, name);
     const loss = report('loss');
     firstLoss ??= loss;
     diverged = divergence(loss, firstLoss, `at step ${t}, in epoch ${plan.epoch}`, optimizer.lr);
@@ -251,10 +256,8 @@ function divergence(loss: number, first: number, where: string, lr: number): str
   return `training diverges: ${what} ${where}; it began at a loss of ${first.toPrecision(3)}: give a smaller lr than ${lr}`;
 }
 
-const scalar = (value: number): Feeds[string] => ({ type: 'float32', dims: [], data: Float32Array.of(value) });
-
 function maskTensor(mask: WeightMask, dims: readonly number[], open: (mask: WeightMask) => boolean): Feeds[string] {
-  return { type: 'float32', dims, data: open(mask) ? mask.data.map(() => 1) : mask.data };
+  return float(open(mask) ? mask.data.map(() => 1) : mask.data, dims);
 }
 
 /** Masks that pruners find in the middle of an epoch. */
@@ -268,10 +271,16 @@ async function masksAnew(
 ) {
   const masks = new Map(old);
   const now = withState(model, step.graph, state);
-  const data = (m: Model) => new Map([...floatsOf(m)].map(([name, one]) => [name, one.data]));
   for (const policy of due) {
     const result = await applyPolicy(now, policy, ctx(policy));
-    const found = masksOf(data(now), data(result.model), policy.instance, howMasked(policy.args), old, result.masks);
+    const found = masksOf(
+      dataOf(floatsOf(now)),
+      dataOf(floatsOf(result.model)),
+      policy.instance,
+      howMasked(policy.args),
+      old,
+      result.masks,
+    );
     // The graph has inputs for the masks that it began with.
     for (const [name, mask] of found) if (step.graph.masks.has(name)) masks.set(name, mask);
   }

@@ -1,4 +1,5 @@
 import { buildTraining, type Masked, type Penalty, type TrainingGraph } from '../../autodiff/training_graph.ts';
+import { firstBatch } from '../../data/batch.ts';
 import type { Batch, Feeds } from '../../data/types.ts';
 import { withOutputs } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
@@ -13,7 +14,7 @@ import type { Note, PassContext } from '../pass.ts';
 import { floatsOf } from './carry.ts';
 import { keptMasks, regimeFactors, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
 import type { EpochPlan, TrainingMemory } from './plan.ts';
-import { prepareTraining, type Prepared } from './prepared.ts';
+import { outputsOf, prepareTraining, type Prepared } from './prepared.ts';
 import { optimizerOf, type Stepping, type TrainingOptions } from './options.ts';
 import { taught, type Taught } from './teach.ts';
 import type { WeightMask } from './masks.ts';
@@ -104,9 +105,6 @@ function sameConstants({ model: old, graph }: Made, model: Model): boolean {
   return [...initializers(model.graph)].every(([name, tensor]) => graph.held.has(name) || before.get(name) === tensor);
 }
 
-const outputsOf = ({ model, shapes }: Prepared) =>
-  new Map(model.graph.output.map(({ name }) => [name, must(shapes, name, 'the output').dims]));
-
 async function make(
   model: Model,
   key: string,
@@ -114,13 +112,8 @@ async function make(
   sites: readonly RegimeSite[],
   { training, ctx, optimizer, batches }: { readonly training: TrainingOptions; readonly ctx: PassContext; readonly optimizer: Stepping; readonly batches: AsyncIterable<Batch> }, // prettier-ignore
 ): Promise<Made> {
-  let first: Batch | undefined;
-  for await (const batch of batches) {
-    first = batch;
-    break;
-  }
   const wanted = wantedParameters(model, training);
-  const batch = given(first, 'the first batch');
+  const batch = await firstBatch(batches);
   const hints = Object.keys(training.distillation?.hints ?? {});
   const made = [...producers(model.graph).keys()];
   for (const hint of hints)

@@ -11,6 +11,7 @@ import type { Note, Pass, PassContext } from '../pass.ts';
 import { meanSquaredError, wantedInput } from './loss/mse.ts';
 import { adam, adamScalars } from './optimizer/adam.ts';
 import { prepareTraining } from './prepared.ts';
+import { firstState, float, nextState, nonZeros, reported, scalarFeeds } from './step.ts';
 
 const options = z.strictObject({
   epochs: z.int().positive().default(5).meta({ description: 'times that all samples are gone through' }),
@@ -36,9 +37,7 @@ export const finetune: Pass<z.infer<typeof options>> = {
     const first = await firstInputs(ctx, model, o.samples);
     const step = await trainingStep(model, o, ctx, first);
     const { graph, changed, skipped } = step;
-    let state: Feeds = Object.fromEntries(
-      [...graph.state].map(([name, { first: data, dims }]) => [name, float(data, dims)]),
-    );
+    let state = firstState(graph);
     const losses: number[] = [];
     const perEpoch = await countBatches(ctx, model, o.samples);
     let t = 0;
@@ -47,11 +46,10 @@ export const finetune: Pass<z.infer<typeof options>> = {
       let [total, batches] = [0, 0];
       for await (const batch of taught(ctx, model, o.samples, first)) {
         const lr = (o.lr * (1 + Math.cos((Math.PI * t) / (perEpoch * o.epochs)))) / 2;
-        const numbers = new Map(Object.entries(adamScalars(lr, ++t)));
-        const scalars = [...graph.scalars].map(([name, input]) => [input, float(Float32Array.of(must(numbers, name, 'the scalar')), [])]); // prettier-ignore
-        const results = await ctx.compute(graph.model, { ...batch, ...state, ...step.masks, ...(Object.fromEntries(scalars) as Feeds) }); // prettier-ignore
-        state = Object.fromEntries([...graph.state].map(([name, { next }]) => [name, given(results[next], next)]));
-        const loss = Number(given(results[graph.reports.get('loss') ?? ''], 'the loss').data[0]);
+        const scalars = scalarFeeds(graph, adamScalars(lr, ++t));
+        const results = await ctx.compute(graph.model, { ...batch, ...state, ...step.masks, ...scalars });
+        state = nextState(graph, results);
+        const loss = reported(graph, results, 'loss');
         // Worse than ten times the start, and than outputs of nothing but zeros.
         limit ??= Math.max(10 * loss, power(batch));
         if (!Number.isFinite(loss) || loss > limit) throw diverged(o.lr, epoch, loss);
@@ -85,8 +83,6 @@ function power(batch: Feeds): number {
   const squares = wanted.map(([, { data }]) => (data as Float32Array).reduce((sum, v) => sum + v * v, 0) / data.length);
   return squares.reduce((a, b) => a + b, 0);
 }
-
-const float = (data: Float32Array, dims: readonly number[]): Tensor => ({ type: 'float32', dims, data });
 
 const diverged = (lr: number, epoch: number, loss: number): QtoolError =>
   new QtoolError('runtime', `training diverges: a loss of ${loss} in epoch ${epoch + 1}`, { at: `lr ${lr}`, hint: 'give a smaller lr' }); // prettier-ignore
@@ -141,7 +137,7 @@ async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassC
     optimizer: adam(),
     masks: new Map(zeros.map((name) => [name, {}])),
   });
-  const masks: Feeds = Object.fromEntries(zeros.map((name) => [must(graph.masks, name, 'the mask'), float(data(name).map((v) => (v === 0 ? 0 : 1)), dimsOf(must(tensors, name, 'the weight')))])); // prettier-ignore
+  const masks: Feeds = Object.fromEntries(zeros.map((name) => [must(graph.masks, name, 'the mask'), float(nonZeros(data(name)), dimsOf(must(tensors, name, 'the weight')))])); // prettier-ignore
   const changed: Note[] = trainable.map((name) => ({
     layer: name,
     text: zeros.includes(name) ? 'trained, its zeros kept' : 'trained',

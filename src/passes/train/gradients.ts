@@ -1,13 +1,15 @@
 import { buildTraining, type Optimizer } from '../../autodiff/training_graph.ts';
 import { unary } from '../../autodiff/writer.ts';
-import type { Batch, Feeds } from '../../data/types.ts';
+import { firstBatch } from '../../data/batch.ts';
+import type { Batch } from '../../data/types.ts';
 import { withOutputs } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
 import { given, must } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
 import type { TrainingOptions } from './options.ts';
-import { prepareTraining } from './prepared.ts';
+import { outputsOf, prepareTraining } from './prepared.ts';
+import { firstState, reported } from './step.ts';
 import { taught } from './teach.ts';
 
 /** Moves nothing: what it keeps of a step is the gradient. */
@@ -66,17 +68,11 @@ async function gradientStep(
 ): Promise<
   (batch: Batch) => Promise<{ readonly loss: number; readonly gradients: ReadonlyMap<string, Float32Array> }>
 > {
-  let first: Batch | undefined;
-  for await (const batch of batches) {
-    first = batch;
-    break;
-  }
-  const batch = given(first, 'the first batch');
+  const batch = await firstBatch(batches);
   const wanted = new Set(names);
   const shown = withOutputs(model, Object.keys(training.distillation?.hints ?? {}));
   const prepared = await prepareTraining(shown, batch.feeds, ctx, (name) => wanted.has(name));
-  const { graph: plain } = prepared.model;
-  const outputs = new Map(plain.output.map(({ name }) => [name, must(prepared.shapes, name, 'the output').dims]));
+  const outputs = outputsOf(prepared);
   const lesson = await taught(training, prepared.model, batch, outputs, ctx);
   const built = buildTraining(prepared.model, prepared.shapes, {
     trainable: prepared.trainable,
@@ -84,7 +80,7 @@ async function gradientStep(
     optimizer: gradientAlone,
     batchNorm: 'frozen',
   });
-  const state: Feeds = Object.fromEntries([...built.state].map(([name, { dims, first: data }]) => [name, { type: 'float32', dims, data }])); // prettier-ignore
+  const state = firstState(built);
   return async (one) => {
     const results = await ctx.compute(built.model, { ...one.feeds, ...(await lesson.feeds(one, outputs)), ...state });
     const gradients = new Map(
@@ -93,6 +89,6 @@ async function gradientStep(
         return [name, given(results[next], name).data as Float32Array];
       }),
     );
-    return { loss: Number(given(results[must(built.reports, 'loss', 'the loss')], 'the loss').data[0]), gradients };
+    return { loss: reported(built, results, 'loss'), gradients };
   };
 }

@@ -1,4 +1,5 @@
 import type { Masked } from '../../autodiff/training_graph.ts';
+import { nonZeros } from './step.ts';
 
 /** Distiller's arguments of a pruner's policy: how its masks act between steps of training. Absent: as Distiller's defaults. */
 export interface MaskArgs {
@@ -44,7 +45,7 @@ export function masksOf(
     const was = before.get(name);
     if (was?.length !== data.length || found.has(name)) continue;
     const touched = data.some((v, i) => v === 0 && was[i] !== 0) || old.get(name)?.instance === instance;
-    if (touched) found.set(name, { data: data.map((v) => (v === 0 ? 0 : 1)), how, instance });
+    if (touched) found.set(name, { data: nonZeros(data), how, instance });
   }
   return found;
 }

@@ -65,6 +65,10 @@ export async function prepareTraining(
   return { model: plain, shapes, trainable, skipped };
 }
 
+/** Its outputs on a batch: name → dims. */
+export const outputsOf = ({ model, shapes }: Prepared): Map<string, readonly number[]> =>
+  new Map(model.graph.output.map(({ name }) => [name, must(shapes, name, 'the output').dims]));
+
 /** Inputs of operators that hold parameters. */
 const parameterInputs: Readonly<Record<string, readonly number[]>> = {
   Conv: [1, 2],

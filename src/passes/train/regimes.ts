@@ -8,6 +8,7 @@ import { seedOf, uniform } from '../../util/uniform.ts';
 import { floatsOf } from './carry.ts';
 import type { Regime } from './kinds.ts';
 import type { WeightMask } from './masks.ts';
+import { nonZeros } from './step.ts';
 import type { EpochRegularizer } from './plan.ts';
 
 /** A weight that a regularizer pulls at. */
@@ -91,7 +92,7 @@ export function keptMasks(sites: readonly RegimeSite[], graph: TrainingGraph, st
   const found = new Map<string, WeightMask>();
   for (const { weight, masks, keeps, instance } of sites) {
     const data = state[graph.held.get(weight) ?? '']?.data as Float32Array | undefined;
-    if (data && masks && keeps) found.set(weight, { data: data.map((v) => (v === 0 ? 0 : 1)), how: {}, instance });
+    if (data && masks && keeps) found.set(weight, { data: nonZeros(data), how: {}, instance });
   }
   return found;
 }

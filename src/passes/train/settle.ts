@@ -6,6 +6,7 @@ import { withWeights as withTensors } from '../prune/masks.ts';
 import { floatsOf } from './carry.ts';
 import type { WeightMask } from './masks.ts';
 import type { EpochPlan } from './plan.ts';
+import { nonZeros } from './step.ts';
 
 /** Parameters and running statistics of a state, by their name in the model. */
 const heldOf = (graph: TrainingGraph, state: Feeds): Map<string, Float32Array> =>
@@ -50,10 +51,7 @@ export function settled(
       const data = frozen ?? given(weights.get(name), name);
       weights.set(name, data.map((v, i) => (mask.data[i] === 0 ? 0 : v))); // prettier-ignore
     }
-    kept.set(
-      name,
-      mask.how.forwardOnly === true ? { ...mask, data: mask.data.map((v) => (v === 0 ? 0 : 1)), how: {} } : mask,
-    );
+    kept.set(name, mask.how.forwardOnly === true ? { ...mask, data: nonZeros(mask.data), how: {} } : mask);
   }
   return { masks: kept, own, model: withTensors(model, shown) };
 }

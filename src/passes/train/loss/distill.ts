@@ -7,7 +7,8 @@ import { numbersOf } from '../../../metrics/select.ts';
 import { QtoolError } from '../../../util/error.ts';
 import { logSoftmax } from './cross_entropy.ts';
 import { squaredError } from './mse.ts';
-import { classAxis, float, outputOf, positionsOf } from './targets.ts';
+import { float } from '../step.ts';
+import { classAxis, outputOf, positionsOf } from './targets.ts';
 
 /** Under Distiller's names. */
 export const distillOptions = {

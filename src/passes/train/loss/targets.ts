@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { float } from '../step.ts';
 
 import type { Batch, Target, Tensor } from '../../../data/types.ts';
 import type { Model } from '../../../graph/model.ts';
@@ -148,8 +149,6 @@ function mark(
   }
   return undefined;
 }
-
-export const float = (data: Float32Array, dims: readonly number[]): Tensor => ({ type: 'float32', dims, data });
 
 /** Operators that keep what the numbers are. */
 const same = new Set(['Identity', 'Reshape', 'Flatten', 'Squeeze', 'Unsqueeze']);
