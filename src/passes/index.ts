@@ -9,6 +9,7 @@ import { foldConstants } from './fold/constants.ts';
 import { foldEinsum } from './fold/einsum.ts';
 import { foldGemm } from './fold/gemm.ts';
 import { foldIdentity } from './fold/identity.ts';
+import { restoreBatchNorm } from './fold/restore_batchnorm.ts';
 import { anyPass, type Pass } from './pass.ts';
 import { agpPruner } from './prune/agp.ts';
 import { baiduRnnPruner } from './prune/baidu_rnn.ts';
@@ -62,6 +63,7 @@ export const passes: readonly Pass[] = [
   anyPass(foldIdentity),
   anyPass(foldAffine),
   anyPass(foldBatchNorm),
+  anyPass(restoreBatchNorm),
   anyPass(levelPruner),
   anyPass(magnitudePruner),
   anyPass(sensitivityPruner),
