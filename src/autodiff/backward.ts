@@ -5,6 +5,7 @@ import { given, must } from '../util/must.ts';
 import type { GradientContext, GradientRule, Target } from './rule.ts';
 import { flat } from './rules/none.ts';
 import { operatorName, ruleOf } from './rules/index.ts';
+import type { Surrogates } from './surrogate.ts';
 import { add, type GraphWriter, type Value } from './writer.ts';
 
 /** What is known of the forward graph: every value by name, and what constants hold. */
@@ -13,14 +14,23 @@ export interface Forward {
   readonly values: ReadonlyMap<string, Value>;
   readonly constants: ReadonlyMap<string, TypedArray>;
   readonly target: Target;
+  readonly surrogates?: Surrogates | undefined;
 }
 
+const surrogateOf = ({ surrogates }: Pick<Forward, 'surrogates'>, node: NodeProto) => surrogates?.get(node.output[0] ?? ''); // prettier-ignore
+
+/** The values that a node's gradients are by. */
+const readsOf = (forward: Pick<Forward, 'surrogates'>, node: NodeProto): readonly string[] =>
+  surrogateOf(forward, node)?.inputs ?? node.input;
+
 /** All values that follow small changes of the given ones. */
-function reached(nodes: readonly NodeProto[], from: Iterable<string>): Set<string> {
+function reached(forward: Pick<Forward, 'nodes' | 'surrogates'>, from: Iterable<string>): Set<string> {
   const found = new Set(from);
-  for (const node of nodes)
-    if (!flat.has(operatorName(node)) && node.input.some((name) => found.has(name)))
+  for (const node of forward.nodes) {
+    if (flat.has(operatorName(node)) && !surrogateOf(forward, node)) continue;
+    if (readsOf(forward, node).some((name) => found.has(name)))
       for (const name of node.output) if (name !== '') found.add(name);
+  }
   return found;
 }
 
@@ -70,21 +80,21 @@ export function differentiable(
   wanted: readonly string[],
   w: GraphWriter,
 ): { readonly found: ReadonlySet<string>; readonly blocked: readonly Blocked[] } {
-  const moving = reached(forward.nodes, wanted);
+  const moving = reached(forward, wanted);
   const live = new Set(outputs.filter((name) => moving.has(name)));
   const stops: { node: NodeProto; why: string }[] = [];
   for (const node of [...forward.nodes].reverse()) {
     if (!node.output.some((name) => live.has(name))) continue;
-    const why = refusal(node, forward, w, moving);
+    const why = surrogateOf(forward, node) ? undefined : refusal(node, forward, w, moving);
     if (why !== undefined) stops.push({ node, why });
-    else for (const name of node.input) if (moving.has(name)) live.add(name);
+    else for (const name of readsOf(forward, node)) if (moving.has(name)) live.add(name);
   }
   const missing = wanted.filter((name) => !live.has(name));
   const blocked = stops.map(({ node, why }) => ({
     layer: layerName(node),
     op: operatorName(node),
     why,
-    lost: missing.filter((name) => node.input.some((input) => reached(forward.nodes, [name]).has(input))),
+    lost: missing.filter((name) => node.input.some((input) => reached(forward, [name]).has(input))),
   }));
   return { found: new Set(wanted.filter((name) => live.has(name))), blocked };
 }
@@ -105,7 +115,7 @@ export function backward(
   seeds: ReadonlyMap<string, Value>,
   wanted: readonly string[],
 ): Map<string, Value> {
-  const moving = reached(forward.nodes, wanted);
+  const moving = reached(forward, wanted);
   const parts = new Map<string, Value[]>();
   const put = (name: string, part: Value): void => void parts.set(name, [...(parts.get(name) ?? []), part]);
   for (const [name, seed] of seeds) put(name, seed);
@@ -117,19 +127,23 @@ export function backward(
     return all;
   };
   for (const node of [...forward.nodes].reverse()) {
-    if (!node.output.some((name) => parts.has(name)) || !node.input.some((name) => moving.has(name))) continue;
-    if (flat.has(operatorName(node))) continue;
-    const context = contextOf(node, forward, w, moving, total);
+    const surrogate = surrogateOf(forward, node);
+    const reads = readsOf(forward, node);
+    if (!node.output.some((name) => parts.has(name)) || !reads.some((name) => moving.has(name))) continue;
+    if (flat.has(operatorName(node)) && !surrogate) continue;
     if (!node.output.some((name) => total(name))) continue;
-    const rule: GradientRule = given(ruleOf(node), `a gradient rule of ${operatorName(node)}`);
-    const gradients = rule.gradient(context);
-    for (const [i, name] of node.input.entries()) {
+    const gradients = surrogate
+      ? surrogate.gradient(w, given(total(node.output[0] ?? ''), 'the gradient of a surrogate'), (i) => moving.has(reads[i] ?? '')) // prettier-ignore
+      : ruled(node).gradient(contextOf(node, forward, w, moving, total));
+    for (const [i, name] of reads.entries()) {
       if (!moving.has(name)) continue;
       put(name, given(gradients[i], `the gradient of ${layerName(node)} by its input ${i}`));
     }
   }
   return new Map(wanted.flatMap((name) => { const all = total(name); return all ? [[name, all] as const] : []; })); // prettier-ignore
 }
+
+const ruled = (node: NodeProto): GradientRule => given(ruleOf(node), `a gradient rule of ${operatorName(node)}`);
 
 /**
  * The nodes behind a forward graph in the order that keeps the fewest buffers: first those that need only forward values, then those that

@@ -11,6 +11,7 @@ import { trainingBatchNorm } from './batch_norm.ts';
 import { backward, differentiable, inOrder, type Forward } from './backward.ts';
 import type { Target } from './rule.ts';
 import { ruleOf } from './rules/index.ts';
+import type { Surrogates } from './surrogate.ts';
 import { add, div, graphWriter, mul, sum, unary, type GraphWriter, type Value } from './writer.ts';
 
 /** A loss of a model's outputs. */
@@ -77,6 +78,10 @@ export interface TrainingPlan {
   readonly clipNorm?: number | undefined;
   /** Whether BatchNormalizations take the batch's statistics and keep running ones, or use those that the model has. */
   readonly batchNorm?: 'train' | 'frozen';
+  /** Gradients that are taken in place of those of the nodes. */
+  readonly surrogates?: Surrogates | undefined;
+  /** Constants that each step replaces: initializer → the value that it has in the next step. */
+  readonly tracked?: ReadonlyMap<string, string> | undefined;
   readonly target?: Target;
 }
 
@@ -103,13 +108,19 @@ export interface TrainingGraph {
 }
 
 /** Which parameters a loss of the outputs has a gradient by, and which nodes stand in the way of the others. */
-export function gradientReach(model: Model, shapes: Shapes, wanted: readonly string[], target: Target = 'cpu') {
+export function gradientReach(
+  model: Model,
+  shapes: Shapes,
+  wanted: readonly string[],
+  { target = 'cpu', surrogates }: { readonly target?: Target; readonly surrogates?: Surrogates | undefined } = {},
+) {
   const values = new Map([...shapes].map(([name, { dims }]) => [name, { name, dims }]));
   const forward: Forward = {
     nodes: model.graph.node,
     values,
     constants: smallConstants(model, new Set(wanted)),
     target,
+    surrogates,
   };
   const outputs = model.graph.output.map(({ name }) => name);
   return differentiable(forward, outputs, wanted, graphWriter());
@@ -178,6 +189,7 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     state.set(name, { next: next.name, dims: next.dims, first: first(name) });
   };
 
+  for (const [name, next] of plan.tracked ?? []) track(name, must(values, next, 'the next value of'));
   const later: (() => void)[] = [];
   for (const node of model.graph.node) {
     if (isOp(node, 'BatchNormalization') && plan.batchNorm === 'train') {
@@ -188,7 +200,7 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
   }
   const forwardTensors = model.graph.initializer.filter(({ name }) => !trained.has(name));
   const constants = smallConstants(model, trained);
-  const forward: Forward = { nodes, values, constants, target };
+  const forward: Forward = { nodes, values, constants, target, surrogates: plan.surrogates };
   const outputs = model.graph.output.map(({ name }) => name);
   refuseBlocked(differentiable(forward, outputs, plan.trainable, w).blocked);
 

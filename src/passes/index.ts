@@ -51,6 +51,7 @@ import { weightScale } from './recover/weight_scale.ts';
 import { reestimate } from './recover/reestimate.ts';
 import { finetune } from './train/finetune.ts';
 import { gradientRanked } from './train/gradient_ranked.ts';
+import { learningPasses } from './train/surrogate/index.ts';
 
 /**
  * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
@@ -98,6 +99,7 @@ export const passes: readonly Pass[] = [
   anyPass(weightsOnlyQuantizer),
   anyPass(formatQuantizer),
   anyPass(float16Quantizer),
+  ...learningPasses,
   anyPass(equalize),
   anyPass(absorbBias),
   anyPass(migrate),

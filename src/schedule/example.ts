@@ -48,7 +48,8 @@ export function exampleSchedule(pass: Pass): string {
   const required = open ? plainest : listed;
   const valueOf = (name: string): string | undefined =>
     name === 'budget' && pass.section === 'allocators' ? '{ weights: 4 }' : values[name];
-  const options = required.map((name) => `${name}: ${valueOf(name) ?? '…'}`);
+  const learns = pass.learns === true;
+  const options = [...required.map((name) => `${name}: ${valueOf(name) ?? '…'}`), ...(learns ? ['bits_weights: 4', 'bits_activations: 4'] : [])]; // prettier-ignore
   const ramps = required.some((name) => name === 'final_sparsity' || name === 'ramp_epoch_offset');
   const mine: Part = { section: pass.section, name: 'mine', lines: [`class: ${pass.classes[0] ?? pass.name}`, ...options] }; // prettier-ignore
   const beside = (section: Section | undefined, name: string): Part[] =>
@@ -68,7 +69,7 @@ export function exampleSchedule(pass: Pass): string {
     'policies:',
     ...parts.flatMap(({ section, name }, epoch) => [
       `  - ${policyKeys[section]}: { instance_name: ${name} }`,
-      ...(ramps ? ['    starting_epoch: 0', '    ending_epoch: 10', '    frequency: 2'] : [`    epochs: [${epoch}]`]),
+      ...(ramps || learns ? ['    starting_epoch: 0', '    ending_epoch: 10', ...(ramps ? ['    frequency: 2'] : [])] : [`    epochs: [${epoch}]`]), // prettier-ignore
     ]),
   ].join('\n');
 }

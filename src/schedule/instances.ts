@@ -6,10 +6,10 @@ import type { Path, Problem, YamlDoc } from '../util/yaml.ts';
 import type { LrKind, RegularizerKind } from '../passes/train/kinds.ts';
 import { lrKinds } from '../passes/train/lr/index.ts';
 import { regularizerKinds } from '../passes/train/regularize/index.ts';
-import { missingClasses, trainingClasses } from './distiller.ts';
+import { missingClasses } from './distiller.ts';
 import { isRunning, sections, type AnySection } from './language.ts';
 
-/** What a class's options are checked by: a pass, or a class that waits for training. */
+/** What a class's options are checked by. */
 type Reader = Pick<Pass, 'options' | 'otherForm'>;
 
 /** A named object of a section. One that could not be read has `class: undefined`, so that its policies are still checked. */
@@ -23,8 +23,6 @@ export interface Instance {
   readonly kind: LrKind | RegularizerKind | undefined;
   /** What checks its options; undefined where it could not be read. */
   readonly reads: Reader | undefined;
-  /** Why it waits for training; undefined for what runs. */
-  readonly waits: string | undefined;
   /** As written, without `class`. */
   readonly written: Readonly<Record<string, unknown>>;
   /** Checked, with defaults. */
@@ -58,7 +56,7 @@ export function readInstances(doc: YamlDoc, passes: readonly Pass[], problems: P
   return found;
 }
 
-const unread = { class: undefined, pass: undefined, kind: undefined, reads: undefined, waits: undefined, written: {}, options: {}, notes: [] }; // prettier-ignore
+const unread = { class: undefined, pass: undefined, kind: undefined, reads: undefined, written: {}, options: {}, notes: [] }; // prettier-ignore
 
 function readInstance(
   section: AnySection,
@@ -83,15 +81,14 @@ function readInstance(
   }
   const pass = passes.find((p) => p.classes.includes(className));
   const kind = pass ? undefined : kindOf(className);
-  const training = pass || kind ? undefined : trainingClasses[className];
-  const home = pass?.section ?? (kind && sectionOf(kind)) ?? training?.section;
+  const home = pass?.section ?? (kind && sectionOf(kind));
   if (home !== section) {
     problems.push({ path: [...path, 'class'], message: misplaced(className, section, home, known()) });
     return broken;
   }
-  const reads: Reader | undefined = pass ?? kind ?? training;
+  const reads: Reader | undefined = pass ?? kind;
   const read = reads && readOptions(reads, written, path, problems);
-  return { ...broken, ...read, class: className, pass, kind, reads, waits: training?.reason, written };
+  return { ...broken, ...read, class: className, pass, kind, reads, written };
 }
 
 const kindOf = (name: string): LrKind | RegularizerKind | undefined =>
@@ -133,9 +130,8 @@ function misplaced(name: string, section: AnySection, home: AnySection | undefin
 /** The class names a section may use. */
 function classesOf(section: AnySection, passes: readonly Pass[]): string[] {
   const running = passes.filter((pass) => pass.section === section).flatMap((pass) => pass.classes);
-  const training = Object.entries(trainingClasses).filter(([, entry]) => entry.section === section);
   const kinds = [...lrKinds, ...regularizerKinds].filter((kind) => sectionOf(kind) === section);
-  return [...new Set([...running, ...kinds.flatMap(({ classes }) => classes), ...training.map(([name]) => name)])];
+  return [...new Set([...running, ...kinds.flatMap(({ classes }) => classes)])];
 }
 
 /** The keys of options, and those of their overrides. */

@@ -4,9 +4,8 @@ import type { Pass } from '../passes/pass.ts';
 import { lrKinds } from '../passes/train/lr/index.ts';
 import { trainingSchema } from '../passes/train/options.ts';
 import { regularizerKinds } from '../passes/train/regularize/index.ts';
-import { trainingClasses } from './distiller.ts';
 import { sectionOf } from './instances.ts';
-import { gateOrNone, isRunning, namesSchema, policyKeys, policySchema, sections, type AnySection } from './language.ts';
+import { gateOrNone, namesSchema, policyKeys, policySchema, sections, type AnySection } from './language.ts';
 
 type Json = { readonly [key: string]: unknown };
 
@@ -77,14 +76,10 @@ function sectionSchema(section: AnySection, passes: readonly Pass[], convert: (s
   const running = passes
     .filter((pass) => pass.section === section)
     .flatMap((pass) => pass.classes.map((name) => branch(name, optionsOf(pass, convert), pass.summary)));
-  const taken = new Set(passes.flatMap((pass) => pass.classes));
-  const waiting = Object.entries(trainingClasses)
-    .filter(([name, entry]) => entry.section === section && !taken.has(name))
-    .map(([name, entry]) => branch(name, convert(entry.options), isRunning(section) ? `Waits: ${entry.reason}` : ''));
   const kinds = [...lrKinds, ...regularizerKinds]
     .filter((kind) => sectionOf(kind) === section)
     .flatMap((kind) => kind.classes.map((name) => branch(name, convert(kind.options), kind.summary)));
-  const branches = [...running, ...kinds, ...waiting];
+  const branches = [...running, ...kinds];
   // Without any class of its own a section takes no instance.
   const instance = branches.length > 0 ? { type: 'object', required: ['class'], oneOf: branches } : false;
   return { description: about[section], type: ['object', 'null'], additionalProperties: instance };

@@ -11,7 +11,7 @@ import { maxSteps, once } from './epochs.ts';
 import { isRecord, readInstances, type Instance } from './instances.ts';
 import { gateOrNone, isRunning, limitProblem, namesSchema, policyKeys, toGate, toLimit, topKeys } from './language.ts';
 import { readPolicies, type Application } from './policies.ts';
-import { lacking, readTraining, trainingStages, type Training } from './training.ts';
+import { readTraining, trainingStages, type Training } from './training.ts';
 import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
 
 /** What a schedule is checked against before any model is there. */
@@ -62,11 +62,11 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   problems.push(...tooManySteps(applications));
   const used = new Set(applications.map(({ instance }) => instance));
   const idle = instances.filter((instance) => !used.has(instance) && instance.class !== undefined);
-  const late = idle.filter((instance) => instance.pass?.section === 'quantizers');
+  const late = idle.filter(({ pass }) => pass?.section === 'quantizers' && pass.learns !== true);
   // A policy that cannot be read may well be the one that uses it.
   if (!problems.some(({ path }) => path[0] === 'policies'))
     for (const instance of idle)
-      if (!late.includes(instance) && !instance.waits && (training || !instance.kind)) problems.push(unused(instance));
+      if (!late.includes(instance) && (training || !instance.kind)) problems.push(unused(instance));
 
   const all = [...applications, ...lateQuantizers(applications, late, training?.epochs ?? 0)];
   for (const instance of late) notes.push(`no policy uses quantizers.${instance.name}: it runs last`);
@@ -93,9 +93,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
   if (stages.length === 0) notes.push('nothing in this schedule can run without training');
   if (training?.implied) notes.push(impliedNote(training));
   const waiting = training ? [] : withoutSamples(doc, instances, applications);
-  const waits = instances.filter((instance) => instance.waits !== undefined);
-  const own = waits.map((instance) => waitingOf(doc, instance, used.has(instance)));
-  return { file, stages, waiting: [...own, ...waiting], notes: [...new Set(notes)], warnings: idleStages(stages), doc, groups, names: names ?? {} }; // prettier-ignore
+  return { file, stages, waiting, notes: [...new Set(notes)], warnings: idleStages(stages), doc, groups, names: names ?? {} }; // prettier-ignore
 }
 
 function checkTop(value: Record<string, unknown>): Problem[] {
@@ -116,10 +114,8 @@ function checkTop(value: Record<string, unknown>): Problem[] {
 
 /** What acts in training, where there is nothing to train on. */
 function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applications: readonly Application[]): Waiting[] {
-  const reason = instances.some(lacking)
-    ? 'it acts in training, and a quantizer that would learn waits itself'
-    : 'it acts in training, and the data config has no set "training:" with samples to train on';
-  const kinds = instances.filter(({ kind }) => kind !== undefined);
+  const reason = 'it acts in training, and the data config has no set "training:" with samples to train on';
+  const kinds = instances.filter(({ kind, pass }) => kind !== undefined || pass?.learns === true);
   return [
     ...kinds.map(({ path, class: name }) => ({ name: `${path.join('.')} (${name})`, at: doc.at(path, 'key'), reason })),
     ...applications.flatMap(
@@ -135,14 +131,6 @@ const impliedNote = ({ epochs, options }: Training): string =>
 function unused(instance: Instance): Problem {
   const use = `- ${policyKeys[instance.section]}: { instance_name: ${instance.name} }`;
   return { path: instance.path, message: `no policy uses it; add "${use}" and its epochs, or remove it`, on: 'key' };
-}
-
-function waitingOf(doc: YamlDoc, instance: Instance, used: boolean): Waiting {
-  return {
-    name: `${instance.path.join('.')} (${instance.class})`,
-    at: doc.at(instance.path, 'key'),
-    reason: `${instance.waits}${used ? '' : '; no policy uses it'}`,
-  };
 }
 
 // Post-training quantization needs no policy in Distiller: it happens when everything else is done.
@@ -245,7 +233,7 @@ interface Step {
 
 /** Epoch by epoch, within an epoch in the order of the file. */
 function stepsOf(applications: readonly Application[]): Step[] {
-  const running = applications.filter(({ instance }) => isRunning(instance.section) && instance.pass !== undefined);
+  const running = applications.filter(({ instance }) => isRunning(instance.section) && instance.pass && !instance.pass.learns); // prettier-ignore
   const steps = running.flatMap((application) => application.when.epochs.map((epoch) => ({ application, epoch })));
   return steps.sort((a, b) => a.epoch - b.epoch); // stable
 }

@@ -115,6 +115,7 @@ function apply(policy: Policy, index: number, { instance, section }: Named, read
   if (
     section === 'quantizers' &&
     instance.pass !== undefined &&
+    instance.pass.learns !== true &&
     policy.epochs === undefined &&
     when.epochs.length > 1
   ) {

@@ -1,9 +1,11 @@
 import { trainingEpoch } from '../passes/train/epoch.ts';
 import type { EpochPlan, EpochPolicy, EpochRegularizer } from '../passes/train/plan.ts';
 import { trainingSchema, type TrainingOptions } from '../passes/train/options.ts';
+import { learningKinds } from '../passes/train/surrogate/index.ts';
+import type { LearningOptions } from '../passes/train/surrogate/kind.ts';
 import { anyPass, type Pass } from '../passes/pass.ts';
+import { given } from '../util/must.ts';
 import { inspectYaml, type Problem, type YamlDoc } from '../util/yaml.ts';
-import type { Instance } from './instances.ts';
 import type { Application } from './policies.ts';
 import type { Gate, Stage } from './types.ts';
 
@@ -17,15 +19,12 @@ export interface Training {
   readonly implied: boolean;
 }
 
-/** Passes that may run at the beginning of an epoch of training: they zero weights or cut what is zero. */
-const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name) || pass.section === 'pruners';
+/** Passes that may run in an epoch of training: they zero weights or cut what is zero, or learn. */
+const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name) || pass.section === 'pruners' || pass.learns === true; // prettier-ignore
 
 /** Whether an application has no meaning but in training. */
 const asksForTraining = ({ instance, maskArgs }: Application): boolean =>
-  instance.kind !== undefined || Object.keys(maskArgs).length > 0;
-
-/** A quantizer that learns while training, which is not here. */
-export const lacking = ({ section, waits }: Instance): boolean => section === 'quantizers' && waits !== undefined;
+  instance.kind !== undefined || instance.pass?.learns === true || Object.keys(maskArgs).length > 0;
 
 /**
  * Reads `training:`. Where a file has none, learning rates, regularizers and arguments of masks say that it is meant to train.
@@ -39,9 +38,7 @@ export function readTraining(
 ): Training | undefined {
   const written = 'training' in (doc.value as Record<string, unknown>);
   const asking = applications.filter(asksForTraining);
-  // A quantizer that needs training itself is not here yet: without it, the epochs would be for nothing.
-  const lacks = applications.some(({ instance }) => lacking(instance));
-  if (!written && (asking.length === 0 || possible === false || lacks)) return undefined;
+  if (!written && (asking.length === 0 || possible === false)) return undefined;
   const path = written ? ['training'] : (asking[0]?.path.slice(0, 2) ?? []);
   if (written && possible === false)
     problems.push({ path, message: 'there are no samples to train on: give the data config a set "training:"', on: 'key' }); // prettier-ignore
@@ -55,7 +52,7 @@ export function readTraining(
   const epochs = read.value.epochs ?? last;
   if (epochs === 0) problems.push({ path, message: 'does not say for how long: give it "epochs:"', on: 'key' });
   const training = { options: read.value, epochs, path, implied: !written };
-  problems.push(...tooEarly(training, applications), ...beyond(training, applications));
+  problems.push(...tooEarly(training, applications), ...beyond(training, applications), ...learners(training, applications)); // prettier-ignore
   return training;
 }
 
@@ -66,6 +63,19 @@ function tooEarly({ epochs }: Training, applications: readonly Application[]): P
     if (!pass || runsInEpochs(pass) || path[0] !== 'policies' || when.start >= epochs) return [];
     const message = `${instance.class} works on a trained model, and the model is trained until epoch ${epochs - 1}: start it at epoch ${epochs} or later`;
     return [{ path: path.slice(0, 2), message, on: 'key' as const }];
+  });
+}
+
+/** A quantizer that learns does so until the last epoch, and there is one. */
+function learners({ epochs }: Training, applications: readonly Application[]): Problem[] {
+  const found = applications.filter(({ instance }) => instance.pass?.learns === true);
+  return found.flatMap(({ instance, when, path, options }, i) => {
+    const at = { path: path.slice(0, 2), on: 'key' as const };
+    if (i > 0) return [{ ...at, message: `one quantizer learns while training, and ${found[0]!.instance.name} does already` }]; // prettier-ignore
+    const { bits_weights: weights, overrides = {} } = (options ?? {}) as Partial<LearningOptions>;
+    if (weights === null && Object.keys(overrides).length === 0) return [{ path: instance.path, on: 'key' as const, message: `rounds no weights: give ${instance.class} bits_weights` }]; // prettier-ignore
+    if (when.end === epochs) return [];
+    return [{ ...at, message: `${instance.class} learns until training ends: give it ending_epoch ${epochs}, not ${when.end}` }]; // prettier-ignore
   });
 }
 
@@ -88,12 +98,14 @@ export function trainingStages(
   return Array.from({ length: training.epochs }, (_, epoch) => {
     const active = applications.filter(({ when }) => when.epochs.includes(epoch));
     const own = active.find(({ gate }) => gate !== undefined)?.gate;
+    const learner = applications.find(({ instance, when }) => instance.pass?.learns === true && when.start <= epoch);
     const options: EpochPlan = {
       training: training.options,
       epoch,
       epochs: training.epochs,
       policies: active.flatMap((application) => policyOf(application, epoch)),
       regularizers: active.flatMap((application) => regularizerOf(application, epoch)),
+      learner: learner && learnerOf(learner, epoch),
       rate: active.map((application) => rateOf(application, epoch)).findLast((rate) => rate !== undefined),
     };
     return {
@@ -109,8 +121,13 @@ export function trainingStages(
   });
 }
 
+function learnerOf({ instance, options, when }: Application, epoch: number): EpochPlan['learner'] {
+  const kind = given(learningKinds.find(({ name }) => name === instance.pass?.name), 'the kind of quantizer'); // prettier-ignore
+  return { instance: instance.name, kind, options: options as LearningOptions, last: epoch + 1 === when.end };
+}
+
 function policyOf({ instance, options, when, maskArgs }: Application, epoch: number): EpochPolicy[] {
-  if (!instance.pass) return [];
+  if (!instance.pass || instance.pass.learns === true) return [];
   const clock = { epoch, start: when.start, end: when.end, frequency: when.frequency };
   return [{ instance: instance.name, pass: instance.pass, options, clock, args: maskArgs }];
 }
@@ -128,9 +145,10 @@ function rateOf({ instance, options, when }: Application, epoch: number): EpochP
 }
 
 /** What a report says of an epoch's plan: names, and numbers of this epoch. */
-export const epochSummary = ({ training, policies, regularizers, rate }: EpochPlan) => ({
+export const epochSummary = ({ training, policies, regularizers, learner, rate }: EpochPlan) => ({
   ...training,
   policies: policies.map(({ instance }) => instance),
   regularizers: regularizers.map(({ instance }) => instance),
   rate: rate?.instance,
+  ...(learner ? { learner: learner.instance } : {}),
 });

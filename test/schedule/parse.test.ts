@@ -171,7 +171,7 @@ policies:
   });
 
   it('alone makes no stage, which is a note', () => {
-    const { stages, notes } = parse('quantizers: { d: { class: DorefaQuantizer, bits_weights: 4 } }');
+    const { stages, notes } = parse('lr_schedulers: { d: { class: ExponentialLR, gamma: 0.9 } }');
     expect([stages, notes]).toEqual([[], ['nothing in this schedule can run without training']]);
   });
 });

@@ -105,3 +105,33 @@ describe('a schedule that trains', () => {
     expect(wrong(text, false)).toMatch(/s.yaml:1:1 training: there are no samples to train on: give the data config a set "training:"/); // prettier-ignore
   });
 });
+
+describe('a quantizer that learns', () => {
+  const learning = (more: string, epochs = 'starting_epoch: 1\n    ending_epoch: 3'): string => `training: { epochs: 3 }
+quantizers:
+  dorefa: { class: DorefaQuantizer, bits_weights: 3 }
+  ptq: { class: LSQQuantizer, bits_weights: 4 }
+policies:
+  - quantizer: { instance_name: dorefa }
+    ${epochs}
+${more}`;
+  const alone = learning('').replace(/ {2}ptq.*\n/, '');
+
+  it('acts in the epochs from its first on, and the last ends it', () => {
+    expect(plans(parse(alone)).map(({ learner }) => learner && [learner.instance, learner.last])).toEqual([undefined, ['dorefa', false], ['dorefa', true]]); // prettier-ignore
+  });
+
+  it('makes a file train, and waits where there is nothing to train on', () => {
+    const text = alone.replace('training: { epochs: 3 }\n', '');
+    expect(plans(parse(text))).toHaveLength(3);
+    const { stages, waiting } = parse(text, false);
+    expect(stages).toEqual([]);
+    expect(waiting.map(({ name, reason }) => [name, reason])).toEqual([['quantizers.dorefa (DorefaQuantizer)', expect.stringMatching(/no set "training:"/)]]); // prettier-ignore
+  });
+
+  it('is refused where it ends before training does, where another one learns, and where no policy uses it', () => {
+    expect(wrong(alone.replace('ending_epoch: 3', 'ending_epoch: 2'))).toBe('s.yaml:5:5 policies.0: DorefaQuantizer learns until training ends: give it ending_epoch 3, not 2'); // prettier-ignore
+    expect(wrong(learning('  - { quantizer: { instance_name: ptq }, starting_epoch: 0, ending_epoch: 3 }'))).toBe('s.yaml:9:5 policies.1: one quantizer learns while training, and dorefa does already'); // prettier-ignore
+    expect(wrong(learning(''))).toContain('no policy uses it');
+  });
+});

@@ -14,7 +14,7 @@ import { foldEach, type Folded } from './each.ts';
 import { linearLayer, replaceLinear, scaledWeight } from './linear.ts';
 
 const options = z.strictObject({
-  layers: z.array(z.string()).min(1).default(['op:Conv', 'op:ConvTranspose']).meta({ description: 'layers to normalize; names or patterns' }), // prettier-ignore
+  layers: z.array(z.string()).min(1).optional().meta({ description: 'layers to normalize; names or patterns. Default: every Conv and ConvTranspose' }), // prettier-ignore
   samples: z.int().positive().default(512).meta({ description: 'calibration samples' }),
 });
 
@@ -35,12 +35,11 @@ export const restoreBatchNorm: Pass<z.infer<typeof options>> = {
   source:
     'Salimans and Kingma 2016 (arXiv 1602.07868), section 3: weights and scales begin with the statistics of data',
   options,
-  selectors: (o) => o.layers.map((pattern, i) => ({ pattern, path: ['layers', i], over: 'layers' })),
+  selectors: (o) => (o.layers ?? []).map((pattern, i) => ({ pattern, path: ['layers', i], over: 'layers' })),
   async apply(model, o, ctx) {
-    const { nodes, notes } = assignNames(o.layers, layerFacts(model), 'layers');
-    const chosen = model.graph.node.filter(
-      (node) => isOp(node, 'Conv', 'ConvTranspose', 'Gemm') && nodes.has(layerName(node)),
-    );
+    const { nodes, notes } = assignNames(o.layers ?? ['*'], layerFacts(model), 'layers');
+    const ops = o.layers ? ['Conv', 'ConvTranspose', 'Gemm'] : ['Conv', 'ConvTranspose'];
+    const chosen = model.graph.node.filter((node) => isOp(node, ...ops) && nodes.has(layerName(node)));
     const fit = chosen.filter((node) => whyNot(model, node) === undefined);
     const stats = await channelStatistics(ctx, model, new Map(fit.map((node) => [outputOf(node), 1])), o.samples);
     const result = foldEach(model, chosen, (now, node) => {

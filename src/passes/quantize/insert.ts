@@ -37,12 +37,14 @@ export interface StaticPlan {
   readonly relus: ReadonlySet<NodeProto>;
   readonly formatOf: (node: NodeProto) => LayerFormats;
   readonly scales: WeightScales;
+  /** Codes of activations of fewer than 8 bits, which lie in bytes, are held in their range. */
+  readonly saturate?: boolean;
 }
 
 /** The model with codes in the place of weights, biases and tables, and QuantizeLinear and DequantizeLinear around the values of the region. */
 export function insertQdq(
   twin: Model,
-  { region, tables, stored, params, alone, relus, formatOf, scales }: StaticPlan,
+  { region, tables, stored, params, alone, relus, formatOf, scales, saturate }: StaticPlan,
 ): { readonly model: Model; readonly changed: readonly Note[] } {
   const tensors = initializers(twin.graph);
   const outputs = new Set(twin.graph.output.map((o) => o.name));
@@ -81,9 +83,11 @@ export function insertQdq(
     for (const [value, plan] of region.values) {
       const names = roots.get(plan.root) ?? addParams(draft, plan.root, [], must(params, plan.root, 'the range of'));
       roots.set(plan.root, names);
+      const { bits } = must(params, plan.root, 'the range of').format;
       const { source } = quantizeValue(draft, {
         value,
         params: names,
+        most: saturate === true && bits < 8 ? 2 ** bits - 1 : undefined,
         reads: (node) => plan.integer || region.nodes.has(draft.origin(node)),
         isOutput: plan.integer && outputs.has(value),
       });

@@ -41,6 +41,8 @@ export interface ValueEdit {
   readonly value: string;
   /** Scale and zero point, one for the tensor, as onnxruntime's integer kernels want activations. */
   readonly params: ParamNames;
+  /** The largest code, where that is less than what its bytes hold. */
+  readonly most?: number | undefined;
   /** Readers of the dequantized value; the others go on reading the float one. */
   readonly reads: (node: NodeProto) => boolean;
   /** The value is a graph output: its name moves behind DequantizeLinear. */
@@ -50,7 +52,7 @@ export interface ValueEdit {
 /** Inserts QuantizeLinear and DequantizeLinear behind a value; gives the value before and the node that restores it. */
 export function quantizeValue(
   draft: Draft,
-  { value, params, reads, isOutput }: ValueEdit,
+  { value, params, most, reads, isOutput }: ValueEdit,
 ): { readonly source: string; readonly restore: NodeProto } {
   let source = value;
   let restored = value;
@@ -69,7 +71,14 @@ export function quantizeValue(
   const codes = draft.freshName(`${value}_quantized`);
   const { scale, zeroPoint } = params;
   draft.addNode(makeNode('QuantizeLinear', [source, scale, zeroPoint], [codes]));
-  const restore = makeNode('DequantizeLinear', [codes, scale, zeroPoint], [restored]);
+  let held = codes;
+  if (most !== undefined) {
+    // On the codes, not before them: a layer fuses with the QuantizeLinear that reads it.
+    held = draft.freshName(`${value}_held`);
+    const bound = draft.add(`${value}_largest_code`, makeTensor('most', 'uint8', [], Uint8Array.of(most)));
+    draft.addNode(makeNode('Clip', [codes, '', bound], [held]));
+  }
+  const restore = makeNode('DequantizeLinear', [held, scale, zeroPoint], [restored]);
   draft.addNode(restore);
   return { source, restore };
 }

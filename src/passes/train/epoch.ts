@@ -2,7 +2,9 @@ import * as z from 'zod';
 import type { Feeds } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import { must } from '../../util/must.ts';
+import { foldBatchNorm } from '../fold/batchnorm.ts';
 import { foldConstants } from '../fold/constants.ts';
+import { foldPasses } from '../fold/prepare.ts';
 import {
   noteLine,
   type Lesson,
@@ -16,12 +18,14 @@ import { withWeights } from '../prune/masks.ts';
 import { floatsOf, placesAfter, taken } from './carry.ts';
 import { epochGraph, type EpochGraph } from './epoch_graph.ts';
 import { lossGradients } from './gradients.ts';
+import type { Dressed } from './learn/dressed.ts';
+import { quantizedModel } from './learn/quantized.ts';
 import { howMasked, masksOf, type WeightMask } from './masks.ts';
-import type { EpochPlan, EpochPolicy, TrainingMemory } from './plan.ts';
+import type { EpochLearner, EpochPlan, EpochPolicy, TrainingMemory } from './plan.ts';
 import { settled, slotsOf, withState } from './settle.ts';
 import { float, nextState, nonZeros, reported, scalarFeeds } from './step.ts';
 
-const nothing: TrainingMemory = { slots: new Map(), masks: new Map(), step: 0, updates: 0, weights: undefined, lr: undefined, losses: [], firstLoss: undefined }; // prettier-ignore
+const nothing: TrainingMemory = { slots: new Map(), masks: new Map(), step: 0, updates: 0, weights: undefined, lr: undefined, losses: [], learned: undefined, masters: undefined, firstLoss: undefined }; // prettier-ignore
 
 /**
  * One epoch, as Distiller's scheduler has it: the pruners of the epoch find their masks, removers cut what is zero, then every sample of the
@@ -37,14 +41,20 @@ export const trainingEpoch: Pass<EpochPlan> = {
   options: z.custom<EpochPlan>(),
   async apply(model, plan, ctx) {
     const old = (ctx.memory.get('training') as TrainingMemory | undefined) ?? withZeros(nothing, model);
-    const own = old.weights === undefined ? model : withWeights(model, old.weights);
+    const from = old.masters ?? model;
+    const own = old.weights === undefined ? from : withWeights(from, old.weights);
     const begun = await begin(own, old, plan, ctx);
     const step = await epochGraph(begun.model, begun.memory, plan, ctx);
     const trained = await goThrough(step, begun, plan, ctx);
-    const { memory } = trained;
+    const { memory, held } = trained;
     ctx.memory.set('training', memory);
-    const changed: Note[] = [...begun.changed, ...step.trainable.map((name) => ({ layer: name, text: memory.masks.has(name) ? 'trained, its zeros kept' : 'trained' }))]; // prettier-ignore
-    return { ...trained.result, changed, skipped: [...begun.skipped, ...step.skipped], notes: begun.notes };
+    const changed: Note[] = [...begun.changed, ...step.trainable.map((name) => ({ layer: name, text: memory.masks.has(name) ? 'trained, its zeros kept' : 'trained' })), ...(held?.changed ?? [])]; // prettier-ignore
+    return {
+      ...trained.result,
+      changed,
+      skipped: [...begun.skipped, ...step.skipped, ...(held?.skipped ?? [])],
+      notes: begun.notes,
+    };
   },
 };
 
@@ -64,9 +74,17 @@ interface Begun {
   readonly notes: readonly string[];
 }
 
+/** The model as quantizers want it, but with its batch norms. */
+async function plainly(model: Model, ctx: PassContext): Promise<Model> {
+  let now = model;
+  for (const pass of foldPasses) if (pass !== foldBatchNorm) now = (await pass.apply(now, {}, ctx)).model;
+  return now;
+}
+
 /** Runs the policies of the epoch, one after the other. */
 async function begin(given: Model, old: TrainingMemory, plan: EpochPlan, ctx: PassContext): Promise<Begun> {
   let [model, memory] = [old.step === 0 ? (await foldConstants.apply(given, {}, ctx)).model : given, old];
+  if (plan.learner && !old.learned) model = await plainly(model, ctx);
   const [changed, skipped, notes]: [Note[], Note[], string[]] = [[], [], []];
   for (const policy of plan.policies) {
     const result = await applyPolicy(model, policy, { ...ctx, lesson: lessonOf(plan, policy, memory.step, ctx) });
@@ -147,7 +165,8 @@ function resumedState({ graph }: EpochGraph, model: Model, memory: TrainingMemor
   const tensors = floatsOf(model);
   const state: Record<string, Feeds[string]> = {};
   for (const [name, input] of graph.held) {
-    const { dims, data } = must(tensors, name, 'the weight');
+    const { dims, first } = must(graph.state, input, 'the state of');
+    const data = tensors.get(name)?.data ?? memory.learned?.numbers.get(name) ?? first;
     state[input] = float(data, dims);
     for (const [i, slot] of (graph.slots.get(name) ?? []).entries()) {
       const kept = memory.slots.get(name)?.[i];
@@ -223,6 +242,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   }
   const loss = total / Math.max(1, samples);
   for (const [name, mask] of step.keptMasks(state)) masks = new Map(masks).set(name, mask);
+  const stored = floatsOf(begun.model);
   const end = settled(begun.model, plan, masks, { graph, state, average: optimizer.average });
   if (diverged === undefined && [...end.own.values()].some((data) => !data.every(Number.isFinite)))
     diverged = divergence(NaN, firstLoss ?? NaN, `behind the last step of epoch ${plan.epoch}`, optimizer.lr);
@@ -232,6 +252,8 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     step: t,
     updates,
     weights: training.ema === undefined ? undefined : end.own,
+    learned: step.dress && { unsigned: step.dress.unsigned, numbers: new Map([...end.own].filter(([name]) => !stored.has(name))) }, // prettier-ignore
+    masters: plan.learner && end.model,
     lr,
     losses: [...losses, loss],
     firstLoss,
@@ -244,9 +266,20 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     steps: minibatch,
     samples,
   };
-  const result: Pick<PassResult, 'model' | 'trained' | 'failed'> = { model: end.model, trained, ...(diverged === undefined ? {} : { failed: diverged }) }; // prettier-ignore
-  return { memory, result };
+  const failed = diverged === undefined ? {} : { failed: diverged };
+  const held = plan.learner && step.dress && diverged === undefined ? await heldModel(end, plan.learner, step.dress, ctx) : undefined; // prettier-ignore
+  const result: Pick<PassResult, 'model' | 'trained' | 'failed' | 'twin' | 'held'> = { model: held?.model ?? end.model, trained, ...failed, ...(held && { held: held.held, ...(plan.learner?.last === true ? { twin: held.twin } : {}) }) }; // prettier-ignore
+  return { memory, result, held: plan.learner?.last === true ? held : undefined };
 }
+
+/** The quantized model at the end of an epoch. */
+const heldModel = (
+  { model, shown }: ReturnType<typeof settled>,
+  learner: EpochLearner,
+  dress: Dressed,
+  ctx: PassContext,
+) =>
+  quantizedModel(model, learner, dress, (owner, name) => must(shown, dress.constant(owner, name), 'the number'), ctx);
 
 /** What is wrong with a loss; undefined where nothing is. */
 function divergence(loss: number, first: number, where: string, lr: number): string | undefined {

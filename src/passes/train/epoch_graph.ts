@@ -13,9 +13,11 @@ import { didYouMean } from '../../util/suggest.ts';
 import type { Note, PassContext } from '../pass.ts';
 import { floatsOf } from './carry.ts';
 import { keptMasks, regimeFactors, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
-import type { EpochPlan, TrainingMemory } from './plan.ts';
+import { dressed, type Dressed } from './learn/dressed.ts';
+import { learningPlaces } from './learn/places.ts';
+import type { EpochPlan, Learned, TrainingMemory } from './plan.ts';
 import { outputsOf, prepareTraining, type Prepared } from './prepared.ts';
-import { optimizerOf, type Stepping, type TrainingOptions } from './options.ts';
+import { optimizerOf, type Stepping } from './options.ts';
 import { taught, type Taught } from './teach.ts';
 import type { WeightMask } from './masks.ts';
 
@@ -23,6 +25,8 @@ import type { WeightMask } from './masks.ts';
 export interface EpochGraph {
   readonly graph: TrainingGraph;
   readonly trainable: readonly string[];
+  /** The roundings of a quantizer that learns. */
+  readonly dress: Dressed | undefined;
   readonly skipped: readonly Note[];
   /** Samples of an epoch. */
   readonly samples: number;
@@ -76,16 +80,18 @@ export async function epochGraph(
     [...masked],
     sites.map(({ weight, scalar, regime, drops }) => [weight, scalar, regime.group, drops !== undefined]),
     training.batch_size,
+    plan.learner && [plan.learner.instance, plan.learner.options],
   ]);
   const known = ctx.memory.get('graph') as Made | undefined;
-  const made = known?.key === key && sameConstants(known, model) ? known : await make(model, key, masked, sites, { training, ctx, optimizer, batches: batches(plan.epoch) }); // prettier-ignore
+  const made = known?.key === key && sameConstants(known, model) ? known : await make(model, key, masked, sites, { plan, ctx, optimizer, batches: batches(plan.epoch), known: memory.learned }); // prettier-ignore
   ctx.memory.set('graph', made);
   const { prepared, graph, loss } = made;
   const tensors = initializers(prepared.model.graph);
   const outputs = outputsOf(prepared);
   return {
     graph,
-    trainable: prepared.trainable.filter((name) => graph.slots.has(name)),
+    dress: prepared.dress,
+    trainable: prepared.trainable.filter((name) => graph.slots.has(name) && prepared.dress?.learned.includes(name) !== true), // prettier-ignore
     skipped: prepared.skipped,
     samples: set.samples,
     optimizer,
@@ -110,8 +116,9 @@ async function make(
   key: string,
   masked: ReadonlyMap<string, Masked>,
   sites: readonly RegimeSite[],
-  { training, ctx, optimizer, batches }: { readonly training: TrainingOptions; readonly ctx: PassContext; readonly optimizer: Stepping; readonly batches: AsyncIterable<Batch> }, // prettier-ignore
+  { plan, ctx, optimizer, batches, known }: { readonly plan: EpochPlan; readonly ctx: PassContext; readonly optimizer: Stepping; readonly batches: AsyncIterable<Batch>; readonly known: Learned | undefined }, // prettier-ignore
 ): Promise<Made> {
+  const { training, learner } = plan;
   const wanted = wantedParameters(model, training);
   const batch = await firstBatch(batches);
   const hints = Object.keys(training.distillation?.hints ?? {});
@@ -121,7 +128,8 @@ async function make(
   const shownAlready = hints.find((hint) => model.graph.output.some(({ name }) => name === hint));
   if (shownAlready !== undefined) throw new QtoolError('schedule', `"${shownAlready}" is an output of the model: hints are inner values`, { at: 'training.distillation.hints', hint: 'distill_wt weighs the outputs' }); // prettier-ignore
   const shown = withOutputs(model, hints);
-  const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted);
+  const places = learner && (await learningPlaces(model, learner, ctx));
+  const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted, learner && places && ((plain, shapes) => dressed(plain, shapes, batch.feeds, { learner, places, known }, ctx))); // prettier-ignore
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
   const trained = new Set(prepared.trainable);
   const penalties = new Map<string, Penalty[]>();
@@ -137,6 +145,8 @@ async function make(
     factors: new Set(sites.filter(({ weight, drops }) => drops && trained.has(weight)).map(({ weight }) => weight)),
     clipNorm: training.clip_norm,
     batchNorm: training.batchnorm,
+    surrogates: prepared.dress?.surrogates,
+    tracked: prepared.dress?.tracked,
   });
   return { key, model, prepared, graph, loss };
 }

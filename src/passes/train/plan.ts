@@ -1,5 +1,7 @@
+import type { Model } from '../../graph/model.ts';
 import type { Clock, Pass } from '../pass.ts';
 import type { LrKind, RegularizerKind } from './kinds.ts';
+import type { LearningKind, LearningOptions } from './surrogate/kind.ts';
 import type { MaskArgs, WeightMask } from './masks.ts';
 import type { TrainingOptions } from './options.ts';
 
@@ -21,6 +23,14 @@ export interface EpochRegularizer {
   readonly last: boolean;
 }
 
+/** A quantizer that learns during an epoch; `last`: the model is quantized at its end. */
+export interface EpochLearner {
+  readonly instance: string;
+  readonly kind: LearningKind;
+  readonly options: LearningOptions;
+  readonly last: boolean;
+}
+
 /** Everything that happens in one epoch of training. */
 export interface EpochPlan {
   readonly training: TrainingOptions;
@@ -29,8 +39,17 @@ export interface EpochPlan {
   readonly epochs: number;
   readonly policies: readonly EpochPolicy[];
   readonly regularizers: readonly EpochRegularizer[];
+  readonly learner?: EpochLearner | undefined;
   /** The learning-rate schedule that has the say; `first`: the first epoch of its policy. */
   readonly rate: { readonly instance: string; readonly kind: LrKind; readonly options: unknown; readonly at: number; readonly of: number; readonly first: number } | undefined; // prettier-ignore
+}
+
+/** What a quantizer that learns keeps from epoch to epoch. */
+export interface Learned {
+  /** Which activations were never below 0 in the first batch: by value. */
+  readonly unsigned: ReadonlyMap<string, boolean>;
+  /** Its numbers by their name in the training graph. */
+  readonly numbers: ReadonlyMap<string, Float32Array>;
 }
 
 /** What an epoch leaves to the next. Plain data, replaced and never changed. */
@@ -47,6 +66,10 @@ export interface TrainingMemory {
   readonly lr: number | undefined;
   /** Mean loss of each epoch. */
   readonly losses: readonly number[];
+  /** The float model that is trained on, where what an epoch gives is quantized. */
+  readonly masters: Model | undefined;
+  /** What the quantizer that learns keeps of its own; undefined before it begins. */
+  readonly learned: Learned | undefined;
   /** The loss of the very first step, by which one is seen to diverge. */
   readonly firstLoss: number | undefined;
 }

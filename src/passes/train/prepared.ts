@@ -12,6 +12,7 @@ import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
 import { foldConstants } from '../fold/constants.ts';
 import type { Note, PassContext } from '../pass.ts';
+import type { Dressed } from './learn/dressed.ts';
 
 /** A model in the form that training graphs are written from, with what of it can be trained. */
 export interface Prepared {
@@ -20,12 +21,15 @@ export interface Prepared {
   readonly trainable: readonly string[];
   /** Nodes that gradients do not go through, with what stays untrained for them. */
   readonly skipped: readonly Note[];
+  /** The roundings of a quantizer that learns. */
+  readonly dress?: Dressed | undefined;
 }
 
 /**
  * The model for one batch: all shapes are fixed, and what follows from them is constant.
  * @param batch inputs of the size that all steps have.
  * @param wanted which parameters are to be trained.
+ * @param dressing writes the roundings of a quantizer into it.
  * @throws QtoolError('graph') where none of them can be.
  */
 export async function prepareTraining(
@@ -33,6 +37,7 @@ export async function prepareTraining(
   batch: Feeds,
   ctx: PassContext,
   wanted: (name: string) => boolean = () => true,
+  dressing?: (model: Model, shapes: Shapes) => Promise<Dressed>,
 ): Promise<Prepared> {
   const given = new Map(Object.entries(batch));
   const fixed = edit(upgradeOpset(model, trainingOpset).model, (draft) => {
@@ -46,9 +51,12 @@ export async function prepareTraining(
   });
   const shapesOf = (m: Model) => ctx.shapes(m, batch);
   const plain = (await foldConstants.apply(fixed, {}, { ...ctx, shapes: shapesOf })).model;
-  const shapes = await shapesOf(plain);
-  const candidates = parametersOf(plain).filter(wanted);
-  const { found, blocked } = gradientReach(plain, shapes, candidates);
+  const bare = await shapesOf(plain);
+  const dress = await dressing?.(plain, bare);
+  const whole = dress?.model ?? plain;
+  const shapes = dress ? await shapesOf(whole) : bare;
+  const candidates = [...parametersOf(plain).filter(wanted), ...(dress?.learned ?? [])];
+  const { found, blocked } = gradientReach(whole, shapes, candidates, { surrogates: dress?.surrogates });
   const trainable = candidates.filter((name) => found.has(name));
   const skipped: Note[] = blocked
     .filter(({ lost }) => lost.length > 0)
@@ -62,7 +70,7 @@ export async function prepareTraining(
       `no weight can be trained${skipped[0] ? `: ${skipped[0].layer}, ${skipped[0].text}` : ''}`,
       { hint: 'a model is trained before a quantizer, in float' },
     );
-  return { model: plain, shapes, trainable, skipped };
+  return { model: whole, shapes, trainable, skipped, dress };
 }
 
 /** Its outputs on a batch: name → dims. */

@@ -53,5 +53,5 @@ export function settled(
     }
     kept.set(name, mask.how.forwardOnly === true ? { ...mask, data: nonZeros(mask.data), how: {} } : mask);
   }
-  return { masks: kept, own, model: withTensors(model, shown) };
+  return { masks: kept, own, shown, model: withTensors(model, shown) };
 }

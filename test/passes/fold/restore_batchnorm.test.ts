@@ -57,7 +57,7 @@ test('the norm has the statistics of its input on the calibration data: variance
   const [inner = '', , , mean = '', variance = ''] = norm.input;
   const { [inner]: values } = await runModel(withOutputs(after, [inner]), feeds, 'disabled');
   const tensors = initializers(after.graph);
-  expect(Array.from(floatData(tensors.get(variance)!))).toEqual([1, 1, 1, 1].map(() => expect.closeTo(1, 6)));
+  expect(Array.from(floatData(tensors.get(variance)!))).toEqual([1, 1, 1, 1].map(() => expect.closeTo(1, 6) as number));
   const data = values!.data as Float32Array;
   const means = [0, 0, 0, 0];
   data.forEach((v, i) => (means[Math.floor(i / 36) % 4]! += v / (8 * 36)));

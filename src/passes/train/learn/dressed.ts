@@ -1,0 +1,135 @@
+import type { Surrogate } from '../../../autodiff/surrogate.ts';
+import { graphWriter, type GraphWriter, type Value } from '../../../autodiff/writer.ts';
+import type { Feeds } from '../../../data/types.ts';
+import { makeNode } from '../../../graph/build.ts';
+import { edit, withOutputs, type Draft } from '../../../graph/edit.ts';
+import type { Model } from '../../../graph/model.ts';
+import { initializers, layerName } from '../../../graph/query.ts';
+import type { Shapes } from '../../../graph/shapes.ts';
+import { dimsOf, floatData, makeTensor } from '../../../graph/tensor.ts';
+import { given, must } from '../../../util/must.ts';
+import type { PassContext } from '../../pass.ts';
+import type { EpochLearner, Learned } from '../plan.ts';
+import { rangeActivations } from '../surrogate/range_linear.ts';
+import type { ActivationFacts, ActivationRounder, Kept, Rounded, WeightFacts, WeightRounder } from '../surrogate/surrogate.ts'; // prettier-ignore
+import type { Places, WeightPlace } from './places.ts';
+
+/** A model with the roundings of a quantizer written into it. */
+export interface Dressed {
+  readonly model: Model;
+  readonly surrogates: ReadonlyMap<string, Surrogate>;
+  /** Constants that follow the batches → their next value. */
+  readonly tracked: ReadonlyMap<string, string>;
+  /** Constants that are learned by gradients. */
+  readonly learned: readonly string[];
+  /** Which activations cannot be below 0: never were, when training began. */
+  readonly unsigned: ReadonlyMap<string, boolean>;
+  /** The constant that holds a number of a weight or value. */
+  constant(owner: string, kept: string): string;
+}
+
+export const weightRounder = ({ kind, options }: EpochLearner, { bits }: Pick<WeightPlace, 'bits'>): WeightRounder =>
+  kind.method(options).weights(bits);
+
+/** What rounds a value; those that no layer reads have the range of their batches, whatever the method. */
+export function valueRounder(
+  { kind, options }: EpochLearner,
+  { bits, own }: { readonly bits: number; readonly own: boolean },
+  facts: ActivationFacts,
+): ActivationRounder {
+  return own ? kind.method(options).activations(bits, facts) : rangeActivations(bits);
+}
+
+/**
+ * Writes the roundings of weights and values into a model for one batch size.
+ * @param known what the quantizer kept of the epochs before; without it, the first batch tells which values are never below 0.
+ */
+export async function dressed(
+  model: Model,
+  shapes: Shapes,
+  batch: Feeds,
+  { learner, places, known }: { readonly learner: EpochLearner; readonly places: Places; readonly known: Learned | undefined }, // prettier-ignore
+  ctx: PassContext,
+): Promise<Dressed> {
+  const names = [...places.values.keys()];
+  const seen = known ? {} : await valuesOn(model, batch, names, ctx);
+  const tensors = initializers(model.graph);
+  const taken = new Set([...shapes.keys(), ...tensors.keys(), ...model.graph.node.flatMap(({ output }) => output)]);
+  const w = graphWriter(taken);
+  const [surrogates, tracked, learned] = [new Map<string, Surrogate>(), new Map<string, string>(), [] as string[]];
+  const unsigned = new Map<string, boolean>();
+  const constants = new Map<string, string>();
+  const key = (owner: string, kept: string): string => JSON.stringify([owner, kept]);
+  const outputs = new Set(model.graph.output.map(({ name }) => name));
+  const next = edit(model, (draft) => {
+    const keep = (owner: string, all: readonly Kept[]): ((name: string) => Value) => {
+      const held = new Map(
+        all.map(({ name, dims, first }) => [name, { name: draft.add(`${owner}_${name}`, makeTensor('', 'float32', dims, first)), dims }]), // prettier-ignore
+      );
+      for (const [name, value] of held) constants.set(key(owner, name), value.name);
+      return (name) => must(held, name, 'the number');
+    };
+    const note = (rounded: Rounded, all: readonly Kept[], kept: (name: string) => Value): void => {
+      surrogates.set(rounded.y.name, rounded.surrogate);
+      for (const { name } of all) {
+        const later = rounded.next?.get(name);
+        if (later) tracked.set(kept(name).name, later.name);
+        else learned.push(kept(name).name);
+      }
+    };
+    for (const place of places.weights) {
+      const { tensor, axis, readers } = place;
+      const stored = must(tensors, tensor, 'the weight');
+      const facts: WeightFacts = { data: floatData(stored), dims: dimsOf(stored), axis };
+      const rounder = weightRounder(learner, place);
+      const all = rounder.keeps(facts);
+      const kept = keep(tensor, all);
+      const rounded = rounder.write(w, { name: tensor, dims: facts.dims }, kept, facts);
+      draft.rewire(tensor, rounded.y.name, (node, input) => readers.get(layerName(node)) === input);
+      note(rounded, all, kept);
+    }
+    for (const [value, held] of places.values) {
+      const data = seen[value]?.data as Float32Array | undefined;
+      const dims = must(shapes, value, 'the shape of').dims;
+      const isUnsigned = known?.unsigned.get(value) ?? given(data, value).every((v) => v >= 0);
+      unsigned.set(value, isUnsigned);
+      const facts: ActivationFacts = { data: data ?? new Float32Array(), dims, unsigned: isUnsigned };
+      const rounder = valueRounder(learner, held, facts);
+      const all = rounder.keeps(facts);
+      const kept = keep(value, all);
+      const plan = places.region.values.get(value);
+      const isOutput = plan?.integer === true && outputs.has(value);
+      const source = isOutput ? renamedOutput(draft, value) : value;
+      const rounded = rounder.write(w, { name: source, dims }, kept, facts);
+      const inRegion = new Set([...places.region.nodes.keys()].map(layerName));
+      if (isOutput) draft.addNode(makeNode('Identity', [rounded.y.name], [value]));
+      else draft.rewire(value, rounded.y.name, (node, input) => input >= 0 && (plan?.integer === true || inRegion.has(layerName(node)))); // prettier-ignore
+      note(rounded, all, kept);
+    }
+    addWritten(draft, w);
+  });
+  return { model: next, surrogates, tracked, learned, unsigned, constant: (owner, kept) => must(constants, key(owner, kept), 'the number') }; // prettier-ignore
+}
+
+/** Puts what was written into an edit. */
+function addWritten(draft: Draft, w: GraphWriter): void {
+  for (const tensor of w.tensors) draft.add(tensor.name, tensor);
+  for (const node of w.nodes) draft.addNode(node);
+}
+
+/** Gives what makes an output of the model another name for it. */
+function renamedOutput(draft: Draft, value: string): string {
+  const source = draft.freshName(`${value}_float`);
+  const producer = given(draft.nodes().find(({ output }) => output.includes(value)), value); // prettier-ignore
+  draft.update(producer, { output: producer.output.map((name) => (name === value ? source : name)) });
+  draft.rewire(value, source, (_, input) => input >= 0);
+  return source;
+}
+
+/** Values of a model on a batch, inputs among them. */
+async function valuesOn(model: Model, batch: Feeds, names: readonly string[], ctx: PassContext): Promise<Feeds> {
+  const own = new Set(model.graph.output.map(({ name }) => name));
+  const made = names.filter((name) => batch[name] === undefined);
+  const shown = withOutputs(model, made.filter((name) => !own.has(name))); // prettier-ignore
+  return { ...batch, ...(made.length > 0 ? await ctx.compute(shown, batch) : {}) };
+}

@@ -1,0 +1,200 @@
+import { graphWriter } from '../../../autodiff/writer.ts';
+import { makeModel, makeValue } from '../../../graph/build.ts';
+import type { Layer } from '../../../graph/layer.ts';
+import type { Model } from '../../../graph/model.ts';
+import { initializers } from '../../../graph/query.ts';
+import { dimsOf, floatData, makeTensor } from '../../../graph/tensor.ts';
+import type { QuantParams } from '../../../numerics/format.ts';
+import { leastWeightScale } from '../../../numerics/quantize.ts';
+import { given, must } from '../../../util/must.ts';
+import type { HeldLayer, Note, PassContext } from '../../pass.ts';
+import { withWeights } from '../../prune/masks.ts';
+import { insertQdq, type StoredWeight } from '../../quantize/insert.ts';
+import { inputParams, scaleAxis } from '../../quantize/params.ts';
+import type { Region } from '../../quantize/region.ts';
+import { weightKey } from '../../quantize/targets.ts';
+import type { EpochLearner, Learned } from '../plan.ts';
+import { byChannel, largest, type WeightFacts } from '../surrogate/surrogate.ts';
+import { valueRounder, weightRounder } from './dressed.ts';
+import { learningPlaces, type WeightPlace } from './places.ts';
+
+/** A trained number of a weight or value: owner, name. */
+export type KeptNumbers = (owner: string, name: string) => Float32Array;
+
+/** Codes farther than this from a whole number, in steps, are no codes. */
+const wholeEnough = 0.01;
+const mostCode = 127;
+
+/**
+ * The model that training has led to: weights as the training graph rounds them, batch norms folded into them, and integer kernels where onnxruntime has
+ * them, with the scales that were learned. Layers whose weights alone are rounded keep them as float numbers of few values.
+ */
+export async function quantizedModel(
+  model: Model,
+  learner: EpochLearner,
+  { unsigned }: Pick<Learned, 'unsigned'>,
+  kept: KeptNumbers,
+  ctx: PassContext,
+) {
+  const first = await learningPlaces(model, learner, ctx);
+  const { rounded, steps } = await roundedWeights(model, first.weights, learner, kept, ctx);
+  const exact = withWeights(model, rounded);
+  let places = await learningPlaces(exact, learner, ctx);
+  const unfit = new Map(places.kernels.flatMap((layer): [string, string][] => {
+    const why = uncodable(layer, rounded, steps, first.weights);
+    return why === undefined ? [] : [[layer.name, why]];
+  })); // prettier-ignore
+  if (unfit.size > 0) places = await learningPlaces(exact, learner, ctx, unfit);
+  const { folded, region, kernels, alone, formatOf, values } = places;
+  const params = new Map<string, QuantParams>();
+  for (const [value, held] of values) {
+    const facts = { data: new Float32Array(), dims: [], unsigned: unsigned.get(value) === true };
+    const { scale, zeroPoint } = valueRounder(learner, held, facts).affine(facts, (name) => kept(value, name));
+    params.set(value, {
+      format: { kind: 'int', bits: held.bits, signed: false, symmetric: false },
+      granularity: { per: 'tensor' },
+      scale: Float32Array.of(scale),
+      zeroPoint: Int32Array.of(zeroPoint),
+    });
+  }
+  const stored = storedWeights(kernels, region, params, (layer) => foldedSteps(layer, rounded, steps, first.weights));
+  const made = insertQdq(folded, { region, tables: [], stored, params, alone: [], relus: new Set(), formatOf, scales: 'minmax', saturate: true }); // prettier-ignore
+  const bitsOf = (layer: Layer): number => given(first.weights.find(({ readers }) => readers.has(layer.name)), layer.name).bits; // prettier-ignore
+  const held = new Map<string, HeldLayer>([...kernels, ...alone].map((layer) => {
+    const bits = bitsOf(layer);
+    const input = region.nodes.has(layer.node) ? inputParams(layer, region, params) : undefined;
+    return [layer.name, { weights: { label: `int${bits}`, bits }, ...(input ? { activations: `uint${input.format.bits}` } : {}) }];
+  })); // prettier-ignore
+  const weightsAlone: Note[] = alone.map((layer) => ({ layer: layer.name, text: `weights of ${bitsOf(layer)} bits, as float numbers; activations float` })); // prettier-ignore
+  return {
+    model: made.model,
+    twin: folded,
+    held,
+    changed: [...made.changed, ...weightsAlone],
+    skipped: places.skipped,
+  };
+}
+
+/** The weights as the training graph rounds them, computed by the same nodes; and their steps, one a channel. */
+async function roundedWeights(
+  model: Model,
+  places: readonly WeightPlace[],
+  learner: EpochLearner,
+  kept: KeptNumbers,
+  ctx: PassContext,
+) {
+  const tensors = initializers(model.graph);
+  const w = graphWriter(new Set(tensors.keys()));
+  const held: ReturnType<typeof makeTensor>[] = [];
+  const made = new Map<string, string>();
+  const steps = new Map<string, Float32Array | undefined>();
+  for (const place of places) {
+    const stored = must(tensors, place.tensor, 'the weight');
+    const facts: WeightFacts = { data: floatData(stored), dims: dimsOf(stored), axis: place.axis };
+    const rounder = weightRounder(learner, place);
+    held.push(makeTensor(place.tensor, 'float32', facts.dims, facts.data));
+    const values = new Map(rounder.keeps(facts).map(({ name, dims }) => {
+      const at = w.fresh(`${place.tensor}_${name}`);
+      held.push(makeTensor(at, 'float32', dims, kept(place.tensor, name)));
+      return [name, { name: at, dims }];
+    })); // prettier-ignore
+    const { y } = rounder.write(w, { name: place.tensor, dims: facts.dims }, (name) => must(values, name, 'the number'), facts); // prettier-ignore
+    made.set(place.tensor, y.name);
+    steps.set(
+      place.tensor,
+      rounder.step?.(facts, (name) => kept(place.tensor, name)),
+    );
+  }
+  if (made.size === 0) return { rounded: new Map<string, Float32Array>(), steps };
+  const graph = makeModel({
+    opset: 18,
+    inputs: [],
+    outputs: [...made].map(([tensor, y]) => makeValue(y, 'float32', dimsOf(must(tensors, tensor, 'the weight')))),
+    nodes: w.nodes,
+    initializers: [...held, ...w.tensors],
+  });
+  const results = await ctx.compute(graph, {});
+  const rounded = new Map([...made].map(([tensor, y]) => [tensor, given(results[y], y).data as Float32Array]));
+  return { rounded, steps };
+}
+
+const placeOf = (layer: Layer, places: readonly WeightPlace[]): WeightPlace => given(places.find(({ readers }) => readers.has(layer.name)), layer.name); // prettier-ignore
+
+/** The steps of a layer's weights in the folded model: those that were trained, times what its batch norm multiplies each channel by. */
+function foldedSteps(
+  layer: Layer,
+  rounded: ReadonlyMap<string, Float32Array>,
+  steps: ReadonlyMap<string, Float32Array | undefined>,
+  places: readonly WeightPlace[],
+): Float32Array | undefined {
+  const { tensor } = placeOf(layer, places);
+  const own = steps.get(tensor);
+  if (!own) return undefined;
+  const { dims } = layer.weight;
+  const axis = scaleAxis(layer.weight);
+  const before = byChannel({ data: must(rounded, tensor, 'the weight'), dims, axis });
+  const after = byChannel({ data: floatData(layer.weight.tensor), dims, axis });
+  return Float32Array.from(before, (part, c) => {
+    const [was, is] = [largest(part), largest(given(after[c], tensor))];
+    const step = own[own.length === 1 ? 0 : c]!;
+    return was === 0 || is === 0 ? step : step * (is / was);
+  });
+}
+
+function uncodable(
+  layer: Layer,
+  rounded: ReadonlyMap<string, Float32Array>,
+  steps: ReadonlyMap<string, Float32Array | undefined>,
+  places: readonly WeightPlace[],
+): string | undefined {
+  const scale = foldedSteps(layer, rounded, steps, places);
+  if (!scale) return 'its levels are no multiples of a step, which integer kernels take';
+  const parts = byChannel({ data: floatData(layer.weight.tensor), dims: layer.weight.dims, axis: scaleAxis(layer.weight) }); // prettier-ignore
+  const bad = parts.some((part, c) =>
+    part.some((v) => {
+      const code = v / scale[c]!;
+      return Math.abs(code) > mostCode + wholeEnough || Math.abs(code - Math.round(code)) > wholeEnough;
+    }),
+  );
+  return bad ? 'what was folded into its weights took them off their steps' : undefined;
+}
+
+/** Largest codes whose products with 8-bit activations onnxruntime adds up right on processors that saturate sums of two. */
+const safeCode = 64;
+
+/**
+ * Scales of the kernels' weights. Biases are stored as multiples of input scale · weight scale, which is coarse where both have few codes: codes are as
+ * large as bytes allow, whole multiples of those that were trained, and the scale as fine. It is coarser than the step only for a channel whose
+ * bias int32 would not hold, beside which its weights are nothing.
+ */
+function storedWeights(
+  kernels: readonly Layer[],
+  region: Region,
+  params: ReadonlyMap<string, QuantParams>,
+  stepsOf: (layer: Layer) => Float32Array | undefined,
+): StoredWeight[] {
+  const groups = new Map(kernels.map((layer) => [weightKey(layer, layer.name), layer]));
+  return [...groups.values()].map((layer) => {
+    const axis = scaleAxis(layer.weight);
+    const bias = layer.bias && floatData(layer.bias);
+    const input = inputParams(layer, region, params);
+    const steps = given(stepsOf(layer), layer.name);
+    const parts = byChannel({ data: floatData(layer.weight.tensor), dims: layer.weight.dims, axis });
+    const most = parts.reduce((m, part, c) => Math.max(m, Math.round(largest(part) / steps[c]!)), 1);
+    const finer = Math.max(1, Math.floor((input.format.bits < 8 ? mostCode : safeCode) / most));
+    const scale = steps.map((step, c) =>
+      bias
+        ? Math.max(step / finer, leastWeightScale(Math.abs(axis === undefined ? largest(bias) : bias[c]!), input.scale[0]!)) // prettier-ignore
+        : step / finer,
+    );
+    return {
+      layers: [layer],
+      params: {
+        format: { kind: 'int', bits: 8, signed: true, symmetric: true, narrow: true },
+        granularity: axis === undefined ? { per: 'tensor' } : { per: 'channel', axis },
+        scale,
+        zeroPoint: new Int32Array(scale.length),
+      },
+    };
+  });
+}
