@@ -73,7 +73,7 @@ function learners({ epochs }: Training, applications: readonly Application[]): P
     const at = { path: path.slice(0, 2), on: 'key' as const };
     if (i > 0) return [{ ...at, message: `one quantizer learns while training, and ${found[0]!.instance.name} does already` }]; // prettier-ignore
     const { bits_weights: weights, overrides = {} } = (options ?? {}) as Partial<LearningOptions>;
-    if (weights === null && Object.keys(overrides).length === 0) return [{ path: instance.path, on: 'key' as const, message: `rounds no weights: give ${instance.class} bits_weights` }]; // prettier-ignore
+    if (weights === null && Object.keys(overrides).length === 0) return [{ path: [...instance.path], on: 'key' as const, message: `rounds no weights: give ${instance.class} bits_weights` }]; // prettier-ignore
     if (when.end === epochs) return [];
     return [{ ...at, message: `${instance.class} learns until training ends: give it ending_epoch ${epochs}, not ${when.end}` }]; // prettier-ignore
   });

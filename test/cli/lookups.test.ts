@@ -45,8 +45,9 @@ describe('qtool explain', () => {
   it.each(passes.map((pass) => [pass.name, pass] as const))('gives a schedule with %s that runs', (_name, pass) => {
     const { stages } = parseSchedule(exampleSchedule(pass), 'example.yaml', { passes });
     // What needs training runs within its epochs.
-    const within = stages.flatMap(({ epoch, options }) => (epoch ? (options as EpochPlan).policies : []));
-    expect([...stages, ...within].map((stage) => stage.pass.name)).toContain(pass.name);
+    const plans = stages.flatMap(({ epoch, options }) => (epoch ? [options as EpochPlan] : []));
+    const within = plans.flatMap(({ policies, learner }) => [...policies.map((one) => one.pass.name), ...(learner ? [learner.kind.name] : [])]); // prettier-ignore
+    expect([...stages.map((stage) => stage.pass.name), ...within]).toContain(pass.name);
   });
 
   it.each(passes.map((pass) => [pass.name, pass.classes[0] ?? '']))(
