@@ -198,7 +198,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
         left.begin(stage.epoch && schedule.stages.filter(({ epoch, index }) => epoch && index > stage.index).length);
         const idle = leftOut(stage, state, reports, schedule.stages);
-        const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, { ...options, say: (text) => say({ kind: 'note', text }) }, memories); // prettier-ignore
+        const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, { ...options, baseline, say: (text) => say({ kind: 'note', text }) }, memories); // prettier-ignore
         reports.push(outcome.report);
         left.end(outcome.report.seconds);
         sensitivity = outcome.sensitivity ?? sensitivity;
