@@ -20,6 +20,7 @@ import { QtoolError } from '../util/error.ts';
 import { jsonText } from '../util/json.ts';
 import { version } from '../util/version.ts';
 import { factsOf, machineName, readCheckpoint, withFloat, writeCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { firstOf } from './broken.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { findingsOf, type Findings } from './findings.ts';
@@ -30,7 +31,7 @@ import { statisticsStore } from './statistics.ts';
 import { leftOut, runStage, safeState, type Memories, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
 import { timeLeft } from './time_left.ts';
-import { firstOf, unjudged, wasGated } from './verdict.ts';
+import { unjudged, wasGated } from './verdict.ts';
 
 export interface RunOptions {
   readonly model: Model;

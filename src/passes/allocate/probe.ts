@@ -58,7 +58,7 @@ export async function openProbe(ctx: PassContext, float: Model, samples: number)
   }
   for (const [name, { data }] of held.flatMap(({ outputs }) => Object.entries(outputs)))
     if (!Number.isFinite(errorSums(data as Float32Array, data as Float32Array).signal))
-      throw new QtoolError('data', `the output "${name}" of the float model holds NaN or infinity on calibration samples: no error can be measured beside it`, { hint: 'are the data and its preprocessing right?' }); // prettier-ignore
+      throw new QtoolError('data', `the output "${name}" of the float model holds NaN on calibration samples: no error can be measured beside it`, { hint: 'are the data and its preprocessing right?' }); // prettier-ignore
   if (held.length === 0) throw new QtoolError('data', 'there is no calibration sample to measure the output error on');
   const error: Probe['error'] = async (candidate) => {
     const sums = new Map<string, { signal: number; noise: number; dot: number }>();
