@@ -79,9 +79,9 @@ export async function openProbe(ctx: PassContext, float: Model, samples: number)
     const mean = (of: (sum: (typeof outputs)[number]) => number): number =>
       outputs.reduce((total, sum) => total + of(sum) / Math.max(sum.signal, Number.MIN_VALUE), 0) / outputs.length;
     const noise = mean((sum) => sum.noise);
-    return Number.isFinite(noise)
-      ? { noise, along: mean((sum) => sum.signal - sum.dot) }
-      : { noise: nothingLeft, along: 0 };
+    return Number.isNaN(noise)
+      ? { noise: nothingLeft, along: 0 }
+      : { noise, along: mean((sum) => sum.signal - sum.dot) };
   };
   return { samples: count, error, noise: async (candidate) => (await error(candidate)).noise };
 }
