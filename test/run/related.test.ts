@@ -11,7 +11,7 @@ const float = smallConvNet();
 const context = () => testContext({ calibration: [{ x: floats(noise(1, 4 * 192), [4, 3, 8, 8]) }], reference: float });
 const by = async (cls: string, options: object = {}): Promise<Model> => {
   const pass = passes.find(({ classes }) => classes.includes(cls))!;
-  return (await pass.apply(float, pass.options.parse(options) as never, context())).model;
+  return (await pass.apply(float, pass.options.parse(options), context())).model;
 };
 
 /** Every weight times a power of ten that differs from channel to channel. */

@@ -51,11 +51,9 @@ interface Given extends Partial<Omit<Stage, 'pass'>> {
   readonly latency?: boolean;
   readonly signal?: AbortSignal;
   readonly of?: Partial<Pass>;
-  /** The metric's value of the float model. */
-  readonly own?: number;
 }
 
-async function staged({ makes, worth = () => 100, before, memories = new Map(), of, own = 100, ...more }: Given) {
+async function staged({ makes, worth = () => 100, before, memories = new Map(), of, ...more }: Given) {
   const seen: PassContext[] = [];
   const [told, said]: [string[], string[]] = [[], []];
   const asked: number[] = [];
@@ -88,8 +86,7 @@ async function staged({ makes, worth = () => 100, before, memories = new Map(), 
     ...stage,
     pass,
   };
-  const baseline = { metrics: [{ name: 'm', value: own }] as never };
-  const options = { model: float, measure, latency, signal, baseline, say: (text: string) => void said.push(text) };
+  const options = { model: float, measure, latency, signal, baseline: { metrics: [] }, say: (text: string) => void said.push(text) }; // prettier-ignore
   const { state: after, report } = await runStage(whole, state, tools as never, options, memories);
   return { before: state, after, report, seen, told, asked, measured, said };
 }
@@ -246,29 +243,6 @@ describe('a stage that fails', () => {
     const { before, after, report } = await staged({ ...scaled(0), gate: gate('retry') });
     expect([after, report.verdict, report.attempts.length]).toEqual([before, 'undone', 7]);
     expect(report.why).toMatch(/^m drop 20\.00 points.*; no weaker setting passed either$/);
-  });
-});
-
-describe('a stage judged by what the float model has no number for', () => {
-  const none: Given = { ...scaled(0.3), own: NaN, worth: () => NaN };
-  const fallback: Fallback = { metric: 'm', maxDrop: 5, relative: false, timeBudget: undefined };
-
-  it.each<[Partial<Given>, string, RegExp]>([
-    [{ gate: gate('retry') }, 'undone', /^m drop is not a number, and the float model's own is none: nothing weaker was tried$/], // prettier-ignore
-    [{ gate: gate('undo') }, 'undone', /^m drop is not a number$/],
-    [{ gate: gate('stop') }, 'stopped', /^m drop is not a number$/],
-    [{ gate: gate('warn') }, 'warned', /^m drop is not a number$/],
-    [{ fallback }, 'undone', /^m is not a number, and the float model's own is none: nothing else was tried$/],
-    [{ fallback, gate: gate('retry') }, 'undone', /^m is not a number, .*nothing else was tried$/],
-  ])('is tried once: %j', async (given, verdict, why) => {
-    const { report } = await staged({ ...none, ...given });
-    expect([report.verdict, report.attempts.length]).toEqual([verdict, 1]);
-    expect(report.why).toMatch(why);
-  });
-
-  it('is tried again where the float model has one', async () => {
-    const { report } = await staged({ ...none, own: 100, gate: gate('retry') });
-    expect(report.attempts.length).toBe(7);
   });
 });
 

@@ -258,10 +258,9 @@ describe('outputs that are no numbers', () => {
   });
 
   it('of the float model end the work, with their name', async () => {
-    await expect(openProbe(context(), logged, 4)).rejects.toMatchObject({
-      code: 'data',
-      message: expect.stringMatching(/^the output "y" of the float model holds NaN on calibration samples/),
-    });
+    await expect(openProbe(context(), logged, 4)).rejects.toThrow(
+      /^the output "y" of the float model holds NaN on calibration samples/,
+    );
   });
 
   it('of a candidate are a damage beyond all others, and still a number', async () => {
