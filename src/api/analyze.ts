@@ -2,6 +2,7 @@ import { analyzeSqnr } from '../analyze/sqnr/analyze.ts';
 import type { Model } from '../graph/model.ts';
 import { sqnrAllocator } from '../passes/allocate/sqnr.ts';
 import { proposalYaml, type AnalysisReport } from '../report/analysis.ts';
+import { quantizedAlready } from '../run/broken.ts';
 import { noStage, openInstruments, type Instruments } from '../run/context.ts';
 import { diagnose } from '../run/diagnosis.ts';
 import { layerReports } from '../run/layers.ts';
@@ -43,17 +44,29 @@ export async function analyze(options: AnalyzeOptions): Promise<AnalysisReport> 
     try {
       const ctx = instruments.context(noStage());
       const scales = options.minmax === true ? 'minmax' : 'mse';
-      const found = await analyzeSqnr(ctx, model, { samples, scales, method: 'minmax' });
       const bits = options.bits ?? 4;
       const asked = sqnrAllocator.options.parse({ budget: { weights: bits }, scales, samples });
+      // It refuses what has no layer to analyse, and that takes no time.
       const { plan } = await sqnrAllocator.apply(model, asked, ctx);
+      const found = await analyzeSqnr(ctx, model, { samples, scales, method: 'minmax' });
       const proposal = [...(plan ?? [])].flatMap(([layer, { weights }]) =>
         weights?.kind === 'int' ? [{ layer, bits: weights.bits }] : [],
       );
       const yaml = proposalYaml(proposal, scales);
       const progress = (done: number, text: string): void => options.onProgress?.({ kind: 'progress', done, text });
       const plain = await plainDiagnosis(model, instruments, { signal, progress });
-      return { format: 1, path: model.path ?? '', ...found, bits, proposal, yaml, ...plain, notes: data.notes };
+      const warnings = [...quantizedAlready(model), ...plain.warnings];
+      return {
+        format: 1,
+        path: model.path ?? '',
+        ...found,
+        bits,
+        proposal,
+        yaml,
+        ...plain,
+        warnings,
+        notes: data.notes,
+      };
     } finally {
       await instruments.close();
     }

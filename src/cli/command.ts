@@ -10,6 +10,15 @@ export class QtoolCommand extends Command {
     return new QtoolCommand(name);
   }
 
+  /** A value that is none of the choices of an option may be a slip for one. */
+  override error(message: string, options?: Parameters<Command['error']>[1]): never {
+    const [, flags, value = ''] =
+      /^error: option '(.+)' argument '(.*)' is invalid\. Allowed choices/s.exec(message) ?? [];
+    const choices = this.options.find((option) => option.flags === flags)?.argChoices ?? [];
+    const meant = nearest(value, choices);
+    super.error(meant === undefined ? message : `${message} (Did you mean ${meant}?)`, options);
+  }
+
   override parseOptions(args: string[]): ReturnType<Command['parseOptions']> {
     this.refuseTwice(args);
     const parsed = super.parseOptions(args);

@@ -51,8 +51,8 @@ function shapeHint(tensor: Tensor, input: ModelInput): string | undefined {
   const [, b, c, d] = wanted;
   const [, p, q, r] = tensor.dims;
   if (wanted.length !== 4 || tensor.dims.length !== 4) return undefined;
-  if (b === r && c === p && d === q) return 'Set transforms.layout: NCHW.';
-  if (d === p && b === q && c === r) return 'Set transforms.layout: NHWC.';
+  if (b === r && c === p && d === q) return 'Give --layout NCHW, or transforms.layout in a data config.';
+  if (d === p && b === q && c === r) return 'Give --layout NHWC, or transforms.layout in a data config.';
   const first = typeof b === 'number' && b <= 4;
   const [height, width, channels, given] = first ? [c, d, b, p] : [b, c, d, r];
   const sides = first ? [q, r] : [p, q];

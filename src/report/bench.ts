@@ -17,7 +17,7 @@ const ms = (time: number): string => `${time >= 999.5 ? Math.round(time) : time.
 /** A table of what each model costs before it runs, and one for its runs: the speed is beside the first model's. */
 export function benchText({ models, threads, data }: BenchReport, paint: Paint, width: number): string {
   // Beside the other columns of the wider table.
-  const names = distinctPaths(models.map(({ path }) => path), Math.max(16, Math.min(60, width - 54))); // prettier-ignore
+  const names = distinctPaths(models.map(({ path }) => path), Math.max(16, Math.min(60, width - 52))); // prettier-ignore
   const name = (path: string): string => names[models.findIndex((model) => model.path === path)] ?? path;
   const costs = models.map(({ path, bytes: size, loadMilliseconds, memory }) => [
     ...[name(path), bytes(size), ms(loadMilliseconds), bytes(Math.max(0, memory))],

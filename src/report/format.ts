@@ -154,9 +154,17 @@ export function distinct(names: readonly string[], width: number, among: readonl
   return names.map((name) => (oneLine(name).length <= width ? oneLine(name) : cutWithin(name, width, all)));
 }
 
-/** The same for what is no name of a layer, as paths of files: with `…` for what is cut. */
+/** The same for what is no name of a layer, as paths of files: with `…` for what is cut, which is not the end where that tells them apart. */
 export const distinctPaths = (paths: readonly string[], width: number): string[] =>
-  distinct(paths, width).map((cut, i) => (cut === paths[i] ? cut : cut.replaceAll('*', '…')));
+  distinct(paths, width).map((cut, i) => {
+    const path = paths[i] ?? '';
+    if (cut === path) return cut;
+    const parts = path.split('/');
+    const ends = parts.slice(1).map((_, k) => parts.slice(k + 1).join('/'));
+    const alone = (end: string): boolean => paths.every((other) => other === path || !other.endsWith(`/${end}`));
+    const end = ends.find((one) => one !== '' && one.length + 2 <= width && alone(one));
+    return end === undefined ? cut.replaceAll('*', '…') : `…/${end}`;
+  });
 
 /** As a glob reads it: characters that mean something there as they are, line breaks as any character. */
 const globOf = (text: string): string => text.replace(/[*?[{\\]/g, '\\$&').replace(/[\n\r\t]/g, '?');

@@ -4,7 +4,7 @@ import { bytes, dropText, duration, number, percent, plural, titleOf, withInterv
 import { frontierChart } from './page/charts.ts';
 import { measuredModels } from './page/models.ts';
 import { page } from './page/page.ts';
-import { cellOf, charts, htmlTable, named, section, type Cell, type Column } from './page/parts.ts';
+import { cellOf, alarms, charts, htmlTable, named, section, type Cell, type Column } from './page/parts.ts';
 import { shapes } from './page/svg.ts';
 import { batchesOf, metricNamed, shownMetrics } from './summary.ts';
 
@@ -35,10 +35,7 @@ export function htmlComparison(runs: readonly NamedRun[]): string {
   const title = `qtool: ${plural(runs.length, 'run')} compared`;
   const body = `<header>
 <h1>${e(title)}</h1>
-${differences(reports)
-  .map((text) => `<p class="alarm"><strong>Mind:</strong> ${e(text)}</p>`)
-  .join('\n')}
-</header>
+${alarms(differences(reports))}</header>
 <main>
 ${section('runs', 'Runs', runTable(runs, metrics))}
 ${section('frontier', 'Size and quality', charts(...frontiers))}

@@ -6,7 +6,7 @@ import { right, table, widthOf } from './table.ts';
 
 /** What was looked at, on what, and how. */
 export function sensitivityHead(
-  { model, data }: Pick<SensitivityReport, 'model' | 'data'>,
+  { model, data, warnings }: Pick<SensitivityReport, 'model' | 'data' | 'warnings'>,
   how: string,
   paint: Paint,
   width: number,
@@ -17,7 +17,8 @@ export function sensitivityHead(
     hanging('data   ', `${source}: ${plural(data.samples, 'sample')}`, width),
     hanging('shown  ', how, width),
   ];
-  return lines.map((line) => paint.dim(line)).join('\n');
+  const alarms = warnings.map((text) => `${paint.yellow(hanging('! ', text, width))}\n`);
+  return [...alarms, ...lines.map((line) => paint.dim(line))].join('\n');
 }
 
 /** The drop of the metric for every layer and sparsity, and the levels that meet the target, with the YAML to paste. */

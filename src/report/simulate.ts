@@ -2,7 +2,7 @@ import type { SimulatedRow, SimulateReport } from '../run/simulate.ts';
 import { bullets, bytes, number, percent, plural, withInterval } from './format.ts';
 import { page } from './page/page.ts';
 import { frontierChart } from './page/charts.ts';
-import { charts, list, section } from './page/parts.ts';
+import { alarms, charts, list, section } from './page/parts.ts';
 import { escapeHtml as e } from './escape.ts';
 import type { Paint } from './paint.ts';
 import { csv, sensitivityHead } from './sensitivity.ts';
@@ -64,7 +64,7 @@ export function simulateCsv({ rows }: SimulateReport): string {
 }
 
 /** Bytes against the first metric, as one HTML file that needs nothing else. */
-export function simulatePage({ model, rows, data, notes }: SimulateReport): string {
+export function simulatePage({ model, rows, data, notes, warnings }: SimulateReport): string {
   const name = model.path.split(/[\\/]/).at(-1) || 'model';
   const models = rows.flatMap((row, i) => {
     const [metric] = row.metrics;
@@ -81,7 +81,7 @@ export function simulatePage({ model, rows, data, notes }: SimulateReport): stri
     `<header>
 <h1>${e(name)}</h1>
 <p class="soft">${e(`${bytes(model.bytes)}, ${number(data.samples, '')} samples of ${data.source}`)}</p>
-</header>
+${alarms(warnings)}</header>
 <main>
 ${section('formats', 'Formats', charts(frontierChart(`${titleOf(rows, metric)} over bytes`, series)))}
 ${notes.length === 0 ? '' : section('notes', 'Notes', list(notes))}

@@ -18,6 +18,8 @@ import { prepare } from '../passes/fold/prepare.ts';
 import { latency } from '../runtime/time.ts';
 import { measuredAtChance } from './verdict.ts';
 import { QtoolError } from '../util/error.ts';
+import { brokenAlone } from './broken.ts';
+import { relationOf } from './related.ts';
 import { noStage, openInstruments, type Instruments } from './context.ts';
 import { located } from './diagnosis.ts';
 import type { RunEvent } from './event.ts';
@@ -99,6 +101,7 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
       where: withFused(place?.sentences ?? [], await fusedText(layers, base, model, tools.calibration, signal)),
       levels,
       warnings: [
+        ...(await brokenBoth(options, results, tools)),
         ...strangers(base, model, results),
         ...measuredAtChance(reference, results, ['the first model', 'the second model']),
         ...(differ === undefined || blamed.length > 0 ? blamed : [differ]),
@@ -121,14 +124,27 @@ export async function compareModels(options: CompareOptions): Promise<CompareRep
 /** Outputs below so many dB are no quantized ones. */
 const unlike = 10;
 
-/** That two models with other outputs have few layers of the same names: they are hardly two forms of one. */
+/** That one of two models whose distance is no number computes none itself. */
+async function brokenBoth(
+  { reference, model, signal }: CompareOptions,
+  results: readonly MetricResult[],
+  tools: Instruments,
+): Promise<string[]> {
+  if (!results.some(({ name, value }) => name === 'sqnr' && Number.isNaN(value))) return [];
+  const first = await brokenAlone(reference, "the first model's", tools, signal);
+  return first.length > 0 ? first : brokenAlone(model, "the second model's", tools, signal);
+}
+
+/** That two models with other outputs have few layers of the same names, or other weights in them: they are hardly two forms of one. */
 function strangers(base: Model, model: Model, results: readonly MetricResult[]): string[] {
+  const sqnr = results.find(({ name }) => name === 'sqnr')?.value ?? Infinity;
+  if (!(sqnr < unlike)) return [];
+  const told = (why: string): string[] => [`these are hardly two forms of one model: ${why}, and the outputs are at ${sqnr.toFixed(1)} dB; what is said of layers means little then`]; // prettier-ignore
   const [mine, theirs] = [model, base].map(({ graph }) => new Set(graph.node.filter((node) => productOf(node)).map(layerName))) as [Set<string>, Set<string>]; // prettier-ignore
   const shared = [...mine].filter((name) => theirs.has(name)).length;
-  const all = Math.max(mine.size, theirs.size);
-  const sqnr = results.find(({ name }) => name === 'sqnr')?.value ?? Infinity;
-  if (shared * 2 >= all || !(sqnr < unlike)) return [];
-  return [`these are hardly two forms of one model: of ${theirs.size} and ${mine.size} layers ${shared} have the same name, and the outputs are at ${sqnr.toFixed(1)} dB; what is said of layers means little then`]; // prettier-ignore
+  if (shared * 2 < Math.max(mine.size, theirs.size)) return told(`of ${theirs.size} and ${mine.size} layers ${shared} have the same name`); // prettier-ignore
+  const { compared, unrelated } = relationOf(base, model);
+  return unrelated * 2 > compared ? told(`of ${compared} layers of the same name and shape ${unrelated} have weights that agree no more than by chance`) : []; // prettier-ignore
 }
 
 /** Which of the two is another model when it is optimized: that they differ by another amount then does not tell. */

@@ -103,6 +103,9 @@ export function whereText({ layer, op, part, error, alone }: Culprit, errors: re
   const inherited = error.inherited === Infinity ? 'it inherits none' : `it inherits ${dB(error.inherited)}`;
   const which =
     part === 'input' ? `its input "${error.value}", ${dB(error.input)}` : `its weights, ${dB(error.weights)}`;
+  // What it inherits may be the larger part: then no error begins here, and it is only the worst of many.
+  if (alone && error.inherited < error.own)
+    return `the own error that stands out is that of ${layer} (${op}, ${place}), ${dB(error.own)}, most from ${which}; larger still is what it inherits from the layers before, ${dB(error.inherited)}`;
   if (alone)
     return `the first fall is at ${layer} (${op}, ${place}): its own error is at ${dB(error.own)}, ${inherited}; most is from ${which}`;
   // No -0, which toFixed would give of what is a little below 0.

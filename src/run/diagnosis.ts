@@ -170,8 +170,12 @@ export async function located(
       return { ...basis, found: { ...found, cause: 'rare' }, sentences: [where, rareText(seen, far, calibrated.on)] };
     }
   }
-  const grown = found?.alone ? undefined : magnified(twin, errors);
-  if (grown) return { ...basis, found: { ...culpritOf(twin, grown.from, true), cause: 'magnified' }, sentences: [grown.text] }; // prettier-ignore
+  const grown = magnified(twin, errors);
+  if (grown?.quiet && !(found?.alone && found.error.own < found.error.inherited)) {
+    const found: Culprit = { ...culpritOf(twin, grown.from, true), part: 'input' };
+    return { ...basis, found, sentences: [grown.text, whyText(found, await valueStats(twin, found, tools))] };
+  }
+  if (grown && !grown.quiet && !found?.alone) return { ...basis, found: { ...culpritOf(twin, grown.from, true), cause: 'magnified' }, sentences: [grown.text] }; // prettier-ignore
   if (!found?.alone && unseen) {
     const judged = { batches: remembered(() => unseen.batches(samples)), on: `${Math.min(samples, unseen.samples)} validation samples` }; // prettier-ignore
     const other = await outputSqnr(twin, model, judged.batches, signal);

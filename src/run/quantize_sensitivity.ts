@@ -13,6 +13,7 @@ import type { PassContext } from '../passes/pass.ts';
 import { quantizedRegion } from '../passes/quantize/region.ts';
 import { staticQuantizer } from '../passes/quantize/static.ts';
 import { given } from '../util/must.ts';
+import { brokenAlone, quantizedAlready } from './broken.ts';
 import { noStage, openInstruments } from './context.ts';
 import { chosenLayers, measurable, type SensitivityOptions } from './sensitivity.ts';
 
@@ -43,6 +44,8 @@ export interface QuantizeSensitivityReport {
   readonly metric: { readonly name: string; readonly unit: MetricResult['unit']; readonly value: number };
   readonly tensors: readonly WidthCurve[];
   readonly notes: readonly string[];
+  /** What must be known of the model before the figures are believed. */
+  readonly warnings: readonly string[];
 }
 
 export type QuantizeSensitivityOptions = Omit<SensitivityOptions, 'pass' | 'class' | 'levels' | 'target'> & {
@@ -94,6 +97,7 @@ export async function quantizeSensitivity(options: QuantizeSensitivityOptions): 
       widths,
       metric: { name: base.name, unit: base.unit, value: base.value },
       tensors: curves,
+      warnings: [...quantizedAlready(model), ...(await brokenAlone(model, "the model\'s", instruments, signal))],
       notes: [...data.notes, ...selectionNotes(model), ...ground.skipped.map(({ layer, text }) => `${layer}: ${text}`)],
     };
   } finally {

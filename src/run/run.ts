@@ -20,6 +20,7 @@ import { QtoolError } from '../util/error.ts';
 import { jsonText } from '../util/json.ts';
 import { version } from '../util/version.ts';
 import { factsOf, machineName, readCheckpoint, withFloat, writeCheckpoint, type Checkpoint } from './checkpoint.ts';
+import { firstOf } from './broken.ts';
 import { openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { findingsOf, type Findings } from './findings.ts';
@@ -30,7 +31,7 @@ import { statisticsStore } from './statistics.ts';
 import { leftOut, runStage, safeState, type Memories, type State } from './stage.ts';
 import { checkLoads } from './trial.ts';
 import { timeLeft } from './time_left.ts';
-import { firstOf, unjudged, wasGated } from './verdict.ts';
+import { unjudged, wasGated } from './verdict.ts';
 
 export interface RunOptions {
   readonly model: Model;
@@ -198,7 +199,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         say({ kind: 'phase', text: `stage ${stage.index} of ${schedule.stages.length}: ${stage.pass.name}` });
         left.begin(stage.epoch && schedule.stages.filter(({ epoch, index }) => epoch && index > stage.index).length);
         const idle = leftOut(stage, state, reports, schedule.stages);
-        const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, { ...options, say: (text) => say({ kind: 'note', text }) }, memories); // prettier-ignore
+        const outcome = idle ? { report: idle, state, sensitivity: undefined } : await runStage(stage, state, instruments, { ...options, baseline, say: (text) => say({ kind: 'note', text }) }, memories); // prettier-ignore
         reports.push(outcome.report);
         left.end(outcome.report.seconds);
         sensitivity = outcome.sensitivity ?? sensitivity;

@@ -11,6 +11,7 @@ import type { Pass } from '../passes/pass.ts';
 import { latency } from '../runtime/time.ts';
 import { QtoolError } from '../util/error.ts';
 import { given } from '../util/must.ts';
+import { brokenAlone, quantizedAlready } from './broken.ts';
 import { noStage, openInstruments, type Instruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 
@@ -57,6 +58,8 @@ export interface SensitivityReport {
   readonly curves: readonly LayerCurve[];
   readonly solution: SensitivitySolution | undefined;
   readonly notes: readonly string[];
+  /** What must be known of the model before the figures are believed. */
+  readonly warnings: readonly string[];
 }
 
 export interface SensitivityOptions {
@@ -103,6 +106,10 @@ export async function sensitivity(options: SensitivityOptions): Promise<Sensitiv
       metric: { name: base.name, unit: base.unit, value: base.value },
       curves,
       solution,
+      warnings: [
+        ...quantizedAlready(model),
+        ...(await brokenAlone(model, "the model\'s", instruments, options.signal)),
+      ],
       notes: [...data.notes, ...selectionNotes(model), ...notes],
     };
   } finally {

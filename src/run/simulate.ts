@@ -8,6 +8,7 @@ import type { BoundFormat } from '../numerics/formats/format.ts';
 import { encoder } from '../passes/encode/encode.ts';
 import { formatQuantizer, type FormatOptions } from '../passes/quantize/to_format.ts';
 import { QtoolError } from '../util/error.ts';
+import { brokenAlone, quantizedAlready } from './broken.ts';
 import { noStage, openInstruments } from './context.ts';
 import type { RunEvent } from './event.ts';
 import { refusal } from './trial.ts';
@@ -39,6 +40,8 @@ export interface SimulateReport {
   /** The float model first, then what was asked, in that order. */
   readonly rows: readonly SimulatedRow[];
   readonly notes: readonly string[];
+  /** What must be known of the model before the figures are believed. */
+  readonly warnings: readonly string[];
 }
 
 export interface SimulateOptions extends Pick<FormatOptions, 'importance' | 'sharing'> {
@@ -119,6 +122,7 @@ export async function simulate(o: SimulateOptions): Promise<SimulateReport> {
     return {
       ...{ format: 1, model: { path: model.path ?? '', bytes }, data: data.validation.info },
       ...{ layers, rows, notes: [...notes] },
+      warnings: [...quantizedAlready(model), ...(await brokenAlone(model, "the model\'s", instruments, signal))],
     };
   } finally {
     await instruments.close();

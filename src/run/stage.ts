@@ -3,7 +3,8 @@ import type { Model } from '../graph/model.ts';
 import { layerName } from '../graph/query.ts';
 import type { HeldLayer, PassContext, Plan, SensitivityMap } from '../passes/pass.ts';
 import { latency } from '../runtime/time.ts';
-import type { Fallback, Stage } from '../schedule/types.ts';
+import type { Fallback, Limit, Stage } from '../schedule/types.ts';
+import { given } from '../util/must.ts';
 import type { Instruments } from './context.ts';
 import { collectingOnce, fallBack, withRaised } from './fallback.ts';
 import type { Attempt, Measurement, StageReport, Verdict } from './report.ts';
@@ -38,6 +39,8 @@ export interface StageOptions {
   readonly measure: boolean;
   readonly latency: boolean;
   readonly signal: AbortSignal;
+  /** What the float model itself gives. */
+  readonly baseline: Pick<Measurement, 'metrics'>;
   /** Told how each try of a stage ended that is tried again weaker. */
   readonly say?: (text: string) => void;
 }
@@ -76,13 +79,21 @@ export async function runStage(
   };
   let tried = await attempt(stage.options);
   let verdict: Verdict = 'kept';
-  if (stage.fallback && options.measure) {
+  // What the float model itself has no number for no setting has: one try says all.
+  const vain = (limit: Limit | undefined): boolean =>
+    options.measure &&
+    options.baseline.metrics.some(({ name, value }) => name === limit?.metric && Number.isNaN(value));
+  if (vain(stage.fallback)) {
+    const why = `${given(stage.fallback, 'a fallback').metric} is not a number, and the float model's own is none: nothing else was tried`;
+    tried = { ...tried, attempt: { ...tried.attempt, passed: false }, why };
+  } else if (stage.fallback && options.measure) {
     const raising = { began, attempt, context: contextOf(new Map(old)), tools, before };
     ({ tried, verdict } = await raiseLayers(stage, tried, raising));
   }
   // An epoch may miss the gate, as long as the last one does not: that is what the others are for.
   const trainsOn = stage.epoch?.last === false && tried.attempt.measurement !== undefined;
-  if (!tried.attempt.passed && !trainsOn) ({ tried, verdict } = await onFailure(stage, tried, attempt));
+  if (!tried.attempt.passed && !trainsOn)
+    ({ tried, verdict } = await onFailure(stage, tried, attempt, vain(stage.gate) || vain(stage.fallback)));
   const goesOn = verdict === 'kept' || verdict === 'retried' || verdict === 'warned';
   let state = safeState(before);
   if (goesOn) {
@@ -212,10 +223,16 @@ async function onFailure(
   stage: Stage,
   failed: Tried,
   attempt: (options: unknown) => Promise<Tried>,
+  vain: boolean,
 ): Promise<{ tried: Tried; verdict: Verdict }> {
   const onFail = stage.gate?.onFail;
   if (onFail === 'warn' && failed.attempt.measurement) return { tried: failed, verdict: 'warned' };
   if (onFail === 'stop' || failed.result.failed !== undefined) return { tried: failed, verdict: 'stopped' };
+  if (onFail === 'retry' && vain)
+    return {
+      tried: stage.fallback ? failed : { ...failed, why: `${failed.why}, and the float model's own is none: nothing weaker was tried` }, // prettier-ignore
+      verdict: 'undone',
+    };
   if (onFail === 'retry') {
     const { strength } = stage.pass;
     if (!strength)

@@ -1,10 +1,10 @@
 import type { Model } from '../graph/model.ts';
 import { quantizedLayers } from '../graph/quantized.ts';
-import { notFinite } from '../graph/not_finite.ts';
-import { describeValue, storedTensors } from '../graph/query.ts';
+import { describeValue } from '../graph/query.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { wilsonHalfWidth } from '../metrics/share.ts';
 import type { Stage } from '../schedule/types.ts';
+import { brokenText, firstOf } from './broken.ts';
 import type { Measurement, StageReport } from './report.ts';
 
 /** What a run reached, and how it was judged. */
@@ -37,10 +37,6 @@ export function unjudged(stages: readonly StageReport[]): string[] {
   return [...new Set(told)];
 }
 
-/** A few names of many. */
-export const firstOf = (names: readonly string[]): string =>
-  `${names.slice(0, 3).join(', ')}${names.length > 3 ? ` and ${names.length - 3} more` : ''}`;
-
 /** That what is to be quantized is no float model: what it lost no one can see any more, and its figures are those beside it. */
 export function alreadyQuantized(model: Model, stages: readonly Pick<Stage, 'pass'>[]): string[] {
   const layers = stages.some(({ pass }) => pass.section === 'quantizers') ? quantizedLayers(model) : [];
@@ -54,12 +50,7 @@ export function brokenOutputs(float: Model, baseline: Measurement, metrics: Judg
   const distances = baseline.metrics.filter(({ name }) => metrics.some((one) => one.name === name && one.perfect !== undefined)); // prettier-ignore
   if (!distances.some(({ value }) => Number.isNaN(value))) return undefined;
   const outputs = distances.flatMap(({ perOutput = {} }) => Object.keys(perOutput).filter((name) => Number.isNaN(perOutput[name]))); // prettier-ignore
-  const names = outputs.length > 0 ? ` (${firstOf([...new Set(outputs)].map((name) => `"${name}"`))})` : '';
-  const bad = [...storedTensors(float)]
-    .map(([name, tensor]) => ({ name, why: notFinite(tensor) }))
-    .find(({ why }) => why?.startsWith('holds NaN') === true);
-  const cause = bad ? `its weight "${bad.name}" ${bad.why}` : 'are the data and its preprocessing right?';
-  return `the float model's own outputs${names} hold NaN or infinity: nothing can be compared with them, and no gate can hold; ${cause}`;
+  return brokenText(float, "the float model's", outputs);
 }
 
 /** Outputs below so many dB have little of the float model's left, whatever they mean. */

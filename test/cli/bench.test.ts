@@ -67,6 +67,14 @@ describe('qtool bench', () => {
     expect([code, err]).toEqual([0, '']);
   });
 
+  it('says that a fixed batch leaves other sizes out, and only then', async () => {
+    const path = await copyOf('float64', [2, 4]);
+    expect((await bench(path, '--batch', '1,8')).err).toContain(
+      'a model takes batches of 2 only: other sizes are left out',
+    );
+    expect((await bench(path, '--batch', '2')).err).not.toContain('left out');
+  });
+
   it('refuses models of other inputs, and batch sizes that are none', async () => {
     const other = await bench(shop.path('model.onnx'), await copyOf('float32', ['N', 7]));
     expect([other.code, other.out]).toEqual([2, '']);

@@ -4,6 +4,7 @@ import type { NodeProto } from '../../src/graph/proto.ts';
 import { weight } from '../helpers/models.ts';
 import { readFile } from 'node:fs/promises';
 import { main } from '../../src/cli/main.ts';
+import type { InitReport } from '../../src/cli/commands/init.ts';
 import { fakeIo } from './fake_io.ts';
 import { furnish, openWorkshop, type Workshop } from './workshop.ts';
 
@@ -62,6 +63,21 @@ describe('qtool init', () => {
     expect(code).toBe(2);
     expect(err).toMatch(message);
     await expect(readFile(shop.path('none', 'data.yaml'))).rejects.toThrow('ENOENT');
+  });
+
+  it('says that a model is quantized already, and leaves to the target what this machine cannot do', async () => {
+    const out = shop.path('eight');
+    const run = await qtool('quantize', model(), '--schedule', 'int8', '--data', 'random', '-o', out, '--no-latency', '--quiet'); // prettier-ignore
+    expect(run.code).toBe(0);
+    const of = async (path: string) => JSON.parse((await qtool('init', path, '-o', shop.path('again'), '--force', '--json')).out) as InitReport; // prettier-ignore
+    const again = await of(shop.path('eight', 'model.onnx'));
+    expect(again.warnings).toEqual([expect.stringMatching(/^the model is quantized already \(conv, fc\): begin/)]);
+    expect((await qtool('init', shop.path('eight', 'model.onnx'), '-o', shop.path('again'), '--force')).out).toMatch(/^! the model is quantized already/); // prettier-ignore
+    const float = await of(model());
+    expect(float.warnings).toEqual([]);
+    expect(float.command).toMatch(/ --target auto -o \S+$/);
+    const half = await qtool('init', model(), '-o', shop.path('again'), '--force', '--schedule', 'fp16', '--json');
+    expect((JSON.parse(half.out) as InitReport).command).not.toContain('--target');
   });
 
   it('takes the schedule that fits what the model is made of', async () => {

@@ -118,6 +118,16 @@ describe('qtool help', () => {
     expect(err).toMatch(/^qtool: unknown option '--shedule' \(Did you mean --schedule\?\)\n/);
   });
 
+  it('names the choice of an option that is meant', async () => {
+    const { code, err } = await qtool('eval', 'm.onnx', '--data', 'd', '--preprocess', 'torchvison');
+    expect(code).toBe(2);
+    expect(err).toMatch(
+      /^qtool: option '--preprocess <name>' argument 'torchvison' is invalid\. Allowed .* \(Did you mean torchvision\?\)\n/,
+    );
+    expect((await qtool('eval', 'm.onnx', '--data', 'd', '--preprocess', 'zzzz')).err).not.toContain('Did you mean');
+    expect((await qtool('eval', 'm.onnx', '--data', 'd', '--layout', 'NHCW')).err).toContain('(Did you mean NCHW?)');
+  });
+
   it('has examples for every command, which run one after the other', async () => {
     const shop = await openWorkshop();
     const before = process.cwd();

@@ -49,6 +49,11 @@ describe('qtool report', () => {
     expect(lineOf(refused.err)).toBe(`qtool: ${mine}: this file is no page of qtool, and is left alone`);
     expect(await readFile(mine, 'utf8')).toBe('<p>mine</p>');
     expect((await qtool(shop.path('one'), '-o', mine, '--force')).code).toBe(0);
+    // A model is not taken for a page, whatever is said.
+    const model = await shop.write('one/model.onnx', 'weights');
+    const forced = await qtool(shop.path('one'), '-o', model, '--force');
+    expect([forced.code, await readFile(model, 'utf8')]).toEqual([2, 'weights']);
+    expect(forced.err).toContain('--force replaces .html files only');
     await mkdir(shop.path('folder'));
     expect((await qtool(shop.path('one'), '-o', shop.path('folder'))).code).toBe(2);
     expect((await qtool(shop.path('one'), '-o', shop.path('no/such.html'))).code).toBe(2);

@@ -312,7 +312,7 @@ describe('what does not fit the model', () => {
 
   it('is said with the shape, the type, or the input that is missing', async () => {
     expect(await failure(() => open(images, floatInput('x', 'N', 3, 4, 4)))).toMatch(/\.png the data has the shape \[1, 3, 2, 2\], the model input "x" wants \[N, 3, 4, 4\] \(Set transforms\.resize or center_crop to \[4, 4\]/); // prettier-ignore
-    expect(await failure(() => open(`${images}\ntransforms: { layout: NHWC }`, floatInput('x', 'N', 3, 2, 2)))).toMatch(/Set transforms\.layout: NCHW/); // prettier-ignore
+    expect(await failure(() => open(`${images}\ntransforms: { layout: NHWC }`, floatInput('x', 'N', 3, 2, 2)))).toMatch(/Give --layout NCHW, or transforms\.layout in a data config/); // prettier-ignore
     expect(await failure(() => open(`${images}\ntransforms: { dtype: uint8 }`, floatInput('x', 'N', 3, 2, 2)))).toMatch(/the data is uint8, the model input "x" wants float32/); // prettier-ignore
     expect(await failure(() => open(images, floatInput('x', 'N', 3, 2, 2), floatInput('y', 'N')))).toMatch(/the model has 2 inputs \(x, y\), this data feeds one/); // prettier-ignore
     const one = 'data: { kind: npy, path: z.npz, inputs: { a: x } }';

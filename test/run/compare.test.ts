@@ -58,14 +58,16 @@ describe('two models that are none of one', () => {
     expect((await compared(net(), other)).warnings[0]).toMatch(/^these are hardly two .* 2 and 1 layers 0 have/);
   });
 
-  it('are not those whose outputs are the same, nor of one whose weights changed', async () => {
+  it('are not those whose outputs are the same, but those of other weights under the same names', async () => {
     const renamed = edit(other, (draft) => {
       const [node] = draft.nodes();
       draft.update(node!, { name: 'renamed' });
     });
     expect((await compared(other, renamed)).warnings).toEqual([]);
     const initializers = [weight('w1', [8, 8], 8), weight('w2', [8, 8], 9)];
-    expect((await compared(net(), net('N', { initializers }))).warnings).toEqual([]);
+    expect((await compared(net(), net('N', { initializers }))).warnings).toEqual([
+      expect.stringMatching(/^these are hardly two .* of 2 layers of the same name and shape 2 have weights that agree no more than by chance/),
+    ]); // prettier-ignore
   });
 });
 
@@ -282,5 +284,21 @@ describe('models that are no forms of one', () => {
       ...{ code: 'model', message: 'the second model has no output "y"; it has a, b' },
       ...{ at: 'second.onnx', hint: 'both must be forms of one model' },
     });
+  });
+});
+
+describe('outputs that are no numbers', () => {
+  const logged = edit(net(), (draft) => {
+    const last = draft.nodes().at(-1)!;
+    draft.update(last, { output: ['before'] });
+    draft.addNode(makeNode('Log', ['before'], ['y']));
+  });
+
+  it.each([
+    ['the first', logged, logged],
+    ['the second', net(), logged],
+  ])('are said of %s model', async (which, first, second) => {
+    const { warnings } = await compared(first, second);
+    expect(warnings[0]).toMatch(new RegExp(`^${which} model's own outputs hold NaN or infinity`));
   });
 });

@@ -101,6 +101,11 @@ describe('the words', () => {
     expect(whereText(inheriting, [inheriting.error])).toMatch(/1 of 1\).* it inherits 17\.9 dB; .*its weights, 14\.6 dB$/); // prettier-ignore
   });
 
+  it('do not say that it begins where more is inherited', () => {
+    const late = { ...one, error: { ...one.error, inherited: 8.5 } };
+    expect(whereText(late, [late.error])).toMatch(/^the own error that stands out is that of deep .* 12\.3 dB, .*; larger still is what it inherits from the layers before, 8\.5 dB$/); // prettier-ignore
+  });
+
   it('say that no layer stands out where many add up', () => {
     const all = [errorOf('conv', Infinity), one.error, errorOf('last', 19.9)];
     expect(whereText({ ...one, alone: false }, all)).toMatch(/12 to 20 dB .* 3 layers; .* deep \(depthwise Conv, 2 of 3\), 12\.3 dB, most from its input/); // prettier-ignore

@@ -86,7 +86,7 @@ async function staged({ makes, worth = () => 100, before, memories = new Map(), 
     ...stage,
     pass,
   };
-  const options = { model: float, measure, latency, signal, say: (text: string) => void said.push(text) };
+  const options = { model: float, measure, latency, signal, baseline: { metrics: [] }, say: (text: string) => void said.push(text) }; // prettier-ignore
   const { state: after, report } = await runStage(whole, state, tools as never, options, memories);
   return { before: state, after, report, seen, told, asked, measured, said };
 }

@@ -1,3 +1,5 @@
+import { fixedBatch } from '../../data/layout.ts';
+import { modelInputs } from '../../graph/query.ts';
 import { checkInputs } from '../../run/compare.ts';
 import { benchText, type BenchReport } from '../../report/bench.ts';
 import { bench } from '../../runtime/bench.ts';
@@ -29,6 +31,9 @@ export async function benchCommand(
   const [first, ...others] = models;
   const model = given(first, 'a model');
   for (const other of others) checkInputs(model, other);
+  const fixed = models.map((one) => fixedBatch(modelInputs(one))).find((size) => size !== undefined);
+  if (fixed !== undefined && batches.some((size) => size !== fixed))
+    call.remark(`a model takes batches of ${fixed} only: other sizes are left out`);
   const { feeds } = await oneSample(model, options);
   const threads = options.threads ?? 1;
   const measured = async ({ signal, onProgress }: Watched): Promise<BenchReport> => ({

@@ -13,6 +13,7 @@ import type { Model } from '../../graph/model.ts';
 import { isOp, modelInputs } from '../../graph/query.ts';
 import { hanging } from '../../report/format.ts';
 import { recipeTable } from '../../report/recipes.ts';
+import { alreadyQuantized } from '../../run/verdict.ts';
 import { decideByTrial } from '../../run/recipe_trial.ts';
 import { QtoolError } from '../../util/error.ts';
 import { checkFolder, makeFolder } from '../../util/folder.ts';
@@ -36,6 +37,8 @@ export interface InitReport {
   readonly from: string;
   readonly why: string;
   readonly command: string;
+  /** What must be known of the model before anything is run. */
+  readonly warnings: readonly string[];
 }
 
 /** `qtool init`: looks at a model and its data, and writes a data config and a schedule that run as they are. */
@@ -47,12 +50,14 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
   const model = await openModel(path);
   const choice = options.schedule === undefined ? scheduleFor(model) : { name: options.schedule, why: 'as asked' };
   const shipped = await scheduleText(choice.name);
-  checkedSchedule(shipped, { model });
+  const { stages } = checkedSchedule(shipped, { model });
   const config = await dataConfig(model, options, call);
   await makeFolder(options.output);
   await writeFile(dataFile, `${dataHead(options)}${stringify(config, { flowCollectionPadding: true })}`);
   await writeFile(scheduleFile, shipped.text);
-  const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)} -o ${shellWord(join(options.output, 'out'))}${config.data?.kind === 'module' ? ' --allow-modules' : ''}`;
+  // What this machine's kernels cannot do stays out of it.
+  const target = stages.some(({ pass }) => pass.name === 'quantize/static') ? ' --target auto' : '';
+  const command = `qtool quantize ${shellWord(path)} --schedule ${shellWord(scheduleFile)} --data ${shellWord(dataFile)}${target} -o ${shellWord(join(options.output, 'out'))}${config.data?.kind === 'module' ? ' --allow-modules' : ''}`;
   const report: InitReport = {
     format: 1,
     data: dataFile,
@@ -60,9 +65,11 @@ export async function init(path: string, options: InitOptions, call: Call): Prom
     from: choice.name,
     why: choice.why,
     command,
+    warnings: alreadyQuantized(model, stages),
   };
   call.answer(report, () =>
     [
+      ...report.warnings.map((text) => call.paint.yellow(hanging('! ', text, call.width))),
       hanging('  ', `${dataFile}: ${describe(config, options)}`, call.width),
       hanging('  ', `${scheduleFile}: ${choice.name}, ${choice.why}`, call.width),
       `\n${command}`,

@@ -71,12 +71,12 @@ async function mayWrite(output: string, force: boolean): Promise<void> {
   if (facts === undefined) return;
   if (facts.isDirectory())
     throw new QtoolError('usage', 'this is a folder', { at: output, hint: 'name a file: -o compare.html' });
-  if (force) return;
+  if (force && /\.html?$/i.test(output)) return;
   const text = await readFile(output, 'utf8').catch(() => '');
   const own = text.includes(generator) || (/report\.html$/.test(output) && text.includes('<title>qtool: '));
   if (!own)
     throw new QtoolError('usage', 'this file is no page of qtool, and is left alone', {
       at: output,
-      hint: 'name another, or give --force',
+      hint: force ? '--force replaces .html files only: name another' : 'name another, or give --force',
     });
 }

@@ -1,6 +1,7 @@
 import type { Model } from '../../graph/model.ts';
 import { modelBytes } from '../../graph/file.ts';
 import { opset } from '../../graph/query.ts';
+import { quantizedLayers } from '../../graph/quantized.ts';
 import { typeOf } from '../../graph/tensor.ts';
 import { decibels } from '../../numerics/error.ts';
 import { QtoolError } from '../../util/error.ts';
@@ -52,10 +53,13 @@ export async function prepareGround(
     ));
   const held = costs ? { costs, all: measured } : undefined;
   const { layers, skipped } = plannedLayers(float, await ctx.shapes(float), o, held);
-  if (layers.length === 0)
-    throw new QtoolError('schedule', 'the model has no layer that the quantizer could store in fewer bits', {
-      hint: skipped.map(noteLine)[0],
-    });
+  if (layers.length === 0) {
+    const none = 'the model has no layer that the quantizer could store in fewer bits';
+    const [first] = quantizedLayers(model);
+    throw first === undefined
+      ? new QtoolError('schedule', none, { hint: skipped.map(noteLine)[0] })
+      : new QtoolError('schedule', `${none}: it is quantized already (${first})`, { hint: 'begin from the float model that it was made from' }); // prettier-ignore
+  }
   return { float, layers, skipped, ...(formats ? { other: await bytesBeside(float, layers, ctx) } : {}) };
 }
 

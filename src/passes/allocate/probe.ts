@@ -21,6 +21,9 @@ export interface Probe {
 /** Bytes of inputs and float outputs that a probe keeps: it runs dozens of candidates on the same samples. */
 const room = 128 * 2 ** 20;
 
+/** Noise-to-signal ratio of a candidate whose outputs are no numbers: 300 dB deep, and a number, as sums of damages have to be. */
+const nothingLeft = 1e30;
+
 interface Held {
   readonly feeds: Feeds;
   readonly outputs: Feeds;
@@ -29,7 +32,7 @@ interface Held {
 /**
  * Runs the float model once over calibration samples and keeps what went in and out, for as many of them as fit 128 MiB: so a
  * candidate costs one session and one run over them, and no image is decoded twice.
- * @throws QtoolError `data` where there is no sample, `graph` where no output is of floats.
+ * @throws QtoolError `data` where there is no sample or the float model's outputs are no numbers, `graph` where no output is of floats.
  */
 export async function openProbe(ctx: PassContext, float: Model, samples: number): Promise<Probe> {
   const inputs = modelInputs(float);
@@ -53,6 +56,9 @@ export async function openProbe(ctx: PassContext, float: Model, samples: number)
     bytes += size;
     count += Object.values(outputs)[0]?.dims[0] ?? 1;
   }
+  for (const [name, { data }] of held.flatMap(({ outputs }) => Object.entries(outputs)))
+    if (!Number.isFinite(errorSums(data as Float32Array, data as Float32Array).signal))
+      throw new QtoolError('data', `the output "${name}" of the float model holds NaN on calibration samples: no error can be measured beside it`, { hint: 'are the data and its preprocessing right?' }); // prettier-ignore
   if (held.length === 0) throw new QtoolError('data', 'there is no calibration sample to measure the output error on');
   const error: Probe['error'] = async (candidate) => {
     const sums = new Map<string, { signal: number; noise: number; dot: number }>();
@@ -72,7 +78,10 @@ export async function openProbe(ctx: PassContext, float: Model, samples: number)
     const outputs = [...sums.values()];
     const mean = (of: (sum: (typeof outputs)[number]) => number): number =>
       outputs.reduce((total, sum) => total + of(sum) / Math.max(sum.signal, Number.MIN_VALUE), 0) / outputs.length;
-    return { noise: mean((sum) => sum.noise), along: mean((sum) => sum.signal - sum.dot) };
+    const noise = mean((sum) => sum.noise);
+    return Number.isNaN(noise)
+      ? { noise: nothingLeft, along: 0 }
+      : { noise, along: mean((sum) => sum.signal - sum.dot) };
   };
   return { samples: count, error, noise: async (candidate) => (await error(candidate)).noise };
 }

@@ -3,12 +3,11 @@ import type { RunReport } from '../../run/report.ts';
 import { escapeHtml as e } from '../escape.ts';
 import { bytes, grouped, number, percent, plural, titleOf, withInterval } from '../format.ts';
 import { isNoise, metricNamed, shownMetrics } from '../summary.ts';
-import { block, list } from './parts.ts';
+import { alarms, block, list } from './parts.ts';
 
 /** What came out, in one sentence and four numbers; what must be known before it is used stands above all. */
 export function headline(report: RunReport): string {
-  const alarms = report.warnings.map((text) => `<p class="alarm"><strong>Mind:</strong> ${e(text)}</p>`).join('\n');
-  return `${alarms}\n<p class="verdict">${verdict(report)}</p>\n${tiles(report)}`;
+  return `${alarms(report.warnings)}<p class="verdict">${verdict(report)}</p>\n${tiles(report)}`;
 }
 
 /** `finished: 3 of 4 stages kept; every gate was judged`. */

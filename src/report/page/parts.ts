@@ -22,6 +22,10 @@ export function list(texts: readonly string[]): string {
   return texts.length === 0 ? '' : `<ul>\n${texts.map((text) => `<li>${escapeHtml(text)}</li>`).join('\n')}\n</ul>`;
 }
 
+/** What must be known first, a line each. */
+export const alarms = (texts: readonly string[]): string =>
+  texts.map((text) => `<p class="alarm"><strong>Mind:</strong> ${escapeHtml(text)}</p>\n`).join('');
+
 /** Text to be copied as it stands. */
 export function block(text: string): string {
   return `<pre class="copy" tabindex="0">${escapeHtml(text)}</pre>`;

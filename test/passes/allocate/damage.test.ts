@@ -1,4 +1,5 @@
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
+import { edit } from '../../../src/graph/edit.ts';
 import { initializers } from '../../../src/graph/query.ts';
 import { floatData } from '../../../src/graph/tensor.ts';
 import { writtenFormat } from '../../../src/numerics/formats/written.ts';
@@ -245,5 +246,25 @@ describe('the result of an allocator', () => {
   it('writes numbers so that they can be read', () => {
     expect(counted({ ...layers[0], parameters: 1234567 } as never)).toBe('1,234,567 parameters');
     expect([dB(0), dB(0.5), dB(1e-4)]).toEqual(['∞ dB', '3.0 dB', '40.0 dB']);
+  });
+});
+
+describe('outputs that are no numbers', () => {
+  /** Its output through a Log: none where the sum is negative. */
+  const logged = edit(float, (draft) => {
+    const last = draft.nodes().at(-1)!;
+    draft.update(last, { output: ['sum'] });
+    draft.addNode(makeNode('Log', ['sum'], ['y']));
+  });
+
+  it('of the float model end the work, with their name', async () => {
+    await expect(openProbe(context(), logged, 4)).rejects.toThrow(
+      /^the output "y" of the float model holds NaN on calibration samples/,
+    );
+  });
+
+  it('of a candidate are a damage beyond all others, and still a number', async () => {
+    const probe = await openProbe(context(), float, 4);
+    expect(await probe.error(logged)).toEqual({ noise: 1e30, along: 0 });
   });
 });
