@@ -8,8 +8,7 @@ import { makeTensor } from '../../graph/tensor.ts';
 import { sqnr } from '../../numerics/error.ts';
 import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
 import { described } from '../../numerics/formats/options.ts';
-import { writtenFormat } from '../../numerics/formats/written.ts';
-import { QtoolError } from '../../util/error.ts';
+import { heldBy, writtenFormat } from '../../numerics/formats/written.ts';
 import { prepare } from '../fold/prepare.ts';
 import { noteLine, type HeldLayer, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { formatRoundings, type FormatRounding } from './format_rounding.ts';
@@ -23,17 +22,18 @@ import { valueGrids } from './value_grids.ts';
 
 const float = z.union([z.literal('float'), z.null()]).transform(() => null);
 const format = z.union([float, writtenFormat]);
+const ofWeights = format.superRefine(heldBy('notWeights'));
 const sharing = z.union([z.enum(['tensor', 'channel', 'row', 'pixel']), z.strictObject({ group: z.int().min(1) })]);
 const sharingOption = sharing.optional().meta({
   description:
     "which weights share parameters: tensor, channel (of the output), row or pixel of the kernels, { group: n } neighbours; the format's own way if not given",
 });
-const activations = format.meta({
+const activations = format.superRefine(heldBy('notActivations')).meta({
   description: 'format of what a layer reads: one scale for the tensor, fitted on calibration data; or float',
 });
 
 const ofLayer = z.strictObject({
-  format: format.optional().meta({ description: 'format of the weights, or float' }),
+  format: ofWeights.optional().meta({ description: 'format of the weights, or float' }),
   activations: activations.optional(),
   sharing: sharingOption,
   // What a fallback raises a layer to.
@@ -41,7 +41,7 @@ const ofLayer = z.strictObject({
 });
 
 const options = z.strictObject({
-  format: format.default(null).meta({
+  format: ofWeights.default(null).meta({
     description: 'format of the weights: a name (nf4), name:option=value,… or a mapping with name; or float',
   }),
   activations: activations.default(null),
@@ -208,23 +208,17 @@ interface Request {
   readonly sharing: Sharing | undefined;
 }
 
-/** Precedence: overrides > plan > the pass's own options. @throws QtoolError where a format is not for that place. */
+/** Precedence: overrides > plan > the pass's own options. */
 function requests(o: FormatOptions, model: Model, ctx: PassContext): (layer: Layer) => Request {
   const override = resolveOverrides(o.overrides, model);
-  const check = (found: BoundFormat | null, place: 'notWeights' | 'notActivations', at: string): BoundFormat | null => {
-    const why = found?.[place];
-    if (found === null || why === undefined) return found;
-    const what = place === 'notWeights' ? 'weights' : 'activations';
-    throw new QtoolError('schedule', `${found.name} cannot hold ${what}: ${why}`, { at });
-  };
   return ({ node, name }) => {
     const own = override(node);
     if (own?.bits_weights === null) return { weights: null, activations: null, sharing: undefined };
     const planned = ctx.plan.get(name)?.weights;
     const plan = planned?.kind === 'format' ? planned.format : planned?.kind === 'float' ? null : o.format;
     return {
-      weights: check(own?.format === undefined ? plan : own.format, 'notWeights', name),
-      activations: check(own?.activations === undefined ? o.activations : own.activations, 'notActivations', name),
+      weights: own?.format === undefined ? plan : own.format,
+      activations: own?.activations === undefined ? o.activations : own.activations,
       sharing: own?.sharing ?? o.sharing,
     };
   };
@@ -269,7 +263,7 @@ function store(
     for (const { node, input } of layer.readers) if (isOp(node, 'Transpose')) replaceInput(draft, node, input, value);
   const ratio = sqnr(weight.rows(), codes.values);
   const shared = typeof codes.sharing === 'object' ? `groups of ${codes.sharing.group}` : `one set a ${codes.sharing}`;
-  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest: ${why}` : ''}; ${storage === 'values' ? 'stored as float weights' : 'float weights at load time'}`;
+  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio === Infinity ? '∞' : ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest: ${why}` : ''}; ${storage === 'values' ? 'stored as float weights' : 'float weights at load time'}`;
   return readers.map((reader) => ({ layer: reader.name, text }));
 }
 
