@@ -3,7 +3,7 @@ import { intAttribute } from '../../graph/attribute.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { isOp, opset } from '../../graph/query.ts';
+import { consumers, isOp, layerName, opset } from '../../graph/query.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import { sqnr } from '../../numerics/error.ts';
 import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
@@ -129,11 +129,14 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
   const prepared = await prepare(model, ctx, o.storage === 'onnx' ? floatTypesOpset : 13);
   const twin = prepared.model;
   const { layers, skipped } = weightLayers(twin);
-  const asked = requests(o, twin, ctx);
+  const wanted = requests(o, twin, ctx);
+  const apart = readInFloat(twin, layers, wanted);
+  const asked = (layer: Layer): Request => (apart.has(layer) ? { ...wanted(layer), weights: null } : wanted(layer));
   const weights = weightsOf(layers, asked);
   const left: Note[] = [...skipped];
   for (const layer of layers)
-    if (asked(layer).weights === null) left.push({ layer: layer.name, text: 'weights left in float by the schedule' });
+    if (asked(layer).weights === null)
+      left.push({ layer: layer.name, text: apart.get(layer) ?? 'weights left in float by the schedule' });
   const fits = await fitsOf(model, twin, [...weights], o, ctx);
   const values = valuesOf(layers, asked);
   const grids = await valueGrids(twin, values, o.samples, ctx);
@@ -222,6 +225,22 @@ function requests(o: FormatOptions, model: Model, ctx: PassContext): (layer: Lay
       sharing: own?.sharing ?? o.sharing,
     };
   };
+}
+
+/** Lookups in a table that must stay in float for another of its readers, each with the reason: codes would come on top of it in the file. */
+function readInFloat(model: Model, layers: readonly Layer[], wanted: (layer: Layer) => Request): Map<Layer, string> {
+  const readers = consumers(model.graph);
+  const outputs = new Set(model.graph.output.map(({ name }) => name));
+  const held = layers.filter((layer) => wanted(layer).weights !== null);
+  const nodes = new Set(held.map(({ node }) => node));
+  const found = new Map<Layer, string>();
+  for (const layer of held.filter(({ node }) => isOp(node, 'Gather'))) {
+    const { name } = layer.weight.tensor;
+    const other = readers.get(name)?.find((node) => !nodes.has(node) && !isOp(node, 'Transpose'));
+    if (other) found.set(layer, `its table is read by "${layerName(other)}" too, which takes it in float`);
+    else if (outputs.has(name)) found.set(layer, 'its table is an output of the model too, in float');
+  }
+  return found;
 }
 
 /** Tells apart what is stored: the tensor and how it is held. */
