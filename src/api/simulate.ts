@@ -1,6 +1,6 @@
 import { formats } from '../numerics/formats/index.ts';
 import type { BoundFormat } from '../numerics/formats/format.ts';
-import { writtenFormat } from '../numerics/formats/written.ts';
+import { unfit, writtenFormat } from '../numerics/formats/written.ts';
 import { simulate as simulated, type Candidate, type SimulateReport } from '../run/simulate.ts';
 import { QtoolError } from '../util/error.ts';
 import { batchSizeOf, metricsFor, openModelData, type DataGiven, type DataOptions, type MetricGiven } from './data.ts';
@@ -66,11 +66,7 @@ function formatOf(text: string, place?: 'notWeights' | 'notActivations'): BoundF
     throw new QtoolError('usage', read.error.issues.map(({ message }) => message).join('; '), {
       hint: 'docs/formats.md describes every format',
     });
-  const why = place && read.data[place];
-  if (why !== undefined)
-    throw new QtoolError(
-      'usage',
-      `${read.data.name} cannot hold ${place === 'notWeights' ? 'weights' : 'activations'}: ${why}`,
-    );
+  const why = place && unfit(read.data, place);
+  if (why !== undefined) throw new QtoolError('usage', why);
   return read.data;
 }

@@ -139,7 +139,7 @@ function namedLayers(model: Model, patterns: readonly string[]): string[] {
     if (mine.length === 0 && pattern !== '*')
       throw new QtoolError('usage', `"${pattern}" matches no layer${suggestSelector(pattern, facts, 'layers')}`, {
         at: '--layers',
-        hint: 'qtool info lists the layers of a model',
+        hint: 'qtool inspect lists the layers of a model',
       });
     for (const { layer } of mine) found.add(layer.node);
   }

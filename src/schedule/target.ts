@@ -72,7 +72,7 @@ function applyRule(stage: Stage, one: Rule, target: Target, notes: string[]): St
   if (one.refuse)
     throw new QtoolError('schedule', `${stage.class} is not for ${target.name}: ${one.reason}`, { at: stage.at });
   const changes: string[] = [];
-  const options = limited(stage.options, one, changes);
+  const options = limited(written(stage.options), one, changes);
   const advice = Object.keys(one.set).length === 0 && one.float.length === 0;
   if (changes.length > 0 || advice)
     notes.push(`target ${target.name}, ${stage.instance}: ${[...changes, one.reason].join('; ')}`);
@@ -80,9 +80,17 @@ function applyRule(stage: Stage, one: Rule, target: Target, notes: string[]): St
   // A retry must not leave what the target can do either.
   const held = strength && {
     ...strength,
-    at: (o: unknown, t: number) => checked(stage, limited(strength.at(o, t), one, [])),
+    at: (o: unknown, t: number) => checked(stage, limited(written(strength.at(o, t)), one, [])),
   };
   return { ...stage, options: checked(stage, options), pass: held ? { ...stage.pass, strength: held } : stage.pass };
+}
+
+/** Options as a schedule may write them: what was read into more than data, such as a number format, in its own short form. */
+function written(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(written);
+  if (!isRecord(value)) return value;
+  if (typeof value['toJSON'] === 'function') return (value as { toJSON(): unknown }).toJSON();
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, written(one)]));
 }
 
 function checked(stage: Stage, options: unknown): unknown {

@@ -104,7 +104,8 @@ function unionProblems(schema: Schema, input: unknown, issue: z.core.$ZodIssueIn
   return best.flatMap((inner) => problemsOf(schema, input, inner, path));
 }
 
-function noBranch(value: unknown, issues: readonly z.core.$ZodIssue[]): string {
+function noBranch(value: unknown, given: readonly z.core.$ZodIssue[]): string {
+  const issues = leaves(given);
   const values = issues.flatMap((i) => (i.code === 'invalid_value' ? i.values : []));
   const kinds = issues.flatMap((i) => (i.code === 'invalid_type' ? [kind(i.expected)] : []));
   if (kinds.length === 0 && values.length > 0) return notOneOf(value, values);
@@ -112,6 +113,10 @@ function noBranch(value: unknown, issues: readonly z.core.$ZodIssue[]): string {
   const near = typeof value === 'string' ? didYouMean(value, values.map(String)) : '';
   return value === undefined ? `is missing: ${wanted}` : `expected ${wanted}, got ${show(value)}${near}`;
 }
+
+/** What stands in unions within unions. */
+const leaves = (issues: readonly z.core.$ZodIssue[]): z.core.$ZodIssue[] =>
+  issues.flatMap((i) => (i.code === 'invalid_union' ? leaves(i.errors.flat()) : [i]));
 
 function notOneOf(value: unknown, values: readonly unknown[]): string {
   const known = list(values.map((v) => (typeof v === 'string' ? v : show(v))));

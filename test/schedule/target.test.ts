@@ -65,6 +65,35 @@ describe('targets', () => {
     expect(optionsOf('DynamicQuantizer', '', avx2).options['bits_weights']).toBe(7);
   });
 
+  it('holds stages whose options are number formats', () => {
+    const list = "quantizer: FormatQuantizer, budget: { weights: 4 }, formats: [int4, 'codebook:bits=3']";
+    const { options } = optionsOf('SqnrAllocator', list, shipped('node-x64-avx2'));
+    expect(options['most_bits']).toBe(7);
+    expect(JSON.stringify(options['formats'])).toBe('["int4","codebook:bits=3"]');
+    const mine = target(
+      '  - { class: FormatQuantizer, set: { activations: null }, float: [Gather], reason: it rounds nothing at run time }',
+    );
+    const written =
+      "format: { name: minifloat, exponent: 4, mantissa: 2 }, activations: int8, overrides: { fc: { format: nf4, activations: int4 }, '*': { sharing: row } }";
+    const { options: held, notes, pass } = optionsOf('FormatQuantizer', written, mine);
+    expect(JSON.parse(JSON.stringify(held))).toMatchObject({
+      format: 'minifloat:mantissa=2',
+      activations: null,
+      overrides: {
+        fc: { format: 'nf4', activations: null },
+        'op:Gather': { bits_weights: null },
+        '*': { sharing: 'row' },
+      },
+    });
+    expect((held['format'] as { finer: unknown }).finer).toBeInstanceOf(Function);
+    expect(notes.at(-1)).toContain(
+      'activations int8 → float; fc: activations int4 → float; Gather stay in float; it rounds nothing',
+    );
+    // What a retry tries is a format too, one finer, and held as well.
+    const tried = pass.strength?.at(held, 15 / 16) as Record<string, unknown>;
+    expect(JSON.parse(JSON.stringify(tried))).toMatchObject({ format: 'minifloat', activations: null });
+  });
+
   it('holds what a retry tries as well', () => {
     const { pass, options } = optionsOf('PostTrainLinearQuantizer', 'bits_weights: 4', shipped('node-x64-avx2'));
     expect(pass.strength?.at(options, 0)).toMatchObject({ bits_weights: 7 });

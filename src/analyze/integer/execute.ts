@@ -46,7 +46,9 @@ export function openDevice(machine: Machine, device: Device): Opened {
         { product: [step.a.code.scale, step.b.code.scale], over: [step.out.code.scale] },
       ]),
     add(step) {
-      const made = adds.get(step) ?? scheme.adder({ a: step.a.code, b: step.b.code, sum: step.out.code });
+      const [a, b, sum] = [step.a.code, step.b.code, step.out.code];
+      const wide = [a, b, sum].some(({ type }) => type.endsWith('16'));
+      const made = adds.get(step) ?? scheme.adder({ a, b, sum, wide });
       if (typeof made === 'string') throw new Refused(step.layer, made);
       adds.set(step, made);
       return made;

@@ -3,13 +3,14 @@ import type { Model } from '../../graph/model.ts';
 import { opOf } from '../../graph/ops.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, reads, subgraphs } from '../../graph/query.ts';
+import { int32Max } from '../../numerics/requantize/scheme.ts';
 import { roundHalfEven } from '../../numerics/rounding.ts';
 import { given } from '../../util/must.ts';
 import { words } from '../../util/words.ts';
 import { codesOf } from './arrays.ts';
 import type { Constants } from './constants.ts';
 import { productStep } from './product.ts';
-import { codeEnds, type Code, type CodeType, type FloatStep, type IntegerPlan, type IntegerStep, sameCode, type Operand, type Planner, type Step, type Target } from './steps.ts'; // prettier-ignore
+import { codeEnds, type Code, type CodeType, type FloatStep, type IntegerPlan, type IntegerStep, largestOf, sameCode, type Operand, type Planner, type Step, type Target } from './steps.ts'; // prettier-ignore
 
 /** Functions of one number: with 256 codes a table holds them whole. */
 const functions = new Set(
@@ -133,6 +134,8 @@ async function stepOf(node: NodeProto, planner: Planner): Promise<IntegerStep | 
   if (first === undefined) return 'its input is not quantized';
   if (isOp(node, 'Add', 'Mul')) {
     if (second === undefined) return 'one of its inputs is not quantized';
+    if (isOp(node, 'Mul') && largestOf(first.code) * largestOf(second.code) > int32Max)
+      return 'a product of its 16-bit codes may not fit in 32 bits';
     const out = await planner.followed(node);
     if (out === undefined) return notQuantized;
     return { ...common, kind: 'pair', does: isOp(node, 'Add') ? 'add' : 'multiply', a: first, b: second, out };

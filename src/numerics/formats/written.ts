@@ -33,6 +33,22 @@ export const writtenFormat = z
     description: `a number format: ${formats.map(({ name }) => name).join(', ')}; with options as name:option=value,… or as a mapping`,
   });
 
+type Place = 'notWeights' | 'notActivations';
+
+/** Why weights, or activations, cannot be held in a format; undefined where they can. */
+export function unfit(format: BoundFormat, place: Place): string | undefined {
+  const why = format[place];
+  return why && `${format.name} cannot hold ${place === 'notWeights' ? 'weights' : 'activations'}: ${why}`;
+}
+
+/** Makes it a mistake of whoever wrote a format that its place cannot be held in it. */
+export const heldBy =
+  (place: Place) =>
+  (format: BoundFormat | null | undefined, ctx: z.core.$RefinementCtx): void => {
+    const message = format ? unfit(format, place) : undefined;
+    if (message !== undefined) ctx.addIssue({ code: 'custom', message });
+  };
+
 function refused(ctx: z.core.$RefinementCtx, message: string): never {
   ctx.addIssue({ code: 'custom', message });
   return z.NEVER;
@@ -40,6 +56,8 @@ function refused(ctx: z.core.$RefinementCtx, message: string): never {
 
 const unknown = (name: string): string => {
   const names = formats.map((one) => one.name);
+  const lower = name.toLowerCase();
+  if (shortInt.test(lower)) return `no number format is called "${name}" (did you mean "${lower}"?)`;
   return `no number format is called "${name}"${didYouMean(name, names) || `; there are ${names.join(', ')}`}`;
 };
 
@@ -53,9 +71,11 @@ const keysOf = (text: string): string[] => (text.split(/:(.*)/s)[1]?.split(',') 
 /** An option that a word gives more than once: the last would win without a sound. */
 const repeated = (text: string): string | undefined => keysOf(text).find((key, i, all) => all.indexOf(key) < i);
 
+const shortInt = /^int(\d+)$/;
+
 /** `name:a=1,b=x` apart; numbers and truth values as such. */
 function taken(text: string): { readonly name: string; readonly [option: string]: unknown } {
-  const width = /^int(\d+)$/.exec(text)?.[1];
+  const width = shortInt.exec(text.trim())?.[1];
   if (width !== undefined) return { name: 'int', bits: Number(width) };
   const [name = '', rest] = text.split(/:(.*)/s);
   const entries = (rest?.split(',') ?? []).map((part): [string, unknown] => {

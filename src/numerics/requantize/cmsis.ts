@@ -1,4 +1,4 @@
-import { fixedPoint, shiftedMuls } from './fixed_point.ts';
+import { fixedPoints, shiftedMuls } from './fixed_point.ts';
 import { doubleRounding } from './gemmlowp.ts';
 import { eachRun, type Factor, type Rescale, type Scheme } from './scheme.ts';
 import { shiftedAdd } from './shifted_add.ts';
@@ -19,8 +19,9 @@ export const cmsis: Scheme = {
 };
 
 /** (value · multiplier + 2^(30 − shift)) >> (31 − shift): one rounding, halves up. */
-function singleRounding(factors: readonly Factor[]): Rescale {
-  const fixed = factors.map(fixedPoint);
+function singleRounding(factors: readonly Factor[]): Rescale | string {
+  const fixed = fixedPoints(factors);
+  if (typeof fixed === 'string') return fixed;
   return (values, inner, into) =>
     eachRun(values.length, inner, fixed.length, (start, end, channel) => {
       const { multiplier, shift } = fixed[channel]!;

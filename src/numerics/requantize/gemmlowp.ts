@@ -1,4 +1,4 @@
-import { divideByPowerOfTwo, fixedPoint, highMul } from './fixed_point.ts';
+import { divideByPowerOfTwo, fixedPoints, highMul } from './fixed_point.ts';
 import { eachRun, int32Max, int32Min, type Factor, type Rescale, type Scheme } from './scheme.ts';
 import { shiftedAdd } from './shifted_add.ts';
 
@@ -17,8 +17,9 @@ export function saturatingHighMul(a: number, b: number): number {
  * Two roundings: to the high half of the doubled product, then by the rest of the shift. A factor of 1 and more shifts the accumulator to the left first, and
  * wraps where that overflows, as the device's register does.
  */
-export function doubleRounding(factors: readonly Factor[]): Rescale {
-  const fixed = factors.map(fixedPoint);
+export function doubleRounding(factors: readonly Factor[]): Rescale | string {
+  const fixed = fixedPoints(factors);
+  if (typeof fixed === 'string') return fixed;
   return (values, inner, into) =>
     eachRun(values.length, inner, fixed.length, (start, end, channel) => {
       const { multiplier, shift } = fixed[channel]!;

@@ -82,7 +82,8 @@ const fp32 = (factors: readonly Factor[]): Rescale | string =>
 const [leastRatio, mostRatio] = [2 ** -14, 2 ** 8];
 
 /** QNNPACK's addition: multipliers of 22 bits at one shift for both terms, one rounding shift of their sum, halves away from zero. */
-function add({ a, b, sum }: AddScales): Add | string {
+function add({ a, b, sum, wide }: AddScales): Add | string {
+  if (wide) return 'QNNPACK adds codes of 8 bits, and these have 16';
   const ratios = [a, b].map(({ scale }) => Math.fround(scale / sum.scale));
   const wrong = ratios.find((ratio) => !(ratio >= leastRatio && ratio < mostRatio));
   if (wrong !== undefined) return `QNNPACK adds at ratios of scales from 2^-14 to below 256, and this one is ${wrong}`;

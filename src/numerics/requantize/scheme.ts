@@ -33,6 +33,8 @@ export interface AddScales {
   readonly a: AffineCode;
   readonly b: AffineCode;
   readonly sum: AffineCode;
+  /** Whether one of the codes has 16 bits. */
+  readonly wide?: boolean;
 }
 
 export interface AffineCode {

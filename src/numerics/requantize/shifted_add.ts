@@ -1,13 +1,12 @@
 import type { Add, AddScales, AffineCode, Integers, Rescale, Scheme } from './scheme.ts';
 
-/** Bits that both terms are shifted to the left by before they are rescaled. */
-const leftShift = 20;
-
 /**
- * Addition as TensorFlow Lite does it (kernels/add.cc): both terms, their zero points taken off, are shifted to the left by 20, rescaled to
- * twice the larger of their scales, added, and rescaled to the output's scale. What a term comes to depends on its code alone: a table.
+ * Addition as TensorFlow Lite does it (kernels/add.cc): both terms, their zero points taken off, are shifted to the left by 20, by 15 where
+ * codes have 16 bits, which 32 bits then hold; rescaled to twice the larger of their scales, added, and rescaled to the output's scale. What a
+ * term comes to depends on its code alone: a table.
  */
-export function shiftedAdd({ a, b, sum }: AddScales, rescaler: Scheme['rescaler']): Add | string {
+export function shiftedAdd({ a, b, sum, wide }: AddScales, rescaler: Scheme['rescaler']): Add | string {
+  const leftShift = wide ? 15 : 20;
   const twice = 2 * Math.max(a.scale, b.scale);
   const made = [
     rescaler([{ product: [a.scale], over: [twice] }]),
@@ -17,7 +16,7 @@ export function shiftedAdd({ a, b, sum }: AddScales, rescaler: Scheme['rescaler'
   const refused = made.find((one) => typeof one === 'string');
   if (refused !== undefined) return refused;
   const [first, second, last] = made as [Rescale, Rescale, Rescale];
-  const [left, right] = [termsOf(first, a), termsOf(second, b)];
+  const [left, right] = [termsOf(first, a, leftShift), termsOf(second, b, leftShift)];
   return (x, y, into) => {
     addTerms(x, left(x), y, right(y), into);
     last(into, 1, into);
@@ -31,7 +30,7 @@ interface Terms {
   readonly table: Int32Array;
 }
 
-function termsOf(rescale: Rescale, { zeroPoint }: AffineCode): (codes: Integers) => Terms {
+function termsOf(rescale: Rescale, { zeroPoint }: AffineCode, leftShift: number): (codes: Integers) => Terms {
   const known = new Map<number, Terms>();
   return ({ BYTES_PER_ELEMENT: bytes }) => {
     const found = known.get(bytes);

@@ -2,12 +2,10 @@ import type { Layer } from '../../graph/layer.ts';
 import { errorSums } from '../../numerics/error.ts';
 import { formatCodes } from '../../numerics/formats/apply.ts';
 import type { BoundFormat } from '../../numerics/formats/format.ts';
-import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
 import { weightRows } from '../quantize/format_weights.ts';
 import { formatBytes } from './format_bytes.ts';
-import type { AllocatorOptions } from './options.ts';
 
 /** Number formats that a layer may get, by the bits that one of its weights takes in each with all that is stored for it; rising. */
 export type Choices = ReadonlyMap<number, BoundFormat>;
@@ -67,25 +65,4 @@ export function formatChoices(weights: readonly Layer[], costs: FormatCosts, all
     choices.set(key, format);
   }
   return choices;
-}
-
-type Asked = Pick<AllocatorOptions, 'quantizer' | 'widths' | 'first' | 'last' | 'scales'> &
-  Partial<Pick<AllocatorOptions, 'formats'>>;
-
-/** What goes with no formats, or with formats alone. @throws QtoolError `schedule`. */
-export function checkFormats({ formats, quantizer, widths, first, last, scales }: Asked): void {
-  const refuse = (message: string, hint: string): never => {
-    throw new QtoolError('schedule', message, { hint });
-  };
-  if (Boolean(formats) !== (quantizer === 'FormatQuantizer'))
-    refuse('formats and quantizer: FormatQuantizer go together', 'give both, or neither');
-  if (!formats) return;
-  const unfit = formats.find(({ notWeights }) => notWeights !== undefined);
-  if (unfit) refuse(`${unfit.name} cannot hold weights: ${unfit.notWeights}`, 'docs/formats.md says what each holds');
-  if (widths !== null || first !== null || last !== null)
-    refuse(
-      'formats go without widths, first and last',
-      "FormatQuantizer's overrides say what single layers are held in",
-    );
-  if (scales === 'coded') refuse('formats have scales that are their own', 'take no scales');
 }

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { writtenFormat } from '../../numerics/formats/written.ts';
+import { heldBy, writtenFormat } from '../../numerics/formats/written.ts';
 import type { Pass, Strength } from '../pass.ts';
 
 /** Fractions, and less than 2, have a meaning with `scales: coded` only, which `plannedLayers` checks. */
@@ -42,6 +42,9 @@ export const common = {
   }),
   formats: z
     .array(writtenFormat)
+    .superRefine((list, ctx) => {
+      for (const format of list) heldBy('notWeights')(format, ctx);
+    })
     .refine((list) => list.length > 0, 'name at least one format')
     .meta({ minItems: 1 })
     .nullable()
@@ -95,6 +98,19 @@ export const withStatic = <O>(o: O) =>
 /** Exactly one of `budget` and `target_sqnr`. */
 export function oneConstraint(o: Pick<AllocatorOptions, 'budget' | 'target_sqnr'>): boolean {
   return (o.budget === undefined) !== (o.target_sqnr === undefined);
+}
+
+/** What goes with no formats, or with formats alone. */
+export function checkFormats(o: AllocatorOptions, ctx: z.core.$RefinementCtx): void {
+  const refuse = (key: keyof AllocatorOptions, message: string): void => ctx.addIssue({ code: 'custom', message, path: [key] }); // prettier-ignore
+  if (Boolean(o.formats) !== (o.quantizer === 'FormatQuantizer'))
+    refuse('quantizer', 'formats and quantizer: FormatQuantizer go together: give both, or neither');
+  if (!o.formats) return;
+  for (const key of ['widths', 'first', 'last'] as const)
+    if (o[key] !== null) refuse(key, "goes without formats: FormatQuantizer's overrides say what single layers are held in"); // prettier-ignore
+  if (o.scales === 'coded') refuse('scales', 'formats have scales that are their own');
+  const operations = o.budget && 'bit_operations' in o.budget ? 'budget' : o.cost === 'macs' ? 'cost' : undefined;
+  if (operations) refuse(operations, 'bit operations are those of integers: formats are paid for in weights or bytes');
 }
 
 export const oneConstraintMessage = 'give either a budget ({ weights: 4 }, { bytes: 16% }, …) or a target_sqnr in dB';

@@ -10,7 +10,7 @@ import { prepare } from '../fold/prepare.ts';
 import { weightLayers } from '../quantize/targets.ts';
 import { untied } from '../quantize/tied.ts';
 import { noteLine, type Note, type PassContext, type PassResult, type Plan } from '../pass.ts';
-import { checkFormats, formatCosts } from './choices.ts';
+import { formatCosts } from './choices.ts';
 import { packed } from './format_bytes.ts';
 import { plannedFormat, plannedLayers, widthText, type PlannedLayer } from './layers.ts';
 import type { AllocatorOptions } from './options.ts';
@@ -39,7 +39,6 @@ export async function prepareGround(
   ctx: PassContext,
   measured = false,
 ): Promise<Ground> {
-  checkFormats(o);
   if (ctx.twin !== undefined)
     throw new QtoolError('schedule', 'the model is quantized already', {
       hint: 'put the allocator before the quantizer',

@@ -5,7 +5,14 @@ import { QtoolError } from '../../util/error.ts';
 import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { damageMeasure, damageTable, mapOf, type DamageTable } from './damage.ts';
 import type { PlannedLayer } from './layers.ts';
-import { allocatorSelectors, budgetStrength, common, oneConstraint, oneConstraintMessage } from './options.ts';
+import {
+  allocatorSelectors,
+  budgetStrength,
+  checkFormats,
+  common,
+  oneConstraint,
+  oneConstraintMessage,
+} from './options.ts';
 import { counted, dB, planResult, prepareGround, type Ground } from './plan.ts';
 import { withRounded, type RoundedLayer } from './rounded.ts';
 import { rounderFor, type Rounder } from './rounder.ts';
@@ -20,7 +27,8 @@ const options = z
         "what a width costs: 'output' = the error of the outputs on calibration data, or a metric of the run",
     }),
   })
-  .refine(oneConstraint, { message: oneConstraintMessage });
+  .refine(oneConstraint, { message: oneConstraintMessage })
+  .superRefine(checkFormats);
 
 export type SensitivityOptions = z.infer<typeof options>;
 

@@ -10,6 +10,7 @@ import type { PlannedLayer } from './layers.ts';
 import {
   allocatorSelectors,
   budgetStrength,
+  checkFormats,
   common,
   oneConstraint,
   oneConstraintMessage,
@@ -43,7 +44,8 @@ const options = z
       .default(4)
       .meta({ description: 'width at which the gains are measured, one layer at a time' }),
   })
-  .refine(oneConstraint, { message: oneConstraintMessage });
+  .refine(oneConstraint, { message: oneConstraintMessage })
+  .superRefine(checkFormats);
 
 export type SqnrOptions = z.infer<typeof options>;
 

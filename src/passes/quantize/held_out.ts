@@ -73,8 +73,8 @@ function heldOutError(errors: Float64Array, all: Moments, most: Moments): number
 }
 
 /**
- * Why a rounding by moments is not to be trusted with a layer: made by those of `most` of the inputs it has more error on the others than
- * rounding to nearest. Undefined where it has not.
+ * Why a rounding by moments is not to be trusted with a layer: made by those of `most` of the inputs it has more error on the n others than
+ * rounding to nearest, or less by no more than chance may give, a share of 2/n. Undefined where it is better.
  *
  * @param trial weights as they come out of the rounding by `most`. @param nearest as they come out of rounding to nearest.
  */
@@ -86,7 +86,12 @@ export function worseHeldOut(
 ): string | undefined {
   const errorOf = (values: ArrayLike<number>): number => heldOutError(Float64Array.from(weights, (w, i) => w - values[i]!), all, most); // prettier-ignore
   const [own, other] = [errorOf(trial), errorOf(nearest)];
-  if (!(own > other)) return undefined;
-  const worse = decibels(own, other).toFixed(1);
-  return `it saw ${all.count} inputs, an output has ${all.size} weights, and fitted to most of these inputs it had ${worse} dB more error on the others`;
+  const others = all.count - most.count;
+  if (own === other || own * (1 + 2 / others) <= other) return undefined;
+  const worse = decibels(own, other);
+  const found =
+    worse > 0
+      ? `it had ${worse.toFixed(1)} dB more error on the others`
+      : `the ${others} others tell of ${(-worse).toFixed(1)} dB less error, which may be chance`;
+  return `it saw ${all.count} inputs, an output has ${all.size} weights, and fitted to most of these inputs ${found}`;
 }

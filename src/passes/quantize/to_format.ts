@@ -3,13 +3,12 @@ import { intAttribute } from '../../graph/attribute.ts';
 import { edit, type Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { isOp, opset } from '../../graph/query.ts';
+import { consumers, isOp, layerName, opset } from '../../graph/query.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import { sqnr } from '../../numerics/error.ts';
 import type { BoundFormat, Sharing } from '../../numerics/formats/format.ts';
 import { described } from '../../numerics/formats/options.ts';
-import { writtenFormat } from '../../numerics/formats/written.ts';
-import { QtoolError } from '../../util/error.ts';
+import { heldBy, writtenFormat } from '../../numerics/formats/written.ts';
 import { prepare } from '../fold/prepare.ts';
 import { noteLine, type HeldLayer, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { formatRoundings, type FormatRounding } from './format_rounding.ts';
@@ -23,17 +22,18 @@ import { valueGrids } from './value_grids.ts';
 
 const float = z.union([z.literal('float'), z.null()]).transform(() => null);
 const format = z.union([float, writtenFormat]);
+const ofWeights = format.superRefine(heldBy('notWeights'));
 const sharing = z.union([z.enum(['tensor', 'channel', 'row', 'pixel']), z.strictObject({ group: z.int().min(1) })]);
 const sharingOption = sharing.optional().meta({
   description:
     "which weights share parameters: tensor, channel (of the output), row or pixel of the kernels, { group: n } neighbours; the format's own way if not given",
 });
-const activations = format.meta({
+const activations = format.superRefine(heldBy('notActivations')).meta({
   description: 'format of what a layer reads: one scale for the tensor, fitted on calibration data; or float',
 });
 
 const ofLayer = z.strictObject({
-  format: format.optional().meta({ description: 'format of the weights, or float' }),
+  format: ofWeights.optional().meta({ description: 'format of the weights, or float' }),
   activations: activations.optional(),
   sharing: sharingOption,
   // What a fallback raises a layer to.
@@ -41,7 +41,7 @@ const ofLayer = z.strictObject({
 });
 
 const options = z.strictObject({
-  format: format.default(null).meta({
+  format: ofWeights.default(null).meta({
     description: 'format of the weights: a name (nf4), name:option=value,… or a mapping with name; or float',
   }),
   activations: activations.default(null),
@@ -129,11 +129,14 @@ async function apply(model: Model, o: FormatOptions, ctx: PassContext): Promise<
   const prepared = await prepare(model, ctx, o.storage === 'onnx' ? floatTypesOpset : 13);
   const twin = prepared.model;
   const { layers, skipped } = weightLayers(twin);
-  const asked = requests(o, twin, ctx);
+  const wanted = requests(o, twin, ctx);
+  const apart = readInFloat(twin, layers, wanted);
+  const asked = (layer: Layer): Request => (apart.has(layer) ? { ...wanted(layer), weights: null } : wanted(layer));
   const weights = weightsOf(layers, asked);
   const left: Note[] = [...skipped];
   for (const layer of layers)
-    if (asked(layer).weights === null) left.push({ layer: layer.name, text: 'weights left in float by the schedule' });
+    if (asked(layer).weights === null)
+      left.push({ layer: layer.name, text: apart.get(layer) ?? 'weights left in float by the schedule' });
   const fits = await fitsOf(model, twin, [...weights], o, ctx);
   const values = valuesOf(layers, asked);
   const grids = await valueGrids(twin, values, o.samples, ctx);
@@ -208,26 +211,36 @@ interface Request {
   readonly sharing: Sharing | undefined;
 }
 
-/** Precedence: overrides > plan > the pass's own options. @throws QtoolError where a format is not for that place. */
+/** Precedence: overrides > plan > the pass's own options. */
 function requests(o: FormatOptions, model: Model, ctx: PassContext): (layer: Layer) => Request {
   const override = resolveOverrides(o.overrides, model);
-  const check = (found: BoundFormat | null, place: 'notWeights' | 'notActivations', at: string): BoundFormat | null => {
-    const why = found?.[place];
-    if (found === null || why === undefined) return found;
-    const what = place === 'notWeights' ? 'weights' : 'activations';
-    throw new QtoolError('schedule', `${found.name} cannot hold ${what}: ${why}`, { at });
-  };
   return ({ node, name }) => {
     const own = override(node);
     if (own?.bits_weights === null) return { weights: null, activations: null, sharing: undefined };
     const planned = ctx.plan.get(name)?.weights;
     const plan = planned?.kind === 'format' ? planned.format : planned?.kind === 'float' ? null : o.format;
     return {
-      weights: check(own?.format === undefined ? plan : own.format, 'notWeights', name),
-      activations: check(own?.activations === undefined ? o.activations : own.activations, 'notActivations', name),
+      weights: own?.format === undefined ? plan : own.format,
+      activations: own?.activations === undefined ? o.activations : own.activations,
       sharing: own?.sharing ?? o.sharing,
     };
   };
+}
+
+/** Lookups in a table that must stay in float for another of its readers, each with the reason: codes would come on top of it in the file. */
+function readInFloat(model: Model, layers: readonly Layer[], wanted: (layer: Layer) => Request): Map<Layer, string> {
+  const readers = consumers(model.graph);
+  const outputs = new Set(model.graph.output.map(({ name }) => name));
+  const held = layers.filter((layer) => wanted(layer).weights !== null);
+  const nodes = new Set(held.map(({ node }) => node));
+  const found = new Map<Layer, string>();
+  for (const layer of held.filter(({ node }) => isOp(node, 'Gather'))) {
+    const { name } = layer.weight.tensor;
+    const other = readers.get(name)?.find((node) => !nodes.has(node) && !isOp(node, 'Transpose'));
+    if (other) found.set(layer, `its table is read by "${layerName(other)}" too, which takes it in float`);
+    else if (outputs.has(name)) found.set(layer, 'its table is an output of the model too, in float');
+  }
+  return found;
 }
 
 /** Tells apart what is stored: the tensor and how it is held. */
@@ -269,7 +282,7 @@ function store(
     for (const { node, input } of layer.readers) if (isOp(node, 'Transpose')) replaceInput(draft, node, input, value);
   const ratio = sqnr(weight.rows(), codes.values);
   const shared = typeof codes.sharing === 'object' ? `groups of ${codes.sharing.group}` : `one set a ${codes.sharing}`;
-  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest: ${why}` : ''}; ${storage === 'values' ? 'stored as float weights' : 'float weights at load time'}`;
+  const text = `weights ${one.label} (${one.bits} bits, ${shared}), ${ratio === Infinity ? '∞' : ratio.toFixed(1)} dB${gain === undefined ? '' : `, its output ${gain.toFixed(1)} dB better than by the nearest`}${why ? `; to the nearest: ${why}` : ''}; ${storage === 'values' ? 'stored as float weights' : 'float weights at load time'}`;
   return readers.map((reader) => ({ layer: reader.name, text }));
 }
 

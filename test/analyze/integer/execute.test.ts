@@ -203,6 +203,35 @@ describe('carriers', () => {
     expect(apart.filter((d) => d > 0).length / apart.length).toBeLessThan(0.02);
   }); // prettier-ignore
 
+  it.each(['Add', 'Mul'])('%s of 16-bit codes is the real one in every scheme that has it', async (op) => {
+    const codes = (name: string, zero: number) => [scale(`${name}s`, 0.00013), makeTensor(`${name}z`, 'uint16', [], Uint16Array.of(zero))];
+    const model = makeModel({
+      opset: 21,
+      inputs: [makeValue('a', 'uint16', [4]), makeValue('b', 'uint16', [4])],
+      outputs: [makeValue('y', 'uint16')],
+      nodes: [
+        makeNode('DequantizeLinear', ['a', 'as', 'az'], ['ad']),
+        makeNode('DequantizeLinear', ['b', 'bs', 'bz'], ['bd']),
+        makeNode(op, ['ad', 'bd'], ['c']),
+        makeNode('QuantizeLinear', ['c', 'cs', 'cz'], ['y']),
+      ],
+      initializers: [...codes('a', 0), ...codes('b', 20000), scale('cs', 0.0013), makeTensor('cz', 'uint16', [], Uint16Array.of(30000))],
+    });
+    const feeds = {
+      a: { type: 'uint16' as const, dims: [4], data: Uint16Array.of(0, 65535, 65535, 40000) },
+      b: { type: 'uint16' as const, dims: [4], data: Uint16Array.of(0, 65535, 0, 50000) },
+    };
+    const wanted = Array.from((await runModel(model, feeds, 'disabled')).y!.data as Uint16Array);
+    for (const name of ['onnxruntime', 'gemmlowp', 'cmsis-single', 'shift-16']) {
+      const machine = await openMachine(model, computer);
+      const found = requantizations(16).find((one) => one.name === name)!;
+      const [{ y } = {}] = await runDevices(machine, [openDevice(machine, { scheme: found })], feeds);
+      expect(machine.plan.float.map(({ why }) => why)).toEqual(op === 'Add' ? [] : ['a product of its 16-bit codes may not fit in 32 bits']);
+      // 16-bit multipliers are exact to a code of 65,536.
+      for (const [i, code] of Array.from(y!.data as Uint16Array).entries()) expect(Math.abs(code - wanted[i]!)).toBeLessThanOrEqual(1);
+    }
+  }); // prettier-ignore
+
   it('are the same in every scheme to one step', async () => {
     const model = carrier('QLinearAdd', [[1, 256, 256], [1, 256, 1]], {}); // prettier-ignore
     const feeds = feedsOf([[1, 256, 256], [1, 256, 1]]); // prettier-ignore

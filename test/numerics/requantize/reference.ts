@@ -104,9 +104,9 @@ export function floatRescale(x: number, scale: number): number {
   return cut(rounded) + 0;
 }
 
-/** TensorFlow Lite kernels/add.cc and reference/add.h, left shift 20; each term of a code is computed once. */
+/** TensorFlow Lite kernels/add.cc and reference/add.h, left shift 20, or 15 for 16 bits; each term of a code is computed once. */
 export function tfliteAdd(
-  { a, b, sum }: AddScales,
+  { a, b, sum, wide }: AddScales,
   scaled: (x: number, real: number) => number,
 ): (x: number, y: number) => number {
   const twice = 2 * Math.max(a.scale, b.scale);
@@ -114,8 +114,9 @@ export function tfliteAdd(
     const known = new Map<number, number>();
     return (x) => known.get(x) ?? (known.set(x, scaled(x, real)), known.get(x)!);
   };
-  const [left, right, last] = [a.scale / twice, b.scale / twice, twice / (2 ** 20 * sum.scale)].map(once) as [Once, Once, Once]; // prettier-ignore
-  return (x, y) => last(left((x - a.zeroPoint) * 2 ** 20) + right((y - b.zeroPoint) * 2 ** 20)) + sum.zeroPoint;
+  const lift = 2 ** (wide ? 15 : 20);
+  const [left, right, last] = [a.scale / twice, b.scale / twice, twice / (lift * sum.scale)].map(once) as [Once, Once, Once]; // prettier-ignore
+  return (x, y) => last(left((x - a.zeroPoint) * lift) + right((y - b.zeroPoint) * lift)) + sum.zeroPoint;
 }
 type Once = (x: number) => number;
 

@@ -133,10 +133,16 @@ describe('every scheme', () => {
     for (const { summary, source } of schemes) expect(Math.min(summary.length, source.length)).toBeGreaterThan(20);
   });
 
-  it('refuses what it cannot hold in words: QNNPACK factors of 1 and more', () => {
+  it('refuses what it cannot hold in words: QNNPACK factors of 1 and more, gemmlowp such as no shift of 30 bits reaches', () => {
     for (const name of ['qnnpack-q31', 'qnnpack-precise', 'qnnpack-fp32']) {
       expect(named(name).rescaler([factor(0.5), factor(1)])).toMatch(/from 2\^-32 to below 1, and this one is 1$/);
       expect(named(name).rescaler([factor(2 ** -33)])).toMatch(/QNNPACK takes factors/);
+    }
+    for (const name of ['gemmlowp', 'cmsis', 'cmsis-single']) {
+      expect(named(name).rescaler([factor(2 ** 30 - 1)])).toBeInstanceOf(Function);
+      expect(named(name).rescaler([factor(0.5), factor(1.25e28)])).toBe(
+        'it takes factors below 2^30, and this one is 1.25e+28',
+      );
     }
   });
 });
@@ -189,6 +195,25 @@ describe('addition', () => {
         expect([scheme.name, most < 0.51]).toEqual([scheme.name, true]);
       }
   });
+
+  it('of 16-bit codes, to their ends, is the published definition too, and none of QNNPACK', () => {
+    const [x, y] = [Uint16Array.of(0, 65535, 65535, 40000, 12345), Uint16Array.of(0, 65535, 0, 30001, 54321)];
+    for (const scale of scales) {
+      const one = { ...scale, wide: true };
+      for (const [name, scaled] of [['gemmlowp', reference.doubleRounding], ['cmsis-single', reference.singleRounding]] as const) {
+        const into = new Int32Array(x.length);
+        (named(name).adder(one) as Add)(x, y, into);
+        const sum = reference.tfliteAdd(one, scaled);
+        expect([name, ...into]).toEqual([name, ...Array.from(x, (v, i) => sum(v, y[i]!))]);
+        // The real sum, to half a step and what 31 bits of the multipliers and two roundings of 15-bit fractions leave.
+        for (const [i, value] of into.entries()) {
+          const real = ((x[i]! - one.a.zeroPoint) * one.a.scale + (y[i]! - one.b.zeroPoint) * one.b.scale) / one.sum.scale;
+          expect(Math.abs(value - one.sum.zeroPoint - real)).toBeLessThan(0.51);
+        }
+      }
+      expect(named('qnnpack-q31').adder(one)).toBe('QNNPACK adds codes of 8 bits, and these have 16');
+    }
+  }); // prettier-ignore
 
   it('is refused where QNNPACK cannot hold the ratio', () => {
     const far = { ...scales[0]!, sum: { scale: 1e-6, zeroPoint: 0 } };

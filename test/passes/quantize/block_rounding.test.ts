@@ -157,8 +157,8 @@ describe('FormatQuantizer', () => {
     }
   });
 
-  it('refuses scales that would have to be searched for', async () => {
-    await expect(quantized({ activations: 'mxfp4:scale=mse' })).rejects.toThrow(
+  it('refuses scales that would have to be searched for', () => {
+    expect(() => quantized({ activations: 'mxfp4:scale=mse' })).toThrow(
       'mxfp4 cannot hold activations: a scale of least error is searched for',
     );
   });

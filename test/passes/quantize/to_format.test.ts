@@ -1,3 +1,6 @@
+import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
+import { encodeModel, type Model } from '../../../src/graph/model.ts';
+import type { NodeProto } from '../../../src/graph/proto.ts';
 import { initializers, opset } from '../../../src/graph/query.ts';
 import { typeOf } from '../../../src/graph/tensor.ts';
 import { sqnr } from '../../../src/numerics/error.ts';
@@ -6,7 +9,7 @@ import { formats } from '../../../src/numerics/formats/index.ts';
 import { writtenFormat } from '../../../src/numerics/formats/written.ts';
 import { formatQuantizer } from '../../../src/passes/quantize/to_format.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
-import { noise, smallConvNet } from '../../helpers/models.ts';
+import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 
 const images = { x: floats(noise(1, 8 * 192), [8, 3, 8, 8]) };
 const float = smallConvNet();
@@ -54,6 +57,35 @@ describe('FormatQuantizer', () => {
     // Other options are another fit.
     await quantized({ format, importance: 'inputs' }, memory);
     expect(fits).toBeGreaterThan(once);
+  });
+});
+
+describe('a table that is looked up and read in float too', () => {
+  const table = weight('t', [50, 16], 1);
+  const model = (others: readonly NodeProto[], outputs: readonly string[]) =>
+    makeModel({
+      inputs: [makeValue('i', 'int64', ['N'])],
+      outputs: outputs.map((name) => makeValue(name, 'float32')),
+      nodes: [makeNode('Gather', ['t', 'i'], ['g'], {}, { name: 'look' }), makeNode('MatMul', ['g', 'w'], ['y'], {}, { name: 'fc' }), ...others],
+      initializers: [table, weight('w', [16, 4], 2)],
+    }); // prettier-ignore
+  const held = async (float: Model) => formatQuantizer.apply(float, formatQuantizer.options.parse({ format: 'int4' }), testContext({ reference: float })); // prettier-ignore
+
+  it.each([
+    ['another node', [makeNode('ReduceSum', ['t'], ['s'], {}, { name: 'sum' })], ['y', 's'], 'read by "sum" too, which takes it in float'],
+    ['the output', [], ['y', 't'], 'an output of the model too, in float'],
+  ])('by %s is stored once', async (_, others, outputs, why) => {
+    const float = model(others, outputs);
+    const { model: got, changed, skipped } = await held(float);
+    expect(changed.map(({ layer }) => layer)).toEqual(['fc']);
+    expect(skipped).toEqual([{ layer: 'look', text: `its table is ${why}` }]);
+    expect(encodeModel(got).length).toBeLessThan(encodeModel(float).length + 400);
+  }); // prettier-ignore
+
+  it('is held where all that read it are', async () => {
+    const { model: got, changed } = await held(model([makeNode('Gather', ['t', 'i'], ['h'], {}, { name: 'again' })], ['y', 'h'])); // prettier-ignore
+    expect(changed.map(({ layer }) => layer).sort()).toEqual(['again', 'fc', 'look']);
+    expect(initializers(got.graph).get('t')).toBeUndefined();
   });
 });
 
