@@ -14,7 +14,7 @@ import type { Note, PassContext } from '../pass.ts';
 import { floatsOf } from './carry.ts';
 import { keptMasks, regimeFactors, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
 import type { EpochPlan, TrainingMemory } from './plan.ts';
-import { outputsOf, prepareTraining, type Prepared } from './prepared.ts';
+import { outputsOf, prepareTraining, trainableBy, type Prepared } from './prepared.ts';
 import { optimizerOf, type Stepping, type TrainingOptions } from './options.ts';
 import { taught, type Taught } from './teach.ts';
 import type { WeightMask } from './masks.ts';
@@ -46,6 +46,8 @@ interface Made {
   /** The model that it was made for. */
   readonly model: Model;
   readonly prepared: Prepared;
+  readonly trainable: readonly string[];
+  readonly skipped: readonly Note[];
   readonly graph: TrainingGraph;
   readonly loss: Taught;
 }
@@ -69,7 +71,10 @@ export async function epochGraph(
     set.batches({ epoch, seed: training.seed, batchSize: training.batch_size, augment: training.augment });
   const optimizer = optimizerOf(training);
   const sites = regimeSites(model, plan.regularizers);
-  const masked = new Map([...memory.masks].map(([name, { how }]) => [name, how] as const));
+  const wanted = wantedParameters(model, training);
+  // What is not trained needs a mask only where a policy lays one on and takes it off again.
+  const acting = [...memory.masks].filter(([name, { how, instance }]) => wanted(name) || (how.forwardOnly === true && instance !== '')); // prettier-ignore
+  const masked = new Map(acting.map(([name, { how }]) => [name, how]));
   const key = JSON.stringify([
     [...initializers(model.graph)].map(([name, tensor]) => [name, dimsOf(tensor)]),
     model.graph.node.map(({ op_type, output }) => [op_type, output]),
@@ -78,15 +83,15 @@ export async function epochGraph(
     training.batch_size,
   ]);
   const known = ctx.memory.get('graph') as Made | undefined;
-  const made = known?.key === key && sameConstants(known, model) ? known : await make(model, key, masked, sites, { training, ctx, optimizer, batches: batches(plan.epoch) }); // prettier-ignore
+  const made = known?.key === key && sameConstants(known, model) ? known : await make(model, key, masked, sites, { training, ctx, optimizer, wanted, batches: batches(plan.epoch) }); // prettier-ignore
   ctx.memory.set('graph', made);
   const { prepared, graph, loss } = made;
   const tensors = initializers(prepared.model.graph);
   const outputs = outputsOf(prepared);
   return {
     graph,
-    trainable: prepared.trainable.filter((name) => graph.slots.has(name)),
-    skipped: prepared.skipped,
+    trainable: made.trainable,
+    skipped: made.skipped,
     samples: set.samples,
     optimizer,
     strengths: Object.fromEntries(sites.map(({ scalar, regime }) => [scalar, regime.strength])),
@@ -110,9 +115,8 @@ async function make(
   key: string,
   masked: ReadonlyMap<string, Masked>,
   sites: readonly RegimeSite[],
-  { training, ctx, optimizer, batches }: { readonly training: TrainingOptions; readonly ctx: PassContext; readonly optimizer: Stepping; readonly batches: AsyncIterable<Batch> }, // prettier-ignore
+  { training, ctx, optimizer, wanted, batches }: { readonly training: TrainingOptions; readonly ctx: PassContext; readonly optimizer: Stepping; readonly wanted: (name: string) => boolean; readonly batches: AsyncIterable<Batch> }, // prettier-ignore
 ): Promise<Made> {
-  const wanted = wantedParameters(model, training);
   const batch = await firstBatch(batches);
   const hints = Object.keys(training.distillation?.hints ?? {});
   const made = [...producers(model.graph).keys()];
@@ -123,22 +127,23 @@ async function make(
   const shown = withOutputs(model, hints);
   const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted);
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
-  const trained = new Set(prepared.trainable);
+  const { trainable, skipped } = trainableBy(prepared, loss.loss);
+  const trained = new Set(trainable);
   const penalties = new Map<string, Penalty[]>();
   for (const { weight, scalar, write, drops } of sites)
     if (trained.has(weight) && !drops)
       penalties.set(weight, [...(penalties.get(weight) ?? []), { strength: scalar, write }]);
   const graph = buildTraining(prepared.model, prepared.shapes, {
-    trainable: prepared.trainable,
+    trainable,
     loss: loss.loss,
     optimizer: optimizer.optimizer,
-    masks: new Map([...masked].filter(([name]) => trained.has(name))),
+    masks: new Map([...masked].filter(([name, { forwardOnly }]) => trained.has(name) || forwardOnly === true)),
     penalties,
     factors: new Set(sites.filter(({ weight, drops }) => drops && trained.has(weight)).map(({ weight }) => weight)),
     clipNorm: training.clip_norm,
     batchNorm: training.batchnorm,
   });
-  return { key, model, prepared, graph, loss };
+  return { key, model, prepared, trainable, skipped, graph, loss };
 }
 
 /**

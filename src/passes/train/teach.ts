@@ -33,7 +33,7 @@ export async function taught(
 ): Promise<Taught> {
   const { name, ...options } = loss ?? { name: 'cross_entropy' };
   const kind = given(lossKinds.find((one) => one.name === name), name); // prettier-ignore
-  const answered = ctx.training?.labelled === true;
+  const answered = ctx.training?.labelled === true || batch.targets[0]?.expected !== undefined;
   if (!answered && (asked === undefined || asked.student_wt > 0))
     throw new QtoolError('data', `the samples to train on have no labels, and ${asked ? 'student_wt is above 0' : 'there is no teacher'}`, {
       at: ctx.training?.source,

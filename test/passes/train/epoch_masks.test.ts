@@ -51,6 +51,23 @@ describe('masks of training', () => {
     expect(anew.results[0]!.trained!.loss).toBe(results[1]!.trained!.loss);
   });
 
+  it('of the forward graph alone act on weights that are not trained, and leave them as they are', async () => {
+    const args = 'mask_on_forward_only: true';
+    const [frozen, free] = [', frozen: [fc1]', ''].map((how) => train(mlp(), schedule(args, { how, at: range(2) }), set)); // prettier-ignore
+    const { results } = await frozen!;
+    // The first epoch's first step sees the same masked weights, whatever is trained.
+    const plain = await train(mlp(), `training: { epochs: 3, batch_size: 10, ${momentum}, frozen: [fc1] }`, set);
+    const ten = samplesOf(examples(10, 6), [6]);
+    const [a, b] = await Promise.all([', frozen: [fc1]', ''].map((how) => train(mlp(), schedule(args, { how, at: range(1), epochs: 1 }), ten))); // prettier-ignore
+    expect(a!.results[0]!.trained!.loss).toBe(b!.results[0]!.trained!.loss);
+    expect(results[0]!.trained!.loss).not.toBe(plain.results[0]!.trained!.loss);
+    for (const { model } of results) expect([...w1(model)]).toEqual([...first]);
+    expect([...w1((await free!).model)]).not.toEqual([...first]);
+    // Anew in the middle of an epoch, too.
+    const often = await train(mlp(), schedule(`${args}, mini_batch_pruning_frequency: 1`, { how: ', frozen: [fc1]', at: range(2) }), set); // prettier-ignore
+    expect(often.results[0]!.trained!.loss).toBe(results[0]!.trained!.loss);
+  });
+
   it('of the forward graph alone let weights move, and go with their policy', async () => {
     const begun = (args: string, more = {}) => train(mlp(), schedule(`mask_on_forward_only: true, ${args}`, { at: range(2), ...more }), set); // prettier-ignore
     const copies = await begun('use_double_copies: true');
