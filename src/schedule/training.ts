@@ -55,7 +55,7 @@ export function readTraining(
   const epochs = read.value.epochs ?? last;
   if (epochs === 0) problems.push({ path, message: 'does not say for how long: give it "epochs:"', on: 'key' });
   const training = { options: read.value, epochs, path, implied: !written };
-  problems.push(...tooEarly(training, applications), ...beyond(training, applications));
+  problems.push(...tooEarly(training, applications), ...beyond(training, applications), ...twoGates(training, applications)); // prettier-ignore
   return training;
 }
 
@@ -78,6 +78,18 @@ function beyond({ epochs }: Training, applications: readonly Application[]): Pro
   });
 }
 
+/** Policies of different gates in one epoch, which is one stage. */
+function twoGates({ epochs }: Training, applications: readonly Application[]): Problem[] {
+  const gated = applications.filter(({ gate }) => gate !== undefined && gate !== 'none');
+  const apart = (a: Application, b: Application): boolean =>
+    JSON.stringify(a.gate) !== JSON.stringify(b.gate) &&
+    a.when.epochs.some((epoch) => epoch < epochs && b.when.epochs.includes(epoch));
+  const shared = gated.find((one, i) => gated.slice(0, i).some((other) => apart(one, other)));
+  if (!shared) return [];
+  const message = 'an epoch of training has one gate, and a policy before has another in the same epoch: put one at the top of the file'; // prettier-ignore
+  return [{ path: [...shared.path.slice(0, 2), 'gate'], message, on: 'key' }];
+}
+
 /** A stage for every epoch of training. */
 export function trainingStages(
   training: Training,
@@ -85,9 +97,13 @@ export function trainingStages(
   common: Gate | undefined,
   at: string,
 ): Omit<Stage, 'index'>[] {
+  // Without a gate of the file, what a policy asked for is still to be held when training ends.
+  let asked: Gate | undefined;
   return Array.from({ length: training.epochs }, (_, epoch) => {
     const active = applications.filter(({ when }) => when.epochs.includes(epoch));
-    const own = active.find(({ gate }) => gate !== undefined)?.gate;
+    const gates = active.flatMap(({ gate }) => gate ?? []);
+    const own = gates.find((gate) => gate !== 'none');
+    asked = own ?? asked;
     const options: EpochPlan = {
       training: training.options,
       epoch,
@@ -102,7 +118,7 @@ export function trainingStages(
       pass: anyPass(trainingEpoch),
       options,
       clock: { epoch, start: 0, end: training.epochs, frequency: 1 },
-      gate: own === undefined ? common : own === 'none' ? undefined : own,
+      gate: own ?? (gates.length > 0 ? undefined : (common ?? asked)),
       at,
       epoch: { last: epoch === training.epochs - 1 },
     };

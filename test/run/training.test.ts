@@ -103,6 +103,14 @@ describe('a run that trains', () => {
     expect(zeroShare(warned.model!)).toBeGreaterThan(0.4);
   }, 60_000);
 
+  it('holds the last epoch to what a policy asked for before, where the file has no gate', async () => {
+    const own = schedule({}).replace(/^gate.*\n/m, '');
+    const one = await ran(own);
+    expect(verdicts(one)).toEqual(['kept', 'kept', 'kept', 'undone']);
+    expect(one.report.stages.map(({ gate }) => gate?.metric)).toEqual([undefined, 'top1', 'top1', 'top1']);
+    expect(zeroShare(one.model!)).toBe(0);
+  }, 30_000);
+
   it('ends with the float model where no epoch held', async () => {
     const one = await ran(schedule({ epochs: 2, prune: 0 }));
     expect(verdicts(one)).toEqual(['kept', 'undone']);
@@ -122,7 +130,7 @@ describe('a run that trains', () => {
       schedule({ prune: 9, faster: 2, times: 1e9, epochs: 4 }).replace('epochs: [9]', 'epochs: [3]'),
     );
     expect(verdicts(one)).toEqual(['kept', 'kept', 'stopped']);
-    expect(one.report.stages[2]!.why).toMatch(/^training diverges: .*in epoch 2; it began at a loss of .*give a smaller lr than 0.0001$/); // prettier-ignore
+    expect(one.report.stages[2]!.why).toMatch(/^training diverges: .*in epoch 2; it began at a loss of .*give a smaller lr than 100000$/); // prettier-ignore
     expect(one.report.result).toMatchObject({ status: 'stopped', stages: [1, 2] });
     expect(one.report.result.measurement).toEqual(one.report.stages[1]!.measurement);
   }, 30_000);

@@ -90,6 +90,14 @@ describe('a schedule that trains', () => {
   it.each([
     ['quantizers before the end', text.replace('epochs: [5]', 'epochs: [3]'), /s.yaml:22:5 policies.3: PostTrainLinearQuantizer works on a trained model, and the model is trained until epoch 4: start it at epoch 5 or later/], // prettier-ignore
     ['a rate behind the end', text.replace('epochs: 5,', 'epochs: 2,').replace('epochs: [1, 3]', 'epochs: [1]'), /policies.2: acts from epoch 2 on, and training ends with epoch 1/], // prettier-ignore
+    [
+      'two gates in one epoch',
+      text.replace(
+        'gate: none',
+        'gate: { metric: top1, max_drop: 2 }\n  - pruner: { instance_name: ramp }\n    epochs: [2]\n    gate: { metric: top1, max_drop: 3 }',
+      ),
+      /s.yaml:19:5 policies.1.gate: an epoch of training has one gate/,
+    ],
     ['no epochs at all', 'training: {}', /training: does not say for how long: give it "epochs:"/],
     [
       'an option that there is not',
@@ -99,6 +107,13 @@ describe('a schedule that trains', () => {
     ['an optimizer that there is not', text.replace('name: sgd', 'name: sdg'), /training.optimizer/],
   ])('is refused for %s', (_, given, message) => {
     expect(wrong(given)).toMatch(message);
+  });
+
+  it('takes one gate beside policies that have none, and keeps to it', () => {
+    const beside = text.replace('gate: none', "gate: none\n  - pruner: { instance_name: ramp }\n    epochs: [2]\n    gate: { metric: top1, max_drop: 3 }"); // prettier-ignore
+    const limits = (given: string) => parse(given).stages.map(({ gate }) => (gate as { maxDrop?: number } | undefined)?.maxDrop); // prettier-ignore
+    expect(limits(beside)).toEqual([undefined, 1, 3, 1, 1, 1]);
+    expect(limits(beside.replace(/^gate.*\n/m, ''))).toEqual([undefined, undefined, 3, 3, 3, undefined]);
   });
 
   it('is refused without samples to train on', () => {
