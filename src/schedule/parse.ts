@@ -11,7 +11,7 @@ import { maxSteps, once } from './epochs.ts';
 import { isRecord, readInstances, type Instance } from './instances.ts';
 import { gateOrNone, isRunning, limitProblem, namesSchema, policyKeys, toGate, toLimit, topKeys } from './language.ts';
 import { readPolicies, type Application } from './policies.ts';
-import { lacking, readTraining, trainingStages, type Training } from './training.ts';
+import { impliedNote, lacking, readTraining, trainingStages } from './training.ts';
 import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
 
 /** What a schedule is checked against before any model is there. */
@@ -91,11 +91,11 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
       notes.push(`${asked} cannot be measured on this data: gates on it judge ${now.metric} instead`);
   }
   if (stages.length === 0) notes.push('nothing in this schedule can run without training');
-  if (training?.implied) notes.push(impliedNote(training));
+  if (training?.implied) notes.push(impliedNote(training.epochs, training.options));
   const waiting = training ? [] : withoutSamples(doc, instances, applications);
   const waits = instances.filter((instance) => instance.waits !== undefined);
   const own = waits.map((instance) => waitingOf(doc, instance, used.has(instance)));
-  return { file, stages, waiting: [...own, ...waiting], notes: [...new Set(notes)], warnings: idleStages(stages), doc, groups, names: names ?? {} }; // prettier-ignore
+  return { file, stages, waiting: [...own, ...waiting], notes: [...new Set(notes)], warnings: idleStages(stages), doc, groups, names: names ?? {}, implied: training?.implied === true }; // prettier-ignore
 }
 
 function checkTop(value: Record<string, unknown>): Problem[] {
@@ -128,9 +128,6 @@ function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applicatio
     ),
   ];
 }
-
-const impliedNote = ({ epochs, options }: Training): string =>
-  `the schedule trains, and has no "training:": ${epochs} epochs by its policies, batches of ${options.batch_size}, ${options.optimizer.name} with lr ${String(options.optimizer['lr'])}`;
 
 function unused(instance: Instance): Problem {
   const use = `- ${policyKeys[instance.section]}: { instance_name: ${instance.name} }`;

@@ -59,6 +59,22 @@ export function readTraining(
   return training;
 }
 
+export const impliedNote = (epochs: number, { batch_size, optimizer }: TrainingOptions): string =>
+  `the schedule trains, and has no "training:": ${epochs} epochs by its policies, batches of ${batch_size}, ${optimizer.name} with lr ${String(optimizer['lr'])}`;
+
+/** What a network bears whose batch norms are folded: ten times that, and ResNet-20's loss explodes. */
+const foldedRate = 0.001;
+
+/**
+ * A plan of a schedule that says nothing of its rate, for a model with convolutions and without batch norms.
+ * @returns the plan, and the note that tells its rate.
+ */
+export function forFolded(plan: EpochPlan): { readonly plan: EpochPlan; readonly note: string } {
+  const training = { ...plan.training, optimizer: { ...plan.training.optimizer, lr: foldedRate } };
+  const note = `${impliedNote(plan.epochs, training)}, for batch norms are folded`;
+  return { plan: { ...plan, training }, note };
+}
+
 /** What can only run on a trained model, and would run before the last epoch. */
 function tooEarly({ epochs }: Training, applications: readonly Application[]): Problem[] {
   return applications.flatMap(({ instance, when, path }) => {

@@ -109,6 +109,21 @@ describe('a schedule that trains', () => {
     expect(wrong(given)).toMatch(message);
   });
 
+  it('takes the rate that a network bears whose batch norms are folded, where it says none', () => {
+    const conv = { node: 'c', opType: 'Conv', weights: ['c.weight'], module: undefined, index: 0 };
+    const layer = (opType: string) => ({ ...conv, node: opType, opType, weights: [] });
+    const fc = { ...conv, node: 'fc', opType: 'Gemm', weights: ['fc'], module: 'fc' };
+    const rates = (given: string, ...ops: string[]) => {
+      const { stages, notes } = bindSchedule(parse(given), { layers: [fc, ...ops.map(layer)] });
+      return [(stages[0]!.options as EpochPlan).training.optimizer['lr'], /with lr [\d.]+.*/.exec(notes.join('\n'))?.[0]]; // prettier-ignore
+    };
+    const implied = text.replace(/^training.*\n/, '');
+    expect(rates(implied, 'Conv')).toEqual([0.001, 'with lr 0.001, for batch norms are folded']);
+    expect(rates(implied, 'Conv', 'BatchNormalization')).toEqual([0.01, 'with lr 0.01']);
+    expect(rates(implied)).toEqual([0.01, 'with lr 0.01']);
+    expect(rates(text, 'Conv')).toEqual([0.05, undefined]);
+  });
+
   it('takes one gate beside policies that have none, and keeps to it', () => {
     const beside = text.replace('gate: none', "gate: none\n  - pruner: { instance_name: ramp }\n    epochs: [2]\n    gate: { metric: top1, max_drop: 3 }"); // prettier-ignore
     const limits = (given: string) => parse(given).stages.map(({ gate }) => (gate as { maxDrop?: number } | undefined)?.maxDrop); // prettier-ignore
