@@ -5,7 +5,8 @@ import { zeroShare } from '../../src/analyze/zero_share.ts';
 import type { SampleGiven } from '../../src/data/given.ts';
 import { memoryConfig } from '../../src/data/memory.ts';
 import { openData } from '../../src/data/open.ts';
-import { readModel } from '../../src/graph/file.ts';
+import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
+import { readModel, writeModel } from '../../src/graph/file.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { layerFacts } from '../../src/graph/names.ts';
 import { modelInputs } from '../../src/graph/query.ts';
@@ -170,6 +171,30 @@ describe('a run that trains', () => {
     const next = runs;
     await expect(failing(schedule({ prune: 0 }), 'epoch 2 of 4')).rejects.toThrow(/the disk is gone/);
     expect((await readdir(join(folder, String(next)))).filter((name) => name.endsWith('.onnx'))).toEqual([]);
+  }, 30_000);
+
+  it('is refused before any work for names that the model has not, and for a teacher that does not fit', async () => {
+    const wrong = async (how: string): Promise<string> => {
+      let worked = false;
+      const text = `training: { epochs: 1, batch_size: 10, ${how} }`;
+      const error = await ran(text, { progress: () => (worked = true) }).catch((one: Error) => one);
+      expect(worked).toBe(false);
+      return (error as Error).message;
+    };
+    expect(await wrong('trainable: [fc9]')).toMatch(/^"fc9" matches no layer and no weight of the model/);
+    expect(await wrong('frozen: [fc9]')).toMatch(/^"fc9" matches no layer/);
+    expect(await wrong('distillation: { hints: { nope: 1 } }')).toMatch(/^the model has no value "nope"/);
+    const path = join(folder, 'other.onnx');
+    expect(await wrong(`distillation: { teacher: ${JSON.stringify(path)} }`)).toMatch('no such file');
+    const wide = makeModel({
+      opset: 18,
+      inputs: [makeValue('x', 'float32', ['N', 7])],
+      outputs: [makeValue('y', 'float32', ['N', 7])],
+      initializers: [],
+      nodes: [makeNode('Identity', ['x'], ['y'])],
+    });
+    await writeModel(wide, path);
+    expect(await wrong(`distillation: { teacher: ${JSON.stringify(path)} }`)).toBe('the teacher\'s input "x" is float32[N, 7], and the student\'s float32[N, 6]'); // prettier-ignore
   }, 30_000);
 
   it('trains without measuring, too', async () => {

@@ -17,6 +17,7 @@ import { withWeights } from '../prune/masks.ts';
 import { floatsOf, placesAfter, taken } from './carry.ts';
 import { epochGraph, type EpochGraph } from './epoch_graph.ts';
 import { lossGradients } from './gradients.ts';
+import { rankedFolded } from './folded_ranking.ts';
 import { howMasked, masksOf, type WeightMask } from './masks.ts';
 import type { EpochPlan, EpochPolicy, TrainingMemory } from './plan.ts';
 import { settled, slotsOf, withState } from './settle.ts';
@@ -78,13 +79,17 @@ async function begin(given: Model, old: TrainingMemory, plan: EpochPlan, ctx: Pa
   return { model, memory, changed, skipped, notes };
 }
 
-function applyPolicy(model: Model, { instance, pass, options, clock }: EpochPolicy, ctx: PassContext) {
+function applyPolicy(model: Model, { instance, pass, options, clock, args }: EpochPolicy, ctx: PassContext) {
   // Beside what training itself keeps there, whatever instances are called.
   const key = `policy ${instance}`;
   const memory = new Map(ctx.memory.get(key) as Map<string, unknown> | undefined);
   ctx.memory.set(key, memory);
-  return pass.apply(model, options, { ...ctx, clock, memory });
+  const prune = (one: Model): Promise<PassResult> => pass.apply(one, options, { ...ctx, clock, memory });
+  return args.fold_batchnorm === true && byWeight.test(pass.name) ? rankedFolded(model, prune) : prune(model);
 }
+
+/** Pruners that choose by the weights alone, which is what folding changes. */
+const byWeight = /^prune\/(magnitude|level|sensitivity|splicing|agp|baidu_rnn|n_m|structure\/l[12]_ranked(_agp)?)$/;
 
 /** What a policy may ask while the model is trained. */
 const lessonOf = (plan: EpochPlan, { args }: EpochPolicy, step: number, ctx: PassContext): Lesson => ({

@@ -3,15 +3,12 @@ import { firstBatch } from '../../data/batch.ts';
 import type { Batch, Feeds } from '../../data/types.ts';
 import { withOutputs } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { layerFacts, resolveNames, suggestSelector } from '../../graph/names.ts';
 import { dimsOf } from '../../graph/tensor.ts';
-import { initializers, producers } from '../../graph/query.ts';
+import { initializers } from '../../graph/query.ts';
 import { QtoolError } from '../../util/error.ts';
-import { given, must } from '../../util/must.ts';
-import { parsePattern } from '../../util/pattern.ts';
-import { didYouMean } from '../../util/suggest.ts';
+import { must } from '../../util/must.ts';
 import type { Note, PassContext } from '../pass.ts';
-import { floatsOf } from './carry.ts';
+import { hintsOf, wantedParameters } from './check.ts';
 import { keptMasks, regimeFactors, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
 import type { EpochPlan, TrainingMemory } from './plan.ts';
 import { outputsOf, prepareTraining, trainableBy, type Prepared } from './prepared.ts';
@@ -118,12 +115,7 @@ async function make(
   { training, ctx, optimizer, wanted, batches }: { readonly training: TrainingOptions; readonly ctx: PassContext; readonly optimizer: Stepping; readonly wanted: (name: string) => boolean; readonly batches: AsyncIterable<Batch> }, // prettier-ignore
 ): Promise<Made> {
   const batch = await firstBatch(batches);
-  const hints = Object.keys(training.distillation?.hints ?? {});
-  const made = [...producers(model.graph).keys()];
-  for (const hint of hints)
-    if (!made.includes(hint)) throw new QtoolError('schedule', `the model has no value "${hint}"${didYouMean(hint, made)}`, { at: 'training.distillation.hints' }); // prettier-ignore
-  const shownAlready = hints.find((hint) => model.graph.output.some(({ name }) => name === hint));
-  if (shownAlready !== undefined) throw new QtoolError('schedule', `"${shownAlready}" is an output of the model: hints are inner values`, { at: 'training.distillation.hints', hint: 'distill_wt weighs the outputs' }); // prettier-ignore
+  const hints = hintsOf(model, training);
   const shown = withOutputs(model, hints);
   const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted);
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
@@ -144,28 +136,4 @@ async function make(
     batchNorm: training.batchnorm,
   });
   return { key, model, prepared, trainable, skipped, graph, loss };
-}
-
-/**
- * Which parameters `trainable` and `frozen` let be trained: those of that name, or all that a layer of that name reads.
- * @throws QtoolError('schedule') for a pattern that matches nothing.
- */
-function wantedParameters(
-  model: Model,
-  { trainable, frozen }: { readonly trainable?: readonly string[] | undefined; readonly frozen?: readonly string[] | undefined }, // prettier-ignore
-): (name: string) => boolean {
-  const layers = layerFacts(model);
-  const tensors = [...floatsOf(model).keys()];
-  const chosen = (patterns: readonly string[] | undefined, key: string): ReadonlySet<string> | undefined =>
-    patterns && new Set(patterns.flatMap((pattern) => {
-      const named = tensors.filter((name) => parsePattern(pattern).matches(name));
-      if (named.length > 0 && pattern !== '*') return named;
-      const found = resolveNames([pattern], layers, 'layers').matches.get(pattern) ?? [];
-      const reads = found.flatMap(({ layer }) => given(model.graph.node[layer.index], layer.node).input);
-      if (reads.length > 0) return reads;
-      throw new QtoolError('schedule', `"${pattern}" matches no layer and no weight of the model${suggestSelector(pattern, layers, 'layers')}`, { at: `training.${key}` });
-    })); // prettier-ignore
-  const only = chosen(trainable, 'trainable');
-  const not = chosen(frozen, 'frozen');
-  return (name) => (only?.has(name) ?? true) && !(not?.has(name) ?? false);
 }
