@@ -11,7 +11,7 @@ import { maxSteps, once } from './epochs.ts';
 import { isRecord, readInstances, type Instance } from './instances.ts';
 import { gateOrNone, isRunning, limitProblem, namesSchema, policyKeys, toGate, toLimit, topKeys } from './language.ts';
 import { readPolicies, type Application } from './policies.ts';
-import { impliedNote, lacking, readTraining, trainingStages } from './training.ts';
+import { cutShort, impliedNote, lacking, readTraining, trainingStages } from './training.ts';
 import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
 
 /** What a schedule is checked against before any model is there. */
@@ -91,6 +91,7 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
       notes.push(`${asked} cannot be measured on this data: gates on it judge ${now.metric} instead`);
   }
   if (stages.length === 0) notes.push('nothing in this schedule can run without training');
+  if (training) notes.push(...cutShort(training, applications));
   if (training?.implied) notes.push(impliedNote(training.epochs, training.options));
   const waiting = training ? [] : withoutSamples(doc, instances, applications);
   const waits = instances.filter((instance) => instance.waits !== undefined);

@@ -106,6 +106,22 @@ function twoGates({ epochs }: Training, applications: readonly Application[]): P
   return [{ path: [...shared.path.slice(0, 2), 'gate'], message, on: 'key' }];
 }
 
+/** What of a schedule does nothing, or less than it says, for the epochs that training has. */
+export function cutShort({ epochs }: Training, applications: readonly Application[]): string[] {
+  const rates = applications.filter(({ instance: { kind } }) => kind && !('regimes' in kind));
+  return applications.flatMap(({ instance, when, maskArgs, path }) => {
+    const at = path.slice(0, 2).join('.');
+    const behind = when.epochs.at(-1)!;
+    if (instance.kind && behind >= epochs) return [`${at}: ${instance.name} would act until epoch ${behind}, and training ends with epoch ${epochs - 1}`]; // prettier-ignore
+    if (instance.pass && when.start >= epochs && Object.keys(maskArgs).length > 0) return [`${at}: ${Object.keys(maskArgs).join(', ')} acts in training, which ends with epoch ${epochs - 1}`]; // prettier-ignore
+    const place = rates.findIndex((one) => one.path[1] === path[1]);
+    const over = rates.slice(place + 1).find((one) => when.epochs.some((epoch) => one.when.epochs.includes(epoch)));
+    if (place < 0 || !over) return [];
+    const epoch = when.epochs.find((one) => over.when.epochs.includes(one));
+    return [`${at}: from epoch ${epoch} on ${over.instance.name} sets the rate, which stands behind ${instance.name}`];
+  });
+}
+
 /** A stage for every epoch of training. */
 export function trainingStages(
   training: Training,

@@ -124,6 +124,15 @@ describe('a schedule that trains', () => {
     expect(rates(text, 'Conv')).toEqual([0.05, undefined]);
   });
 
+  it('tells what acts for fewer epochs than it says', () => {
+    const notes = (given: string) => parse(given).notes;
+    expect(notes(text)).toEqual([]);
+    expect(notes(text.replace('ending_epoch: 5', 'ending_epoch: 9'))).toEqual(['policies.2: decay would act until epoch 8, and training ends with epoch 4']); // prettier-ignore
+    expect(notes(text.replace('starting_epoch: 0\n    ending_epoch: 4\n    frequency: 2', 'epochs: [6]'))).toEqual(['policies.0: mask_on_forward_only acts in training, which ends with epoch 4']); // prettier-ignore
+    const two = text.replace('lr_schedulers:', 'lr_schedulers:\n  other: { class: ExponentialLR, gamma: 0.5 }').replace('  - quantizer', '  - lr_scheduler: { instance_name: other }\n    epochs: [4]\n  - quantizer'); // prettier-ignore
+    expect(notes(two)).toEqual(['policies.2: from epoch 4 on other sets the rate, which stands behind decay']);
+  });
+
   it('takes one gate beside policies that have none, and keeps to it', () => {
     const beside = text.replace('gate: none', "gate: none\n  - pruner: { instance_name: ramp }\n    epochs: [2]\n    gate: { metric: top1, max_drop: 3 }"); // prettier-ignore
     const limits = (given: string) => parse(given).stages.map(({ gate }) => (gate as { maxDrop?: number } | undefined)?.maxDrop); // prettier-ignore

@@ -170,9 +170,10 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   const began = performance.now();
   let { masks, firstLoss } = begun.memory;
   let state = resumedState(step, begun.model, begun.memory);
-  let [t, updates, minibatch, total, samples, correct, counted] = [
+  let [t, updates, minibatch, total, weight, samples, correct, counted] = [
     begun.memory.step,
     begun.memory.updates,
+    0,
     0,
     0,
     0,
@@ -217,17 +218,19 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     if (diverged !== undefined) break;
     if (discards.size > 0) masks = new Map([...masks].map(([name, mask]) => [name, discards.has(mask.instance) ? { ...mask, data: mask.data.map(() => 1) } : mask])); // prettier-ignore
     state = step.threshold(state);
-    total += loss * batch.count;
-    counted += graph.reports.has('counted') ? report('counted') : batch.count;
+    const rows = graph.reports.has('counted') ? report('counted') : batch.count;
+    counted += rows;
+    const share = hasTeacher(training) ? batch.count : rows;
+    [total, weight] = [total + loss * share, weight + share];
     if (shares) correct += report('correct');
     samples += batch.count;
     minibatch++;
     const speed = samples / ((performance.now() - began) / 1000);
-    ctx.progress(samples / count, `epoch ${plan.epoch + 1} of ${plan.epochs}, loss ${(total / samples).toPrecision(3)},${shares && counted > 0 ? ` ${((100 * correct) / counted).toFixed(2)} %,` : ''} lr ${lr.toPrecision(3)}, ${speed.toFixed(0)} samples/s`); // prettier-ignore
+    ctx.progress(samples / count, `epoch ${plan.epoch + 1} of ${plan.epochs}, loss ${(total / Math.max(1, weight)).toPrecision(3)},${shares && counted > 0 ? ` ${((100 * correct) / counted).toFixed(2)} %,` : ''} lr ${lr.toPrecision(3)}, ${speed.toFixed(0)} samples/s`); // prettier-ignore
   }
   if (graph.reports.has('counted') && counted === 0 && !hasTeacher(training) && diverged === undefined)
     throw new QtoolError('data', `none of the ${samples} samples to train on has a label that counts`, { at: ctx.training?.source, hint: 'a label of −1 does not count' }); // prettier-ignore
-  const loss = total / Math.max(1, samples);
+  const loss = total / Math.max(1, weight);
   for (const [name, mask] of step.keptMasks(state)) masks = new Map(masks).set(name, mask);
   const end = settled(begun.model, plan, masks, { graph, state, average: optimizer.average });
   if (diverged === undefined && [...end.own.values()].some((data) => !data.every(Number.isFinite)))

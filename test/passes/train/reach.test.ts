@@ -62,6 +62,11 @@ describe('a loss', () => {
     const feeds = [{ x: floats(noise(1, 60), [10, 6]) }];
     const none = lessons(feeds, [Array.from({ length: 10 }, () => -1)]);
     await expect(train(mlp(), head(), none)).rejects.toThrow('none of the 10 samples to train on has a label that counts'); // prettier-ignore
+    // A batch of labels that do not count says nothing of the loss.
+    const two = lessons([...feeds, ...feeds], [Array.from({ length: 10 }, () => -1), Array.from({ length: 10 }, () => 1)]); // prettier-ignore
+    const one = lessons(feeds, [Array.from({ length: 10 }, () => 1)]);
+    const losses = await Promise.all([two, one].map(async (set) => (await train(mlp(), head(), set)).results[0]!.trained!.loss)); // prettier-ignore
+    expect(losses[0]).toBe(losses[1]);
     const some = lessons(feeds, [Array.from({ length: 10 }, (_, i) => (i === 3 ? 1 : -1))]);
     expect((await train(mlp(), head(', loss: bce'), some)).results[0]!.trained!.loss).toBeGreaterThan(0);
   });
