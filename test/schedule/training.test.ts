@@ -118,7 +118,7 @@ describe('a schedule that trains', () => {
       return [(stages[0]!.options as EpochPlan).training.optimizer['lr'], /with lr [\d.]+.*/.exec(notes.join('\n'))?.[0]]; // prettier-ignore
     };
     const implied = text.replace(/^training.*\n/, '');
-    expect(rates(implied, 'Conv')).toEqual([0.001, 'with lr 0.001, for batch norms are folded']);
+    expect(rates(implied, 'Conv')).toEqual([0.001, 'with lr 0.001 and clip_norm 5, for batch norms are folded']);
     expect(rates(implied, 'Conv', 'BatchNormalization')).toEqual([0.01, 'with lr 0.01']);
     expect(rates(implied)).toEqual([0.01, 'with lr 0.01']);
     expect(rates(text, 'Conv')).toEqual([0.05, undefined]);
