@@ -1,10 +1,10 @@
 import { makeModel, makeNode, makeValue } from '../graph/build.ts';
 import type { DType, TypedArray } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
-import { NodeCodec, type NodeProto } from '../graph/proto.ts';
+import { NodeCodec, type NodeProto, type TensorProto } from '../graph/proto.ts';
 import { initializers, isOp, opset } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
-import { dimsOf, elementCount, tensorData } from '../graph/tensor.ts';
+import { dimsOf, elementCount, renamed, tensorData } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { given, must } from '../util/must.ts';
 import { trainingBatchNorm } from './batch_norm.ts';
@@ -69,6 +69,7 @@ export interface TrainingPlan {
   readonly trainable: readonly string[];
   readonly loss: Loss;
   readonly optimizer: Optimizer;
+  /** Of parameters; a weight that is not among them is masked for the forward pass, and stays as it is. */
   readonly masks?: ReadonlyMap<string, Masked>;
   /** Parameters that the forward pass multiplies by numbers fed with every step; updates go to the parameter as it is. */
   readonly factors?: ReadonlySet<string>;
@@ -107,12 +108,15 @@ export interface TrainingGraph {
   readonly reports: ReadonlyMap<string, string>;
 }
 
-/** Which parameters a loss of the outputs has a gradient by, and which nodes stand in the way of the others. */
+/**
+ * Which parameters a loss of the outputs has a gradient by, and which nodes stand in the way of the others.
+ * @param loss which outputs it reads decides; absent: a loss of all of them.
+ */
 export function gradientReach(
   model: Model,
   shapes: Shapes,
   wanted: readonly string[],
-  { target = 'cpu', surrogates }: { readonly target?: Target; readonly surrogates?: Surrogates | undefined } = {},
+  { loss, target = 'cpu', surrogates }: { readonly loss?: Loss | undefined; readonly target?: Target; readonly surrogates?: Surrogates | undefined } = {}, // prettier-ignore
 ) {
   const values = new Map([...shapes].map(([name, { dims }]) => [name, { name, dims }]));
   const forward: Forward = {
@@ -123,7 +127,9 @@ export function gradientReach(
     surrogates,
   };
   const outputs = model.graph.output.map(({ name }) => name);
-  return differentiable(forward, outputs, wanted, graphWriter());
+  const w = graphWriter();
+  const read = loss?.write(w, new Map(outputs.map((name) => [name, must(values, name, 'the output')])), (name, _, dims) => ({ name, dims })).seeds; // prettier-ignore
+  return differentiable(forward, read ? [...read.keys()] : outputs, wanted, w);
 }
 
 /** What constants that are no parameters hold, where they may be arguments: sizes, axes, bounds. */
@@ -181,6 +187,15 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     }
   }
   const trained = new Set(plan.trainable);
+  const frozen = new Map<string, TensorProto>();
+  for (const name of plan.masks?.keys() ?? []) {
+    const tensor = tensors.get(name);
+    if (trained.has(name) || tensor === undefined) continue;
+    const mask = input(w.fresh(`${name}_mask`), 'float32', dimsOf(tensor));
+    masks.set(name, mask.name);
+    frozen.set(name, renamed(tensor, w.fresh(name)));
+    nodes.push(makeNode('Mul', [must(frozen, name, 'the frozen weight').name, mask.name], [name]));
+  }
   const statistics = new Set<string>();
   const track = (name: string, next: Value): void => {
     held.set(name, name);
@@ -190,16 +205,16 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
   };
 
   for (const [name, next] of plan.tracked ?? []) track(name, must(values, next, 'the next value of'));
-  const later: (() => void)[] = [];
+  const running = new Map<string, readonly Value[]>();
   for (const node of model.graph.node) {
     if (isOp(node, 'BatchNormalization') && plan.batchNorm === 'train') {
-      nodes.push(...trainingBatchNorm(node, values, w, (name, next) => later.push(() => track(name, next))));
+      nodes.push(...trainingBatchNorm(node, values, w, running));
       continue;
     }
     nodes.push(withWanted(node, values, w, target));
   }
-  const forwardTensors = model.graph.initializer.filter(({ name }) => !trained.has(name));
-  const constants = smallConstants(model, trained);
+  const forwardTensors = [...model.graph.initializer.filter(({ name }) => !trained.has(name) && !frozen.has(name)), ...frozen.values()]; // prettier-ignore
+  const constants = smallConstants(model, new Set([...trained, ...frozen.keys()]));
   const forward: Forward = { nodes, values, constants, target, surrogates: plan.surrogates };
   const outputs = model.graph.output.map(({ name }) => name);
   refuseBlocked(differentiable(forward, outputs, plan.trainable, w).blocked);
@@ -249,7 +264,7 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
       state.set(slot.name, { next: given(next.slots[i], 'a slot').name, dims: slot.dims, first: new Float32Array(elementCount(slot.dims)) }); // prettier-ignore
     slotsOf.set(name, slots.map((slot) => slot.name)); // prettier-ignore
   }
-  for (const run of later) run();
+  for (const [name, list] of running) track(name, given(list.at(-1), name));
   const behind = inOrder(w.nodes, [...seeds.values()].map(({ name }) => name)); // prettier-ignore
   const reports = new Map([
     ['loss', penalized.name],

@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import type { Dataset, RunData } from '../data/types.ts';
-import { modelHash } from '../graph/file.ts';
+import { modelHash, readModel } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { weightBytes } from '../graph/tensor.ts';
 import type { Metric } from '../metrics/metric.ts';
-import { madeAnew } from '../passes/train/plan.ts';
+import { madeAnew, type EpochPlan } from '../passes/train/plan.ts';
 import { onnxruntimeVersion } from '../runtime/onnxruntime.ts';
 import { QtoolError } from '../util/error.ts';
 import { given } from '../util/must.ts';
@@ -44,7 +44,8 @@ interface Made {
 }
 
 /** What must be the same for a run to go on to the same bits. */
-export async function factsOf(made: Made): Promise<Checkpoint['facts']> {
+export async function factsOf(made: Made, { training }: Pick<EpochPlan, 'training'>): Promise<Checkpoint['facts']> {
+  const { teacher = 'float' } = training.distillation ?? {};
   const { model, scheduleText, data, metrics, measure, batchSize, threads } = made;
   const of = (set: Dataset | RunData['training']): string =>
     set === undefined ? 'none' : (set.fingerprint?.() ?? JSON.stringify(set.info));
@@ -52,6 +53,7 @@ export async function factsOf(made: Made): Promise<Checkpoint['facts']> {
     'version of qtool': version,
     'version of onnxruntime': await onnxruntimeVersion(),
     model: modelHash(model),
+    teacher: teacher === 'float' ? teacher : modelHash(await readModel(teacher)),
     schedule: createHash('sha256').update(scheduleText).digest('hex'),
     'set of training data': of(data.training),
     'choice of calibration samples': of(data.calibration),

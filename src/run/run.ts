@@ -13,6 +13,8 @@ import { opset } from '../graph/query.ts';
 import { dimsOf, elementCount } from '../graph/tensor.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import type { SensitivityMap } from '../passes/pass.ts';
+import { checkLesson } from '../passes/train/check.ts';
+import type { EpochPlan } from '../passes/train/plan.ts';
 import { onnxruntimeVersion } from '../runtime/onnxruntime.ts';
 import { limitProblem } from '../schedule/language.ts';
 import type { Schedule } from '../schedule/types.ts';
@@ -76,10 +78,12 @@ export async function run(options: RunOptions): Promise<RunReport> {
   await checkLoads(model);
   const bytes = modelBytes(model);
   checkGates(options);
+  const lesson = schedule.stages.find(({ epoch }) => epoch);
+  if (lesson) await checkLesson(model, lesson.options as EpochPlan);
   await checkRunFolder(options.outDir, options.force, options.resume);
   await checkSourceStays(options.outDir, model.path);
   // Files are looked at for it, which only what may be gone on with is worth.
-  const facts = schedule.stages.some(({ epoch }) => epoch) ? await factsOf(options) : {};
+  const facts = lesson ? await factsOf(options, lesson.options as EpochPlan) : {};
   const point = options.resume === true ? await readCheckpoint(options.outDir, facts) : undefined;
   const told: string[] = [];
   const statistics = statisticsStore(join(options.outDir, statisticsFolder), (text) => {

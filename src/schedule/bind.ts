@@ -4,6 +4,7 @@ import { parsePattern } from '../util/pattern.ts';
 import type { EpochPlan } from '../passes/train/plan.ts';
 import { yamlError, type Problem } from '../util/yaml.ts';
 import { isRecord } from './instances.ts';
+import { forFolded, impliedNote } from './training.ts';
 import type { ParsedSchedule, Schedule, Selector, SelectorGroup } from './types.ts';
 
 /** What a schedule is checked against: the nodes of a model, as `layerFacts` lists them. */
@@ -55,13 +56,19 @@ export function bindSchedule(parsed: ParsedSchedule, { layers }: ModelFacts): Sc
   }
   const inModel = <T extends { readonly options: unknown }>(one: T): T =>
     renamed.has(one.options) ? { ...one, options: renamed.get(one.options) } : one;
+  const has = (op: string): boolean => layers.some(({ opType }) => opType === op);
+  const folded = parsed.implied && has('Conv') && !has('BatchNormalization');
+  const told = [...parsed.notes];
   const stages = parsed.stages.map((stage) => {
     if (!stage.epoch) return inModel(stage);
-    const plan = stage.options as EpochPlan;
+    const own = stage.options as EpochPlan;
+    const { plan, note } = folded ? forFolded(own) : { plan: own, note: undefined };
+    const place = told.indexOf(impliedNote(own.epochs, own.training));
+    if (note !== undefined && place >= 0) told[place] = note;
     return { ...stage, options: { ...plan, policies: plan.policies.map(inModel), regularizers: plan.regularizers.map(inModel) } }; // prettier-ignore
   });
   const { file, waiting, warnings } = parsed;
-  return { file, stages, waiting, notes: [...new Set([...parsed.notes, ...notes])], ...(warnings && { warnings }) };
+  return { file, stages, waiting, notes: [...new Set([...told, ...notes])], ...(warnings && { warnings }) };
 }
 
 const bareName = (name: string): string => name.replace(/(^|\.)module\./g, '$1').replace(/\.weight$/, '');

@@ -165,7 +165,7 @@ export const trainingPolicyArgs: { readonly [section in AnySection]?: Readonly<R
     use_double_copies: z.boolean(),
     discard_masks_at_minibatch_end: z.boolean(),
     skip_first_minibatch: z.boolean(),
-    fold_batchnorm: z.union([z.boolean(), z.string()]),
+    fold_batchnorm: z.boolean(),
   },
   regularizers: { keep_mask: z.boolean() },
 };

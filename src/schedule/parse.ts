@@ -11,7 +11,7 @@ import { maxSteps, once } from './epochs.ts';
 import { isRecord, readInstances, type Instance } from './instances.ts';
 import { gateOrNone, isRunning, limitProblem, namesSchema, policyKeys, toGate, toLimit, topKeys } from './language.ts';
 import { readPolicies, type Application } from './policies.ts';
-import { readTraining, trainingStages, type Training } from './training.ts';
+import { cutShort, impliedNote, readTraining, trainingStages } from './training.ts';
 import type { Gate, ParsedSchedule, Selector, SelectorGroup, Stage, Waiting } from './types.ts';
 
 /** What a schedule is checked against before any model is there. */
@@ -91,9 +91,10 @@ export function parseSchedule(text: string, file: string, context: ScheduleConte
       notes.push(`${asked} cannot be measured on this data: gates on it judge ${now.metric} instead`);
   }
   if (stages.length === 0) notes.push('nothing in this schedule can run without training');
-  if (training?.implied) notes.push(impliedNote(training));
+  if (training) notes.push(...cutShort(training, applications));
+  if (training?.implied) notes.push(impliedNote(training.epochs, training.options));
   const waiting = training ? [] : withoutSamples(doc, instances, applications);
-  return { file, stages, waiting, notes: [...new Set(notes)], warnings: idleStages(stages), doc, groups, names: names ?? {} }; // prettier-ignore
+  return { file, stages, waiting, notes: [...new Set(notes)], warnings: idleStages(stages), doc, groups, names: names ?? {}, implied: training?.implied === true }; // prettier-ignore
 }
 
 function checkTop(value: Record<string, unknown>): Problem[] {
@@ -124,9 +125,6 @@ function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applicatio
     ),
   ];
 }
-
-const impliedNote = ({ epochs, options }: Training): string =>
-  `the schedule trains, and has no "training:": ${epochs} epochs by its policies, batches of ${options.batch_size}, ${options.optimizer.name} with lr ${String(options.optimizer['lr'])}`;
 
 function unused(instance: Instance): Problem {
   const use = `- ${policyKeys[instance.section]}: { instance_name: ${instance.name} }`;

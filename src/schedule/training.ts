@@ -52,8 +52,28 @@ export function readTraining(
   const epochs = read.value.epochs ?? last;
   if (epochs === 0) problems.push({ path, message: 'does not say for how long: give it "epochs:"', on: 'key' });
   const training = { options: read.value, epochs, path, implied: !written };
-  problems.push(...tooEarly(training, applications), ...beyond(training, applications), ...learners(training, applications)); // prettier-ignore
+  problems.push(...tooEarly(training, applications), ...beyond(training, applications), ...learners(training, applications), ...twoGates(training, applications)); // prettier-ignore
   return training;
+}
+
+export const impliedNote = (epochs: number, { batch_size, optimizer }: TrainingOptions): string =>
+  `the schedule trains, and has no "training:": ${epochs} epochs by its policies, batches of ${batch_size}, ${optimizer.name} with lr ${String(optimizer['lr'])}`;
+
+/**
+ * What a network bears whose batch norms are folded: at ten times that rate the loss of ResNet-20 explodes, and without the bound that of
+ * ResNet-56 with half of its filters gone.
+ */
+const borne = { lr: 0.001, clip_norm: 5 };
+
+/**
+ * A plan of a schedule that says nothing of its rate, for a model with convolutions and without batch norms.
+ * @returns the plan, and the note that tells its rate.
+ */
+export function forFolded(plan: EpochPlan): { readonly plan: EpochPlan; readonly note: string } {
+  const { lr, clip_norm } = borne;
+  const training = { ...plan.training, optimizer: { ...plan.training.optimizer, lr }, clip_norm };
+  const note = `${impliedNote(plan.epochs, training)} and clip_norm ${clip_norm}, for batch norms are folded`;
+  return { plan: { ...plan, training }, note };
 }
 
 /** What can only run on a trained model, and would run before the last epoch. */
@@ -88,6 +108,34 @@ function beyond({ epochs }: Training, applications: readonly Application[]): Pro
   });
 }
 
+/** Policies of different gates in one epoch, which is one stage. */
+function twoGates({ epochs }: Training, applications: readonly Application[]): Problem[] {
+  const gated = applications.filter(({ gate }) => gate !== undefined && gate !== 'none');
+  const apart = (a: Application, b: Application): boolean =>
+    JSON.stringify(a.gate) !== JSON.stringify(b.gate) &&
+    a.when.epochs.some((epoch) => epoch < epochs && b.when.epochs.includes(epoch));
+  const shared = gated.find((one, i) => gated.slice(0, i).some((other) => apart(one, other)));
+  if (!shared) return [];
+  const message = 'an epoch of training has one gate, and a policy before has another in the same epoch: put one at the top of the file'; // prettier-ignore
+  return [{ path: [...shared.path.slice(0, 2), 'gate'], message, on: 'key' }];
+}
+
+/** What of a schedule does nothing, or less than it says, for the epochs that training has. */
+export function cutShort({ epochs }: Training, applications: readonly Application[]): string[] {
+  const rates = applications.filter(({ instance: { kind } }) => kind && !('regimes' in kind));
+  return applications.flatMap(({ instance, when, maskArgs, path }) => {
+    const at = path.slice(0, 2).join('.');
+    const behind = when.epochs.at(-1)!;
+    if (instance.kind && behind >= epochs) return [`${at}: ${instance.name} would act until epoch ${behind}, and training ends with epoch ${epochs - 1}`]; // prettier-ignore
+    if (instance.pass && when.start >= epochs && Object.keys(maskArgs).length > 0) return [`${at}: ${Object.keys(maskArgs).join(', ')} acts in training, which ends with epoch ${epochs - 1}`]; // prettier-ignore
+    const place = rates.findIndex((one) => one.path[1] === path[1]);
+    const over = rates.slice(place + 1).find((one) => when.epochs.some((epoch) => one.when.epochs.includes(epoch)));
+    if (place < 0 || !over) return [];
+    const epoch = when.epochs.find((one) => over.when.epochs.includes(one));
+    return [`${at}: from epoch ${epoch} on ${over.instance.name} sets the rate, which stands behind ${instance.name}`];
+  });
+}
+
 /** A stage for every epoch of training. */
 export function trainingStages(
   training: Training,
@@ -95,10 +143,14 @@ export function trainingStages(
   common: Gate | undefined,
   at: string,
 ): Omit<Stage, 'index'>[] {
+  // Without a gate of the file, what a policy asked for is still to be held when training ends.
+  let asked: Gate | undefined;
   return Array.from({ length: training.epochs }, (_, epoch) => {
     const active = applications.filter(({ when }) => when.epochs.includes(epoch));
-    const own = active.find(({ gate }) => gate !== undefined)?.gate;
     const learner = applications.find(({ instance, when }) => instance.pass?.learns === true && when.start <= epoch);
+    const gates = active.flatMap(({ gate }) => gate ?? []);
+    const own = gates.find((gate) => gate !== 'none');
+    asked = own ?? asked;
     const options: EpochPlan = {
       training: training.options,
       epoch,
@@ -114,7 +166,7 @@ export function trainingStages(
       pass: anyPass(trainingEpoch),
       options,
       clock: { epoch, start: 0, end: training.epochs, frequency: 1 },
-      gate: own === undefined ? common : own === 'none' ? undefined : own,
+      gate: own ?? (gates.length > 0 ? undefined : (common ?? asked)),
       at,
       epoch: { last: epoch === training.epochs - 1 },
     };

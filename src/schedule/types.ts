@@ -80,6 +80,8 @@ export interface SelectorGroup {
 export interface ParsedSchedule extends Schedule {
   readonly doc: YamlDoc;
   readonly groups: readonly SelectorGroup[];
+  /** It trains, and does not say how. */
+  readonly implied: boolean;
   /** The file's `names:` table: PyTorch name → what the model calls it, or all layers with weights in order. */
   readonly names: Readonly<Record<string, string>> | readonly string[];
 }

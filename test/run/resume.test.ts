@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { compress, type CompressOptions } from '../../src/api/compress.ts';
 import { edit } from '../../src/graph/edit.ts';
+import { writeModel } from '../../src/graph/file.ts';
 import type { RunReport } from '../../src/run/report.ts';
 import { readFrozen, writeFrozen } from '../../src/run/frozen.ts';
 import { noise, weight } from '../helpers/models.ts';
@@ -127,6 +128,18 @@ describe('a run that goes on where it was cut off', () => {
     );
     await refused({}, 'it is of another form');
     await expect(run('new', { resume: true })).rejects.toMatchObject({ message: containing('nothing to resume') });
+  });
+
+  it('refuses another teacher under the same name', async () => {
+    const path = join(folder, 'teacher.onnx');
+    await writeModel(dense, path);
+    const given = { schedule: schedule.replace('ema: 0.9', `ema: 0.9, distillation: { teacher: ${JSON.stringify(path)} }`) }; // prettier-ignore
+    await cutOff('cut', 1, 'aborted', given);
+    await writeModel(
+      edit(dense, (draft) => draft.replace('w1', weight('w1', [64, 32], 9))),
+      path,
+    );
+    await expect(run('cut', { ...given, resume: true })).rejects.toMatchObject({ message: containing('had another teacher') }); // prettier-ignore
   });
 
   it('leaves one checkpoint, of a few times the bytes of the model', async () => {

@@ -5,7 +5,8 @@ import { zeroShare } from '../../src/analyze/zero_share.ts';
 import type { SampleGiven } from '../../src/data/given.ts';
 import { memoryConfig } from '../../src/data/memory.ts';
 import { openData } from '../../src/data/open.ts';
-import { readModel } from '../../src/graph/file.ts';
+import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
+import { readModel, writeModel } from '../../src/graph/file.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { layerFacts } from '../../src/graph/names.ts';
 import { modelInputs } from '../../src/graph/query.ts';
@@ -103,6 +104,14 @@ describe('a run that trains', () => {
     expect(zeroShare(warned.model!)).toBeGreaterThan(0.4);
   }, 60_000);
 
+  it('holds the last epoch to what a policy asked for before, where the file has no gate', async () => {
+    const own = schedule({}).replace(/^gate.*\n/m, '');
+    const one = await ran(own);
+    expect(verdicts(one)).toEqual(['kept', 'kept', 'kept', 'undone']);
+    expect(one.report.stages.map(({ gate }) => gate?.metric)).toEqual([undefined, 'top1', 'top1', 'top1']);
+    expect(zeroShare(one.model!)).toBe(0);
+  }, 30_000);
+
   it('ends with the float model where no epoch held', async () => {
     const one = await ran(schedule({ epochs: 2, prune: 0 }));
     expect(verdicts(one)).toEqual(['kept', 'undone']);
@@ -122,7 +131,7 @@ describe('a run that trains', () => {
       schedule({ prune: 9, faster: 2, times: 1e9, epochs: 4 }).replace('epochs: [9]', 'epochs: [3]'),
     );
     expect(verdicts(one)).toEqual(['kept', 'kept', 'stopped']);
-    expect(one.report.stages[2]!.why).toMatch(/^training diverges: .*in epoch 2; it began at a loss of .*give a smaller lr than 0.0001$/); // prettier-ignore
+    expect(one.report.stages[2]!.why).toMatch(/^training diverges: .*in epoch 2; it began at a loss of .*give a smaller lr than 100000$/); // prettier-ignore
     expect(one.report.result).toMatchObject({ status: 'stopped', stages: [1, 2] });
     expect(one.report.result.measurement).toEqual(one.report.stages[1]!.measurement);
   }, 30_000);
@@ -162,6 +171,30 @@ describe('a run that trains', () => {
     const next = runs;
     await expect(failing(schedule({ prune: 0 }), 'epoch 2 of 4')).rejects.toThrow(/the disk is gone/);
     expect((await readdir(join(folder, String(next)))).filter((name) => name.endsWith('.onnx'))).toEqual([]);
+  }, 30_000);
+
+  it('is refused before any work for names that the model has not, and for a teacher that does not fit', async () => {
+    const wrong = async (how: string): Promise<string> => {
+      let worked = false;
+      const text = `training: { epochs: 1, batch_size: 10, ${how} }`;
+      const error = await ran(text, { progress: () => (worked = true) }).catch((one: Error) => one);
+      expect(worked).toBe(false);
+      return (error as Error).message;
+    };
+    expect(await wrong('trainable: [fc9]')).toMatch(/^"fc9" matches no layer and no weight of the model/);
+    expect(await wrong('frozen: [fc9]')).toMatch(/^"fc9" matches no layer/);
+    expect(await wrong('distillation: { hints: { nope: 1 } }')).toMatch(/^the model has no value "nope"/);
+    const path = join(folder, 'other.onnx');
+    expect(await wrong(`distillation: { teacher: ${JSON.stringify(path)} }`)).toMatch('no such file');
+    const wide = makeModel({
+      opset: 18,
+      inputs: [makeValue('x', 'float32', ['N', 7])],
+      outputs: [makeValue('y', 'float32', ['N', 7])],
+      initializers: [],
+      nodes: [makeNode('Identity', ['x'], ['y'])],
+    });
+    await writeModel(wide, path);
+    expect(await wrong(`distillation: { teacher: ${JSON.stringify(path)} }`)).toBe('the teacher\'s input "x" is float32[N, 7], and the student\'s float32[N, 6]'); // prettier-ignore
   }, 30_000);
 
   it('trains without measuring, too', async () => {

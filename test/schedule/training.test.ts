@@ -90,6 +90,14 @@ describe('a schedule that trains', () => {
   it.each([
     ['quantizers before the end', text.replace('epochs: [5]', 'epochs: [3]'), /s.yaml:22:5 policies.3: PostTrainLinearQuantizer works on a trained model, and the model is trained until epoch 4: start it at epoch 5 or later/], // prettier-ignore
     ['a rate behind the end', text.replace('epochs: 5,', 'epochs: 2,').replace('epochs: [1, 3]', 'epochs: [1]'), /policies.2: acts from epoch 2 on, and training ends with epoch 1/], // prettier-ignore
+    [
+      'two gates in one epoch',
+      text.replace(
+        'gate: none',
+        'gate: { metric: top1, max_drop: 2 }\n  - pruner: { instance_name: ramp }\n    epochs: [2]\n    gate: { metric: top1, max_drop: 3 }',
+      ),
+      /s.yaml:19:5 policies.1.gate: an epoch of training has one gate/,
+    ],
     ['no epochs at all', 'training: {}', /training: does not say for how long: give it "epochs:"/],
     [
       'an option that there is not',
@@ -99,6 +107,37 @@ describe('a schedule that trains', () => {
     ['an optimizer that there is not', text.replace('name: sgd', 'name: sdg'), /training.optimizer/],
   ])('is refused for %s', (_, given, message) => {
     expect(wrong(given)).toMatch(message);
+  });
+
+  it('takes the rate that a network bears whose batch norms are folded, where it says none', () => {
+    const conv = { node: 'c', opType: 'Conv', weights: ['c.weight'], module: undefined, index: 0 };
+    const layer = (opType: string) => ({ ...conv, node: opType, opType, weights: [] });
+    const fc = { ...conv, node: 'fc', opType: 'Gemm', weights: ['fc'], module: 'fc' };
+    const rates = (given: string, ...ops: string[]) => {
+      const { stages, notes } = bindSchedule(parse(given), { layers: [fc, ...ops.map(layer)] });
+      return [(stages[0]!.options as EpochPlan).training.optimizer['lr'], /with lr [\d.]+.*/.exec(notes.join('\n'))?.[0]]; // prettier-ignore
+    };
+    const implied = text.replace(/^training.*\n/, '');
+    expect(rates(implied, 'Conv')).toEqual([0.001, 'with lr 0.001 and clip_norm 5, for batch norms are folded']);
+    expect(rates(implied, 'Conv', 'BatchNormalization')).toEqual([0.01, 'with lr 0.01']);
+    expect(rates(implied)).toEqual([0.01, 'with lr 0.01']);
+    expect(rates(text, 'Conv')).toEqual([0.05, undefined]);
+  });
+
+  it('tells what acts for fewer epochs than it says', () => {
+    const notes = (given: string) => parse(given).notes;
+    expect(notes(text)).toEqual([]);
+    expect(notes(text.replace('ending_epoch: 5', 'ending_epoch: 9'))).toEqual(['policies.2: decay would act until epoch 8, and training ends with epoch 4']); // prettier-ignore
+    expect(notes(text.replace('starting_epoch: 0\n    ending_epoch: 4\n    frequency: 2', 'epochs: [6]'))).toEqual(['policies.0: mask_on_forward_only acts in training, which ends with epoch 4']); // prettier-ignore
+    const two = text.replace('lr_schedulers:', 'lr_schedulers:\n  other: { class: ExponentialLR, gamma: 0.5 }').replace('  - quantizer', '  - lr_scheduler: { instance_name: other }\n    epochs: [4]\n  - quantizer'); // prettier-ignore
+    expect(notes(two)).toEqual(['policies.2: from epoch 4 on other sets the rate, which stands behind decay']);
+  });
+
+  it('takes one gate beside policies that have none, and keeps to it', () => {
+    const beside = text.replace('gate: none', "gate: none\n  - pruner: { instance_name: ramp }\n    epochs: [2]\n    gate: { metric: top1, max_drop: 3 }"); // prettier-ignore
+    const limits = (given: string) => parse(given).stages.map(({ gate }) => (gate as { maxDrop?: number } | undefined)?.maxDrop); // prettier-ignore
+    expect(limits(beside)).toEqual([undefined, 1, 3, 1, 1, 1]);
+    expect(limits(beside.replace(/^gate.*\n/m, ''))).toEqual([undefined, undefined, 3, 3, 3, undefined]);
   });
 
   it('is refused without samples to train on', () => {

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { Feeds } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
+import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
 import { foldBatchNorm } from '../fold/batchnorm.ts';
 import { foldConstants } from '../fold/constants.ts';
@@ -18,6 +19,7 @@ import { withWeights } from '../prune/masks.ts';
 import { floatsOf, placesAfter, taken } from './carry.ts';
 import { epochGraph, type EpochGraph } from './epoch_graph.ts';
 import { lossGradients } from './gradients.ts';
+import { rankedFolded } from './folded_ranking.ts';
 import type { Dressed } from './learn/dressed.ts';
 import { quantizedModel } from './learn/quantized.ts';
 import { howMasked, masksOf, type WeightMask } from './masks.ts';
@@ -95,13 +97,17 @@ async function begin(given: Model, old: TrainingMemory, plan: EpochPlan, ctx: Pa
   return { model, memory, changed, skipped, notes };
 }
 
-function applyPolicy(model: Model, { instance, pass, options, clock }: EpochPolicy, ctx: PassContext) {
+function applyPolicy(model: Model, { instance, pass, options, clock, args }: EpochPolicy, ctx: PassContext) {
   // Beside what training itself keeps there, whatever instances are called.
   const key = `policy ${instance}`;
   const memory = new Map(ctx.memory.get(key) as Map<string, unknown> | undefined);
   ctx.memory.set(key, memory);
-  return pass.apply(model, options, { ...ctx, clock, memory });
+  const prune = (one: Model): Promise<PassResult> => pass.apply(one, options, { ...ctx, clock, memory });
+  return args.fold_batchnorm === true && byWeight.test(pass.name) ? rankedFolded(model, prune) : prune(model);
 }
+
+/** Pruners that choose by the weights alone, which is what folding changes. */
+const byWeight = /^prune\/(magnitude|level|sensitivity|splicing|agp|baidu_rnn|n_m|structure\/l[12]_ranked(_agp)?)$/;
 
 /** What a policy may ask while the model is trained. */
 const lessonOf = (plan: EpochPlan, { args }: EpochPolicy, step: number, ctx: PassContext): Lesson => ({
@@ -183,9 +189,10 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   const began = performance.now();
   let { masks, firstLoss } = begun.memory;
   let state = resumedState(step, begun.model, begun.memory);
-  let [t, updates, minibatch, total, samples, correct, counted] = [
+  let [t, updates, minibatch, total, weight, samples, correct, counted] = [
     begun.memory.step,
     begun.memory.updates,
+    0,
     0,
     0,
     0,
@@ -203,6 +210,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   const late = new Set(plan.policies.filter((policy) => isLate(policy, plan)).map(({ instance }) => instance));
   const count = step.samples;
   const steps = Math.ceil(count / training.batch_size);
+  const shares = graph.reports.has('correct');
   let diverged: string | undefined;
   for await (const batch of step.batches()) {
     ctx.signal.throwIfAborted();
@@ -225,27 +233,28 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     const report = (name: string): number => reported(graph, results, name);
     const loss = report('loss');
     firstLoss ??= loss;
-    diverged = divergence(loss, firstLoss, `at step ${t}, in epoch ${plan.epoch}`, optimizer.lr);
+    diverged = divergence(loss, firstLoss, `at step ${t}, in epoch ${plan.epoch}`, lr);
     if (diverged !== undefined) break;
     if (discards.size > 0) masks = new Map([...masks].map(([name, mask]) => [name, discards.has(mask.instance) ? { ...mask, data: mask.data.map(() => 1) } : mask])); // prettier-ignore
     state = step.threshold(state);
-    total += loss * batch.count;
-    if (graph.reports.has('correct'))
-      [correct, counted] = [
-        correct + report('correct'),
-        counted + (graph.reports.has('counted') ? report('counted') : batch.count),
-      ];
+    const rows = graph.reports.has('counted') ? report('counted') : batch.count;
+    counted += rows;
+    const share = hasTeacher(training) ? batch.count : rows;
+    [total, weight] = [total + loss * share, weight + share];
+    if (shares) correct += report('correct');
     samples += batch.count;
     minibatch++;
     const speed = samples / ((performance.now() - began) / 1000);
-    ctx.progress(samples / count, `epoch ${plan.epoch + 1} of ${plan.epochs}, loss ${(total / samples).toPrecision(3)},${counted > 0 ? ` ${((100 * correct) / counted).toFixed(2)} %,` : ''} lr ${lr.toPrecision(3)}, ${speed.toFixed(0)} samples/s`); // prettier-ignore
+    ctx.progress(samples / count, `epoch ${plan.epoch + 1} of ${plan.epochs}, loss ${(total / Math.max(1, weight)).toPrecision(3)},${shares && counted > 0 ? ` ${((100 * correct) / counted).toFixed(2)} %,` : ''} lr ${lr.toPrecision(3)}, ${speed.toFixed(0)} samples/s`); // prettier-ignore
   }
-  const loss = total / Math.max(1, samples);
+  if (graph.reports.has('counted') && counted === 0 && !hasTeacher(training) && diverged === undefined)
+    throw new QtoolError('data', `none of the ${samples} samples to train on has a label that counts`, { at: ctx.training?.source, hint: 'a label of −1 does not count' }); // prettier-ignore
+  const loss = total / Math.max(1, weight);
   for (const [name, mask] of step.keptMasks(state)) masks = new Map(masks).set(name, mask);
   const stored = floatsOf(begun.model);
   const end = settled(begun.model, plan, masks, { graph, state, average: optimizer.average });
   if (diverged === undefined && [...end.own.values()].some((data) => !data.every(Number.isFinite)))
-    diverged = divergence(NaN, firstLoss ?? NaN, `behind the last step of epoch ${plan.epoch}`, optimizer.lr);
+    diverged = divergence(NaN, firstLoss ?? NaN, `behind the last step of epoch ${plan.epoch}`, lr);
   const memory: TrainingMemory = {
     slots: slotsOf(graph, state),
     masks: end.masks,
@@ -261,7 +270,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   const trained: TrainedEpoch = {
     epoch: plan.epoch,
     loss,
-    ...(counted > 0 ? { accuracy: (100 * correct) / counted } : {}),
+    ...(shares && counted > 0 ? { accuracy: (100 * correct) / counted } : {}),
     lr,
     steps: minibatch,
     samples,
@@ -272,6 +281,8 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   return { memory, result, held: plan.learner?.last === true ? held : undefined };
 }
 
+const hasTeacher = ({ distillation: d }: EpochPlan['training']): boolean =>
+  d !== undefined && (d.distill_wt > 0 || d.hints !== undefined);
 /** The quantized model at the end of an epoch. */
 const heldModel = (
   { model, shown }: ReturnType<typeof settled>,
@@ -286,7 +297,7 @@ function divergence(loss: number, first: number, where: string, lr: number): str
   if (!Number.isFinite(first)) return `the loss is ${first} ${where}: the samples or the model itself hold what is no number, or far too large a one`; // prettier-ignore
   if (Number.isFinite(loss) && loss <= Math.max(10 * first, first + 10)) return undefined;
   const what = Number.isNaN(loss) ? 'weights or a loss that are no numbers' : `a loss of ${loss.toPrecision(3)}`;
-  return `training diverges: ${what} ${where}; it began at a loss of ${first.toPrecision(3)}: give a smaller lr than ${lr}`;
+  return `training diverges: ${what} ${where}; it began at a loss of ${first.toPrecision(3)}: give a smaller lr than ${Number(lr.toPrecision(3))}`;
 }
 
 function maskTensor(mask: WeightMask, dims: readonly number[], open: (mask: WeightMask) => boolean): Feeds[string] {

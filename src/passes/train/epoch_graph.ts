@@ -3,20 +3,17 @@ import { firstBatch } from '../../data/batch.ts';
 import type { Batch, Feeds } from '../../data/types.ts';
 import { withOutputs } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { layerFacts, resolveNames, suggestSelector } from '../../graph/names.ts';
 import { dimsOf } from '../../graph/tensor.ts';
-import { initializers, producers } from '../../graph/query.ts';
+import { initializers } from '../../graph/query.ts';
 import { QtoolError } from '../../util/error.ts';
-import { given, must } from '../../util/must.ts';
-import { parsePattern } from '../../util/pattern.ts';
-import { didYouMean } from '../../util/suggest.ts';
+import { must } from '../../util/must.ts';
 import type { Note, PassContext } from '../pass.ts';
-import { floatsOf } from './carry.ts';
+import { hintsOf, wantedParameters } from './check.ts';
 import { keptMasks, regimeFactors, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
 import { dressed, type Dressed } from './learn/dressed.ts';
 import { learningPlaces } from './learn/places.ts';
 import type { EpochPlan, Learned, TrainingMemory } from './plan.ts';
-import { outputsOf, prepareTraining, type Prepared } from './prepared.ts';
+import { outputsOf, prepareTraining, trainableBy, type Prepared } from './prepared.ts';
 import { optimizerOf, type Stepping } from './options.ts';
 import { taught, type Taught } from './teach.ts';
 import type { WeightMask } from './masks.ts';
@@ -50,6 +47,8 @@ interface Made {
   /** The model that it was made for. */
   readonly model: Model;
   readonly prepared: Prepared;
+  readonly trainable: readonly string[];
+  readonly skipped: readonly Note[];
   readonly graph: TrainingGraph;
   readonly loss: Taught;
 }
@@ -73,7 +72,10 @@ export async function epochGraph(
     set.batches({ epoch, seed: training.seed, batchSize: training.batch_size, augment: training.augment });
   const optimizer = optimizerOf(training);
   const sites = regimeSites(model, plan.regularizers);
-  const masked = new Map([...memory.masks].map(([name, { how }]) => [name, how] as const));
+  const wanted = wantedParameters(model, training);
+  // What is not trained needs a mask only where a policy lays one on and takes it off again.
+  const acting = [...memory.masks].filter(([name, { how, instance }]) => wanted(name) || (how.forwardOnly === true && instance !== '')); // prettier-ignore
+  const masked = new Map(acting.map(([name, { how }]) => [name, how]));
   const key = JSON.stringify([
     [...initializers(model.graph)].map(([name, tensor]) => [name, dimsOf(tensor)]),
     model.graph.node.map(({ op_type, output }) => [op_type, output]),
@@ -83,7 +85,7 @@ export async function epochGraph(
     plan.learner && [plan.learner.instance, plan.learner.options],
   ]);
   const known = ctx.memory.get('graph') as Made | undefined;
-  const made = known?.key === key && sameConstants(known, model) ? known : await make(model, key, masked, sites, { plan, ctx, optimizer, batches: batches(plan.epoch), known: memory.learned }); // prettier-ignore
+  const made = known?.key === key && sameConstants(known, model) ? known : await make(model, key, masked, sites, { plan, ctx, optimizer, wanted, batches: batches(plan.epoch), known: memory.learned }); // prettier-ignore
   ctx.memory.set('graph', made);
   const { prepared, graph, loss } = made;
   const tensors = initializers(prepared.model.graph);
@@ -91,8 +93,8 @@ export async function epochGraph(
   return {
     graph,
     dress: prepared.dress,
-    trainable: prepared.trainable.filter((name) => graph.slots.has(name) && prepared.dress?.learned.includes(name) !== true), // prettier-ignore
-    skipped: prepared.skipped,
+    trainable: made.trainable.filter((name) => prepared.dress?.learned.includes(name) !== true),
+    skipped: made.skipped,
     samples: set.samples,
     optimizer,
     strengths: Object.fromEntries(sites.map(({ scalar, regime }) => [scalar, regime.strength])),
@@ -116,31 +118,26 @@ async function make(
   key: string,
   masked: ReadonlyMap<string, Masked>,
   sites: readonly RegimeSite[],
-  { plan, ctx, optimizer, batches, known }: { readonly plan: EpochPlan; readonly ctx: PassContext; readonly optimizer: Stepping; readonly batches: AsyncIterable<Batch>; readonly known: Learned | undefined }, // prettier-ignore
+  { plan, ctx, optimizer, wanted, batches, known }: { readonly plan: EpochPlan; readonly ctx: PassContext; readonly optimizer: Stepping; readonly wanted: (name: string) => boolean; readonly batches: AsyncIterable<Batch>; readonly known: Learned | undefined }, // prettier-ignore
 ): Promise<Made> {
   const { training, learner } = plan;
-  const wanted = wantedParameters(model, training);
   const batch = await firstBatch(batches);
-  const hints = Object.keys(training.distillation?.hints ?? {});
-  const made = [...producers(model.graph).keys()];
-  for (const hint of hints)
-    if (!made.includes(hint)) throw new QtoolError('schedule', `the model has no value "${hint}"${didYouMean(hint, made)}`, { at: 'training.distillation.hints' }); // prettier-ignore
-  const shownAlready = hints.find((hint) => model.graph.output.some(({ name }) => name === hint));
-  if (shownAlready !== undefined) throw new QtoolError('schedule', `"${shownAlready}" is an output of the model: hints are inner values`, { at: 'training.distillation.hints', hint: 'distill_wt weighs the outputs' }); // prettier-ignore
+  const hints = hintsOf(model, training);
   const shown = withOutputs(model, hints);
   const places = learner && (await learningPlaces(model, learner, ctx));
   const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted, learner && places && ((plain, shapes) => dressed(plain, shapes, batch.feeds, { learner, places, known }, ctx))); // prettier-ignore
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
-  const trained = new Set(prepared.trainable);
+  const { trainable, skipped } = trainableBy(prepared, loss.loss);
+  const trained = new Set(trainable);
   const penalties = new Map<string, Penalty[]>();
   for (const { weight, scalar, write, drops } of sites)
     if (trained.has(weight) && !drops)
       penalties.set(weight, [...(penalties.get(weight) ?? []), { strength: scalar, write }]);
   const graph = buildTraining(prepared.model, prepared.shapes, {
-    trainable: prepared.trainable,
+    trainable,
     loss: loss.loss,
     optimizer: optimizer.optimizer,
-    masks: new Map([...masked].filter(([name]) => trained.has(name))),
+    masks: new Map([...masked].filter(([name, { forwardOnly }]) => trained.has(name) || forwardOnly === true)),
     penalties,
     factors: new Set(sites.filter(({ weight, drops }) => drops && trained.has(weight)).map(({ weight }) => weight)),
     clipNorm: training.clip_norm,
@@ -148,29 +145,5 @@ async function make(
     surrogates: prepared.dress?.surrogates,
     tracked: prepared.dress?.tracked,
   });
-  return { key, model, prepared, graph, loss };
-}
-
-/**
- * Which parameters `trainable` and `frozen` let be trained: those of that name, or all that a layer of that name reads.
- * @throws QtoolError('schedule') for a pattern that matches nothing.
- */
-function wantedParameters(
-  model: Model,
-  { trainable, frozen }: { readonly trainable?: readonly string[] | undefined; readonly frozen?: readonly string[] | undefined }, // prettier-ignore
-): (name: string) => boolean {
-  const layers = layerFacts(model);
-  const tensors = [...floatsOf(model).keys()];
-  const chosen = (patterns: readonly string[] | undefined, key: string): ReadonlySet<string> | undefined =>
-    patterns && new Set(patterns.flatMap((pattern) => {
-      const named = tensors.filter((name) => parsePattern(pattern).matches(name));
-      if (named.length > 0 && pattern !== '*') return named;
-      const found = resolveNames([pattern], layers, 'layers').matches.get(pattern) ?? [];
-      const reads = found.flatMap(({ layer }) => given(model.graph.node[layer.index], layer.node).input);
-      if (reads.length > 0) return reads;
-      throw new QtoolError('schedule', `"${pattern}" matches no layer and no weight of the model${suggestSelector(pattern, layers, 'layers')}`, { at: `training.${key}` });
-    })); // prettier-ignore
-  const only = chosen(trainable, 'trainable');
-  const not = chosen(frozen, 'frozen');
-  return (name) => (only?.has(name) ?? true) && !(not?.has(name) ?? false);
+  return { key, model, prepared, trainable, skipped, graph, loss };
 }

@@ -10,7 +10,7 @@ import { given, must } from '../../util/must.ts';
 import type { Note, Pass, PassContext } from '../pass.ts';
 import { meanSquaredError, wantedInput } from './loss/mse.ts';
 import { adam, adamScalars } from './optimizer/adam.ts';
-import { prepareTraining } from './prepared.ts';
+import { prepareTraining, trainableBy } from './prepared.ts';
 import { firstState, float, nextState, nonZeros, reported, scalarFeeds } from './step.ts';
 
 const options = z.strictObject({
@@ -127,7 +127,9 @@ function filled(tensor: Tensor, rows: number): Tensor {
 
 /** The graph of one step, what it trains, and the masks of weights with zeros. */
 async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassContext, first: Feeds) {
-  const { model: plain, shapes, trainable, skipped } = await prepareTraining(model, first, ctx);
+  const prepared = await prepareTraining(model, first, ctx);
+  const { model: plain, shapes } = prepared;
+  const { trainable, skipped } = trainableBy(prepared);
   const tensors = initializers(plain.graph);
   const data = (name: string): Float32Array => floatData(must(tensors, name, 'the weight'));
   const zeros = o.keep_zeros ? trainable.filter((name) => data(name).includes(0)) : [];

@@ -8,7 +8,7 @@ import { QtoolError } from '../../util/error.ts';
 import { given, must } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
 import type { TrainingOptions } from './options.ts';
-import { outputsOf, prepareTraining } from './prepared.ts';
+import { outputsOf, prepareTraining, trainableBy } from './prepared.ts';
 import { firstState, reported } from './step.ts';
 import { taught } from './teach.ts';
 
@@ -75,7 +75,7 @@ async function gradientStep(
   const outputs = outputsOf(prepared);
   const lesson = await taught(training, prepared.model, batch, outputs, ctx);
   const built = buildTraining(prepared.model, prepared.shapes, {
-    trainable: prepared.trainable,
+    trainable: trainableBy(prepared, lesson.loss).trainable,
     loss: lesson.loss,
     optimizer: gradientAlone,
     batchNorm: 'frozen',

@@ -12,6 +12,8 @@ export interface MaskArgs {
   readonly keep_mask?: boolean | undefined;
   readonly discard_masks_at_minibatch_end?: boolean | undefined;
   readonly skip_first_minibatch?: boolean | undefined;
+  /** Weights of convolutions are ranked with the BatchNormalization behind them folded in. */
+  readonly fold_batchnorm?: boolean | undefined;
 }
 
 /** The mask of one weight: 1 where a weight stays. */

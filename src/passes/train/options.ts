@@ -51,7 +51,7 @@ export const trainingSchema = z.strictObject({
     teacher: z.string().min(1).default('float').meta({ description: "An ONNX file, or `float`: the float model that the run began with" }), // prettier-ignore
     ...distillOptions,
     hints: z.record(z.string(), z.number().positive()).optional().meta({ description: 'Inner values that are to be like those of that name in the teacher, with the weight of each' }), // prettier-ignore
-  }).optional().meta({ description: 'A teacher, under Distiller\'s names: student_wt · loss + distill_wt · T² · KL' }), // prettier-ignore
+  }).refine((o) => o.student_wt + o.distill_wt > 0 || o.hints !== undefined, { message: 'nothing is learned: student_wt and distill_wt are 0, and there are no hints' }).optional().meta({ description: 'A teacher, under Distiller\'s names: student_wt · loss + distill_wt · T² · KL' }), // prettier-ignore
   clip_norm: z.number().positive().optional().meta({ description: 'The largest norm of all gradients together' }),
 });
 export type TrainingOptions = z.infer<typeof trainingSchema>;

@@ -8,6 +8,7 @@ import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
 import type { PassContext } from '../pass.ts';
 import { distilled, distillFeeds, type Distillation } from './loss/distill.ts';
+import { checkTeacher } from './check.ts';
 import { lossKinds } from './loss/index.ts';
 import type { TrainingOptions } from './options.ts';
 
@@ -25,15 +26,16 @@ export interface Taught {
  * @throws QtoolError('data') without labels and without a teacher, and for a teacher that does not fit.
  */
 export async function taught(
-  { loss, distillation: asked }: TrainingOptions,
+  training: TrainingOptions,
   model: Model,
   batch: Batch,
   outputs: ReadonlyMap<string, readonly number[]>,
   ctx: PassContext,
 ): Promise<Taught> {
+  const { loss, distillation: asked } = training;
   const { name, ...options } = loss ?? { name: 'cross_entropy' };
   const kind = given(lossKinds.find((one) => one.name === name), name); // prettier-ignore
-  const answered = ctx.training?.labelled === true;
+  const answered = ctx.training?.labelled === true || batch.targets[0]?.expected !== undefined;
   if (!answered && (asked === undefined || asked.student_wt > 0))
     throw new QtoolError('data', `the samples to train on have no labels, and ${asked ? 'student_wt is above 0' : 'there is no teacher'}`, {
       at: ctx.training?.source,
@@ -42,7 +44,7 @@ export async function taught(
   const made = kind.options.parse(options);
   const own = answered ? (kind.settled?.(made, model, batch, outputs) ?? made) : made;
   if (!asked) return { loss: kind.make(own), feeds: async (one, dims) => kind.feeds(own, one, dims) };
-  const teacher = await teacherOf(asked.teacher, [...Object.keys(asked.hints ?? {})], ctx);
+  const teacher = await teacherOf(training, asked.teacher, [...Object.keys(asked.hints ?? {})], ctx);
   const o: Distillation = {
     ...asked,
     hints: new Map(Object.entries(asked.hints ?? {})),
@@ -64,17 +66,11 @@ export async function taught(
 }
 
 /** The teacher, with its inner values that hints name among its outputs; read once a run. */
-async function teacherOf(path: string, hints: readonly string[], ctx: PassContext): Promise<Model> {
+async function teacherOf(training: TrainingOptions, path: string, hints: readonly string[], ctx: PassContext) {
   const known = ctx.memory.get('teacher') as Model | undefined;
   if (known) return known;
   const model = path === 'float' ? ctx.reference : await readModel(path);
-  const made = producers(model.graph);
-  for (const hint of hints)
-    if (!made.has(hint)) throw new QtoolError('schedule', `the teacher has no value "${hint}"`, { at: 'training.distillation.hints' }); // prettier-ignore
-  const theirs = new Set(modelInputs(model).map(({ name }) => name));
-  const lacking = [...theirs].filter((name) => !modelInputs(ctx.reference).some((input) => input.name === name));
-  if (lacking.length > 0)
-    throw new QtoolError('model', `the teacher's input "${lacking[0]}" is none of the student's`, { at: path, hint: 'a teacher takes what its student takes' }); // prettier-ignore
+  checkTeacher(model, ctx.reference, training);
   const teacher = hints.length === 0 ? model : withOutputs(model, hints);
   ctx.memory.set('teacher', teacher);
   return teacher;

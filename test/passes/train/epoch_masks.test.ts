@@ -1,7 +1,10 @@
 import type { Feeds } from '../../../src/data/types.ts';
+import { edit } from '../../../src/graph/edit.ts';
 import type { Model } from '../../../src/graph/model.ts';
+import { makeTensor } from '../../../src/graph/tensor.ts';
+import { floatsOf } from '../../../src/passes/train/carry.ts';
 import { testContext } from '../../helpers/context.ts';
-import { examples, memoryOf, mlp, samplesOf, train, weightsOf, zerosOf } from './epochs.ts';
+import { examples, memoryOf, mlp, normed, samplesOf, train, weightsOf, zerosOf } from './epochs.ts';
 
 const set = samplesOf(examples(30, 6), [6]);
 const momentum = 'optimizer: { name: sgd, lr: 0.1, momentum: 0.9, weight_decay: 0.01 }';
@@ -49,6 +52,23 @@ describe('masks of training', () => {
     const begun = await train(mlp(), text, set, { epochs: [0] });
     const anew = await train(begun.model, text, set, { epochs: [1], memory: new Map([['training', memoryOf(begun)]]) });
     expect(anew.results[0]!.trained!.loss).toBe(results[1]!.trained!.loss);
+  });
+
+  it('of the forward graph alone act on weights that are not trained, and leave them as they are', async () => {
+    const args = 'mask_on_forward_only: true';
+    const [frozen, free] = [', frozen: [fc1]', ''].map((how) => train(mlp(), schedule(args, { how, at: range(2) }), set)); // prettier-ignore
+    const { results } = await frozen!;
+    // The first epoch's first step sees the same masked weights, whatever is trained.
+    const plain = await train(mlp(), `training: { epochs: 3, batch_size: 10, ${momentum}, frozen: [fc1] }`, set);
+    const ten = samplesOf(examples(10, 6), [6]);
+    const [a, b] = await Promise.all([', frozen: [fc1]', ''].map((how) => train(mlp(), schedule(args, { how, at: range(1), epochs: 1 }), ten))); // prettier-ignore
+    expect(a!.results[0]!.trained!.loss).toBe(b!.results[0]!.trained!.loss);
+    expect(results[0]!.trained!.loss).not.toBe(plain.results[0]!.trained!.loss);
+    for (const { model } of results) expect([...w1(model)]).toEqual([...first]);
+    expect([...w1((await free!).model)]).not.toEqual([...first]);
+    // Anew in the middle of an epoch, too.
+    const often = await train(mlp(), schedule(`${args}, mini_batch_pruning_frequency: 1`, { how: ', frozen: [fc1]', at: range(2) }), set); // prettier-ignore
+    expect(often.results[0]!.trained!.loss).toBe(results[0]!.trained!.loss);
   });
 
   it('of the forward graph alone let weights move, and go with their policy', async () => {
@@ -155,6 +175,28 @@ policies: [{ pruner: { instance_name: agp }, starting_epoch: 1, ending_epoch: 5,
     expect(counts).toEqual([...counts].sort((a, b) => a - b));
     expect(zerosOf(weightsOf(model).get('w2'))).toHaveLength(18);
     expect(results.at(-1)!.trained!.loss).toBeLessThan(results[0]!.trained!.loss);
+  });
+
+  it('are found by weights with their batch norm folded in, where that is asked for', async () => {
+    const images = samplesOf(examples(10, 192), [3, 8, 8]);
+    const text = (args: string) => `training: { epochs: 1, batch_size: 10, optimizer: { name: sgd, lr: 1.0e-9 } }
+pruners: { p: { class: L1RankedStructureParameterPruner, group_type: Filters, desired_sparsity: 0.5, weights: [conv1.weight] } }
+policies: [{ pruner: { instance_name: p, args: { ${args} } }, epochs: [0] }]`;
+    // The filters with the largest weights are those that the batch norm makes small.
+    const net = edit(normed(), (draft) => {
+      const { dims, data } = floatsOf(normed()).get('conv1.weight')!;
+      draft.replace('conv1.weight', makeTensor('conv1.weight', 'float32', dims, data.map((v, i) => (i < 81 ? 3 * v : v)))); // prettier-ignore
+      draft.replace('bn.scale', makeTensor('bn.scale', 'float32', [6], Float32Array.of(0.1, 0.1, 0.1, 1, 1, 1)));
+    });
+    const filters = async (args: string): Promise<number[]> => {
+      const { model } = await train(net, text(args), images);
+      const now = weightsOf(model).get('conv1.weight')!;
+      const before = weightsOf(net).get('conv1.weight')!;
+      now.forEach((v, i) => expect(v === 0 ? 0 : v).toBeCloseTo(v === 0 ? 0 : before[i]!, 5));
+      return [0, 1, 2, 3, 4, 5].filter((f) => now.subarray(27 * f, 27 * f + 27).every((v) => v === 0));
+    };
+    expect(await filters('')).toEqual([3, 4, 5]);
+    expect(await filters('fold_batchnorm: true')).toEqual([0, 1, 2]);
   });
 
   it('keep what policies remember apart from what training keeps, whatever they are called', async () => {

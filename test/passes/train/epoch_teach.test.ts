@@ -181,7 +181,7 @@ describe('what training refuses', () => {
     ['a set of none', head(1), samplesOf([], [6]), /samples/],
     ['names of nothing', head(1, ', trainable: [fc1, fx2]'), set, /training.trainable \| "fx2" matches no layer and no weight of the model \(did you mean "fc2"\?\)/],
     ['names of nothing that are frozen', head(1, ", frozen: ['conv*']"), set, /training.frozen \| "conv\*" matches no layer and no weight/],
-    ['nothing left to train', head(1, ", frozen: ['*']"), set, /no weight can be trained/],
+    ['nothing left to train', head(1, ", frozen: ['*']"), set, /no weight is left to be trained/],
     ['an output that there is not', head(1, ', loss: { name: cross_entropy, output: z }'), set, /"z", which the model has not/],
     ['a rate that is too high', head(20, '', 1e4), set, /^training diverges: (a loss of|weights or a loss).*, in epoch \d+; it began at a loss of (0\.|1\.)\d+: give a smaller lr than 10000$/],
   ] as const)('%s', async (_, text, samples, message) => {

@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import type { Loss } from '../../../autodiff/training_graph.ts';
 import { div, mul, sub, sum, unary, type GraphWriter, type Value } from '../../../autodiff/writer.ts';
+import { QtoolError } from '../../../util/error.ts';
 import type { LossKind } from '../kinds.ts';
 import { classAxis, logitsOption, outputOf, positionsOf, scoreOptions, settledScores, wantedOf, type ScoreOptions } from './targets.ts'; // prettier-ignore
 
@@ -77,5 +78,18 @@ export const crossEntropyKind: LossKind<z.infer<typeof options>> = {
     const { target, counted } = wantedOf(batch, name, dims, { ...o, smoothing: o.label_smoothing });
     return { [sharesInput]: target, [rowsInput]: counted };
   },
-  settled: (o, model, batch, outputs) => settledScores(o, model, batch, outputs, ['Softmax']),
+  settled(o, model, batch, outputs) {
+    const made = settledScores(o, model, batch, outputs, ['Softmax']);
+    refuseOneClass(...outputOf(outputs, made.output), made.axis);
+    return made;
+  },
 };
+
+/** @throws QtoolError('schedule') for scores of a single class: their softmax is 1 whatever they are, and nothing is learned. */
+export function refuseOneClass(name: string, dims: readonly number[], axis?: number): void {
+  if (dims[classAxis(dims, axis)] !== 1) return;
+  throw new QtoolError('schedule', `cross-entropy and distillation compare classes, and output ${name} [${dims.join(', ')}] has one`, {
+    at: 'training',
+    hint: 'take another output, loss: bce or mse, or hints',
+  }); // prettier-ignore
+}

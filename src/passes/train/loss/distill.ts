@@ -5,7 +5,7 @@ import type { Batch, Feeds, Tensor } from '../../../data/types.ts';
 import { elementCount } from '../../../graph/tensor.ts';
 import { numbersOf } from '../../../metrics/select.ts';
 import { QtoolError } from '../../../util/error.ts';
-import { logSoftmax } from './cross_entropy.ts';
+import { logSoftmax, refuseOneClass } from './cross_entropy.ts';
 import { squaredError } from './mse.ts';
 import { float } from '../step.ts';
 import { classAxis, outputOf, positionsOf } from './targets.ts';
@@ -64,6 +64,7 @@ export function distilled(student: Loss | undefined, o: Distillation): Loss {
       const counts = new Map(byLabels?.counts);
       if (o.distill_wt > 0) {
         const [name, y] = outputOf(own, o.output);
+        refuseOneClass(name, y.dims, o.axis);
         const far = divergence(w, y, input, name, o);
         terms.push(scaled(w, far.loss, o.distill_wt));
         seed(name, scaled(w, far.slope, o.distill_wt));
@@ -121,7 +122,12 @@ export function distillFeeds(
       throw new QtoolError(
         'model',
         `the teacher gives ${given ? `[${given.dims.join(', ')}]` : 'nothing'} for ${wanted}, and the student [${shape.join(', ')}]`,
-        { hint: 'a teacher has the same classes as its student' },
+        {
+          at: 'training.distillation',
+          hint: hints.has(wanted)
+            ? 'hints are values of one shape: cut no channels of them, or leave them out'
+            : 'a teacher has the same classes as its student',
+        },
       );
     feeds[teacherInput(wanted)] = float(Float32Array.from(numbersOf(given)), shape);
   }

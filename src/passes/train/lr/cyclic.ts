@@ -1,9 +1,7 @@
 import * as z from 'zod';
-import { each } from '../../../util/words.ts';
-import { firstOf, perStep, rateKind, rateOptions, rates } from './rate.ts';
+import { firstOf, perStep, rateKind, rateOptions, rates, steadyMomentum } from './rate.ts';
 
 const count = z.int().min(0);
-const momentum = { description: 'without effect: the momentum stays' };
 
 const options = rateOptions({
   base_lr: rates.meta({ description: 'the lower rate' }),
@@ -13,8 +11,7 @@ const options = rateOptions({
   mode: z.enum(['triangular', 'triangular2', 'exp_range']).default('triangular'),
   gamma: z.number().default(1).meta({ description: 'factor of an epoch (step) on the amplitude, in exp_range' }),
   scale_mode: z.enum(['cycle', 'iterations']).optional().meta({ description: 'follows from the mode, as in PyTorch' }),
-  cycle_momentum: z.boolean().optional().meta(momentum),
-  ...each(rates.optional().meta(momentum), 'base_momentum max_momentum'),
+  ...steadyMomentum,
   ...perStep,
 });
 

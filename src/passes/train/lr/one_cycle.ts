@@ -1,9 +1,7 @@
 import * as z from 'zod';
-import { each } from '../../../util/words.ts';
-import { cosine, firstOf, perStep, rateKind, rateOptions, rates } from './rate.ts';
+import { cosine, firstOf, perStep, rateKind, rateOptions, rates, steadyMomentum } from './rate.ts';
 
 const count = z.int().min(0).nullish();
-const momentum = { description: 'without effect: the momentum stays' };
 
 const options = rateOptions({
   max_lr: rates.meta({ description: 'the highest rate' }),
@@ -12,8 +10,7 @@ const options = rateOptions({
   steps_per_epoch: count.meta({ description: 'what of an epoch is counted; its steps where nothing is given' }),
   pct_start: z.number().default(0.3).meta({ description: 'share of the cycle in which the rate rises' }),
   anneal_strategy: z.enum(['cos', 'linear']).default('cos'),
-  cycle_momentum: z.boolean().optional().meta(momentum),
-  ...each(rates.optional().meta(momentum), 'base_momentum max_momentum'),
+  ...steadyMomentum,
   div_factor: z.number().default(25).meta({ description: 'the first rate is max_lr over this' }),
   final_div_factor: z.number().default(1e4).meta({ description: 'the last rate is the first over this' }),
   ...perStep,

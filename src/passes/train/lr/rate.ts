@@ -1,4 +1,5 @@
 import * as z from 'zod';
+import { each } from '../../../util/words.ts';
 import type { LrKind, LrPoint } from '../kinds.ts';
 
 /** Options that every class takes. */
@@ -30,6 +31,16 @@ interface Common {
 
 /** One rate, or a list of them, one for each group of parameters, of which qtool has one. */
 export const rates = z.union([z.number(), z.array(z.number()).min(1)]);
+
+/** PyTorch's momentum that falls while the rate rises: here it stays, and a file that asks for it is refused. */
+export const steadyMomentum = {
+  cycle_momentum: z
+    .boolean()
+    .refine((asked) => !asked, { message: 'the momentum stays as it is here: write false, or leave it out' })
+    .optional()
+    .meta({ description: 'false: the momentum stays; true is refused' }),
+  ...each(rates.optional().meta({ description: 'says nothing without cycle_momentum' }), 'base_momentum max_momentum'),
+};
 export const firstOf = (rate: number | readonly number[]): number => (typeof rate === 'number' ? rate : (rate[0] ?? 0));
 
 /**

@@ -112,7 +112,7 @@ describe('a learning rate', () => {
   it('takes the arguments that Distiller and PyTorch give', () => {
     const given: Record<string, Record<string, unknown>> = {
       ReduceLROnPlateau: { mode: 'min', factor: 0.5, patience: 2, threshold: 0, threshold_mode: 'abs', cooldown: 1, min_lr: [1e-5], eps: 0 }, // prettier-ignore
-      CyclicLR: { base_lr: [0.1], max_lr: [0.2], step_size_down: null, scale_mode: 'cycle', cycle_momentum: true, base_momentum: 0.8, max_momentum: [0.9] }, // prettier-ignore
+      CyclicLR: { base_lr: [0.1], max_lr: [0.2], step_size_down: null, scale_mode: 'cycle', cycle_momentum: false, base_momentum: 0.8, max_momentum: [0.9] }, // prettier-ignore
       OneCycleLR: { max_lr: [0.1], total_steps: null, epochs: 2, steps_per_epoch: 3, cycle_momentum: false, base_momentum: 0.8, max_momentum: 0.9 }, // prettier-ignore
     };
     for (const [name, options] of Object.entries(smallest))
