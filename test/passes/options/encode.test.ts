@@ -2,7 +2,7 @@ import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
 import { passes } from '../../../src/passes/index.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { floats, testContext } from '../../helpers/context.ts';
-import { noise, weight } from '../../helpers/models.ts';
+import { noise, smallConvNet, weight } from '../../helpers/models.ts';
 import { everyOption, type Fixture } from './table.ts';
 
 const calibration = [{ x: floats(noise(1, 4 * 256), [4, 256]) }];
@@ -48,5 +48,13 @@ describe('the tables of options', () => {
     const families = new Set(passes.map(({ name }) => name.split('/')[0]));
     expect([...families].sort()).toEqual(['allocate', 'encode', 'fold', 'prune', 'quantize', 'recover', 'train']);
   });
-  everyOption(/^fold\//, {});
+  const wide = [1, 2].map((seed) => ({ x: floats(noise(seed, 8 * 192), [8, 3, 8, 8]) }));
+  const normed: Fixture = () => Promise.resolve({ model: smallConvNet(), context: testContext({ calibration: wide }) });
+  everyOption(/^fold\//, {
+    'fold/restore_batchnorm': {
+      base: {},
+      on: normed,
+      options: { layers: [['conv1'], ['conv2']], samples: [8, 16] },
+    },
+  });
 });

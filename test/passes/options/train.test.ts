@@ -1,4 +1,8 @@
 import { levelPruner } from '../../../src/passes/prune/level.ts';
+import { trainingEpoch } from '../../../src/passes/train/epoch.ts';
+import { trainingSchema } from '../../../src/passes/train/options.ts';
+import { learningKinds } from '../../../src/passes/train/surrogate/index.ts';
+import type { LearningOptions } from '../../../src/passes/train/surrogate/kind.ts';
 import { floats, testContext } from '../../helpers/context.ts';
 import { noise, smallConvNet } from '../../helpers/models.ts';
 import { lessons } from '../train/lessons.ts';
@@ -33,7 +37,7 @@ const rankedOptions: PassTable['options'] = {
 };
 
 describe('every option of training changes what it makes', () => {
-  everyOption(/^train\//, {
+  everyOption(/^train\/(?!surrogate)/, {
     'train/finetune': {
       base: { epochs: 1 },
       on: pruned,
@@ -50,4 +54,49 @@ describe('every option of training changes what it makes', () => {
       options: { ...rankedOptions, initial_sparsity: [0.1, 0.5], final_sparsity: [0.5, 0.9] },
     },
   });
+});
+
+const learned: PassTable['options'] = {
+  bits_weights: [3, 4],
+  bits_activations: [4, 5],
+  bits_bias: 'qat.md: biases are stored in units of input scale · weight scale',
+  'overrides.*.bits_weights': [3, 5],
+  'overrides.*.bits_activations': [4, 5],
+  'overrides.*.bits_bias': 'qat.md: biases are stored in units of input scale · weight scale',
+};
+const base = { bits_weights: 4, bits_activations: 4 };
+
+describe('every option of a quantizer that learns changes what it makes', () => {
+  everyOption(
+    /^train\/surrogate\//,
+    {
+      'train/surrogate/range_linear': {
+        base,
+        on: ranked,
+        options: {
+          ...learned,
+          'mode.weights': 'qat.md: symmetric in the range that int8 holds (its SYMMETRIC_RESTRICTED)',
+          'mode.activations': 'qat.md: activations unsigned with a zero point',
+          ema_decay: [0.5, 0.9],
+          per_channel_wts: [false, true],
+          quantize_inputs: 'qat.md: `quantize_inputs` and `num_bits_inputs` change nothing',
+          num_bits_inputs: 'qat.md: `quantize_inputs` and `num_bits_inputs` change nothing',
+        },
+      },
+      'train/surrogate/dorefa': { base, on: ranked, options: learned },
+      'train/surrogate/wrpn': { base, on: ranked, options: learned },
+      'train/surrogate/pact': {
+        base,
+        on: ranked,
+        options: { ...learned, act_clip_init_val: [1, 2], act_clip_decay: [0, 1] },
+      },
+      'train/surrogate/lsq': { base, on: ranked, options: learned },
+    },
+    (pass, model, options, context) => {
+      const kind = learningKinds.find(({ name }) => name === pass.name)!;
+      const learner = { instance: 'q', kind, options: options as LearningOptions, last: true };
+      const training = trainingSchema.parse({ batch_size: 8, optimizer: { name: 'sgd', lr: 0.05 } });
+      return trainingEpoch.apply(model, { training, epoch: 0, epochs: 1, policies: [], regularizers: [], learner, rate: undefined }, context); // prettier-ignore
+    },
+  );
 });
