@@ -277,7 +277,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   };
   const failed = diverged === undefined ? {} : { failed: diverged };
   const held = plan.learner && step.dress && diverged === undefined ? await heldModel(end, plan.learner, step.dress, ctx) : undefined; // prettier-ignore
-  const result: Pick<PassResult, 'model' | 'trained' | 'failed' | 'twin' | 'held'> = { model: held?.model ?? end.model, trained, ...failed, ...(held && { held: held.held, ...(plan.learner?.last === true ? { twin: held.twin } : {}) }) }; // prettier-ignore
+  const result: Pick<PassResult, 'model' | 'trained' | 'failed' | 'twin' | 'held'> = { model: held?.model ?? end.model, trained, ...failed, ...(held && plan.learner?.last === true ? { held: held.held, twin: held.twin } : {}) }; // prettier-ignore
   return { memory, result, held: plan.learner?.last === true ? held : undefined };
 }
 
