@@ -8,8 +8,10 @@ import type { Pass, Plan } from '../pass.ts';
 
 const narrow = z.number().int().min(2).max(8);
 const wide = z.literal(16);
-const float = [z.literal(32), z.literal('float'), z.null()] as const;
-const asNumber = (value: number | 'float' | null): number | null => (value === 'float' || value === 32 ? null : value);
+/** What leaves a width alone, in words of a schedule. */
+export const float = [z.literal(32), z.literal('float'), z.null()] as const;
+export const asNumber = (value: number | 'float' | null): number | null =>
+  value === 'float' || value === 32 ? null : value;
 
 /** A bit-width of a schedule: 2 to 8 or 16; `float` (or Distiller's null, or 32) leaves it alone. */
 export const bits = z.union([narrow, wide, ...float]).transform(asNumber);

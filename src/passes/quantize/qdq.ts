@@ -58,12 +58,7 @@ export function quantizeValue(
   let restored = value;
   if (isOutput) {
     // The producer gets another name, so that the output keeps its own.
-    source = draft.freshName(`${value}_float`);
-    const producer = given(
-      draft.nodes().find((node) => node.output.includes(value)),
-      `what makes "${value}"`,
-    );
-    draft.update(producer, { output: producer.output.map((name) => (name === value ? source : name)) });
+    source = renamedOutput(draft, value);
   } else {
     restored = draft.freshName(`${value}_dequantized`);
     draft.rewire(value, restored, (node, input) => input >= 0 && reads(node));
@@ -81,6 +76,17 @@ export function quantizeValue(
   const restore = makeNode('DequantizeLinear', [held, scale, zeroPoint], [restored]);
   draft.addNode(restore);
   return { source, restore };
+}
+
+/** Gives what makes a value another name for it, so that the value's own may be taken by what is made of it. */
+export function renamedOutput(draft: Draft, value: string): string {
+  const source = draft.freshName(`${value}_float`);
+  const producer = given(
+    draft.nodes().find((node) => node.output.includes(value)),
+    `what makes "${value}"`,
+  );
+  draft.update(producer, { output: producer.output.map((name) => (name === value ? source : name)) });
+  return source;
 }
 
 /** Stores codes behind DequantizeLinear; gives the name of the dequantized value. */

@@ -84,6 +84,22 @@ describe('a quantizer that learns while training', () => {
     expect(await apart(simulated, trained.model, positiveSet)).toBeLessThan(1e-4);
   });
 
+  test('a value that is an output of the model too is rounded for those that read it, in training as in the file', async () => {
+    const positive = vectors.map(({ x, label }) => ({ x: x.map(Math.abs), label }));
+    const positiveSet = samplesOf(positive, [6]);
+    const net = withOutputs(
+      mlp((name, data) => (name.startsWith('b') ? data.map(() => 0) : data)),
+      ['r'],
+    );
+    const text = schedule(classes[0]!, 2, ", frozen: ['b1', 'b2'], loss: { name: cross_entropy, output: y }");
+    const trained = await train(net, text, positiveSet);
+    const memory = memoryOf(trained);
+    const made = trained.memory.get('graph') as { prepared: { dress: { model: Model } } };
+    const simulated = withWeights(made.prepared.dress.model, new Map([...weightsOf(memory.masters!), ...memory.learned!.numbers])); // prettier-ignore
+    expect(trained.model.graph.output.map(({ name }) => name)).toContain('r');
+    expect(await apart(simulated, trained.model, positiveSet)).toBeLessThan(1e-4);
+  });
+
   test('weights lie on the levels of their bits', async () => {
     const { model } = await train(normed(), schedule(classes[2]!), imageSet);
     const tensors = initializers(model.graph);

@@ -9,6 +9,7 @@ import type { Shapes } from '../../../graph/shapes.ts';
 import { dimsOf, floatData, makeTensor } from '../../../graph/tensor.ts';
 import { given, must } from '../../../util/must.ts';
 import type { PassContext } from '../../pass.ts';
+import { renamedOutput } from '../../quantize/qdq.ts';
 import type { EpochLearner, Learned } from '../plan.ts';
 import { rangeActivations } from '../surrogate/range_linear.ts';
 import type { ActivationFacts, ActivationRounder, Kept, Rounded, WeightFacts, WeightRounder } from '../surrogate/surrogate.ts'; // prettier-ignore
@@ -22,6 +23,7 @@ export interface Dressed {
   readonly tracked: ReadonlyMap<string, string>;
   /** Constants that are learned by gradients. */
   readonly learned: readonly string[];
+  readonly weights: readonly WeightPlace[];
   /** Which activations cannot be below 0: never were, when training began. */
   readonly unsigned: ReadonlyMap<string, boolean>;
   /** The constant that holds a number of a weight or value. */
@@ -61,6 +63,7 @@ export async function dressed(
   const constants = new Map<string, string>();
   const key = (owner: string, kept: string): string => JSON.stringify([owner, kept]);
   const outputs = new Set(model.graph.output.map(({ name }) => name));
+  const inRegion = new Set([...places.region.nodes.keys()].map(layerName));
   const next = edit(model, (draft) => {
     const keep = (owner: string, all: readonly Kept[]): ((name: string) => Value) => {
       const held = new Map(
@@ -101,29 +104,19 @@ export async function dressed(
       const isOutput = plan?.integer === true && outputs.has(value);
       const source = isOutput ? renamedOutput(draft, value) : value;
       const rounded = rounder.write(w, { name: source, dims }, kept, facts);
-      const inRegion = new Set([...places.region.nodes.keys()].map(layerName));
       if (isOutput) draft.addNode(makeNode('Identity', [rounded.y.name], [value]));
       else draft.rewire(value, rounded.y.name, (node, input) => input >= 0 && (plan?.integer === true || inRegion.has(layerName(node)))); // prettier-ignore
       note(rounded, all, kept);
     }
     addWritten(draft, w);
   });
-  return { model: next, surrogates, tracked, learned, unsigned, constant: (owner, kept) => must(constants, key(owner, kept), 'the number') }; // prettier-ignore
+  return { model: next, surrogates, tracked, learned, weights: places.weights, unsigned, constant: (owner, kept) => must(constants, key(owner, kept), 'the number') }; // prettier-ignore
 }
 
 /** Puts what was written into an edit. */
 function addWritten(draft: Draft, w: GraphWriter): void {
   for (const tensor of w.tensors) draft.add(tensor.name, tensor);
   for (const node of w.nodes) draft.addNode(node);
-}
-
-/** Gives what makes an output of the model another name for it. */
-function renamedOutput(draft: Draft, value: string): string {
-  const source = draft.freshName(`${value}_float`);
-  const producer = given(draft.nodes().find(({ output }) => output.includes(value)), value); // prettier-ignore
-  draft.update(producer, { output: producer.output.map((name) => (name === value ? source : name)) });
-  draft.rewire(value, source, (_, input) => input >= 0);
-  return source;
 }
 
 /** Values of a model on a batch, inputs among them. */

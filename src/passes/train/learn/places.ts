@@ -5,7 +5,7 @@ import { layerName } from '../../../graph/query.ts';
 import { given, must } from '../../../util/must.ts';
 import { foldBatchNorm } from '../../fold/batchnorm.ts';
 import type { Note, PassContext } from '../../pass.ts';
-import { resolveOverrides, type LayerFormats } from '../../quantize/formats.ts';
+import { layerFormats, resolveOverrides, type LayerFormats } from '../../quantize/formats.ts';
 import { activationFormats, scaleAxis } from '../../quantize/params.ts';
 import { kernelLayers, quantizedRegion, type Region } from '../../quantize/region.ts';
 import { weightLayers } from '../../quantize/targets.ts';
@@ -49,18 +49,13 @@ export async function learningPlaces(
   const override = resolveOverrides(o.overrides, folded);
   const method = kind.method(o);
   const refused = new Map(unfit);
-  const formats = new Map(
-    folded.graph.node.map((node): [NodeProto, LayerFormats] => {
-      const own = override(node);
-      const planned = ctx.plan.get(layerName(node))?.weights;
-      const weights = own?.bits_weights ?? (own?.bits_weights === null ? null : planned?.kind === 'int' ? planned.bits : o.bits_weights); // prettier-ignore
-      const activations = own?.bits_activations === undefined ? o.bits_activations : own.bits_activations;
-      const why = weights === null ? undefined : method.refuse?.(weights);
-      if (why !== undefined && !refused.has(layerName(node))) refused.set(layerName(node), why);
-      const int = (bits: number | null, signed: boolean) => bits === null ? undefined : ({ kind: 'int', bits, signed, symmetric: signed, narrow: signed } as const); // prettier-ignore
-      return [node, { weights: int(weights, true), activations: int(activations, false), perChannel: true }];
-    }),
-  );
+  const defaults = { bits_weights: o.bits_weights, bits_activations: o.bits_activations, per_channel: true, weights_symmetric: true }; // prettier-ignore
+  const formats = new Map(folded.graph.node.map((node) => [node, layerFormats(node, defaults, ctx.plan, override)]));
+  for (const [node, { weights }] of formats) {
+    if (weights === undefined || refused.has(layerName(node))) continue;
+    const why = weights.kind === 'int' ? method.refuse?.(weights.bits) : 'its plan has a format that is not learned';
+    if (why !== undefined) refused.set(layerName(node), why);
+  }
   const formatOf = (node: NodeProto): LayerFormats => must(formats, node, 'the format of');
   const { layers, skipped, kept } = weightLayers(folded);
   const why = new Map(skipped.map(({ layer, text }) => [layer, text]));

@@ -13,9 +13,9 @@ import { insertQdq, type StoredWeight } from '../../quantize/insert.ts';
 import { inputParams, scaleAxis } from '../../quantize/params.ts';
 import type { Region } from '../../quantize/region.ts';
 import { weightKey } from '../../quantize/targets.ts';
-import type { EpochLearner, Learned } from '../plan.ts';
+import type { EpochLearner } from '../plan.ts';
 import { byChannel, largest, type WeightFacts } from '../surrogate/surrogate.ts';
-import { valueRounder, weightRounder } from './dressed.ts';
+import { valueRounder, weightRounder, type Dressed } from './dressed.ts';
 import { learningPlaces, type WeightPlace } from './places.ts';
 
 /** A trained number of a weight or value: owner, name. */
@@ -32,16 +32,20 @@ const mostCode = 127;
 export async function quantizedModel(
   model: Model,
   learner: EpochLearner,
-  { unsigned }: Pick<Learned, 'unsigned'>,
+  { weights, unsigned }: Pick<Dressed, 'weights' | 'unsigned'>,
   kept: KeptNumbers,
   ctx: PassContext,
 ) {
-  const first = await learningPlaces(model, learner, ctx);
-  const { rounded, steps } = await roundedWeights(model, first.weights, learner, kept, ctx);
+  const { rounded, steps } = await roundedWeights(model, weights, learner, kept, ctx);
+  const placeOf = (layer: Layer): WeightPlace => given(weights.find(({ readers }) => readers.has(layer.name)), layer.name); // prettier-ignore
+  const stepsOf = (layer: Layer): Float32Array | undefined => {
+    const { tensor } = placeOf(layer);
+    return foldedSteps(layer, must(rounded, tensor, 'the weight'), steps.get(tensor));
+  };
   const exact = withWeights(model, rounded);
   let places = await learningPlaces(exact, learner, ctx);
   const unfit = new Map(places.kernels.flatMap((layer): [string, string][] => {
-    const why = uncodable(layer, rounded, steps, first.weights);
+    const why = uncodable(layer, stepsOf(layer));
     return why === undefined ? [] : [[layer.name, why]];
   })); // prettier-ignore
   if (unfit.size > 0) places = await learningPlaces(exact, learner, ctx, unfit);
@@ -57,15 +61,14 @@ export async function quantizedModel(
       zeroPoint: Int32Array.of(zeroPoint),
     });
   }
-  const stored = storedWeights(kernels, region, params, (layer) => foldedSteps(layer, rounded, steps, first.weights));
+  const stored = storedWeights(kernels, region, params, stepsOf);
   const made = insertQdq(folded, { region, tables: [], stored, params, alone: [], relus: new Set(), formatOf, scales: 'minmax', saturate: true }); // prettier-ignore
-  const bitsOf = (layer: Layer): number => given(first.weights.find(({ readers }) => readers.has(layer.name)), layer.name).bits; // prettier-ignore
   const held = new Map<string, HeldLayer>([...kernels, ...alone].map((layer) => {
-    const bits = bitsOf(layer);
+    const bits = placeOf(layer).bits;
     const input = region.nodes.has(layer.node) ? inputParams(layer, region, params) : undefined;
     return [layer.name, { weights: { label: `int${bits}`, bits }, ...(input ? { activations: `uint${input.format.bits}` } : {}) }];
   })); // prettier-ignore
-  const weightsAlone: Note[] = alone.map((layer) => ({ layer: layer.name, text: `weights of ${bitsOf(layer)} bits, as float numbers; activations float` })); // prettier-ignore
+  const weightsAlone: Note[] = alone.map((layer) => ({ layer: layer.name, text: `weights of ${placeOf(layer).bits} bits, as float numbers; activations float` })); // prettier-ignore
   return {
     model: made.model,
     twin: folded,
@@ -118,39 +121,27 @@ async function roundedWeights(
   return { rounded, steps };
 }
 
-const placeOf = (layer: Layer, places: readonly WeightPlace[]): WeightPlace => given(places.find(({ readers }) => readers.has(layer.name)), layer.name); // prettier-ignore
+/** A layer's weights, one array an output channel. */
+const channelsOf = ({ weight }: Layer): Float32Array[] => byChannel({ data: floatData(weight.tensor), dims: weight.dims, axis: scaleAxis(weight) }); // prettier-ignore
 
-/** The steps of a layer's weights in the folded model: those that were trained, times what its batch norm multiplies each channel by. */
-function foldedSteps(
-  layer: Layer,
-  rounded: ReadonlyMap<string, Float32Array>,
-  steps: ReadonlyMap<string, Float32Array | undefined>,
-  places: readonly WeightPlace[],
-): Float32Array | undefined {
-  const { tensor } = placeOf(layer, places);
-  const own = steps.get(tensor);
+/**
+ * The steps of a layer's weights in the folded model: those that were trained, times what its batch norm multiplies each channel by.
+ * @param rounded its weights before folding; `own`: the steps that they are on.
+ */
+function foldedSteps(layer: Layer, rounded: Float32Array, own: Float32Array | undefined): Float32Array | undefined {
   if (!own) return undefined;
-  const { dims } = layer.weight;
-  const axis = scaleAxis(layer.weight);
-  const before = byChannel({ data: must(rounded, tensor, 'the weight'), dims, axis });
-  const after = byChannel({ data: floatData(layer.weight.tensor), dims, axis });
+  const after = channelsOf(layer);
+  const before = byChannel({ data: rounded, dims: layer.weight.dims, axis: scaleAxis(layer.weight) });
   return Float32Array.from(before, (part, c) => {
-    const [was, is] = [largest(part), largest(given(after[c], tensor))];
+    const [was, is] = [largest(part), largest(given(after[c], layer.name))];
     const step = own[own.length === 1 ? 0 : c]!;
     return was === 0 || is === 0 ? step : step * (is / was);
   });
 }
 
-function uncodable(
-  layer: Layer,
-  rounded: ReadonlyMap<string, Float32Array>,
-  steps: ReadonlyMap<string, Float32Array | undefined>,
-  places: readonly WeightPlace[],
-): string | undefined {
-  const scale = foldedSteps(layer, rounded, steps, places);
+function uncodable(layer: Layer, scale: Float32Array | undefined): string | undefined {
   if (!scale) return 'its levels are no multiples of a step, which integer kernels take';
-  const parts = byChannel({ data: floatData(layer.weight.tensor), dims: layer.weight.dims, axis: scaleAxis(layer.weight) }); // prettier-ignore
-  const bad = parts.some((part, c) =>
+  const bad = channelsOf(layer).some((part, c) =>
     part.some((v) => {
       const code = v / scale[c]!;
       return Math.abs(code) > mostCode + wholeEnough || Math.abs(code - Math.round(code)) > wholeEnough;
@@ -179,8 +170,7 @@ function storedWeights(
     const bias = layer.bias && floatData(layer.bias);
     const input = inputParams(layer, region, params);
     const steps = given(stepsOf(layer), layer.name);
-    const parts = byChannel({ data: floatData(layer.weight.tensor), dims: layer.weight.dims, axis });
-    const most = parts.reduce((m, part, c) => Math.max(m, Math.round(largest(part) / steps[c]!)), 1);
+    const most = channelsOf(layer).reduce((m, part, c) => Math.max(m, Math.round(largest(part) / steps[c]!)), 1);
     const finer = Math.max(1, Math.floor((input.format.bits < 8 ? mostCode : safeCode) / most));
     const scale = steps.map((step, c) =>
       bias

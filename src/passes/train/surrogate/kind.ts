@@ -1,11 +1,9 @@
 import * as z from 'zod';
 import { QtoolError } from '../../../util/error.ts';
 import type { Pass } from '../../pass.ts';
-import { overrideSelectors } from '../../quantize/formats.ts';
+import { asNumber, float, overrideSelectors } from '../../quantize/formats.ts';
 import type { Method } from './surrogate.ts';
 
-const float = [z.literal(32), z.literal('float'), z.null()] as const;
-const asNumber = (value: number | 'float' | null): number | null => (value === 'float' || value === 32 ? null : value);
 const weightBits = z.union([z.int().min(1).max(8), ...float]).transform(asNumber);
 const activationBits = z.union([z.int().min(2).max(8), ...float]).transform(asNumber);
 
