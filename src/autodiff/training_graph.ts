@@ -83,6 +83,8 @@ export interface TrainingPlan {
   readonly surrogates?: Surrogates | undefined;
   /** Constants that each step replaces: initializer → the value that it has in the next step. */
   readonly tracked?: ReadonlyMap<string, string> | undefined;
+  /** Constants that are fed with every step: they become inputs of their own name. */
+  readonly fed?: ReadonlySet<string> | undefined;
   readonly target?: Target;
 }
 
@@ -196,6 +198,7 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     frozen.set(name, renamed(tensor, w.fresh(name)));
     nodes.push(makeNode('Mul', [must(frozen, name, 'the frozen weight').name, mask.name], [name]));
   }
+  // Constants that are inputs here.
   const statistics = new Set<string>();
   const track = (name: string, next: Value): void => {
     held.set(name, name);
@@ -204,6 +207,8 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     state.set(name, { next: next.name, dims: next.dims, first: first(name) });
   };
 
+  for (const name of plan.fed ?? [])
+    statistics.add(input(name, 'float32', dimsOf(must(tensors, name, 'the number'))).name);
   for (const [name, next] of plan.tracked ?? []) track(name, must(values, next, 'the next value of'));
   const running = new Map<string, readonly Value[]>();
   for (const node of model.graph.node) {

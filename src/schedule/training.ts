@@ -175,7 +175,13 @@ export function trainingStages(
 
 function learnerOf({ instance, options, when }: Application, epoch: number): EpochPlan['learner'] {
   const kind = given(learningKinds.find(({ name }) => name === instance.pass?.name), 'the kind of quantizer'); // prettier-ignore
-  return { instance: instance.name, kind, options: options as LearningOptions, last: epoch + 1 === when.end };
+  return {
+    instance: instance.name,
+    kind,
+    options: options as LearningOptions,
+    last: epoch + 1 === when.end,
+    done: (epoch - when.start) / (when.end - when.start),
+  };
 }
 
 function policyOf({ instance, options, when, maskArgs }: Application, epoch: number): EpochPolicy[] {

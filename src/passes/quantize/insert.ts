@@ -4,7 +4,7 @@ import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { initializers } from '../../graph/query.ts';
-import { floatData } from '../../graph/tensor.ts';
+import { floatData, makeTensor } from '../../graph/tensor.ts';
 import { affineFormat } from '../../numerics/affine.ts';
 import type { QuantParams } from '../../numerics/format.ts';
 import { quantize } from '../../numerics/quantize.ts';
@@ -24,6 +24,14 @@ export interface StoredWeight {
   readonly params: QuantParams;
 }
 
+/** Codes of an activation that has fewer than its bytes hold. */
+export interface HeldCodes {
+  readonly low?: number;
+  readonly high: number;
+  /** The scale of QuantizeLinear, where it is not that of DequantizeLinear. */
+  readonly step?: number | undefined;
+}
+
 /** What static quantization has decided for a model. */
 export interface StaticPlan {
   readonly region: Region;
@@ -37,14 +45,14 @@ export interface StaticPlan {
   readonly relus: ReadonlySet<NodeProto>;
   readonly formatOf: (node: NodeProto) => LayerFormats;
   readonly scales: WeightScales;
-  /** Codes of activations of fewer than 8 bits, which lie in bytes, are held in their range. */
-  readonly saturate?: boolean;
+  /** The codes that there are of an activation, where not all that its bytes hold; by root value. */
+  readonly codes?: ReadonlyMap<string, HeldCodes>;
 }
 
 /** The model with codes in the place of weights, biases and tables, and QuantizeLinear and DequantizeLinear around the values of the region. */
 export function insertQdq(
   twin: Model,
-  { region, tables, stored, params, alone, relus, formatOf, scales, saturate }: StaticPlan,
+  { region, tables, stored, params, alone, relus, formatOf, scales, codes: heldCodes }: StaticPlan,
 ): { readonly model: Model; readonly changed: readonly Note[] } {
   const tensors = initializers(twin.graph);
   const outputs = new Set(twin.graph.output.map((o) => o.name));
@@ -83,11 +91,14 @@ export function insertQdq(
     for (const [value, plan] of region.values) {
       const names = roots.get(plan.root) ?? addParams(draft, plan.root, [], must(params, plan.root, 'the range of'));
       roots.set(plan.root, names);
-      const { bits } = must(params, plan.root, 'the range of').format;
+      const own = heldCodes?.get(plan.root);
+      // What was made of the root holds its numbers already.
+      const step = own?.step !== undefined && plan.root === value ? draft.add(`${value}_step`, makeTensor('step', 'float32', [], Float32Array.of(own.step))) : undefined; // prettier-ignore
       const { source } = quantizeValue(draft, {
         value,
         params: names,
-        most: saturate === true && bits < 8 ? 2 ** bits - 1 : undefined,
+        codes: own,
+        step,
         reads: (node) => plan.integer || region.nodes.has(draft.origin(node)),
         isOutput: plan.integer && outputs.has(value),
       });

@@ -41,8 +41,10 @@ export interface ValueEdit {
   readonly value: string;
   /** Scale and zero point, one for the tensor, as onnxruntime's integer kernels want activations. */
   readonly params: ParamNames;
-  /** The largest code, where that is less than what its bytes hold. */
-  readonly most?: number | undefined;
+  /** The codes that there are, where not all that its bytes hold. */
+  readonly codes?: { readonly low?: number; readonly high: number } | undefined;
+  /** The scale of QuantizeLinear, where it is not that of DequantizeLinear. */
+  readonly step?: string | undefined;
   /** Readers of the dequantized value; the others go on reading the float one. */
   readonly reads: (node: NodeProto) => boolean;
   /** The value is a graph output: its name moves behind DequantizeLinear. */
@@ -52,7 +54,7 @@ export interface ValueEdit {
 /** Inserts QuantizeLinear and DequantizeLinear behind a value; gives the value before and the node that restores it. */
 export function quantizeValue(
   draft: Draft,
-  { value, params, most, reads, isOutput }: ValueEdit,
+  { value, params, codes: range, step, reads, isOutput }: ValueEdit,
 ): { readonly source: string; readonly restore: NodeProto } {
   let source = value;
   let restored = value;
@@ -65,13 +67,14 @@ export function quantizeValue(
   }
   const codes = draft.freshName(`${value}_quantized`);
   const { scale, zeroPoint } = params;
-  draft.addNode(makeNode('QuantizeLinear', [source, scale, zeroPoint], [codes]));
+  draft.addNode(makeNode('QuantizeLinear', [source, step ?? scale, zeroPoint], [codes]));
   let held = codes;
-  if (most !== undefined) {
+  if (range !== undefined) {
     // On the codes, not before them: a layer fuses with the QuantizeLinear that reads it.
     held = draft.freshName(`${value}_held`);
-    const bound = draft.add(`${value}_largest_code`, makeTensor('most', 'uint8', [], Uint8Array.of(most)));
-    draft.addNode(makeNode('Clip', [codes, '', bound], [held]));
+    const bound = (name: string, code: number): string => draft.add(`${value}_${name}_code`, makeTensor(name, 'uint8', [], Uint8Array.of(code))); // prettier-ignore
+    const low = range.low === undefined ? '' : bound('least', range.low);
+    draft.addNode(makeNode('Clip', [codes, low, bound('largest', range.high)], [held]));
   }
   const restore = makeNode('DequantizeLinear', [held, scale, zeroPoint], [restored]);
   draft.addNode(restore);

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import type { Feeds } from '../../data/types.ts';
 import type { Model } from '../../graph/model.ts';
 import { QtoolError } from '../../util/error.ts';
-import { must } from '../../util/must.ts';
+import { given, must } from '../../util/must.ts';
 import { foldBatchNorm } from '../fold/batchnorm.ts';
 import { foldConstants } from '../fold/constants.ts';
 import { foldPasses } from '../fold/prepare.ts';
@@ -84,8 +84,8 @@ async function plainly(model: Model, ctx: PassContext): Promise<Model> {
 }
 
 /** Runs the policies of the epoch, one after the other. */
-async function begin(given: Model, old: TrainingMemory, plan: EpochPlan, ctx: PassContext): Promise<Begun> {
-  let [model, memory] = [old.step === 0 ? (await foldConstants.apply(given, {}, ctx)).model : given, old];
+async function begin(handed: Model, old: TrainingMemory, plan: EpochPlan, ctx: PassContext): Promise<Begun> {
+  let [model, memory] = [old.step === 0 ? (await foldConstants.apply(handed, {}, ctx)).model : handed, old];
   if (plan.learner && !old.learned) model = await plainly(model, ctx);
   const [changed, skipped, notes]: [Note[], Note[], string[]] = [[], [], []];
   for (const policy of plan.policies) {
@@ -212,6 +212,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
   const steps = Math.ceil(count / training.batch_size);
   const shares = graph.reports.has('correct');
   let diverged: string | undefined;
+  const found = step.found('epoch', state, {});
   for await (const batch of step.batches()) {
     ctx.signal.throwIfAborted();
     const due = plan.policies.filter((policy) => minibatch > 0 && ((frequencyOf(policy) > 0 && t % frequencyOf(policy) === 0) || (minibatch === 1 && isLate(policy, plan)))); // prettier-ignore
@@ -226,6 +227,8 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
       ...(await step.teach(batch)),
       ...state,
       ...fed,
+      ...found,
+      ...step.found('step', state, { ...found, ...fed }),
       ...step.factors(state, t - 1),
       ...scalars,
     });
@@ -261,7 +264,7 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     step: t,
     updates,
     weights: training.ema === undefined ? undefined : end.own,
-    learned: step.dress && { unsigned: step.dress.unsigned, numbers: new Map([...end.own].filter(([name]) => !stored.has(name))) }, // prettier-ignore
+    learned: step.dress && { unsigned: step.dress.unsigned, numbers: numbersOf(end.own, stored, found) }, // prettier-ignore
     masters: plan.learner && end.model,
     lr,
     losses: [...losses, loss],
@@ -276,21 +279,29 @@ async function goThrough(step: EpochGraph, begun: Begun, plan: EpochPlan, ctx: P
     samples,
   };
   const failed = diverged === undefined ? {} : { failed: diverged };
-  const held = plan.learner && step.dress && diverged === undefined ? await heldModel(end, plan.learner, step.dress, ctx) : undefined; // prettier-ignore
+  const held = plan.learner && step.dress && diverged === undefined ? await heldModel(end, memory, plan.learner, step.dress, ctx) : undefined; // prettier-ignore
   const result: Pick<PassResult, 'model' | 'trained' | 'failed' | 'twin' | 'held'> = { model: held?.model ?? end.model, trained, ...failed, ...(held && plan.learner?.last === true ? { held: held.held, twin: held.twin } : {}) }; // prettier-ignore
   return { memory, result, held: plan.learner?.last === true ? held : undefined };
 }
 
 const hasTeacher = ({ distillation: d }: EpochPlan['training']): boolean =>
   d !== undefined && (d.distill_wt > 0 || d.hints !== undefined);
+
+/** What a quantizer keeps: all that is trained and not the model's own, and what it found when the epoch began. */
+const numbersOf = (own: ReadonlyMap<string, Float32Array>, stored: ReadonlyMap<string, unknown>, found: Feeds): Map<string, Float32Array> =>
+  new Map([...[...own].filter(([name]) => !stored.has(name)), ...Object.entries(found).map(([name, { data }]) => [name, data as Float32Array] as const)]); // prettier-ignore
+
 /** The quantized model at the end of an epoch. */
 const heldModel = (
   { model, shown }: ReturnType<typeof settled>,
+  memory: TrainingMemory,
   learner: EpochLearner,
   dress: Dressed,
   ctx: PassContext,
-) =>
-  quantizedModel(model, learner, dress, (owner, name) => must(shown, dress.constant(owner, name), 'the number'), ctx);
+) => {
+  const numberOf = (name: string): Float32Array => shown.get(name) ?? must(given(memory.learned, 'what was learned').numbers, name, 'the number'); // prettier-ignore
+  return quantizedModel(model, learner, dress, (owner, name) => numberOf(dress.constant(owner, name)), ctx);
+};
 
 /** What is wrong with a loss; undefined where nothing is. */
 function divergence(loss: number, first: number, where: string, lr: number): string | undefined {

@@ -3,7 +3,7 @@ import { firstBatch } from '../../data/batch.ts';
 import type { Batch, Feeds } from '../../data/types.ts';
 import { withOutputs } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
-import { dimsOf } from '../../graph/tensor.ts';
+import { dimsOf, floatData } from '../../graph/tensor.ts';
 import { initializers } from '../../graph/query.ts';
 import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
@@ -11,6 +11,7 @@ import type { Note, PassContext } from '../pass.ts';
 import { hintsOf, wantedParameters } from './check.ts';
 import { keptMasks, regimeFactors, regimeSites, thresholded, type RegimeSite } from './regimes.ts';
 import { dressed, type Dressed } from './learn/dressed.ts';
+import { foundFeeds } from './learn/found.ts';
 import { learningPlaces } from './learn/places.ts';
 import type { EpochPlan, Learned, TrainingMemory } from './plan.ts';
 import { outputsOf, prepareTraining, trainableBy, type Prepared } from './prepared.ts';
@@ -34,6 +35,8 @@ export interface EpochGraph {
   /** What the graph is fed of a batch: inputs, answers, and what the teacher says. */
   teach(batch: Batch): Promise<Feeds>;
   dims(parameter: string): readonly number[];
+  /** Numbers of a quantizer that are found outside of the graph, from the weights of a state; `before`: as they were fed last. */
+  found(each: 'epoch' | 'step', state: Feeds, before: Feeds): Feeds;
   /** What weights are multiplied by in a step, counted through all epochs. */
   factors(state: Feeds, step: number): Feeds;
   /** Zeroes what regularizers with a threshold pull below it. */
@@ -101,10 +104,34 @@ export async function epochGraph(
     batches: () => batches(plan.epoch),
     teach: async (batch) => ({ ...batch.feeds, ...(await loss.feeds(batch, outputs)) }),
     dims: (name) => dimsOf(must(tensors, name, 'the weight')),
+    found: (each, state, before) => found(made, plan, memory.learned, each, state, before),
     factors: (state, step) => regimeFactors(sites, graph, state, step),
     threshold: (state) => thresholded(sites, graph, state),
     keptMasks: (state) => keptMasks(sites, graph, state),
   };
+}
+
+function found(
+  { graph, prepared }: Made,
+  { learner }: EpochPlan,
+  known: Learned | undefined,
+  each: 'epoch' | 'step',
+  state: Feeds,
+  before: Feeds,
+): Feeds {
+  const { dress, model } = prepared;
+  if (!dress || !learner) return {};
+  const tensors = initializers(model.graph);
+  const now = (name: string): Float32Array => {
+    const held = state[graph.held.get(name) ?? ''] ?? before[name];
+    return (held?.data as Float32Array | undefined) ?? known?.numbers.get(name) ?? floatData(must(tensors, name, 'the number')); // prettier-ignore
+  };
+  // As the forward pass reads it: a mask on that alone leaves the weight as it is.
+  const read = (name: string): Float32Array => {
+    const mask = before[graph.masks.get(name) ?? '']?.data as Float32Array | undefined;
+    return mask ? now(name).map((v, i) => (mask[i] === 0 ? 0 : v)) : now(name);
+  };
+  return foundFeeds(dress, each, { weightOf: read, kept: (owner, name) => now(dress.constant(owner, name)), done: learner.done }); // prettier-ignore
 }
 
 /** Whether what the graph holds as constants is still the same: all tensors that are not trained. */
@@ -144,6 +171,7 @@ async function make(
     batchNorm: training.batchnorm,
     surrogates: prepared.dress?.surrogates,
     tracked: prepared.dress?.tracked,
+    fed: new Set(prepared.dress?.found.flatMap(({ constants }) => [...constants.values()].map(({ name }) => name))),
   });
   return { key, model, prepared, trainable, skipped, graph, loss };
 }

@@ -29,6 +29,8 @@ export interface EpochLearner {
   readonly kind: LearningKind;
   readonly options: LearningOptions;
   readonly last: boolean;
+  /** Share of its epochs that were over before this one. */
+  readonly done: number;
 }
 
 /** Everything that happens in one epoch of training. */

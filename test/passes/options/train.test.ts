@@ -91,10 +91,40 @@ describe('every option of a quantizer that learns changes what it makes', () => 
         options: { ...learned, act_clip_init_val: [1, 2], act_clip_decay: [0, 1] },
       },
       'train/surrogate/lsq': { base, on: ranked, options: learned },
+      'train/surrogate/format': {
+        base: { format: 'ternary', bits_activations: 4 },
+        on: ranked,
+        options: {
+          ...learned,
+          bits_weights: [null, undefined],
+          format: ['ternary', 'int4'],
+          'sharing.group': [2, 4],
+          activations: ['learned_step', 'range'],
+        },
+      },
+      'train/surrogate/ttq': { base: { bits_weights: 2 }, on: ranked, options: { ...learned, bits_weights: [2, 4], threshold: [0.05, 0.5] } }, // prettier-ignore
+      'train/surrogate/inq': {
+        base: { bits_weights: 4 },
+        on: ranked,
+        options: { ...learned, portions: 'qat.md: at evenly spaced epochs' },
+      },
+      'train/surrogate/codebook': {
+        base: { bits_weights: 3 },
+        on: ranked,
+        options: {
+          ...learned,
+          bits_weights: [2, 3],
+          start: ['linear', 'density'],
+          seed: [0, 1, { with: { start: 'random' } }],
+        },
+      },
+      'train/surrogate/binary_connect': { base: { bits_weights: 1, bits_activations: 4 }, on: ranked, options: { ...learned, bits_weights: [1, 4] } }, // prettier-ignore
+      'train/surrogate/xnor': { base: { bits_weights: 1, bits_activations: 4 }, on: ranked, options: { ...learned, bits_weights: [1, 4] } }, // prettier-ignore
+      'train/surrogate/bi_real': { base: { bits_weights: 1, bits_activations: 4 }, on: ranked, options: { ...learned, bits_weights: [1, 4] } }, // prettier-ignore
     },
     (pass, model, options, context) => {
       const kind = learningKinds.find(({ name }) => name === pass.name)!;
-      const learner = { instance: 'q', kind, options: options as LearningOptions, last: true };
+      const learner = { instance: 'q', kind, options: options as LearningOptions, last: true, done: 0 };
       const training = trainingSchema.parse({ batch_size: 8, optimizer: { name: 'sgd', lr: 0.05 } });
       return trainingEpoch.apply(model, { training, epoch: 0, epochs: 1, policies: [], regularizers: [], learner, rate: undefined }, context); // prettier-ignore
     },

@@ -1,8 +1,9 @@
 import { withOutputs } from '../../../src/graph/edit.ts';
 import { initializers, isOp } from '../../../src/graph/query.ts';
-import { tensorData } from '../../../src/graph/tensor.ts';
+import { floatData, tensorData } from '../../../src/graph/tensor.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { runModel } from '../../helpers/context.ts';
+import type { Dressed } from '../../../src/passes/train/learn/dressed.ts';
 import { withWeights } from '../../../src/passes/prune/masks.ts';
 import { examples, memoryOf, mlp, normed, samplesOf, train, weightsOf } from './epochs.ts';
 
@@ -38,6 +39,19 @@ const classes = [
   '{ class: DorefaQuantizer, bits_weights: 2, bits_activations: 5 }',
   '{ class: WRPNQuantizer, bits_weights: 4, bits_activations: 6 }',
   '{ class: QuantAwareTrainRangeLinearQuantizer, bits_weights: 7, bits_activations: 8, per_channel_wts: true, ema_decay: 0.5 }',
+  '{ class: QuantAwareTrainFormatQuantizer, format: ternary, bits_activations: 4 }',
+  "{ class: QuantAwareTrainFormatQuantizer, format: 'apot:bits=3', bits_activations: 8, activations: range }",
+  '{ class: XNORQuantizer, bits_activations: 1 }',
+  '{ class: BiRealQuantizer, bits_activations: 1 }',
+  '{ class: BinaryConnectQuantizer, bits_activations: 2 }',
+];
+
+/** Weights alone. */
+const alone = [
+  '{ class: TTQQuantizer }',
+  '{ class: INQQuantizer, bits_weights: 4 }',
+  '{ class: TrainedCodebookQuantizer, bits_weights: 2 }',
+  '{ class: QuantAwareTrainFormatQuantizer, format: nf4 }',
 ];
 
 describe('a quantizer that learns while training', () => {
@@ -70,15 +84,28 @@ describe('a quantizer that learns while training', () => {
     }
   });
 
-  test.each(classes.slice(0, 4))('%s: the file computes what the training graph does', async (text) => {
+  const exact = [...classes.slice(0, 4), classes[5]!, ...classes.slice(7), ...alone];
+
+  test.each(exact)('%s: the file computes what the training graph does', async (text) => {
     // Nothing below 0, of which the range would be that of the batch at hand; and biases of 0, which integer layers have rounded.
     const positive = vectors.map(({ x, label }) => ({ x: x.map(Math.abs), label }));
     const positiveSet = samplesOf(positive, [6]);
     const net = mlp((name, data) => (name.startsWith('b') ? data.map(() => 0) : data));
     const trained = await train(net, schedule(text, 2, ", frozen: ['b1', 'b2']"), positiveSet);
     const memory = memoryOf(trained);
-    const made = trained.memory.get('graph') as { prepared: { dress: { model: Model } } };
-    const weights = new Map([...weightsOf(memory.masters!), ...memory.learned!.numbers]);
+    const made = trained.memory.get('graph') as { prepared: { dress: Dressed } };
+    const { found } = made.prepared.dress;
+    const numbers = (owner: string, name: string) =>
+      memory.learned!.numbers.get(made.prepared.dress.constant(owner, name))!;
+    const rounded = found.flatMap(({ tensor, dims, axis, found: own, constants }) => {
+      const last = own.find(
+        { data: weightsOf(memory.masters!).get(tensor)!, dims, axis },
+        (name) => numbers(tensor, name),
+        1,
+      );
+      return [...constants].map(([name, { name: as }]) => [as, last.get(name)!] as const);
+    });
+    const weights = new Map([...weightsOf(memory.masters!), ...memory.learned!.numbers, ...rounded]);
     const simulated = withWeights(made.prepared.dress.model, weights);
     // Sums in another order and a scale that is rounded once more.
     expect(await apart(simulated, trained.model, positiveSet)).toBeLessThan(1e-4);
@@ -135,6 +162,64 @@ describe('a quantizer that learns while training', () => {
     const tensors = initializers(model.graph);
     expect(new Set(tensorData(tensors.get('w1')!) as Float32Array).size).toBeLessThanOrEqual(4);
     expect(model.graph.node.map(({ op_type }) => op_type)).toEqual(['Gemm', 'Relu', 'Gemm']);
+  });
+
+  test('portions of the weights become powers of two, the largest first, and stay what they became', async () => {
+    const text = schedule('{ class: INQQuantizer, portions: [0.5, 0.75, 1] }', 4);
+    const masks: [Float32Array, Float32Array][] = [];
+    for (const last of [0, 1, 2, 3]) {
+      const { memory } = await train(mlp(), text, set, { epochs: Array.from({ length: last + 1 }, (_, i) => i) });
+      const { dress } = (memory.get('graph') as { prepared: { dress: Dressed } }).prepared;
+      masks.push(['free', 'given'].map((name) => memoryOf({ memory }).learned!.numbers.get(dress.constant('w1', name))!) as [Float32Array, Float32Array]); // prettier-ignore
+    }
+    expect(masks.map(([free]) => free.filter((v) => v === 0).length)).toEqual([24, 24, 36, 36]);
+    const [[free, given], [, later]] = [masks[0]!, masks[3]!];
+    given.forEach((v, i) => free[i] === 0 && expect(later[i]).toBe(v));
+    const largest = floatData(initializers(mlp().graph).get('w1')!).map(Math.abs);
+    const border = Math.min(...largest.filter((_, i) => free[i] === 0));
+    expect(Math.max(...largest.filter((_, i) => free[i] === 1))).toBeLessThanOrEqual(border);
+    for (const v of given.filter((v) => v !== 0)) expect(Number.isInteger(Math.log2(Math.abs(v)))).toBe(true);
+    const { model } = await train(mlp(), text, set);
+    for (const v of floatData(initializers(model.graph).get('w1')!)) expect(v === 0 || Number.isInteger(Math.log2(Math.abs(v)))).toBe(true); // prettier-ignore
+  });
+
+  test('shared weights: which value a weight has stays, the values move, and 0 stays 0', async () => {
+    const pruned = mlp((name, data) => (name === 'w1' ? data.map((v, i) => (i % 3 === 0 ? 0 : v)) : data));
+    const trained = await train(pruned, schedule('{ class: TrainedCodebookQuantizer, bits_weights: 2 }', 2), set);
+    const { dress } = (trained.memory.get('graph') as { prepared: { dress: Dressed } }).prepared;
+    const before = floatData(initializers(dress.model.graph).get(dress.constant('w1', 'values'))!);
+    const numbers = memoryOf(trained).learned!.numbers;
+    const [values, index] = ['values', 'index'].map((name) => numbers.get(dress.constant('w1', name))!) as [Float32Array, Float32Array]; // prettier-ignore
+    expect(before.filter((v, k) => v !== values[k]).length).toBe(3);
+    expect(Array.from(before.keys()).filter((k) => before[k] === 0).map((k) => values[k])).toEqual([0]); // prettier-ignore
+    const made = floatData(initializers(trained.model.graph).get('w1')!);
+    made.forEach((v, i) => expect(v).toBe(values[index[i]!]));
+    expect(made.filter((_, i) => i % 3 === 0).every((v) => v === 0)).toBe(true);
+  });
+
+  test.each([
+    '{ class: INQQuantizer }',
+    '{ class: QuantAwareTrainFormatQuantizer, format: ternary }',
+    '{ class: TrainedCodebookQuantizer, bits_weights: 3 }',
+  ])('%s: in two runs as in one', async (text) => {
+    const whole = await train(mlp(), schedule(text, 4), set);
+    const first = await train(mlp(), schedule(text, 4), set, { epochs: [0, 1] });
+    const memory = new Map([...first.memory].filter(([key]) => key !== 'graph'));
+    const rest = await train(first.model, schedule(text, 4), set, { epochs: [2, 3], memory, reference: mlp() });
+    expect([...memoryOf(rest).learned!.numbers]).toEqual([...memoryOf(whole).learned!.numbers]);
+    expect(await apart(whole.model, rest.model, set)).toBe(0);
+  });
+
+  test('formats whose values are no multiples of a step leave layers with integer activations in float, with the reason', async () => {
+    const { results } = await train(
+      mlp(),
+      schedule('{ class: QuantAwareTrainFormatQuantizer, format: nf4, bits_activations: 8 }'),
+      set,
+    );
+    expect(results.at(-1)!.skipped).toContainEqual({
+      layer: 'fc1',
+      text: 'its levels are no multiples of a step, which integer kernels take',
+    });
   });
 
   test('layers that overrides leave in float stay as they are', async () => {

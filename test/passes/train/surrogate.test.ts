@@ -1,6 +1,12 @@
 import { graphWriter, type Value } from '../../../src/autodiff/writer.ts';
 import { makeModel, makeValue } from '../../../src/graph/build.ts';
 import { makeTensor } from '../../../src/graph/tensor.ts';
+import { writtenFormat } from '../../../src/numerics/formats/written.ts';
+import { formatCodes } from '../../../src/numerics/formats/apply.ts';
+import { codebook } from '../../../src/passes/train/surrogate/codebook.ts';
+import { formatWeights } from '../../../src/passes/train/surrogate/format.ts';
+import { signActivations, signWeights } from '../../../src/passes/train/surrogate/sign.ts';
+import { ttq } from '../../../src/passes/train/surrogate/ttq.ts';
 import { dorefa } from '../../../src/passes/train/surrogate/dorefa.ts';
 import { lsq } from '../../../src/passes/train/surrogate/lsq.ts';
 import { pact } from '../../../src/passes/train/surrogate/pact.ts';
@@ -182,5 +188,108 @@ describe('range-linear', () => {
   test('a range that nothing was seen of makes no number of nothing', () => {
     const rounder = rangeLinear({ perChannel: false, decay: 0.9 }).activations(8, { data: x, dims, unsigned: false });
     expect(rounder.affine({ data: x, dims, unsigned: false }, () => new Float32Array(1))).toEqual({ scale: 1, zeroPoint: 0 }); // prettier-ignore
+  });
+});
+
+describe('signs', () => {
+  const wide = x.map((v, i) => (i === 5 ? 0 : 3 * v));
+  const sign = (v: number): number => (v >= 0 ? 1 : -1);
+  const mean = (r: number): number => wide.slice(12 * r, 12 * r + 12).reduce((sum, v) => sum + Math.abs(v), 0) / 12;
+
+  test('BinaryConnect: −1 and 1; beyond them only what leads back', async () => {
+    const { y, gradients } = await weights(signWeights('one', 'bounded'), wide, dims, dy, 0);
+    expectNear(y, wide.map(sign)); // prettier-ignore
+    // A step is against the gradient: outside, one of the weight's sign leads back.
+    expectNear(gradients[0]!, dy.map((d, i) => (Math.abs(wide[i]!) < 1 || d * wide[i]! > 0 ? d : 0))); // prettier-ignore
+  });
+
+  test('XNOR-Net (section 3.1): α the mean magnitude of a filter; ∂C/∂W = ∂C/∂W̃ (1/n + α 1[|W| < 1])', async () => {
+    const { y, gradients } = await weights(signWeights('mean', 'xnor'), wide, dims, dy, 0);
+    expectNear(y, wide.map((v, i) => sign(v) * mean(row(i)))); // prettier-ignore
+    expectNear(gradients[0]!, dy.map((d, i) => d * (1 / 12 + (Math.abs(wide[i]!) < 1 ? mean(row(i)) : 0)))); // prettier-ignore
+    expect(signWeights('mean', 'xnor').step!({ data: wide, dims, axis: 0 }, () => x)[1]).toBeCloseTo(mean(1), 5);
+  });
+
+  test('Bi-Real: the gradient times the magnitude, within 1', async () => {
+    const { gradients } = await weights(signWeights('mean', 'magnitude'), wide, dims, dy, 0);
+    expectNear(gradients[0]!, dy.map((d, i) => (Math.abs(wide[i]!) <= 1 ? d * mean(row(i)) : 0))); // prettier-ignore
+  });
+
+  test.each(['window', 'triangle'] as const)('activations, gradients by a %s', async (slope) => {
+    const { y, gradients } = await activations(signActivations(slope), wide, dy);
+    expectNear(y, wide.map((v) => Math.sign(v))); // prettier-ignore
+    const through = (v: number): number =>
+      slope === 'window' ? Number(Math.abs(v) < 1) : Math.max(0, 2 - 2 * Math.abs(v));
+    expectNear(gradients[0]!, dy.map((d, i) => d * through(wide[i]!)), 4); // prettier-ignore
+  });
+});
+
+test('TTQ (equations 3, 6 and 7 of the paper; the sign of the negative one as its value has it)', async () => {
+  const rounder = ttq({ threshold: 0.2 }).weights(2);
+  const [p, n] = [0.7, 0.3];
+  const kept: Kept[] = [['positive', p], ['negative', n]].map(([name, v]) => ({ name: name as string, dims: [], first: Float32Array.of(v as number) })); // prettier-ignore
+  const border = 0.2 * Math.max(...x.map(Math.abs));
+  const { y, gradients } = await weights(rounder, x, dims, dy, 0, kept);
+  const part = (v: number): number => (v > border ? 1 : v < -border ? -1 : 0);
+  expectNear(y, x.map((v) => [-n, 0, p][part(v) + 1]!)); // prettier-ignore
+  expectNear(gradients[0]!, dy.map((d, i) => d * [n, 1, p][part(x[i]!) + 1]!)); // prettier-ignore
+  const total = (side: number): number => dy.reduce((sum, d, i) => sum + (part(x[i]!) === side ? d : 0), 0);
+  expect(gradients[1]![0]).toBeCloseTo(total(1), 4);
+  expect(gradients[2]![0]).toBeCloseTo(-total(-1), 4);
+});
+
+test('shared weights: the gradient of a value is the sum over the weights that have it, none of 0', async () => {
+  const some = x.map((v, i) => (i % 4 === 0 ? 0 : v));
+  const rounder = codebook({ start: 'linear', seed: 0 }).weights(2);
+  const [values, index] = rounder.keeps({ data: some, dims, axis: 0 }) as [Kept, Kept];
+  const { y, gradients } = await weights(rounder, some, dims, dy, 0, [values, index]);
+  expectNear(y, some.map((_, i) => values.first[index.first[i]!]!)); // prettier-ignore
+  // The nearest of them, found by trying all.
+  some.forEach((v, i) => expect(Math.abs(v - y[i]!)).toBeCloseTo(Math.min(...values.first.map((c) => Math.abs(c - v))), 6)); // prettier-ignore
+  const sums = Array.from(values.first, (c, k) => (c === 0 ? 0 : dy.reduce((sum, d, i) => sum + (index.first[i] === k ? d : 0), 0))); // prettier-ignore
+  expectNear(gradients[0]!, sums, 4);
+});
+
+describe('a number format', () => {
+  test.each([
+    'ternary',
+    'binary',
+    'int4',
+    'apot:bits=3',
+    'log2:bits=4',
+    'fp4_e2m1',
+    'nf4',
+    'inq:bits=4',
+    'codebook:bits=3',
+    'mxfp4',
+  ])('%s: as it rounds, by the axis of the outputs; the gradient whole', async (name) => {
+    const rounder = formatWeights(writtenFormat.parse(name));
+    // [columns, rows]: the outputs along the second axis, as a MatMul has them.
+    const facts = { data: x, dims: [12, 4], axis: 1 };
+    const [rounded] = rounder.keeps(facts) as [Kept];
+    const turned = Float32Array.from(x, (_, i) => x[(i % 12) * 4 + Math.floor(i / 12)]!);
+    const { values } = formatCodes(writtenFormat.parse(name), { data: turned, rows: 4, columns: 12, kernel: [] }, {});
+    expect([...rounded.first]).toEqual(Array.from(x, (_, i) => values[(i % 4) * 12 + Math.floor(i / 4)]));
+    const { y, gradients } = await weights(rounder, x, [12, 4], dy, 1);
+    expectNear(y, rounded.first, 7);
+    expectNear(gradients[0]!, dy);
+    // A step that all values are multiples of, or none.
+    rounder.step!(facts, () => rounded.first).forEach((step, c) => {
+      if (Number.isNaN(step)) return;
+      for (const v of rounded.first.filter((_, i) => i % 4 === c)) expect(Math.abs(v / step - Math.round(v / step))).toBeLessThan(2e-3); // prettier-ignore
+    });
+  });
+
+  test.each([
+    ['ternary', true],
+    ['binary', true],
+    ['int4', true],
+    ['apot:bits=3', true],
+    ['nf4', false],
+  ] as const)('%s has a step: %s', (name, has) => {
+    const rounder = formatWeights(writtenFormat.parse(name));
+    const facts = { data: x, dims, axis: 0 };
+    const steps = rounder.step!(facts, () => rounder.keeps(facts)[0]!.first);
+    expect(steps.every((step) => !Number.isNaN(step))).toBe(has);
   });
 });

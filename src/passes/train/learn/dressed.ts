@@ -12,7 +12,7 @@ import type { PassContext } from '../../pass.ts';
 import { renamedOutput } from '../../quantize/qdq.ts';
 import type { EpochLearner, Learned } from '../plan.ts';
 import { rangeActivations } from '../surrogate/range_linear.ts';
-import type { ActivationFacts, ActivationRounder, Kept, Rounded, WeightFacts, WeightRounder } from '../surrogate/surrogate.ts'; // prettier-ignore
+import type { ActivationFacts, ActivationRounder, FoundNumbers, Kept, Rounded, WeightFacts, WeightRounder } from '../surrogate/surrogate.ts'; // prettier-ignore
 import type { Places, WeightPlace } from './places.ts';
 
 /** A model with the roundings of a quantizer written into it. */
@@ -23,11 +23,22 @@ export interface Dressed {
   readonly tracked: ReadonlyMap<string, string>;
   /** Constants that are learned by gradients. */
   readonly learned: readonly string[];
+  /** Weights with numbers that are found outside of the graph. */
+  readonly found: readonly FoundPlace[];
   readonly weights: readonly WeightPlace[];
   /** Which activations cannot be below 0: never were, when training began. */
   readonly unsigned: ReadonlyMap<string, boolean>;
   /** The constant that holds a number of a weight or value. */
   constant(owner: string, kept: string): string;
+}
+
+/** A weight some of whose numbers are found outside of the graph: each number's constant, by its name. */
+export interface FoundPlace {
+  readonly tensor: string;
+  readonly dims: readonly number[];
+  readonly axis: number | undefined;
+  readonly found: FoundNumbers;
+  readonly constants: ReadonlyMap<string, { readonly name: string; readonly dims: readonly number[] }>;
 }
 
 export const weightRounder = ({ kind, options }: EpochLearner, { bits }: Pick<WeightPlace, 'bits'>): WeightRounder =>
@@ -60,6 +71,7 @@ export async function dressed(
   const w = graphWriter(taken);
   const [surrogates, tracked, learned] = [new Map<string, Surrogate>(), new Map<string, string>(), [] as string[]];
   const unsigned = new Map<string, boolean>();
+  const found: FoundPlace[] = [];
   const constants = new Map<string, string>();
   const key = (owner: string, kept: string): string => JSON.stringify([owner, kept]);
   const outputs = new Set(model.graph.output.map(({ name }) => name));
@@ -72,9 +84,15 @@ export async function dressed(
       for (const [name, value] of held) constants.set(key(owner, name), value.name);
       return (name) => must(held, name, 'the number');
     };
-    const note = (rounded: Rounded, all: readonly Kept[], kept: (name: string) => Value): void => {
+    const note = (
+      rounded: Rounded,
+      all: readonly Kept[],
+      kept: (name: string) => Value,
+      outside?: FoundNumbers,
+    ): void => {
       surrogates.set(rounded.y.name, rounded.surrogate);
       for (const { name } of all) {
+        if (outside?.names.includes(name) === true) continue;
         const later = rounded.next?.get(name);
         if (later) tracked.set(kept(name).name, later.name);
         else learned.push(kept(name).name);
@@ -89,7 +107,10 @@ export async function dressed(
       const kept = keep(tensor, all);
       const rounded = rounder.write(w, { name: tensor, dims: facts.dims }, kept, facts);
       draft.rewire(tensor, rounded.y.name, (node, input) => readers.get(layerName(node)) === input);
-      note(rounded, all, kept);
+      note(rounded, all, kept, rounder.found);
+      // What nodes do not read would go from the model, and with it what is trained.
+      if (rounder.found) w.op('Identity', [{ name: tensor, dims: facts.dims }], facts.dims);
+      if (rounder.found) found.push({ tensor, dims: facts.dims, axis, found: rounder.found, constants: new Map(rounder.found.names.map((name) => [name, kept(name)])) }); // prettier-ignore
     }
     for (const [value, held] of places.values) {
       const data = seen[value]?.data as Float32Array | undefined;
@@ -110,7 +131,7 @@ export async function dressed(
     }
     addWritten(draft, w);
   });
-  return { model: next, surrogates, tracked, learned, weights: places.weights, unsigned, constant: (owner, kept) => must(constants, key(owner, kept), 'the number') }; // prettier-ignore
+  return { model: next, surrogates, tracked, learned, found, weights: places.weights, unsigned, constant: (owner, kept) => must(constants, key(owner, kept), 'the number') }; // prettier-ignore
 }
 
 /** Puts what was written into an edit. */

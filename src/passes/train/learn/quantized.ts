@@ -9,17 +9,15 @@ import { leastWeightScale } from '../../../numerics/quantize.ts';
 import { given, must } from '../../../util/must.ts';
 import type { HeldLayer, Note, PassContext } from '../../pass.ts';
 import { withWeights } from '../../prune/masks.ts';
-import { insertQdq, type StoredWeight } from '../../quantize/insert.ts';
+import { insertQdq, type HeldCodes, type StoredWeight } from '../../quantize/insert.ts';
 import { inputParams, scaleAxis } from '../../quantize/params.ts';
 import type { Region } from '../../quantize/region.ts';
 import { weightKey } from '../../quantize/targets.ts';
 import type { EpochLearner } from '../plan.ts';
 import { byChannel, largest, type WeightFacts } from '../surrogate/surrogate.ts';
 import { valueRounder, weightRounder, type Dressed } from './dressed.ts';
+import { lastNumbers, type KeptNumbers } from './found.ts';
 import { learningPlaces, type WeightPlace } from './places.ts';
-
-/** A trained number of a weight or value: owner, name. */
-export type KeptNumbers = (owner: string, name: string) => Float32Array;
 
 /** Codes farther than this from a whole number, in steps, are no codes. */
 const wholeEnough = 0.01;
@@ -51,22 +49,28 @@ export async function quantizedModel(
   if (unfit.size > 0) places = await learningPlaces(exact, learner, ctx, unfit);
   const { folded, region, kernels, alone, formatOf, values } = places;
   const params = new Map<string, QuantParams>();
+  const codes = new Map<string, HeldCodes>();
   for (const [value, held] of values) {
     const facts = { data: new Float32Array(), dims: [], unsigned: unsigned.get(value) === true };
-    const { scale, zeroPoint } = valueRounder(learner, held, facts).affine(facts, (name) => kept(value, name));
+    const rounder = valueRounder(learner, held, facts);
+    const { scale, zeroPoint, step, codes: own } = rounder.affine(facts, (name) => kept(value, name));
+    if (own ?? rounder.bits < 8) codes.set(value, { ...(own ?? { high: 2 ** rounder.bits - 1 }), step });
     params.set(value, {
-      format: { kind: 'int', bits: held.bits, signed: false, symmetric: false },
+      format: { kind: 'int', bits: rounder.bits, signed: false, symmetric: false },
       granularity: { per: 'tensor' },
       scale: Float32Array.of(scale),
       zeroPoint: Int32Array.of(zeroPoint),
     });
   }
   const stored = storedWeights(kernels, region, params, stepsOf);
-  const made = insertQdq(folded, { region, tables: [], stored, params, alone: [], relus: new Set(), formatOf, scales: 'minmax', saturate: true }); // prettier-ignore
+  const made = insertQdq(folded, { region, tables: [], stored, params, alone: [], relus: new Set(), formatOf, scales: 'minmax', codes }); // prettier-ignore
+  const activationLabel = (layer: Layer): string => {
+    const { root } = must(region.values, layer.node.input[layer.product.data] ?? '', 'the input of');
+    return codes.get(root)?.step === undefined ? `uint${must(params, root, 'the range of').format.bits}` : 'sign';
+  };
   const held = new Map<string, HeldLayer>([...kernels, ...alone].map((layer) => {
     const bits = placeOf(layer).bits;
-    const input = region.nodes.has(layer.node) ? inputParams(layer, region, params) : undefined;
-    return [layer.name, { weights: { label: `int${bits}`, bits }, ...(input ? { activations: `uint${input.format.bits}` } : {}) }];
+    return [layer.name, { weights: { label: weightRounder(learner, { bits }).label ?? `int${bits}`, bits }, ...(region.nodes.has(layer.node) ? { activations: activationLabel(layer) } : {}) }];
   })); // prettier-ignore
   const weightsAlone: Note[] = alone.map((layer) => ({ layer: layer.name, text: `weights of ${placeOf(layer).bits} bits, as float numbers; activations float` })); // prettier-ignore
   return {
@@ -96,17 +100,15 @@ async function roundedWeights(
     const facts: WeightFacts = { data: floatData(stored), dims: dimsOf(stored), axis: place.axis };
     const rounder = weightRounder(learner, place);
     held.push(makeTensor(place.tensor, 'float32', facts.dims, facts.data));
+    const numbers = lastNumbers(facts, rounder.found, (name) => kept(place.tensor, name));
     const values = new Map(rounder.keeps(facts).map(({ name, dims }) => {
       const at = w.fresh(`${place.tensor}_${name}`);
-      held.push(makeTensor(at, 'float32', dims, kept(place.tensor, name)));
+      held.push(makeTensor(at, 'float32', dims, numbers(name)));
       return [name, { name: at, dims }];
     })); // prettier-ignore
     const { y } = rounder.write(w, { name: place.tensor, dims: facts.dims }, (name) => must(values, name, 'the number'), facts); // prettier-ignore
     made.set(place.tensor, y.name);
-    steps.set(
-      place.tensor,
-      rounder.step?.(facts, (name) => kept(place.tensor, name)),
-    );
+    steps.set(place.tensor, rounder.step?.(facts, numbers));
   }
   if (made.size === 0) return { rounded: new Map<string, Float32Array>(), steps };
   const graph = makeModel({
@@ -140,7 +142,7 @@ function foldedSteps(layer: Layer, rounded: Float32Array, own: Float32Array | un
 }
 
 function uncodable(layer: Layer, scale: Float32Array | undefined): string | undefined {
-  if (!scale) return 'its levels are no multiples of a step, which integer kernels take';
+  if (!scale || scale.some(Number.isNaN)) return 'its levels are no multiples of a step, which integer kernels take';
   const bad = channelsOf(layer).some((part, c) =>
     part.some((v) => {
       const code = v / scale[c]!;

@@ -1,9 +1,16 @@
+import { biRealQuantizer } from './bi_real.ts';
+import { binaryConnectQuantizer } from './binary_connect.ts';
+import { codebookQuantizer } from './codebook.ts';
 import { dorefaQuantizer } from './dorefa.ts';
+import { formatTrainer } from './format.ts';
+import { inqQuantizer } from './inq.ts';
 import { learningPass, type LearningKind } from './kind.ts';
 import { lsqQuantizer } from './lsq.ts';
 import { pactQuantizer } from './pact.ts';
 import { rangeLinearQuantizer } from './range_linear.ts';
+import { ttqQuantizer } from './ttq.ts';
 import { wrpnQuantizer } from './wrpn.ts';
+import { xnorQuantizer } from './xnor.ts';
 
 /** The quantizers that act while training. A new one is its file and one line here. */
 export const learningKinds: readonly LearningKind[] = [
@@ -12,6 +19,13 @@ export const learningKinds: readonly LearningKind[] = [
   wrpnQuantizer,
   pactQuantizer,
   lsqQuantizer,
+  formatTrainer,
+  ttqQuantizer,
+  inqQuantizer,
+  codebookQuantizer,
+  binaryConnectQuantizer,
+  xnorQuantizer,
+  biRealQuantizer,
 ];
 
 export const learningPasses = learningKinds.map(learningPass);

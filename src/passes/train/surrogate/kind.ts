@@ -5,25 +5,30 @@ import { asNumber, float, overrideSelectors } from '../../quantize/formats.ts';
 import type { Method } from './surrogate.ts';
 
 const weightBits = z.union([z.int().min(1).max(8), ...float]).transform(asNumber);
-const activationBits = z.union([z.int().min(2).max(8), ...float]).transform(asNumber);
+const activationBits = (least: number) => z.union([z.int().min(least).max(8), ...float]).transform(asNumber);
 
-/** The options that every quantizer which learns while training has. */
-export const learningOptions = {
+const optionsFrom = (least: number) => ({
   bits_weights: weightBits.default(null).meta({ description: 'bits of the weights: 1 to 8, or float' }),
-  bits_activations: activationBits.default(null).meta({ description: 'bits of what layers read: 2 to 8, or float' }),
+  bits_activations: activationBits(least).default(null).meta({ description: `bits of what layers read: ${least} to 8, or float` }), // prettier-ignore
   bits_bias: z.unknown().optional().meta({ description: 'changes nothing: biases are int32' }),
   overrides: z
     .record(
       z.string(),
       z.strictObject({
         bits_weights: weightBits.optional(),
-        bits_activations: activationBits.optional(),
+        bits_activations: activationBits(least).optional(),
         bits_bias: z.unknown().optional(),
       }),
     )
     .nullish()
     .transform((value) => value ?? {}),
-};
+});
+
+/** The options that every quantizer which learns while training has. */
+export const learningOptions = optionsFrom(2);
+
+/** The same for those that hold activations of one bit. */
+export const binaryOptions = optionsFrom(1);
 
 export type LearningOptions = z.infer<z.ZodObject<typeof learningOptions>>;
 

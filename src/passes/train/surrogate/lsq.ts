@@ -1,6 +1,7 @@
 import * as z from 'zod';
 import { div, mul, positive, scaled, sub, sum, unary, unbroadcast, type GraphWriter, type Value } from '../../../autodiff/writer.ts'; // prettier-ignore
-import { learningKind, learningOptions } from './kind.ts';
+import { binaryOptions, learningKind } from './kind.ts';
+import { signActivations } from './sign.ts';
 import { byChannel, channelDims, meanMagnitude, type ActivationRounder, type Method, type Rounded, type WeightRounder } from './surrogate.ts'; // prettier-ignore
 
 /** Least step: a learned one must stay above 0. */
@@ -63,8 +64,11 @@ function lsqActivations(bits: number, unsigned: boolean): ActivationRounder {
 
 /** Learned step size: Esser et al. 2020 (arXiv 1902.08153). */
 export const lsq: Method = {
+  refuse: (bits) => (bits < 2 ? 'weights of one bit are left to other methods' : undefined),
   weights: lsqWeights,
-  activations: (bits, { unsigned }) => lsqActivations(bits, unsigned),
+  // Of one bit and both signs there is nothing but the sign.
+  activations: (bits, { unsigned }) =>
+    bits === 1 && !unsigned ? signActivations('window') : lsqActivations(bits, unsigned),
 };
 
 export const lsqQuantizer = learningKind({
@@ -72,6 +76,6 @@ export const lsqQuantizer = learningKind({
   classes: ['LSQQuantizer'],
   summary: 'learns the step of every weight channel and activation by its gradient',
   source: 'Esser et al. 2020, Learned Step Size Quantization (arXiv 1902.08153)',
-  options: z.strictObject(learningOptions),
+  options: z.strictObject(binaryOptions),
   method: () => lsq,
 });

@@ -33,8 +33,24 @@ export interface WeightFacts {
   readonly axis: number | undefined;
 }
 
+/** Numbers of a weight that are found outside of the graph, from the weight as it is. They have no gradient. */
+export interface FoundNumbers {
+  /** Of `keeps`. */
+  readonly names: readonly string[];
+  /** Whether before each step, or when an epoch begins and when the file is written. */
+  readonly each: 'step' | 'epoch';
+  /**
+   * @param kept all numbers as they were before.
+   * @param done share of the quantizer's epochs that are over; 1 where the file is written, whatever the epoch.
+   */
+  find(weight: WeightFacts, kept: (name: string) => Float32Array, done: number): ReadonlyMap<string, Float32Array>;
+}
+
 /** How weights are rounded while training. */
 export interface WeightRounder extends Rounder<WeightFacts> {
+  readonly found?: FoundNumbers;
+  /** What reports call its numbers; int and the bits where not given. */
+  readonly label?: string;
   /**
    * The distance of two neighbouring integer multiples that all levels are among: one for all or one an output channel. Integer kernels can
    * hold the levels where they are at most 127 of these from 0. Absent: the levels are no multiples of a step.
@@ -50,10 +66,20 @@ export interface ActivationFacts {
   readonly unsigned: boolean;
 }
 
+/** The codes of an activation in the file. */
+export interface AffineCodes {
+  readonly scale: number;
+  readonly zeroPoint: number;
+  /** The scale of QuantizeLinear, where that is not `scale`. */
+  readonly step?: number;
+  /** The codes that there are, where not all of the format's. */
+  readonly codes?: { readonly low: number; readonly high: number };
+}
+
 /** How activations are rounded while training: to scale · (code − zero point), codes from 0 to 2^bits − 1. */
 export interface ActivationRounder extends Rounder<ActivationFacts> {
   readonly bits: number;
-  affine(facts: ActivationFacts, kept: (name: string) => Float32Array): { readonly scale: number; readonly zeroPoint: number }; // prettier-ignore
+  affine(facts: ActivationFacts, kept: (name: string) => Float32Array): AffineCodes;
 }
 
 /** A method: how it holds weights and activations of a width. */
