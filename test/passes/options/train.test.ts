@@ -120,6 +120,13 @@ describe('every option of a quantizer that learns changes what it makes', () => 
       },
       'train/surrogate/binary_connect': { base: { bits_weights: 1, bits_activations: 4 }, on: ranked, options: { ...learned, bits_weights: [1, 4] } }, // prettier-ignore
       'train/surrogate/xnor': { base: { bits_weights: 1, bits_activations: 4 }, on: ranked, options: { ...learned, bits_weights: [1, 4] } }, // prettier-ignore
+      'train/surrogate/lsq_plus': { base, on: ranked, options: learned },
+      'train/surrogate/xnor_plus_plus': { base: { bits_weights: 1, bits_activations: 4 }, on: ranked, options: { ...learned, bits_weights: [1, 4] } }, // prettier-ignore
+      'train/surrogate/recu': {
+        base: { bits_weights: 1, bits_activations: 4 },
+        on: ranked,
+        options: { ...learned, bits_weights: [1, 4], tau_start: [0.6, 0.9], tau_end: 'qat.md: A eᵗ + B' },
+      },
       'train/surrogate/bi_real': { base: { bits_weights: 1, bits_activations: 4 }, on: ranked, options: { ...learned, bits_weights: [1, 4] } }, // prettier-ignore
     },
     (pass, model, options, context) => {

@@ -44,6 +44,9 @@ const classes = [
   '{ class: XNORQuantizer, bits_activations: 1 }',
   '{ class: BiRealQuantizer, bits_activations: 1 }',
   '{ class: BinaryConnectQuantizer, bits_activations: 2 }',
+  '{ class: XNORPlusPlusQuantizer, bits_activations: 1 }',
+  '{ class: ReCUQuantizer, bits_activations: 1 }',
+  '{ class: LSQPlusQuantizer, bits_weights: 3, bits_activations: 3 }',
 ];
 
 /** Weights alone. */

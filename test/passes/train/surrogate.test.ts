@@ -9,6 +9,8 @@ import { signActivations, signWeights } from '../../../src/passes/train/surrogat
 import { ttq } from '../../../src/passes/train/surrogate/ttq.ts';
 import { dorefa } from '../../../src/passes/train/surrogate/dorefa.ts';
 import { lsq } from '../../../src/passes/train/surrogate/lsq.ts';
+import { lsqPlus } from '../../../src/passes/train/surrogate/lsq_plus.ts';
+import { recu } from '../../../src/passes/train/surrogate/recu.ts';
 import { pact } from '../../../src/passes/train/surrogate/pact.ts';
 import { rangeLinear } from '../../../src/passes/train/surrogate/range_linear.ts';
 import type { ActivationRounder, Kept, Rounded, WeightRounder } from '../../../src/passes/train/surrogate/surrogate.ts'; // prettier-ignore
@@ -106,6 +108,28 @@ describe('LSQ (equations 1 to 3 and 5 of the paper)', () => {
     expect(lsq.activations(4, facts).affine(facts, () => Float32Array.of(0.25))).toEqual({ scale: 0.25, zeroPoint: 0 });
     expect(lsq.activations(4, { ...facts, unsigned: false }).affine(facts, () => Float32Array.of(0.25))).toEqual({ scale: 0.25, zeroPoint: 8 }); // prettier-ignore
   });
+});
+
+test('LSQ+ (equations 1 to 5 of the paper): the offset takes the gradients of what is outside', async () => {
+  const facts = { data: x, dims, unsigned: false };
+  const rounder = lsqPlus.activations(3, facts);
+  const [s, offset] = [0.1, -0.32];
+  const kept: Kept[] = [['step', s], ['offset', offset]].map(([name, v]) => ({ name: name as string, dims: [], first: Float32Array.of(v as number) })); // prettier-ignore
+  const { y, gradients } = await activations(rounder, x, dy, kept);
+  const zero = 3;
+  const code = (v: number): number => clip(Math.round(v / s) + zero, 0, 7);
+  expectNear(y, x.map((v) => (code(v) - zero) * s)); // prettier-ignore
+  const at = (v: number): number => v / s + zero;
+  const inside = (v: number): boolean => at(v) > 0 && at(v) < 7;
+  expectNear(gradients[0]!, dy.map((d, i) => (inside(x[i]!) ? d : 0))); // prettier-ignore
+  const g = 1 / Math.sqrt(12 * 7);
+  const ds = dy.reduce((sum, d, i) => sum + d * (code(x[i]!) - (inside(x[i]!) ? at(x[i]!) : 0)), 0);
+  expect(gradients[1]![0]).toBeCloseTo(g * ds, 4);
+  expect(gradients[2]![0]).toBeCloseTo(g * dy.reduce((sum, d, i) => sum + (inside(x[i]!) ? 0 : d), 0), 4);
+  expect(rounder.affine(facts, (name) => kept.find((one) => one.name === name)!.first)).toEqual({ scale: Math.fround(s), zeroPoint: zero }); // prettier-ignore
+  const first = rounder.keeps(facts).map(({ first: [v] }) => v!);
+  expect(first[1]).toBe(Math.min(...x));
+  expect(first[0]).toBeCloseTo((Math.max(...x) - Math.min(...x)) / 7, 6);
 });
 
 describe('DoReFa (equations 9 and 11 of the paper)', () => {
@@ -208,6 +232,35 @@ describe('signs', () => {
     expectNear(y, wide.map((v, i) => sign(v) * mean(row(i)))); // prettier-ignore
     expectNear(gradients[0]!, dy.map((d, i) => d * (1 / 12 + (Math.abs(wide[i]!) < 1 ? mean(row(i)) : 0)))); // prettier-ignore
     expect(signWeights('mean', 'xnor').step!({ data: wide, dims, axis: 0 }, () => x)[1]).toBeCloseTo(mean(1), 5);
+  });
+
+  test('XNOR-Net++: α learned by channel', async () => {
+    const kept: Kept[] = [{ name: 'scale', dims: [4, 1], first: Float32Array.of(0.1, 0.2, 0.3, 0.4) }];
+    const { y, gradients } = await weights(signWeights('learned', 'bounded'), wide, dims, dy, 0, kept);
+    expectNear(y, wide.map((v, i) => sign(v) * kept[0]!.first[row(i)]!)); // prettier-ignore
+    const sums = [0, 0, 0, 0];
+    wide.forEach((v, i) => (sums[row(i)]! += sign(v) * dy[i]!));
+    expectNear(gradients[1]!, sums, 4);
+  });
+
+  test('ReCU (equations 8 to 12): one deviation, held within a quantile of the layer', async () => {
+    const tau = 0.85;
+    const rounder = recu({ first: tau, last: 0.99 }).weights(1);
+    const { y, gradients } = await weights(rounder, x, dims, dy, 0);
+    const parts = [0, 1, 2, 3].map((r) => [...x.slice(12 * r, 12 * r + 12)]);
+    const average = (list: readonly number[]): number => list.reduce((a, b) => a + b, 0) / list.length;
+    const roots = parts.map((part) => Math.sqrt(average(part.map((v) => (v - average(part)) ** 2)) + 1e-5));
+    const grown = parts.flatMap((part, r) => part.map((v) => ((v - average(part)) * 2 * Math.SQRT2) / roots[r]!));
+    const bound = -average(grown.map(Math.abs)) * Math.log(2 - 2 * tau);
+    const alpha = parts.map((part) => average(part.map(Math.abs)));
+    expectNear(y, grown.map((v, i) => sign(v) * alpha[row(i)]!)); // prettier-ignore
+    expectNear(gradients[0]!, dy.map((d, i) => (Math.abs(grown[i]!) <= bound ? (d * alpha[row(i)]! * 2 * Math.SQRT2) / roots[row(i)]! : 0)), 4); // prettier-ignore
+    expect(grown.some((v) => Math.abs(v) > bound)).toBe(true);
+    const { find } = rounder.found!;
+    const at = (done: number): number => find({ data: x, dims, axis: 0 }, () => x, done).get('tau')![0]!;
+    expect([at(0), at(1)].map((v) => v.toFixed(4))).toEqual(['0.8500', '0.9900']);
+    const a = (0.99 - 0.85) / (Math.E - 1);
+    expect(at(0.5)).toBeCloseTo(a * Math.exp(0.5) + 0.85 - a, 6);
   });
 
   test('Bi-Real: the gradient times the magnitude, within 1', async () => {

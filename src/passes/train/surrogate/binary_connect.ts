@@ -11,7 +11,7 @@ const others = rangeLinear({ perChannel: true, decay: 0.999 });
  * Networks of signs. What is never below 0 has no signs: of one bit it is 0 or a learned step. Layers of more bits are range-linear, activations of more
  * bits as LSQ has them.
  */
-export const binaryMethod = (scale: 'one' | 'mean', gradient: SignGradient, slope: SignSlope): Method => ({
+export const binaryMethod = (scale: 'one' | 'mean' | 'learned', gradient: SignGradient, slope: SignSlope): Method => ({
   weights: (bits) => (bits === 1 ? signWeights(scale, gradient) : others.weights(bits)),
   activations: (bits, facts) => (bits === 1 && !facts.unsigned ? signActivations(slope) : lsq.activations(bits, facts)),
 });

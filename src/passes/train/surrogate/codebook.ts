@@ -53,7 +53,7 @@ function sharedWeights(bits: number, start: KMeansStart, seed: number): WeightRo
 /** Han, Mao and Dally 2016, Deep Compression (arXiv 1510.00149), section 3.3. */
 export const codebook = ({ start, seed }: { readonly start: KMeansStart; readonly seed: number }): Method => ({
   weights: (bits) => sharedWeights(bits, start, seed),
-  activations: lsq.activations,
+  activations: (bits, facts) => lsq.activations(bits, facts),
 });
 
 export const codebookQuantizer = learningKind({

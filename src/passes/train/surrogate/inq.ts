@@ -55,7 +55,7 @@ function powersOfTwo(bits: number, portions: readonly number[]): WeightRounder {
 export const inq = ({ portions }: { readonly portions: readonly number[] }): Method => ({
   refuse: (bits) => (bits < 2 || bits > 7 ? 'INQ has 2 to 7 bits' : undefined),
   weights: (bits) => powersOfTwo(bits, portions),
-  activations: lsq.activations,
+  activations: (bits, facts) => lsq.activations(bits, facts),
 });
 
 const rising = (list: readonly number[]): boolean => list.every((v, i) => v > (list[i - 1] ?? 0)) && list.at(-1) === 1;

@@ -1,4 +1,15 @@
-import { add, mul, positive, scaled, sub, unary, type GraphWriter, type Value } from '../../../autodiff/writer.ts';
+import {
+  add,
+  mul,
+  positive,
+  scaled,
+  sub,
+  sum,
+  unary,
+  unbroadcast,
+  type GraphWriter,
+  type Value,
+} from '../../../autodiff/writer.ts';
 import { byChannel, channelDims, meanMagnitude, type ActivationRounder, type WeightFacts, type WeightRounder } from './surrogate.ts'; // prettier-ignore
 
 /**
@@ -30,33 +41,41 @@ export function signActivations(slope: SignSlope): ActivationRounder {
 /** Gradients by a weight for those by the signed one: dy; that without what leads beyond ±1; dy · (1/n + α · 1[|w| < 1]); dy · α · 1[|w| ≤ 1]. */
 export type SignGradient = 'bounded' | 'xnor' | 'magnitude';
 
-/** y = α · sign(w), sign(0) = 1; α is 1, or the mean magnitude of each output channel. */
-export function signWeights(scale: 'one' | 'mean', gradient: SignGradient): WeightRounder {
-  const sizes = (facts: WeightFacts): number[] => byChannel(facts).map((part) => (scale === 'one' ? 1 : Math.fround(meanMagnitude(part)))); // prettier-ignore
+const means = (facts: WeightFacts): Float32Array => Float32Array.from(byChannel(facts), meanMagnitude);
+const leastScale = 1e-30;
+
+/** y = α · sign(w), sign(0) = 1; α is 1, or the mean magnitude of each output channel, or begins there and is learned: dα = Σ dy sign(w). */
+export function signWeights(scale: 'one' | 'mean' | 'learned', gradient: SignGradient): WeightRounder {
   return {
     label: 'binary',
-    keeps: () => [],
-    write(w, x, _kept, facts) {
+    keeps: (facts) => (scale === 'learned' ? [{ name: 'scale', dims: channelDims(facts), first: means(facts) }] : []),
+    write(w, x, kept, facts) {
       const dims = facts.axis === undefined ? x.dims.map(() => 1) : channelDims(facts);
       const axes = [...x.dims.keys()].filter((i) => dims[i] === 1);
-      const alpha = scale === 'one' ? w.scalar(1) : w.op('ReduceMean', [unary(w, 'Abs', x), w.ints(axes)], dims, { keepdims: 1 }); // prettier-ignore
+      const mean = (): Value => w.op('ReduceMean', [unary(w, 'Abs', x), w.ints(axes)], dims, { keepdims: 1 });
+      const alpha = scale === 'one' ? w.scalar(1) : scale === 'mean' ? mean() : kept('scale');
       const sign = unary(w, 'Sign', add(w, x, w.scalar(1e-30)));
       const n = axes.reduce((count, axis) => count * x.dims[axis]!, 1);
       return {
         y: mul(w, sign, alpha),
         surrogate: {
-          inputs: [x.name],
+          inputs: [x.name, ...(scale === 'learned' ? [alpha.name] : [])],
           gradient(w, dy) {
             const inside = positive(w, sub(w, w.scalar(1), unary(w, 'Abs', x)));
-            if (gradient === 'xnor') return [mul(w, dy, add(w, mul(w, inside, alpha), w.scalar(1 / n)))];
-            if (gradient === 'magnitude') return [mul(w, dy, mul(w, inside, alpha))];
             // Beyond ±1 a step is let through that leads back: where the gradient has the weight's sign.
-            const back = positive(w, mul(w, dy, x));
-            return [mul(w, dy, w.op('Max', [inside, back], x.dims))];
+            const bounded = (): Value => w.op('Max', [inside, positive(w, mul(w, dy, x))], x.dims);
+            const xnor = (): Value => add(w, mul(w, inside, alpha), w.scalar(1 / n));
+            const by = gradient === 'bounded' ? bounded() : gradient === 'xnor' ? xnor() : mul(w, inside, alpha);
+            const signs = mul(w, dy, sign);
+            const ofScale = (): Value => (alpha.dims.length === 0 ? sum(w, signs, [...x.dims.keys()]) : unbroadcast(w, signs, alpha.dims)); // prettier-ignore
+            return [mul(w, dy, by), ...(scale === 'learned' ? [ofScale()] : [])];
           },
         },
       };
     },
-    step: (facts) => Float32Array.from(sizes(facts), (size) => Math.max(size, 1e-30)),
+    step: (facts, kept) => {
+      const sizes = scale === 'learned' ? kept('scale').map(Math.abs) : means(facts);
+      return sizes.map((size) => (scale === 'one' ? 1 : Math.max(size, leastScale)));
+    },
   };
 }

@@ -45,7 +45,7 @@ const others = rangeLinear({ perChannel: true, decay: 0.999 });
 export const ttq = ({ threshold }: { readonly threshold: number }): Method => ({
   refuse: (bits) => (bits === 2 ? undefined : others.refuse?.(bits)),
   weights: (bits) => (bits === 2 ? ternaryWeights(threshold) : others.weights(bits)),
-  activations: lsq.activations,
+  activations: (bits, facts) => lsq.activations(bits, facts),
 });
 
 export const ttqQuantizer = learningKind({
