@@ -256,8 +256,8 @@ describe('signs', () => {
     expectNear(y, grown.map((v, i) => sign(v) * alpha[row(i)]!)); // prettier-ignore
     expectNear(gradients[0]!, dy.map((d, i) => (Math.abs(grown[i]!) <= bound ? (d * alpha[row(i)]! * 2 * Math.SQRT2) / roots[row(i)]! : 0)), 4); // prettier-ignore
     expect(grown.some((v) => Math.abs(v) > bound)).toBe(true);
-    const { find } = rounder.found!;
-    const at = (done: number): number => find({ data: x, dims, axis: 0 }, () => x, done).get('tau')![0]!;
+    const { found } = rounder;
+    const at = (done: number): number => found!.find({ data: x, dims, axis: 0 }, () => x, done).get('tau')![0]!;
     expect([at(0), at(1)].map((v) => v.toFixed(4))).toEqual(['0.8500', '0.9900']);
     const a = (0.99 - 0.85) / (Math.E - 1);
     expect(at(0.5)).toBeCloseTo(a * Math.exp(0.5) + 0.85 - a, 6);
