@@ -33,11 +33,11 @@ export interface EpochGraph {
   batches(): AsyncIterable<Batch>;
   /** What the graph is fed of a batch: inputs, answers, and what the teacher says. */
   teach(batch: Batch): Promise<Feeds>;
-  dims(parameter: string): readonly number[];
+  readonly dims: (parameter: string) => readonly number[];
   /** What weights are multiplied by in a step, counted through all epochs. */
   factors(state: Feeds, step: number): Feeds;
   /** Zeroes what regularizers with a threshold pull below it. */
-  threshold(state: Feeds): Feeds;
+  readonly threshold: (state: Feeds) => Feeds;
   /** Masks that regularizers leave behind at the end of the epoch. */
   keptMasks(state: Feeds): ReadonlyMap<string, WeightMask>;
 }
