@@ -127,7 +127,7 @@ async function make(
   const places = learner && (await learningPlaces(model, learner, ctx));
   const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted, learner && places && ((plain, shapes) => dressed(plain, shapes, batch.feeds, { learner, places, known }, ctx))); // prettier-ignore
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
-  const { trainable, skipped } = trainableBy(prepared, loss.loss);
+  const { trainable, skipped } = trainableBy(prepared, loss.loss, ctx.device);
   const trained = new Set(trainable);
   const penalties = new Map<string, Penalty[]>();
   for (const { weight, scalar, write, drops } of sites)
@@ -144,6 +144,7 @@ async function make(
     batchNorm: training.batchnorm,
     surrogates: prepared.dress?.surrogates,
     tracked: prepared.dress?.tracked,
+    target: ctx.device,
   });
   return { key, model, prepared, trainable, skipped, graph, loss };
 }

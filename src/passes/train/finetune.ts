@@ -127,7 +127,7 @@ function filled(tensor: Tensor, rows: number): Tensor {
 async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassContext, first: Feeds) {
   const prepared = await prepareTraining(model, first, ctx);
   const { model: plain, shapes } = prepared;
-  const { trainable, skipped } = trainableBy(prepared);
+  const { trainable, skipped } = trainableBy(prepared, undefined, ctx.device);
   const tensors = initializers(plain.graph);
   const data = (name: string): Float32Array => floatData(must(tensors, name, 'the weight'));
   const zeros = o.keep_zeros ? trainable.filter((name) => data(name).includes(0)) : [];
@@ -136,6 +136,7 @@ async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassC
     loss: meanSquaredError(),
     optimizer: adam(),
     masks: new Map(zeros.map((name) => [name, {}])),
+    target: ctx.device,
   });
   const masks: Feeds = Object.fromEntries(zeros.map((name) => [must(graph.masks, name, 'the mask'), float(nonZeros(data(name)), dimsOf(must(tensors, name, 'the weight')))])); // prettier-ignore
   const changed: Note[] = trainable.map((name) => ({

@@ -56,7 +56,7 @@ export async function* steps<B>(
   let state = first;
   for await (const batch of batches) {
     ctx.signal.throwIfAborted();
-    const results = await ctx.compute(graph.model, { ...(await feeds(batch, state)), ...state });
+    const results = await ctx.compute(graph.model, { ...(await feeds(batch, state)), ...state }, graph.target);
     const next = [...graph.state].map(([name, { next: output }]) => [name, given(results[output], output)] as const);
     state = behind(Object.fromEntries(next));
     yield { batch, state, loss: reported(graph, results, 'loss'), report: (name) => reported(graph, results, name) };
