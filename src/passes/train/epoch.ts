@@ -24,6 +24,7 @@ export const trainingEpoch: Pass<EpochPlan> = {
   options: z.custom<EpochPlan>(),
   async apply(model, plan, ctx) {
     const begun = await begin(model, plan, ctx);
+    if (begun.failed !== undefined) return { model, changed: begun.changed, skipped: [], notes: begun.notes, failed: begun.failed }; // prettier-ignore
     const step = await epochGraph(begun.model, begun.memory, plan, ctx);
     const lap = await goThrough(step, begun, plan, ctx);
     const { memory, result, held } = await end(step, begun, lap, plan, ctx);
