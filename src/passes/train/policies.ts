@@ -13,7 +13,7 @@ import { withState } from './settle.ts';
 /** The pruners and removers of an epoch: when each acts, and what becomes of masks and of the optimizer's memory. */
 
 /** How often a policy finds masks anew within an epoch, in steps; 0: never. */
-export const frequencyOf = ({ args }: EpochPolicy): number => args.mini_batch_pruning_frequency ?? 0;
+const frequencyOf = ({ args }: EpochPolicy): number => args.mini_batch_pruning_frequency ?? 0;
 
 /** Whether a policy begins behind the first step of this epoch. */
 export const isLate = ({ args, clock }: EpochPolicy, { epoch }: EpochPlan): boolean =>
