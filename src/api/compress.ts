@@ -1,6 +1,7 @@
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Target } from '../autodiff/rule.ts';
 import type { RunData } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import type { Metric } from '../metrics/metric.ts';
@@ -51,6 +52,8 @@ export interface CompressOptions extends PrepareOptions {
   readonly latency?: boolean | undefined;
   /** `false`: no statistics are kept in the output folder, and none are taken from there. Default true. */
   readonly cache?: boolean | undefined;
+  /** What steps of training run on: `webgpu`, where there is an adapter, else the CPU with a note. All else runs on the CPU. Default `cpu`. */
+  readonly device?: Target | undefined;
   /** Bytes that one run of a model may return while statistics are collected. */
   readonly memoryLimit?: number | undefined;
 }
@@ -113,6 +116,7 @@ export function runOptions(
     cache: options.cache !== false,
     batchSize: batchSizeOf(options, prepared.data),
     threads: options.threads,
+    device: options.device,
     memoryLimit: options.memoryLimit,
     signal,
     log: (event) => options.onProgress?.(event),
@@ -130,6 +134,8 @@ export function compress(options: CompressOptions & { readonly output: string })
 export function compress(options: CompressOptions & { readonly output?: undefined }): Promise<Compressed>;
 export async function compress(options: CompressOptions): Promise<Compressed | CompressedFile> {
   checkCall('compress', options, ['model', 'schedule', 'data']);
+  if (options.device !== undefined && !['cpu', 'webgpu'].includes(options.device))
+    throw new QtoolError('usage', 'compress: "device" must be "cpu" or "webgpu"');
   return abortable(options.signal, async (signal) => {
     if (options.output !== undefined) await checkRunFolder(options.output, options.force === true, options.resume);
     const prepared = await prepare(options);

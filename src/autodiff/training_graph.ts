@@ -85,12 +85,15 @@ export interface TrainingPlan {
   readonly tracked?: ReadonlyMap<string, string> | undefined;
   /** Constants that are fed with every step: they become inputs of their own name. */
   readonly fed?: ReadonlySet<string> | undefined;
-  readonly target?: Target;
+  /** Which kernels it is written for; default: the CPU's. */
+  readonly target?: Target | undefined;
 }
 
 /** A graph that does one step: forward, backward, update. */
 export interface TrainingGraph {
   readonly model: Model;
+  /** Which kernels it is written for. */
+  readonly target: Target;
   /** What goes in and comes out again: graph input → the output that is its next value, with shape and first value. */
   readonly state: ReadonlyMap<
     string,
@@ -118,7 +121,7 @@ export function gradientReach(
   model: Model,
   shapes: Shapes,
   wanted: readonly string[],
-  { loss, target = 'cpu', surrogates }: { readonly loss?: Loss | undefined; readonly target?: Target; readonly surrogates?: Surrogates | undefined } = {}, // prettier-ignore
+  { loss, target = 'cpu', surrogates }: { readonly loss?: Loss | undefined; readonly target?: Target | undefined; readonly surrogates?: Surrogates | undefined } = {}, // prettier-ignore
 ) {
   const values = new Map([...shapes].map(([name, { dims }]) => [name, { name, dims }]));
   const forward: Forward = {
@@ -211,9 +214,12 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     statistics.add(input(name, 'float32', dimsOf(must(tensors, name, 'the number'))).name);
   for (const [name, next] of plan.tracked ?? []) track(name, must(values, next, 'the next value of'));
   const running = new Map<string, readonly Value[]>();
+  const written = new Map<NodeProto, readonly NodeProto[]>();
   for (const node of model.graph.node) {
     if (isOp(node, 'BatchNormalization') && plan.batchNorm === 'train') {
-      nodes.push(...trainingBatchNorm(node, values, w, running));
+      const made = trainingBatchNorm(node, values, w, running, target);
+      written.set(made.node, made.written);
+      nodes.push(made.node);
       continue;
     }
     nodes.push(withWanted(node, values, w, target));
@@ -284,11 +290,12 @@ export function buildTraining(model: Model, shapes: Shapes, plan: TrainingPlan):
     model: makeModel({
       inputs: [...batched, ...fed],
       outputs: results,
-      nodes: [...nodes, ...behind],
+      nodes: [...nodes.flatMap((node) => written.get(node) ?? [node]), ...behind],
       initializers: [...forwardTensors.filter(({ name }) => !statistics.has(name)), ...w.tensors],
       opset: opset(model),
       domains: Object.fromEntries(model.proto.opset_import.filter(({ domain }) => domain !== '' && domain !== 'ai.onnx').map(({ domain }) => [domain, opset(model, domain)])), // prettier-ignore
     }),
+    target,
     state,
     held,
     slots: slotsOf,

@@ -145,11 +145,11 @@ export function slice(
   return w.op('Slice', [x, ...lists.map((list) => w.ints(list))], dims);
 }
 
-/** Zeros around: before and after each axis; negative numbers cut off. */
-export function pad(w: GraphWriter, x: Value, before: readonly number[], after: readonly number[]): Value {
+/** Zeros, or another number, around: before and after each axis; negative numbers cut off. */
+export function pad(w: GraphWriter, x: Value, before: readonly number[], after: readonly number[], value = 0): Value {
   if ([...before, ...after].every((size) => size === 0)) return x;
   const dims = x.dims.map((size, i) => size + before[i]! + after[i]!);
-  return w.op('Pad', [x, w.ints([...before, ...after]), w.scalar(0)], dims);
+  return w.op('Pad', [x, w.ints([...before, ...after]), w.scalar(value)], dims);
 }
 
 const reduced =

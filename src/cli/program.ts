@@ -70,6 +70,12 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
     .option('--no-latency', 'measure no latency')
     .option('--no-cache', 'collect calibration statistics anew, and keep none in the output folder')
+    .addOption(
+      new Option(
+        '--device <name>',
+        'what steps of training run on (default: cpu); without a WebGPU adapter the CPU',
+      ).choices(['cpu', 'webgpu']),
+    )
     .addOption(numberOption('--samples <n>', 'calibrate with n samples', 1, 'Data:'));
   runs(quantize, async () => (await import('./commands/quantize.ts')).quantize);
 

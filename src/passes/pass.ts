@@ -1,4 +1,5 @@
 import type * as z from 'zod';
+import type { Target } from '../autodiff/rule.ts';
 import type { Augment } from '../data/augment.ts';
 import type { Batch, Feeds, Tensor } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
@@ -76,8 +77,8 @@ export interface Look {
   ): Promise<Map<string, R[]>>;
   /** Streams the named values batch by batch, for at most `samples` calibration samples. */
   capture(model: Model, values: readonly string[], samples?: number): AsyncIterable<Feeds>;
-  /** Runs a graph that a pass made for its arithmetic. Sessions of the same Model value are reused. */
-  compute(graph: Model, feeds: Feeds): Promise<Feeds>;
+  /** Runs a graph that a pass made for its arithmetic, on the CPU unless said otherwise. Sessions of the same Model value are reused. */
+  compute(graph: Model, feeds: Feeds, on?: Target): Promise<Feeds>;
 }
 
 /** What a model is trained on. */
@@ -129,6 +130,8 @@ export interface StageContext {
    * what those do not change.
    */
   readonly cache?: Map<string, unknown>;
+  /** What steps of training run on; absent: the CPU. */
+  readonly device?: Target | undefined;
   /** Absent where the data config has no set to train on. */
   readonly training?: TrainingSamples | undefined;
   /** Within an epoch of training. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
+import type { Target } from '../autodiff/rule.ts';
 import type { Dataset, RunData } from '../data/types.ts';
 import { modelHash, readModel } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
@@ -41,12 +42,13 @@ interface Made {
   readonly measure: boolean;
   readonly batchSize: number;
   readonly threads?: number | undefined;
+  readonly device?: Target | undefined;
 }
 
 /** What must be the same for a run to go on to the same bits. */
 export async function factsOf(made: Made, { training }: Pick<EpochPlan, 'training'>): Promise<Checkpoint['facts']> {
   const { teacher = 'float' } = training.distillation ?? {};
-  const { model, scheduleText, data, metrics, measure, batchSize, threads } = made;
+  const { model, scheduleText, data, metrics, measure, batchSize, threads, device = 'cpu' } = made;
   const of = (set: Dataset | RunData['training']): string =>
     set === undefined ? 'none' : (set.fingerprint?.() ?? JSON.stringify(set.info));
   return {
@@ -61,6 +63,7 @@ export async function factsOf(made: Made, { training }: Pick<EpochPlan, 'trainin
     'list of metrics': measure ? metrics.map(({ name }) => name).join(', ') : 'none (--no-measure)',
     'batch size': String(batchSize),
     'number of threads': String(threads ?? 'all cores'),
+    'device to train on': device,
   };
 }
 

@@ -1,4 +1,5 @@
 import { cpus } from 'node:os';
+import type { Target } from '../autodiff/rule.ts';
 import { batches, firstBatch } from '../data/batch.ts';
 import { fixedBatch } from '../data/layout.ts';
 import type { Batch, Dataset, Feeds, RunData, Tensor, TrainingSet } from '../data/types.ts';
@@ -28,6 +29,8 @@ export interface Setting {
   /** The batch size that another model insists on where the reference takes any. */
   readonly fixedBatch?: number | undefined;
   readonly threads?: number | undefined;
+  /** What steps of training run on; default: the CPU. All else runs there anyway. */
+  readonly device?: Target | undefined;
   readonly memoryLimit?: number | undefined;
   /** Where statistics are kept; absent: nowhere. */
   readonly statistics?: StatisticsStore | undefined;
@@ -77,7 +80,7 @@ export function openInstruments(setting: Setting): Instruments {
   const share = (samples: number, of: Dataset, limit?: number): number =>
     samples / Math.min(limit ?? Infinity, of.info.samples);
   const references = keepReferences();
-  const computer = openComputer(4, session);
+  const computers = { cpu: openComputer(4, session), webgpu: openComputer(4, { ...session, device: 'webgpu' }) };
   const shapesOf = new WeakMap<Model, Promise<Shapes>>();
 
   const shapes = (model: Model, feeds?: Feeds): Promise<Shapes> => {
@@ -143,7 +146,9 @@ export function openInstruments(setting: Setting): Instruments {
         ? undefined
         : { samples: data.validation.info.samples, batches: (samples) => cut(data.validation, samples) },
     sample: async () => (await firstBatch(cut(data.validation))).feeds,
-    close: () => computer.close(),
+    close: async () => {
+      for (const computer of Object.values(computers)) await computer.close();
+    },
     context: (state) => ({
       ...state,
       reference,
@@ -152,7 +157,8 @@ export function openInstruments(setting: Setting): Instruments {
       collect: collected,
       capture: (model, values, samples) =>
         capture(model, cut(data.calibration, samples), values, { ...session, signal }),
-      compute: (graph, feeds) => computer.compute(graph, feeds),
+      compute: (graph, feeds, on = 'cpu') => computers[on].compute(graph, feeds),
+      device: setting.device,
       measure: async (model) => ({ metrics: await measured(model) }),
       progress: (done, doing) => setting.progress(done, doing ?? 'working'),
       training: data.training && trainingSamples(data.training),

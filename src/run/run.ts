@@ -1,6 +1,7 @@
 import { selectionNotes } from '../graph/selections.ts';
 import { cpus } from 'node:os';
 import { basename, join } from 'node:path';
+import type { Target } from '../autodiff/rule.ts';
 import { withDecodedWeights } from '../analyze/decoded.ts';
 import { slowRemark } from '../analyze/speed.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
@@ -24,6 +25,7 @@ import { version } from '../util/version.ts';
 import { factsOf, machineName, readCheckpoint, withFloat, writeCheckpoint, type Checkpoint } from './checkpoint.ts';
 import { firstOf } from './broken.ts';
 import { openInstruments } from './context.ts';
+import { deviceFor } from './device.ts';
 import type { RunEvent } from './event.ts';
 import { findingsOf, type Findings } from './findings.ts';
 import { checkRunFolder, checkSourceStays, openRunFolder, statisticsFolder } from './output.ts';
@@ -53,6 +55,8 @@ export interface RunOptions {
   readonly cache?: boolean;
   readonly batchSize: number;
   readonly threads?: number | undefined;
+  /** What steps of training are to run on, if it is there; default: the CPU. */
+  readonly device?: Target | undefined;
   readonly memoryLimit?: number | undefined;
   readonly signal: AbortSignal;
   readonly log: (event: RunEvent) => void;
@@ -82,16 +86,19 @@ export async function run(options: RunOptions): Promise<RunReport> {
   if (lesson) await checkLesson(model, lesson.options as EpochPlan);
   await checkRunFolder(options.outDir, options.force, options.resume);
   await checkSourceStays(options.outDir, model.path);
+  const { device, note } = await deviceFor(options.device ?? 'cpu', schedule, signal);
+  if (note !== undefined) log({ kind: 'note', text: note });
   // Files are looked at for it, which only what may be gone on with is worth.
-  const facts = lesson ? await factsOf(options, lesson.options as EpochPlan) : {};
+  const facts = lesson ? await factsOf({ ...options, device }, lesson.options as EpochPlan) : {};
   const point = options.resume === true ? await readCheckpoint(options.outDir, facts) : undefined;
-  const told: string[] = [];
+  const told: string[] = note === undefined ? [] : [note];
   const statistics = statisticsStore(join(options.outDir, statisticsFolder), (text) => {
     told.push(text);
     say({ kind: 'note', text });
   });
   const instruments = openInstruments({
     ...options,
+    device,
     statistics: options.cache === false ? undefined : statistics,
     reference: model,
     progress: (done, text) => log({ kind: 'progress', done, text, left: left.at(done, text === 'measuring') }),
@@ -112,10 +119,14 @@ export async function run(options: RunOptions): Promise<RunReport> {
   if (point) ({ baseline } = point);
   // Only now is all validation data known to be good: bad data leaves no folder behind, and no earlier results are lost.
   const folder = await openRunFolder(options.outDir, options.force, options.resume);
-  const say = (event: RunEvent): void => {
-    log(event);
+  const record = (event: RunEvent): void => {
     if (event.kind !== 'progress') void folder.log(`${new Date().toISOString()} ${jsonText(event, 0).trimEnd()}`);
   };
+  const say = (event: RunEvent): void => {
+    log(event);
+    record(event);
+  };
+  if (note !== undefined) record({ kind: 'note', text: note });
   const started = point?.started ?? began;
   const worked = (): number => (point?.seconds ?? 0) + (Date.now() - began) / 1000;
   const report = async (

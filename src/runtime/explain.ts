@@ -1,3 +1,4 @@
+import type { Target } from '../autodiff/rule.ts';
 import { dtypeOf } from '../graph/dtype.ts';
 import { QtoolError } from '../util/error.ts';
 
@@ -100,14 +101,19 @@ export function explainLoad(error: unknown, at?: string): QtoolError {
   return new QtoolError('runtime', `onnxruntime refuses the model: ${oneLine(text)}`, { at, cause: error });
 }
 
-/** Turns what onnxruntime threw while running into one line. */
-export function explainRun(error: unknown, at?: string): QtoolError {
+/** Turns what onnxruntime threw while running into one line. @param device whose kernels ran. */
+export function explainRun(error: unknown, at?: string, device: Target = 'cpu'): QtoolError {
   const text = textOf(error);
   const node = /Name:'([^']*)'/.exec(text)?.[1];
   const what = oneLine(text.replace(/^.*Status Message:\s*/s, ''));
   return new QtoolError('runtime', `onnxruntime failed while running: ${what}`, {
     at: node ?? at,
-    hint: node === undefined ? undefined : 'the shapes of this sample do not fit this node',
+    hint:
+      device === 'webgpu'
+        ? 'what WebGPU does not run the CPU may: leave out --device webgpu'
+        : node === undefined
+          ? undefined
+          : 'the shapes of this sample do not fit this node',
     cause: error,
   });
 }

@@ -1,9 +1,6 @@
-import { spawn } from 'node:child_process';
-import { createRequire } from 'node:module';
 import type { Feeds, Tensor } from '../data/types.ts';
-import { makeModel, makeNode, makeValue } from '../graph/build.ts';
-import { encodeModel } from '../graph/model.ts';
 import { QtoolError } from '../util/error.ts';
+import { inChild, onnxruntimePath, tinyModel } from './child.ts';
 
 /** What a model costs a process that has nothing else in it. */
 export interface Fresh {
@@ -42,35 +39,15 @@ process.stdin.on('end', async () => {
 });
 `;
 
-/** What onnxruntime spends once is not the model's: this one is run before it. */
-function tiny(): string {
-  const [x, y] = [makeValue('x', 'float32', [1]), makeValue('y', 'float32', [1])];
-  const model = makeModel({ inputs: [x], outputs: [y], nodes: [makeNode('Neg', ['x'], ['y'])] });
-  return Buffer.from(encodeModel(model)).toString('base64');
-}
-
 /**
  * Loads and runs a model once in a process of its own.
  * @throws QtoolError `runtime` where that fails; whether the model loads at all is best tried before.
  */
 export async function inFreshProcess(path: string, feeds: Feeds, threads: number, signal: AbortSignal): Promise<Fresh> {
-  const onnxruntime = createRequire(import.meta.url).resolve('onnxruntime-node');
-  const child = spawn(process.execPath, ['-e', script], { stdio: ['pipe', 'pipe', 'pipe'], signal });
-  let [out, err] = ['', ''];
-  child.stdout.on('data', (part: Buffer) => (out += part.toString()));
-  child.stderr.on('data', (part: Buffer) => (err += part.toString()));
-  // A child that ends early closes the pipe; its exit code says so.
-  child.stdin.on('error', () => undefined);
-  child.stdin.end(JSON.stringify({ onnxruntime, path, threads, feeds: plainFeeds(feeds), tiny: tiny() }));
-  const code = await new Promise<number | null>((resolve, reject) => {
-    child.on('error', (cause) =>
-      reject(
-        signal.aborted
-          ? new QtoolError('cancelled', 'cancelled')
-          : new QtoolError('runtime', `no process could be started: ${cause.message}`, { at: path, cause }),
-      ),
-    );
-    child.on('close', resolve);
+  const input = { onnxruntime: onnxruntimePath(), path, threads, feeds: plainFeeds(feeds), tiny: tinyModel() };
+  const { code, out, err } = await inChild(script, input, { signal }).catch((cause: Error) => {
+    if (signal.aborted) throw new QtoolError('cancelled', 'cancelled');
+    throw new QtoolError('runtime', `no process could be started: ${cause.message}`, { at: path, cause });
   });
   if (code === 0 && out !== '') return JSON.parse(out) as Fresh;
   const reason = /^.*Error: (.*)$/m.exec(err)?.[1] ?? `it ended with code ${code}`;

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
+import type { Target } from '../autodiff/rule.ts';
 import type { Feeds, Tensor } from '../data/types.ts';
 import { dtypes, type DType } from '../graph/dtype.ts';
 import { encodeModel, type Model } from '../graph/model.ts';
@@ -22,6 +23,8 @@ export interface SessionOptions {
   readonly optimizedModelPath?: string;
   /** Models with more bytes of weights are loaded from a temporary file; default 1 GiB. */
   readonly fileAbove?: number;
+  /** Whose kernels run it; what WebGPU has none for runs on the CPU. Default: the CPU's. */
+  readonly device?: Target | undefined;
   /** Further session configuration entries under onnxruntime's names (`session.qdqisint8allowed`: `1`). */
   readonly config?: Readonly<Record<string, string>>;
 }
@@ -86,7 +89,7 @@ export async function openSession(model: Model | string, options: SessionOptions
       try {
         results = await session.run(given, into === undefined ? wanted : places(ort, wanted, into));
       } catch (error) {
-        throw explainRun(error, at);
+        throw explainRun(error, at, options.device);
       }
       const out: Record<string, Tensor> = {};
       for (const name of wanted) out[name] = fromOrt(results[name]!);
@@ -111,9 +114,9 @@ export async function withSession<T>(
 }
 
 function sessionOptions(options: SessionOptions): Ort.InferenceSession.SessionOptions {
-  const { threads, optimization, optimizedModelPath, config } = options;
+  const { threads, optimization, optimizedModelPath, device = 'cpu', config } = options;
   return {
-    executionProviders: ['cpu'],
+    executionProviders: [device],
     graphOptimizationLevel: optimization ?? 'all',
     // What goes wrong is thrown; onnxruntime's own log lines would spoil the terminal.
     logSeverityLevel: 4,

@@ -184,19 +184,20 @@ describe('the gradients of convolutions against central differences', () => {
 const apart = (_: number, i: number): number => ((i * 37) % 101) / 9;
 const pool = (op: string, attributes: Case['attributes'], operands: Case['operands'], more: Partial<Case> = {}): Case => ({ op, attributes: attributes!, operands, draw: apart, ...more }); // prettier-ignore
 
+const maxPools: readonly (readonly [string, Case])[] = [
+  ['MaxPool', pool('MaxPool', { kernel_shape: [2, 2], strides: [2, 2] }, [[1, 2, 4, 4]])],
+  [
+    'MaxPool, overlapping, padded, dilated',
+    pool('MaxPool', { kernel_shape: [3, 2], strides: [1, 2], pads: [1, 0, 1, 1], dilations: [1, 2] }, [[1, 2, 4, 6]]),
+  ],
+  ['MaxPool, rounded up', pool('MaxPool', { kernel_shape: [2, 2], strides: [2, 2], ceil_mode: 1 }, [[1, 1, 5, 5]])],
+  ['MaxPool of one axis', pool('MaxPool', { kernel_shape: [3], strides: [2] }, [[2, 2, 7]])],
+];
+
 describe('the gradients of pooling and resizing', () => {
-  it.each<[string, Case]>([
-    ['MaxPool', pool('MaxPool', { kernel_shape: [2, 2], strides: [2, 2] }, [[1, 2, 4, 4]])],
-    [
-      'MaxPool on WebGPU',
-      pool('MaxPool', { kernel_shape: [2, 2], strides: [2, 2] }, [[1, 2, 4, 4]], { target: 'webgpu' }),
-    ],
-    [
-      'MaxPool, overlapping, padded, dilated',
-      pool('MaxPool', { kernel_shape: [3, 2], strides: [1, 2], pads: [1, 0, 1, 1], dilations: [1, 2] }, [[1, 2, 4, 6]]),
-    ],
-    ['MaxPool, rounded up', pool('MaxPool', { kernel_shape: [2, 2], strides: [2, 2], ceil_mode: 1 }, [[1, 1, 5, 5]])],
-    ['MaxPool of one axis', pool('MaxPool', { kernel_shape: [3], strides: [2] }, [[2, 2, 7]])],
+  it.each<readonly [string, Case]>([
+    ...maxPools,
+    ...maxPools.map(([name, one]): [string, Case] => [`${name}, on WebGPU`, { ...one, target: 'webgpu' }]),
     ['AveragePool', pool('AveragePool', { kernel_shape: [2, 2], strides: [2, 2] }, [[1, 2, 4, 5]], { linear: true })],
     [
       'AveragePool, padded',

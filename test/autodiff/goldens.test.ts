@@ -72,12 +72,16 @@ function differs(got: ArrayLike<number>, expected: readonly number[]): number {
 }
 
 describe('gradient rules against PyTorch in float64', () => {
-  it.each(cases.map((one) => [one.name, one] as const))('%s', async (_, golden) => {
+  // As they are written for WebGPU they are standard operators too, which the CPU runs.
+  const written = (['cpu', 'webgpu'] as const).flatMap((target) =>
+    cases.map((one) => [one.name, target, one] as const),
+  );
+  it.each(written)('%s, written for %s', async (_, target, golden) => {
     const model = modelOf(golden);
     const training = golden.running !== undefined;
     const targets: Feeds = Object.fromEntries(golden.outputs.map(({ dims, target }, i) => [`target_y${i}`, floats(parts(target), dims)])); // prettier-ignore
     const wanted = golden.operands.flatMap((one, i) => (one?.gradient ? [`x${i}`] : []));
-    const found = await gradientsOf(model, wanted, { batchNorm: training ? 'train' : 'frozen' }, targets);
+    const found = await gradientsOf(model, wanted, { batchNorm: training ? 'train' : 'frozen', target }, targets); // prettier-ignore
     for (const level of ['disabled', 'all'] as const) {
       const forward = await runModel(model, {}, level);
       for (const [i, { is }] of golden.outputs.entries())

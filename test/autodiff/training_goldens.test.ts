@@ -125,16 +125,18 @@ function fed({ x, labels }: Net['batches'][number]): Feeds {
 
 describe('three steps against PyTorch in float64', () => {
   it.each([
-    [convolutions.name, convolutions, convolutional],
-    [attention.name, attention, attentive],
-  ])('%s', async (_, net, build) => {
+    [convolutions.name, 'cpu', convolutions, convolutional],
+    [convolutions.name, 'webgpu', convolutions, convolutional],
+    [attention.name, 'cpu', attention, attentive],
+    [attention.name, 'webgpu', attention, attentive],
+  ] as const)('%s, written for %s', async (_, target, net, build) => {
     const made = build();
     const batches = net.batches.map(fed);
     const shapes = await testContext({ calibration: [{ x: batches[0]!['x']! }] }).shapes(made);
     const trainable = Object.keys(net.parameters);
     const { momentum, weight_decay, lr } = golden;
     const optimizer = sgd({ momentum, weight_decay });
-    const graph = buildTraining(made, shapes, { trainable, loss: crossEntropy(), optimizer, batchNorm: 'train' });
+    const graph = buildTraining(made, shapes, { trainable, loss: crossEntropy(), optimizer, batchNorm: 'train', target }); // prettier-ignore
     for (const optimization of ['disabled', 'all'] as const) {
       const trainer = await openTrainer(graph, { threads: 1, optimization });
       for (const [i, batch] of batches.entries()) {

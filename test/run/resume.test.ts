@@ -1,3 +1,4 @@
+import { readCheckpoint, type Checkpoint } from '../../src/run/checkpoint.ts';
 import { mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -111,6 +112,10 @@ describe('a run that goes on where it was cut off', () => {
     await refused({ schedule: schedule.replace('lr: 0.05', 'lr: 0.04') }, 'had another schedule');
     await refused({ model: edit(dense, (draft) => draft.replace('w1', weight('w1', [64, 32], 9))) }, 'another model');
     await refused({ threads: 2 }, 'another number of threads (1 then, 2 now)');
+    const { facts } = (await readFrozen(join(folder, 'cut', 'checkpoint.bin'))) as Checkpoint;
+    expect(facts['device to train on']).toBe('cpu');
+    const elsewhere = readCheckpoint(join(folder, 'cut'), { ...facts, 'device to train on': 'webgpu' });
+    await expect(elsewhere).rejects.toMatchObject({ message: containing('had another device to train on (cpu then, webgpu now)') }); // prettier-ignore
     await refused({ data: { ...data, training: samples(200, 32) } }, 'another set of training data');
     // What cannot be told from afar shows in the figures of the float model.
     await refused({ data: { ...data, validation: samples(900, 32) } }, 'other figures');

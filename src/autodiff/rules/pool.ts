@@ -2,19 +2,11 @@ import { intAttribute, intsAttribute } from '../../graph/attribute.ts';
 import { convGeometry } from '../../graph/convolution.ts';
 import { elementCount } from '../../graph/tensor.ts';
 import type { GradientContext, GradientRule } from '../rule.ts';
-import { div, expand, mul, pad, reshape, scaled, sum, type Value } from '../writer.ts';
+import { div, expand, mul, pad, reshape, scaled, slice, sub, sum, type Value } from '../writer.ts';
 import { equalTo } from './arithmetic.ts';
 
 const kernelOf = (c: GradientContext): number[] => intsAttribute(c.node, 'kernel_shape') ?? [];
 const spatialOf = (x: Value): number[] => x.dims.map((_, i) => i).slice(2);
-
-/** Blocks that lie side by side and cover the input. */
-function tiles(c: GradientContext): boolean {
-  const kernel = kernelOf(c);
-  const { begin, end, strides, dilations } = convGeometry(c.node, kernel, c.x(0).dims.slice(2));
-  const plain = [...begin, ...end].every((size) => size === 0) && dilations.every((d) => d === 1);
-  return plain && kernel.every((k, i) => k === strides[i] && c.y(0).dims[i + 2]! * k === c.x(0).dims[i + 2]!);
-}
 
 export const poolRules: readonly GradientRule[] = [
   {
@@ -22,16 +14,11 @@ export const poolRules: readonly GradientRule[] = [
     source: 'the gradient goes to the place that the operator names in its second output: of equal ones the first',
     // WebGPU's MaxPool gives no indices, and says so only when it runs.
     wants: (_, target) => (target === 'cpu' ? [1] : []),
-    refuse: (c) => {
-      if (intAttribute(c.node, 'storage_order', 0) !== 0) return 'counts places column by column';
-      return c.target === 'webgpu' && !tiles(c)
-        ? 'has windows that overlap, whose places WebGPU does not name'
-        : undefined;
-    },
+    refuse: (c) => (intAttribute(c.node, 'storage_order', 0) !== 0 ? 'counts places column by column' : undefined),
     gradient(c) {
       const { w } = c;
       const [x, dy] = [c.x(0), c.dy(0)!];
-      if (c.target === 'webgpu') return [atExtremes(c)];
+      if (c.target === 'webgpu') return [atFirstExtremes(c)];
       const size = elementCount(x.dims);
       const count = elementCount(dy.dims);
       const places = [w.filled([size]), reshape(w, c.y(1), [count]), reshape(w, dy, [count])];
@@ -54,7 +41,7 @@ export const poolRules: readonly GradientRule[] = [
       const even = new Set(share).size === 1;
       const shared = even ? scaled(w, c.dy(0)!, share[0]!) : mul(w, c.dy(0)!, w.floats(share, [1, 1, ...out]));
       const ones = w.filled([1, 1, ...kernel], 1);
-      const covered = out.map((places, i) => (places - 1) * strides[i]! + (kernel[i]! - 1) * dilations[i]! + 1);
+      const covered = coveredBy(out, kernel, strides, dilations);
       const flat = reshape(w, shared, [n * channels, 1, ...out]);
       const attributes = { strides, dilations, kernel_shape: kernel };
       const wide = w.op('ConvTranspose', [flat, ones], [n * channels, 1, ...covered], attributes);
@@ -87,16 +74,50 @@ function held(start: number, kernel: number, dilation: number, [low, high]: read
   return places.filter((at) => at >= low && at < high).length;
 }
 
-/** Of windows that lie side by side: where the input equals the output. */
-function atExtremes(c: GradientContext): Value {
+/**
+ * Of MaxPool without places: the windows' elements one offset after the other, so that of equal ones the first is taken, as with places. A
+ * ConvTranspose puts each offset's share back where it came from.
+ */
+function atFirstExtremes(c: GradientContext): Value {
   const { w } = c;
-  const { dims } = c.x(0);
+  const [x, y, dy] = [c.x(0), c.y(0), c.dy(0)!];
   const kernel = kernelOf(c);
-  const out = c.y(0).dims.slice(2);
-  const blocks = [dims[0]! * dims[1]!, ...out.flatMap((size, i) => [size, kernel[i]!])];
-  const tops = [dims[0]! * dims[1]!, ...out.flatMap((size) => [size, 1])];
-  const mask = equalTo(w, reshape(w, c.x(0), blocks), reshape(w, c.y(0), tops));
-  const inner = kernel.map((_, i) => 2 * i + 2);
-  const shared = div(w, reshape(w, c.dy(0)!, tops), sum(w, mask, inner, true));
-  return reshape(w, mul(w, mask, shared), dims);
+  const [n, channels, ...size] = x.dims as [number, number, ...number[]];
+  const { begin, strides, dilations } = convGeometry(c.node, kernel, size);
+  const out = y.dims.slice(2);
+  const covered = coveredBy(out, kernel, strides, dilations);
+  const [before, after] = [
+    [0, 0, ...begin],
+    [0, 0, ...size.map((one, i) => covered[i]! - one - begin[i]!)],
+  ];
+  const wide = pad(w, x, before, after, lowest);
+  const offsets = kernel.reduce<number[][]>((all, k) => all.flatMap((at) => Array.from({ length: k }, (_, i) => [...at, i])), [[]]); // prettier-ignore
+  const shares: Value[] = [];
+  let open: Value | undefined;
+  for (const [i, offset] of offsets.entries()) {
+    const own = slice(w, wide, offset.map((at, j) => ({ axis: j + 2, start: at * dilations[j]!, size: out[j]!, step: strides[j]! }))); // prettier-ignore
+    const equal = equalTo(w, own, y);
+    const first = open ? mul(w, equal, open) : equal;
+    if (i < offsets.length - 1) open = sub(w, open ?? w.scalar(1), first);
+    shares.push(reshape(w, mul(w, first, dy), [n * channels, 1, ...out]));
+  }
+  const count = offsets.length;
+  const stacked = w.op('Concat', shares, [n * channels, count, ...out], { axis: 1 });
+  const places = w.floats(Float32Array.from({ length: count * count }, (_, i) => (i % (count + 1) === 0 ? 1 : 0)), [count, 1, ...kernel]); // prettier-ignore
+  const attributes = { strides, dilations, kernel_shape: kernel };
+  const back = w.op('ConvTranspose', [stacked, places], [n * channels, 1, ...covered], attributes);
+  return reshape(w, pad(w, back, before.map(negated), after.map(negated)), x.dims);
 }
+
+/** What MaxPool takes for the elements of its padding. */
+const lowest = -3.4028234663852886e38;
+
+const negated = (one: number): number => 0 - one;
+
+/** The extent that windows reach over. */
+const coveredBy = (
+  out: readonly number[],
+  kernel: readonly number[],
+  strides: readonly number[],
+  dilations: readonly number[],
+): number[] => out.map((places, i) => (places - 1) * strides[i]! + (kernel[i]! - 1) * dilations[i]! + 1);

@@ -34,13 +34,13 @@ export interface EpochGraph {
   batches(): AsyncIterable<Batch>;
   /** What the graph is fed of a batch: inputs, answers, and what the teacher says. */
   teach(batch: Batch): Promise<Feeds>;
-  dims(parameter: string): readonly number[];
   /** Numbers of a quantizer that are found outside of the graph, from the weights of a state; `before`: as they were fed last. */
   found(each: 'epoch' | 'step', state: Feeds, before: Feeds): Feeds;
+  readonly dims: (parameter: string) => readonly number[];
   /** What weights are multiplied by in a step, counted through all epochs. */
   factors(state: Feeds, step: number): Feeds;
   /** Zeroes what regularizers with a threshold pull below it. */
-  threshold(state: Feeds): Feeds;
+  readonly threshold: (state: Feeds) => Feeds;
   /** Masks that regularizers leave behind at the end of the epoch. */
   keptMasks(state: Feeds): ReadonlyMap<string, WeightMask>;
 }
@@ -154,7 +154,7 @@ async function make(
   const places = learner && (await learningPlaces(model, learner, ctx));
   const prepared = await prepareTraining(shown, batch.feeds, ctx, wanted, learner && places && ((plain, shapes) => dressed(plain, shapes, batch.feeds, { learner, places, known }, ctx))); // prettier-ignore
   const loss = await taught(training, prepared.model, batch, outputsOf(prepared), ctx);
-  const { trainable, skipped } = trainableBy(prepared, loss.loss);
+  const { trainable, skipped } = trainableBy(prepared, loss.loss, ctx.device);
   const trained = new Set(trainable);
   const penalties = new Map<string, Penalty[]>();
   for (const { weight, scalar, write, drops } of sites)
@@ -172,6 +172,7 @@ async function make(
     surrogates: prepared.dress?.surrogates,
     tracked: prepared.dress?.tracked,
     fed: new Set(prepared.dress?.found.flatMap(({ constants }) => [...constants.values()].map(({ name }) => name))),
+    target: ctx.device,
   });
   return { key, model, prepared, trainable, skipped, graph, loss };
 }

@@ -11,7 +11,7 @@ import type { Note, Pass, PassContext } from '../pass.ts';
 import { meanSquaredError, wantedInput } from './loss/mse.ts';
 import { adam, adamScalars } from './optimizer/adam.ts';
 import { prepareTraining, trainableBy } from './prepared.ts';
-import { firstState, float, nextState, nonZeros, reported, scalarFeeds } from './step.ts';
+import { firstState, float, nonZeros, scalarFeeds, steps } from './step.ts';
 
 const options = z.strictObject({
   epochs: z.int().positive().default(5).meta({ description: 'times that all samples are gone through' }),
@@ -34,32 +34,30 @@ export const finetune: Pass<z.infer<typeof options>> = {
     'Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), section 2.1, in the limit of high temperature; Kingma and Ba 2015 (arXiv 1412.6980)',
   options,
   async apply(model, o, ctx) {
-    const first = await firstInputs(ctx, model, o.samples);
+    const { first, steps: perEpoch } = await lookAt(ctx, model, o.samples);
     const step = await trainingStep(model, o, ctx, first);
     const { graph, changed, skipped } = step;
     let state = firstState(graph);
     const losses: number[] = [];
-    const perEpoch = await countBatches(ctx, model, o.samples);
+    const all = perEpoch * o.epochs;
     let t = 0;
     let limit: number | undefined;
+    const feeds = (batch: Feeds): Feeds => {
+      const lr = (o.lr * (1 + Math.cos((Math.PI * t) / all))) / 2;
+      return { ...batch, ...step.masks, ...scalarFeeds(graph, adamScalars(lr, ++t)) };
+    };
     for (let epoch = 0; epoch < o.epochs; epoch++) {
       let [total, batches] = [0, 0];
-      for await (const batch of taught(ctx, model, o.samples, first)) {
-        const lr = (o.lr * (1 + Math.cos((Math.PI * t) / (perEpoch * o.epochs)))) / 2;
-        const scalars = scalarFeeds(graph, adamScalars(lr, ++t));
-        const results = await ctx.compute(graph.model, { ...batch, ...state, ...step.masks, ...scalars });
-        state = nextState(graph, results);
-        const loss = reported(graph, results, 'loss');
+      const course = { graph, state, batches: taught(ctx, model, o.samples, first), feeds };
+      for await (const { batch, loss, state: next } of steps(course, ctx)) {
+        state = next;
         // Worse than ten times the start, and than outputs of nothing but zeros.
         limit ??= Math.max(10 * loss, power(batch));
         if (!Number.isFinite(loss) || loss > limit) throw diverged(o.lr, epoch, loss);
         if (t === 1 && loss < asGood * power(batch)) return { model, changed: [], skipped, notes: ['the outputs are those of the float model already: there is nothing to train'] }; // prettier-ignore
         total += loss;
         batches++;
-        ctx.progress(
-          t / (perEpoch * o.epochs),
-          `epoch ${epoch + 1} of ${o.epochs}, loss ${(total / batches).toPrecision(3)}`,
-        );
+        ctx.progress(t / all, `epoch ${epoch + 1} of ${o.epochs}, loss ${(total / batches).toPrecision(3)}`);
       }
       losses.push(total / batches);
     }
@@ -87,16 +85,16 @@ function power(batch: Feeds): number {
 const diverged = (lr: number, epoch: number, loss: number): QtoolError =>
   new QtoolError('runtime', `training diverges: a loss of ${loss} in epoch ${epoch + 1}`, { at: `lr ${lr}`, hint: 'give a smaller lr' }); // prettier-ignore
 
-/** The first batch of calibration inputs: its size is that of all steps. */
-async function firstInputs(ctx: PassContext, model: Model, samples: number): Promise<Feeds> {
-  for await (const feeds of ctx.capture(ctx.reference, inputNames(model), samples)) return feeds;
-  throw new QtoolError('data', 'there are no calibration samples to train on');
-}
-
-async function countBatches(ctx: PassContext, model: Model, samples: number): Promise<number> {
+/** The first batch of calibration inputs, whose size is that of all steps, and how many there are. */
+async function lookAt(ctx: PassContext, model: Model, samples: number) {
+  let first: Feeds | undefined;
   let count = 0;
-  for await (const _ of ctx.capture(ctx.reference, inputNames(model), samples)) count++;
-  return count;
+  for await (const feeds of ctx.capture(ctx.reference, inputNames(model), samples)) {
+    first ??= feeds;
+    count++;
+  }
+  if (!first) throw new QtoolError('data', 'there are no calibration samples to train on');
+  return { first, steps: count };
 }
 
 const inputNames = (model: Model): string[] => modelInputs(model).map(({ name }) => name);
@@ -129,7 +127,7 @@ function filled(tensor: Tensor, rows: number): Tensor {
 async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassContext, first: Feeds) {
   const prepared = await prepareTraining(model, first, ctx);
   const { model: plain, shapes } = prepared;
-  const { trainable, skipped } = trainableBy(prepared);
+  const { trainable, skipped } = trainableBy(prepared, undefined, ctx.device);
   const tensors = initializers(plain.graph);
   const data = (name: string): Float32Array => floatData(must(tensors, name, 'the weight'));
   const zeros = o.keep_zeros ? trainable.filter((name) => data(name).includes(0)) : [];
@@ -138,6 +136,7 @@ async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassC
     loss: meanSquaredError(),
     optimizer: adam(),
     masks: new Map(zeros.map((name) => [name, {}])),
+    target: ctx.device,
   });
   const masks: Feeds = Object.fromEntries(zeros.map((name) => [must(graph.masks, name, 'the mask'), float(nonZeros(data(name)), dimsOf(must(tensors, name, 'the weight')))])); // prettier-ignore
   const changed: Note[] = trainable.map((name) => ({

@@ -75,14 +75,15 @@ async function gradientStep(
   const outputs = outputsOf(prepared);
   const lesson = await taught(training, prepared.model, batch, outputs, ctx);
   const built = buildTraining(prepared.model, prepared.shapes, {
-    trainable: trainableBy(prepared, lesson.loss).trainable,
+    trainable: trainableBy(prepared, lesson.loss, ctx.device).trainable,
     loss: lesson.loss,
     optimizer: gradientAlone,
     batchNorm: 'frozen',
+    target: ctx.device,
   });
   const state = firstState(built);
   return async (one) => {
-    const results = await ctx.compute(built.model, { ...one.feeds, ...(await lesson.feeds(one, outputs)), ...state });
+    const results = await ctx.compute(built.model, { ...one.feeds, ...(await lesson.feeds(one, outputs)), ...state }, built.target); // prettier-ignore
     const gradients = new Map(
       [...built.slots].map(([name, [slot = '']]) => {
         const { next } = must(built.state, slot, 'the gradient');

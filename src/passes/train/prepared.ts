@@ -1,3 +1,4 @@
+import type { Target } from '../../autodiff/rule.ts';
 import { gradientReach, trainingOpset, type Loss } from '../../autodiff/training_graph.ts';
 import type { Feeds, Tensor } from '../../data/types.ts';
 import { makeValue } from '../../graph/build.ts';
@@ -83,11 +84,12 @@ function otherBatch(model: Model, fed: ReadonlyMap<string, Tensor>, cause: unkno
 /**
  * Which of a model's parameters a loss has a gradient by.
  * @param loss absent: one of all outputs.
+ * @param target which kernels the steps run on.
  * @returns them, and what is not trained with its reason.
  * @throws QtoolError('graph') where there are none.
  */
-export function trainableBy({ model, shapes, candidates, others, dress }: Prepared, loss?: Loss) {
-  const { found, blocked } = gradientReach(model, shapes, candidates, { loss, surrogates: dress?.surrogates });
+export function trainableBy({ model, shapes, candidates, others, dress }: Prepared, loss?: Loss, target?: Target) {
+  const { found, blocked } = gradientReach(model, shapes, candidates, { loss, target, surrogates: dress?.surrogates });
   const trainable = candidates.filter((name) => found.has(name));
   const stopped = blocked.filter(({ lost }) => lost.length > 0);
   const lost = new Set(stopped.flatMap((one) => one.lost));

@@ -57,7 +57,7 @@ export async function taught(
     loss: distilled(student, o),
     async feeds(one, dims) {
       const wanted = new Set(modelInputs(teacher).map((input) => input.name));
-      const said = await ctx.compute(teacher, Object.fromEntries(Object.entries(one.feeds).filter(([input]) => wanted.has(input)))); // prettier-ignore
+      const said = await ctx.compute(teacher, Object.fromEntries(Object.entries(one.feeds).filter(([input]) => wanted.has(input))), ctx.device); // prettier-ignore
       const renamed = Object.fromEntries([...names].flatMap(([output, theirs]) => { const tensor = said[theirs]; return tensor ? [[output, tensor]] : []; })); // prettier-ignore
       const labels = student ? kind.feeds(own, one, new Map([...dims].filter(([output]) => !o.hints?.has(output)))) : {}; // prettier-ignore
       return { ...labels, ...distillFeeds(o, renamed, one, dims) };

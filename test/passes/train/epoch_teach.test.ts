@@ -139,6 +139,21 @@ describe('a teacher', () => {
     expect(hinted.graph.output.map(({ name }) => name)).toEqual(['y']);
   }, 30_000);
 
+  it('ends the training in a sentence where a remover cuts what is a hint', async () => {
+    // Half of the hidden channels are zero, so that they go.
+    const half = mlp((name, data) => (name === 'w1' || name === 'b1' ? data.map((v, i) => (i < data.length / 2 ? 0 : v)) : data)); // prettier-ignore
+    const cutting = (hint: string) => `training: { epochs: 3, batch_size: 10, distillation: { student_wt: 0.5, distill_wt: 0.5, hints: { ${hint}: 1 } } }
+extensions: { cut: { class: FilterRemover } }
+policies:
+  - { extension: { instance_name: cut }, epochs: [1] }
+`; // prettier-ignore
+    const lost = await train(half, cutting('r'), set, { reference: half });
+    expect(lost.results.map(({ failed }) => failed)).toEqual([undefined, 'cut cut "r" from [4, 8] to [4, 4], which is a hint of the teacher: hint at values that keep their channels, or cut before training begins or after it ends']); // prettier-ignore
+    // What training had reached stands.
+    expect(lost.model.graph.output.map(({ name }) => name)).toEqual(['y']);
+    expect(lost.model).toBe(lost.results[0]!.model);
+  }, 30_000);
+
   it('is refused where it does not fit', async () => {
     const wrong = async (model: Model | undefined, more: string) => {
       const path = join(folder, `wrong.onnx`);
