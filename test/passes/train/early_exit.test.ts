@@ -1,10 +1,11 @@
 import { exitUses } from '../../../src/analyze/exits.ts';
 import type { Batch, Feeds } from '../../../src/data/types.ts';
+import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
 import { edit } from '../../../src/graph/edit.ts';
 import { exitsOf, ownOutputs, setExits } from '../../../src/graph/exits.ts';
 import type { Model } from '../../../src/graph/model.ts';
 import { initializers } from '../../../src/graph/query.ts';
-import { floatData } from '../../../src/graph/tensor.ts';
+import { floatData, makeTensor } from '../../../src/graph/tensor.ts';
 import { cosine } from '../../../src/metrics/cosine.ts';
 import { agreement } from '../../../src/metrics/agreement.ts';
 import { topK } from '../../../src/metrics/topk.ts';
@@ -18,7 +19,7 @@ import type { Lesson } from '../../../src/passes/pass.ts';
 import { exitParts, openExits } from '../../../src/runtime/exits.ts';
 import { measure } from '../../../src/runtime/measure.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
-import { noise } from '../../helpers/models.ts';
+import { noise, weight } from '../../helpers/models.ts';
 import { batchesOf, examples, mlp, normed, samplesOf, train, type Trained } from './epochs.ts';
 import { apart, drawn, evaluateLoss, worstSlope } from './graph.ts';
 
@@ -112,6 +113,27 @@ describe('the branch', () => {
     expect(model.graph.node.map(({ op_type }) => op_type)).toEqual(['Gemm', 'Relu', 'Gemm', 'Gemm']);
   });
 
+  it.each([17, 18])('averages over the places of a sequence, in operator set %i', async (opset) => {
+    const model = makeModel({
+      opset,
+      inputs: [makeValue('x', 'float32', ['N', 'T', 4])],
+      outputs: [makeValue('y', 'float32', ['N', 3])],
+      initializers: [weight('w', [4, 5], 1), weight('v', [5, 3], 2), makeTensor('axes', 'int64', [1], BigInt64Array.of(1n))],
+      nodes: [
+        makeNode('MatMul', ['x', 'w'], ['h'], {}, { name: 'first' }),
+        opset < 18 ? makeNode('ReduceMean', ['h'], ['m'], { axes: [1], keepdims: 0 }) : makeNode('ReduceMean', ['h', 'axes'], ['m'], { keepdims: 0 }),
+        makeNode('MatMul', ['m', 'v'], ['y'], {}, { name: 'last' }),
+      ],
+    }); // prettier-ignore
+    const sequence = (seed: number, count: number): Feeds => ({ x: floats(noise(seed, count * 7 * 4), [count, 7, 4]) });
+    const { model: result } = await added(model, { exits: [{ at: 'first' }] }, [sequence(1, 1)]);
+    const found = await runModel(edit(result, (draft) => draft.addOutput(makeValue('m', 'float32', ['N', 5]))), sequence(2, 2)); // prettier-ignore
+    const [w, b] = ['exit_0.weight', 'exit_0.bias'].map((name) => floatData(initializers(result.graph).get(name)!));
+    const m = dataOf(found, 'm');
+    const wanted = [0, 1].flatMap((n) => [0, 1, 2].map((k) => [0, 1, 2, 3, 4].reduce((sum, i) => sum + m[5 * n + i]! * w![5 * k + i]!, b![k]!))); // prettier-ignore
+    expect(apart(dataOf(found, 'exit_0'), wanted)).toBeLessThan(1e-5);
+  });
+
   it('refuses what cannot be', async () => {
     expect(await refusal(normed(), { exits: [{ at: 'relu2' }] })).toBe('the model has no value and no node "relu2" (did you mean "relu1"?)'); // prettier-ignore
     expect(await refusal(normed(), { exits: [{ at: 'fc' }] })).toBe('"fc" is an output of the model: nothing is saved by leaving there'); // prettier-ignore
@@ -188,6 +210,16 @@ describe('training', () => {
     await expect(alone).rejects.toThrow('the early exits learn nothing');
   });
 
+  it('is rounded by a quantizer that learns as the network is', async () => {
+    const how = text().replace('epochs: 16', 'epochs: 4').replace('policies: [', 'quantizers: { q: { class: LSQQuantizer, bits_weights: 4, bits_activations: 4 } }\npolicies: [{ quantizer: { instance_name: q }, starting_epoch: 0, ending_epoch: 4 }, '); // prettier-ignore
+    const { model, results } = await train(normed(), how, sets);
+    expect([...results.at(-1)!.held!.keys()].sort()).toEqual(['conv1', 'conv2', 'exit_0_fc', 'fc']);
+    expect(exitsOf(model).map(({ output }) => output)).toEqual(['exit_0']);
+    const ran = await runModel(model, image(1, 2));
+    expect([ran['y']!.dims, ran['exit_0']!.dims]).toEqual([[2, 3], [2, 3]]); // prettier-ignore
+    expect((await exitParts(model, one())).parts).toHaveLength(2);
+  });
+
   it('goes on in a model that has exits, without the pass', async () => {
     const how = 'training: { epochs: 1, batch_size: 12, optimizer: { name: sgd, lr: 0.05 } }';
     const { model } = await train(trained.model, how, sets);
@@ -262,6 +294,39 @@ describe('reading', () => {
     expect(uses).toMatchObject({ samples: 60, accuracy: 100, macs: first, macsWithout: 64 * 6 * 27 + rest });
     expect(uses.exits.map(({ samples, macs }) => [samples, macs])).toEqual([[60, first], [0, first + rest]]); // prettier-ignore
     expect(uses.exits[1]!.accuracy).toBeUndefined();
+  });
+
+  it('computes sizes of the batch again for the samples that are left', async () => {
+    const model = normed();
+    // The second half reads a shape that is taken before the exit: [N, -1] for as many as the batch had.
+    const odd = edit((await added(model, { exits: [{ at: 'relu1' }] })).model, (draft) => {
+      const flatten = draft.nodes().find(({ name }) => name === 'flatten')!;
+      draft.removeNode(flatten);
+      const first = draft.add('first', makeTensor('', 'int64', [1], BigInt64Array.of(0n)));
+      const rest = draft.add('rest', makeTensor('', 'int64', [1], BigInt64Array.of(4n)));
+      draft.addNode(makeNode('Shape', ['c1'], ['sizes']));
+      draft.addNode(makeNode('Gather', ['sizes', first], ['size']));
+      draft.addNode(makeNode('Concat', ['size', rest], ['shape'], { axis: 0 }));
+      draft.addNode(makeNode('Reshape', ['p', 'shape'], ['f'], {}, { name: 'reshape' }));
+      // The exit needs the shape as well, so that it belongs to the first part.
+      const pool = draft.nodes().find(({ name }) => name === 'exit_0_flatten')!;
+      draft.addNode(makeNode('Cast', ['size'], ['none'], { to: 1 }));
+      const zero = draft.add('zero', makeTensor('', 'float32', [1], Float32Array.of(0)));
+      draft.addNode(makeNode('Mul', ['none', zero], ['nothing']));
+      draft.addNode(makeNode('Add', [pool.input[0]!, 'nothing'], ['more']));
+      draft.update(pool, { input: ['more'] });
+    });
+    const cut = await exitParts(odd, one());
+    expect(cut.parts[1]!.graph.input.map(({ name }) => name).sort()).toEqual(['c1', 'r1']);
+    const feeds = image(3, 6);
+    const whole = await runModel(odd, feeds);
+    const entropies = Array.from({ length: 6 }, (_, i) => scoreEntropy((whole['exit_0']!.data as Float32Array).subarray(3 * i, 3 * i + 3))); // prettier-ignore
+    const reader = await openExits(cut, [[...entropies].sort((a, b) => a - b)[2]!]);
+    const answers = await reader.run(feeds);
+    await reader.close();
+    expect(answers.filter(({ exit }) => exit === 1)).toHaveLength(3);
+    for (const [i, { exit, scores }] of answers.entries())
+      expect(apart([...scores], dataOf(whole, exit === 0 ? 'exit_0' : 'y').slice(3 * i, 3 * i + 3))).toBeLessThan(1e-5);
   });
 
   it('refuses a model without exits, and thresholds that are not one each', async () => {
