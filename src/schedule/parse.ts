@@ -116,7 +116,9 @@ function checkTop(value: Record<string, unknown>): Problem[] {
 /** What acts in training, where there is nothing to train on. */
 function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applications: readonly Application[]): Waiting[] {
   const reason = 'it acts in training, and the data config has no set "training:" with samples to train on';
-  const kinds = instances.filter(({ kind, pass }) => kind !== undefined || pass?.learns === true || pass?.grows === true);
+  const kinds = instances.filter(
+    ({ kind, pass }) => kind !== undefined || pass?.learns === true || pass?.grows === true,
+  );
   return [
     ...kinds.map(({ path, class: name }) => ({ name: `${path.join('.')} (${name})`, at: doc.at(path, 'key'), reason })),
     ...applications.flatMap(

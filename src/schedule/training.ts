@@ -24,7 +24,10 @@ const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name) 
 
 /** Whether an application has no meaning but in training. */
 const asksForTraining = ({ instance, maskArgs }: Application): boolean =>
-  instance.kind !== undefined || instance.pass?.learns === true || instance.pass?.grows === true || Object.keys(maskArgs).length > 0;
+  instance.kind !== undefined ||
+  instance.pass?.learns === true ||
+  instance.pass?.grows === true ||
+  Object.keys(maskArgs).length > 0;
 
 /**
  * Reads `training:`. Where a file has none, learning rates, regularizers and arguments of masks say that it is meant to train.

@@ -45,7 +45,8 @@ export async function taught(
   const teacher = asked && (await teacherOf(training, asked.teacher, [...Object.keys(asked.hints ?? {})], ctx));
   const exits = exitsOf(model);
   const inner = new Set(exits.map(({ output }) => output));
-  const own = <V>(all: ReadonlyMap<string, V>): Map<string, V> => new Map([...all].filter(([name]) => !inner.has(name)));
+  const own = <V>(all: ReadonlyMap<string, V>): Map<string, V> =>
+    new Map([...all].filter(([name]) => !inner.has(name)));
   const last = lossOf(training, model, batch, own(outputs), { answered, teacher });
   const branches = exits.map((exit) => {
     const alone = withScores(model, exit);
