@@ -94,7 +94,7 @@ export async function exitUses(
 }
 
 /** The model with its own outputs alone. */
-export function withoutExits(model: Model): Model {
+function withoutExits(model: Model): Model {
   const own = ownOutputs(model);
   return edit(model, (draft) => {
     draft.setOutputs(own);

@@ -57,8 +57,8 @@ export async function taught(
     loss: branches.length === 0 ? last.loss : joint(last.loss, branches),
     async feeds(one, dims) {
       const said = teacher ? await ctx.compute(teacher, feedsOf(teacher, one)) : {};
-      const ofExits = branches.flatMap(({ exit, feeds }) => {
-        const fed = feeds(answeredBy(one, exit, own(dims)), dimsOfExit(exit, dims, one), said);
+      const ofExits = branches.flatMap(({ exit, ...branch }) => {
+        const fed = branch.feeds(answeredBy(one, exit, own(dims)), dimsOfExit(exit, dims, one), said);
         return Object.entries(fed).map(([name, tensor]) => [exitInput(exit.output, name), tensor] as const);
       });
       return { ...last.feeds(one, own(dims), said), ...Object.fromEntries(ofExits) };

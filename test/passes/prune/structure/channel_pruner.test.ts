@@ -119,8 +119,8 @@ describe('costOf', () => {
 
   it('gives the energy of a cut as the cut model has it, and says it', async () => {
     const { model: cut, notes } = await prune({ budget: { energy: 0.6 } });
-    const shapes = testContext({ calibration }).shapes;
-    const energy = async (m: typeof model) => costOf(m, channelGroups(m, await shapes(m)), 'energy').total();
+    const context = testContext({ calibration });
+    const energy = async (m: typeof model) => costOf(m, channelGroups(m, await context.shapes(m)), 'energy').total();
     const [before, after] = [await energy(model), await energy(cut)];
     expect(after).toBeLessThanOrEqual(0.6 * before);
     expect(notes?.find((note) => note.startsWith('energy'))).toBe(`energy: ${(before / 1e6).toPrecision(4)} µJ → ${(after / 1e6).toPrecision(4)} µJ (${((100 * after) / before).toFixed(1)} %)`); // prettier-ignore
