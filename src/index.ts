@@ -11,6 +11,7 @@ export { compress, type Compressed, type CompressedFile, type CompressOptions } 
 export type { DataGiven, DataOptions, MetricGiven, PreprocessingOptions } from './api/data.ts';
 export { evaluate, type EvaluateOptions } from './api/evaluate.ts';
 export type { ModelGiven, Watch } from './api/given.ts';
+export { openEarlyExits, splitExits, type ExitReaderOptions, type ExitsOptions } from './api/exits.ts';
 export { inspect, type InspectOptions } from './api/inspect.ts';
 export { verifyInteger, type VerifyIntegerOptions } from './api/verify_integer.ts';
 export { simulate, type SimulateOptions } from './api/simulate.ts';
@@ -24,6 +25,9 @@ export type { UserMetric } from './metrics/module.ts';
 export type { RunEvent } from './run/event.ts';
 export type { RecipeTrial } from './run/recipe_trial.ts';
 
+export type { Exit } from './graph/exits.ts';
+export type { ExitAnswer, ExitReader } from './runtime/exits.ts';
+export type { ExitUse, ExitUses } from './analyze/exits.ts';
 export type { AnalysisReport } from './report/analysis.ts';
 export type { IntegerReport } from './report/integer.ts';
 export type { ArchivedTensorReport, PackReport, UnpackReport } from './report/archive.ts';

@@ -5,6 +5,7 @@ import { isSamples, memoryConfig } from '../data/memory.ts';
 import { openData, type OpenOptions } from '../data/open.ts';
 import { transformsSchema, type Transforms } from '../data/transforms.ts';
 import type { MetricConfig, RunData } from '../data/types.ts';
+import { ownOutputs } from '../graph/exits.ts';
 import { describeValue, modelInputs } from '../graph/query.ts';
 import type { Model } from '../graph/model.ts';
 import { isUserMetric, userMetric, type UserMetric } from '../metrics/module.ts';
@@ -139,7 +140,7 @@ export function preprocessing(options: PreprocessingOptions): Pick<OpenOptions, 
 
 /** How many classes a classifier tells apart: the last dimension of its only output, where the file says it. */
 function classCount(model: Model): number | undefined {
-  const [output, ...others] = model.graph.output;
+  const [output, ...others] = ownOutputs(model);
   if (!output || others.length > 0) return undefined;
   const last = describeValue(output).dims?.at(-1);
   return typeof last === 'number' && last > 1 ? last : undefined;

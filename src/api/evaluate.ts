@@ -1,10 +1,12 @@
 import { coverage } from '../analyze/coverage.ts';
 import { withDecodedWeights } from '../analyze/decoded.ts';
+import { exitUses } from '../analyze/exits.ts';
 import { slowRemark } from '../analyze/speed.ts';
 import { zeroShare } from '../analyze/zero_share.ts';
-import { batches } from '../data/batch.ts';
+import { batches, firstBatch } from '../data/batch.ts';
 import { fixedBatch } from '../data/layout.ts';
 import type { Batch, Dataset } from '../data/types.ts';
+import { exitsOf } from '../graph/exits.ts';
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import { modelInputs } from '../graph/query.ts';
@@ -23,6 +25,11 @@ export interface EvaluateOptions extends DataOptions, Watch {
   readonly reference?: ModelGiven | undefined;
   /** What is measured, in place of what the data's config says. */
   readonly metrics?: readonly MetricGiven[] | undefined;
+  /**
+   * Of a model with early exits: entropies (nats) from which on samples go on, one for each exit or one for all. Default: those that the model
+   * has.
+   */
+  readonly exitThreshold?: number | readonly number[] | undefined;
   /** `false`: no latency is measured. Default true. */
   readonly latency?: boolean | undefined;
 }
@@ -50,6 +57,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
     });
     const timed =
       options.latency === false ? [] : await time(model, reference ?? model, cut(data.validation, 1), signal);
+    const exits = await usesOf(model, options, (limit) => cut(data.validation, limit), signal);
     // Against itself a model is never faster.
     const slow =
       reference && timed.length > 0 ? slowRemark(timed, await coverage(model), model, 'the reference') : undefined;
@@ -64,6 +72,7 @@ export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
         zeros: zeroShare(await withDecodedWeights(model)),
         latency: timed,
       },
+      exits,
       warnings: measuredAtChance(model, reference ? results : results.map(alone), ['the reference', 'the model']),
       notes: [
         ...(slow === undefined ? [] : [slow]),
@@ -73,6 +82,19 @@ export async function evaluate(options: EvaluateOptions): Promise<EvalReport> {
       ],
     };
   });
+}
+
+/** What a model's early exits come to; undefined where it has none. @throws QtoolError('model') where a threshold is given all the same. */
+async function usesOf(
+  model: Model,
+  { exitThreshold: asked, threads }: EvaluateOptions,
+  samples: (limit?: number) => AsyncIterable<Batch>,
+  signal: AbortSignal,
+): Promise<EvalReport['exits']> {
+  const exits = exitsOf(model);
+  if (exits.length === 0 && asked === undefined) return undefined;
+  const thresholds = typeof asked === 'number' ? exits.map(() => asked) : asked;
+  return exitUses(model, samples(), await firstBatch(samples(1)), thresholds, { threads, signal });
 }
 
 async function time(

@@ -55,6 +55,13 @@ const numbers =
     throw new InvalidArgumentError(`It must be one number or one a channel${zero ? '' : ', none of them 0'}, such as 0.5 or 0.4,0.5,0.6.`); // prettier-ignore
   };
 
+/** One entropy for all early exits, or one each. */
+export function entropies(text: string): number | number[] {
+  const values = text.split(',').map((part) => (part.trim() === '' ? NaN : Number(part)));
+  if (!values.every((value) => value >= 0)) throw new InvalidArgumentError('It must be one number or one an exit, each 0 or more, such as 0.4 or 0.4,0.2.'); // prettier-ignore
+  return values.length === 1 ? values[0]! : values;
+}
+
 function sizeOf(text: string): number | [number, number] {
   const [height, width, ...more] = text.split(/[x,]/).map((part) => (/^\s*\d+\s*$/.test(part) ? Number(part) : 0));
   if (more.length > 0 || !height || width === 0) throw new InvalidArgumentError('It must be a number of pixels, such as 256, or a height and a width, such as 240x320.'); // prettier-ignore

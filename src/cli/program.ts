@@ -5,7 +5,15 @@ import type { Io } from './io.ts';
 import { examples } from './examples.ts';
 import { declareLookups, type Declare, type Runs } from './lookups.ts';
 import { QtoolError } from '../util/error.ts';
-import { mostThreads, numberOption, wholeNumber, withCommon, withData, withPreprocessing } from './options.ts';
+import {
+  entropies,
+  mostThreads,
+  numberOption,
+  wholeNumber,
+  withCommon,
+  withData,
+  withPreprocessing,
+} from './options.ts';
 
 /**
  * Declares every command. Their code is imported when they are called, never before: `qtool --help` answers at once.
@@ -85,6 +93,11 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     'Measure accuracy, size and speed of a model, and its distance from a float model where one is given.',
   )
     .option('--reference <float.onnx>', 'the float model to compare with')
+    .option(
+      '--exit-threshold <nats>',
+      'entropy up to which samples leave early, one for all exits or one each: 0.4 or 0.4,0.2',
+      entropies,
+    ) // prettier-ignore
     .option('--no-latency', 'measure no latency');
   runs(withCommon(withData(evaluate)), async () => (await import('./commands/eval.ts')).evaluate);
 

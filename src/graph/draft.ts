@@ -6,6 +6,7 @@ import {
   toNumber,
   type GraphProto,
   type NodeProto,
+  type StringEntry,
   type TensorProto,
   type ValueInfoProto,
 } from './proto.ts';
@@ -58,6 +59,8 @@ export interface Draft {
   setInputs(values: readonly ValueInfoProto[]): void;
   /** Adds a graph input. */
   addInput(value: ValueInfoProto): void;
+  /** Sets or (undefined) removes an entry of the model's metadata. */
+  setMetadata(key: string, value: string | undefined): void;
   /** Drops the shape notes (value_info), all or of the named values: needed when shapes change. */
   forgetShapes(names?: ReadonlySet<string>): void;
 }
@@ -77,6 +80,7 @@ export interface State {
   inputs: ValueInfoProto[];
   outputs: ValueInfoProto[];
   valueInfo: ValueInfoProto[];
+  metadata: readonly StringEntry[];
   names: Set<string> | undefined;
   /** The values of removed nodes. */
   readonly freed: Set<string>;
@@ -93,6 +97,7 @@ export function open(model: Model): State {
     inputs: [...model.graph.input],
     outputs: [...model.graph.output],
     valueInfo: [...model.graph.value_info],
+    metadata: model.proto.metadata_props,
     names: undefined,
     freed: new Set(),
   };
@@ -202,6 +207,10 @@ export function draftOf(model: Model, state: State): Draft {
     },
     setOutputs: (values) => void (state.outputs = [...values]),
     setInputs: (values) => void (state.inputs = [...values]),
+    setMetadata(key, value) {
+      const others = state.metadata.filter((entry) => entry.key !== key);
+      state.metadata = value === undefined ? others : [...others, { key, value }];
+    },
     forgetShapes(names) {
       state.valueInfo = names ? state.valueInfo.filter((v) => !names.has(v.name)) : [];
     },

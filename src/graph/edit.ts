@@ -43,7 +43,8 @@ function close(model: Model, state: State): Model {
   const opset_import = [...state.opsets].map(([domain, version]) =>
     OperatorSetCodec.create({ domain, version: int64(version) }),
   );
-  return modelOf(ModelCodec.amend(model.proto, { ir_version: irFor(model, state), graph, opset_import }), model.path);
+  const metadata_props = [...state.metadata];
+  return modelOf(ModelCodec.amend(model.proto, { ir_version: irFor(model, state), graph, opset_import, metadata_props }), model.path); // prettier-ignore
 }
 
 /**

@@ -49,6 +49,7 @@ import { gptqRounding } from './recover/gptq.ts';
 import { migrate } from './recover/migrate.ts';
 import { weightScale } from './recover/weight_scale.ts';
 import { reestimate } from './recover/reestimate.ts';
+import { earlyExit } from './train/early_exit.ts';
 import { finetune } from './train/finetune.ts';
 import { gradientRanked } from './train/gradient_ranked.ts';
 import { learningPasses } from './train/surrogate/index.ts';
@@ -109,6 +110,7 @@ export const passes: readonly Pass[] = [
   anyPass(adaround),
   anyPass(reestimate),
   anyPass(featureQuantization),
+  anyPass(earlyExit),
   anyPass(finetune),
   anyPass(encoder),
 ];

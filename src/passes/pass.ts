@@ -242,6 +242,8 @@ export interface Pass<O = unknown> {
   readonly trains?: boolean;
   /** Set where it acts in the epochs of training from within the graph, and never by itself. */
   readonly learns?: boolean;
+  /** Set where what it adds has to be trained: it acts at the beginning of an epoch of training, and only there. */
+  readonly grows?: boolean;
   /** Set where no stage may follow: what it does to the model, as the end of "it ..."; other passes would find nothing. */
   readonly closes?: string;
   /** Patterns in the options that must match something: selector → where it stands below the instance (`['weights', 0]`). */

@@ -1,3 +1,4 @@
+import type { ExitUses } from '../analyze/exits.ts';
 import type { DatasetInfo } from '../data/types.ts';
 import type { Latency } from '../runtime/time.ts';
 import type { MetricResult } from '../metrics/metric.ts';
@@ -27,6 +28,8 @@ export interface EvalReport {
   readonly reference: { readonly path: string; readonly bytes: number } | undefined;
   readonly data: DatasetInfo;
   readonly measurement: Omit<Measurement, 'metrics'> & { readonly metrics: readonly (MetricResult | Alone)[] };
+  /** Of a model with early exits. */
+  readonly exits: ExitUses | undefined;
   /** What must be known before the figures are used. */
   readonly warnings: readonly string[];
   readonly notes: readonly string[];
@@ -44,6 +47,7 @@ export function evalText(report: EvalReport, paint: Paint, width: number): strin
     report.warnings.map((text) => paint.yellow(hanging('! ', text, width))).join('\n'),
     head.map((line) => paint.dim(line)).join('\n'),
     metricTable(report, paint),
+    exitTable(report.exits, paint),
     latencyTable(measurement.latency, reference !== undefined, paint),
     bullets('notes', report.notes, paint, width),
   ];
@@ -76,6 +80,22 @@ export function metricTable(
         ),
   );
   return [table(columns, rows, paint), ...outputs.map((line) => paint.dim(line))].join('\n');
+}
+
+function exitTable(uses: ExitUses | undefined, paint: Paint): string {
+  if (!uses) return '';
+  const points = (value: number | undefined): string => (value === undefined ? '' : number(value, '%'));
+  const share = (samples: number): string => percent(samples / uses.samples, 2);
+  const rows = uses.exits.map(({ output, threshold, samples, accuracy, accuracyOfAll, macs }) => [
+    ...[output, threshold === undefined ? '' : String(threshold), grouped(samples), share(samples)],
+    ...[points(accuracy), points(accuracyOfAll), grouped(macs), percent(macs / uses.macsWithout)],
+  ]);
+  const columns = [
+    ...[{ title: 'sample leaves at' }, right('entropy up to'), right('samples'), right('share')],
+    ...[right('top1 % of these'), right('of all'), right('MACs'), right('of the model')],
+  ];
+  const all = ['all', '', grouped(uses.samples), '', points(uses.accuracy), '', grouped(uses.macs), percent(uses.macs / uses.macsWithout)]; // prettier-ignore
+  return table(columns, [...rows, all], paint);
 }
 
 export function latencyTable(latency: readonly Latency[], compared: boolean, paint: Paint): string {

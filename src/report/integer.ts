@@ -1,5 +1,5 @@
 import type { Difference } from '../analyze/integer/differences.ts';
-import type { Energy } from '../analyze/integer/energy.ts';
+import type { Energy } from '../numerics/energy.ts';
 import type { LayerBits } from '../analyze/integer/layer_bits.ts';
 import type { IntegerFindings, IntegerRun } from '../analyze/integer/verify.ts';
 import type { DatasetInfo } from '../data/types.ts';

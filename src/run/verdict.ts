@@ -1,3 +1,4 @@
+import { ownOutputs } from '../graph/exits.ts';
 import type { Model } from '../graph/model.ts';
 import { quantizedLayers } from '../graph/quantized.ts';
 import { describeValue } from '../graph/query.ts';
@@ -124,8 +125,8 @@ export function measuredAtChance(
 }
 
 /** What guessing gives of top1, in %: one of the classes of the only output, where their number is known. */
-function chanceOf({ graph }: Model): number | undefined {
-  const [output, ...others] = graph.output.map(describeValue);
+function chanceOf(model: Model): number | undefined {
+  const [output, ...others] = ownOutputs(model).map(describeValue);
   const classes = output?.dims?.at(-1);
   return others.length === 0 && typeof classes === 'number' && classes > 1 ? 100 / classes : undefined;
 }

@@ -80,7 +80,7 @@ export async function measure(
         batch: { ...batch, size: batch.count },
         outputs,
         reference: expected,
-        compared,
+        compared: compared ?? shared(outputs, expected),
         alone: options.alone,
       };
       metrics.forEach((metric, i) => (states[i] = metric.add(states[i], input)));
@@ -93,6 +93,12 @@ export async function measure(
   }
   if (samples === 0) throw new QtoolError('data', 'there is no sample to measure on', { hint: 'the dataset is empty' });
   return metrics.map((metric, i) => metric.finish(states[i]));
+}
+
+/** What both models give, where the changed one gives more: an early exit has nothing in the float model to be compared with. */
+function shared(outputs: Feeds, expected: Feeds): readonly string[] | undefined {
+  const more = Object.keys(outputs).some((name) => expected[name] === undefined);
+  return more ? Object.keys(expected) : undefined;
 }
 
 function realOutputs(outputs: Feeds, batch: Batch, named: ReadonlyMap<string, string> = new Map()): Feeds {

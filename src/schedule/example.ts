@@ -9,6 +9,7 @@ const values: Readonly<Record<string, string>> = {
   sensitivities: `{ '*': 0.5 }`,
   patterns: `{ '*': '2:4' }`,
   budget: '{ macs: 0.7 }',
+  exits: '[{ at: relu1 }]',
   weights: `['*']`,
   sparsity_range: '[0.2, 0.4]',
   initial_sparsity: '0.05',
@@ -64,7 +65,7 @@ export function exampleSchedule(pass: Pass): string {
       .flatMap(({ name, lines }) => [`  ${name}:`, ...lines.map((line) => `    ${line}`)]);
   return [
     'version: 1',
-    ...(pass.trains === true ? ['training: { epochs: 10, batch_size: 8 }'] : []),
+    ...(pass.trains === true || pass.grows === true ? ['training: { epochs: 10, batch_size: 8 }'] : []),
     ...sections.flatMap((section) => [`${section}:`, ...body(section)]),
     'policies:',
     ...parts.flatMap(({ section, name }, epoch) => [

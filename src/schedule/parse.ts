@@ -116,7 +116,9 @@ function checkTop(value: Record<string, unknown>): Problem[] {
 /** What acts in training, where there is nothing to train on. */
 function withoutSamples(doc: YamlDoc, instances: readonly Instance[], applications: readonly Application[]): Waiting[] {
   const reason = 'it acts in training, and the data config has no set "training:" with samples to train on';
-  const kinds = instances.filter(({ kind, pass }) => kind !== undefined || pass?.learns === true);
+  const kinds = instances.filter(
+    ({ kind, pass }) => kind !== undefined || pass?.learns === true || pass?.grows === true,
+  );
   return [
     ...kinds.map(({ path, class: name }) => ({ name: `${path.join('.')} (${name})`, at: doc.at(path, 'key'), reason })),
     ...applications.flatMap(
@@ -231,7 +233,7 @@ interface Step {
 
 /** Epoch by epoch, within an epoch in the order of the file. */
 function stepsOf(applications: readonly Application[]): Step[] {
-  const running = applications.filter(({ instance }) => isRunning(instance.section) && instance.pass && !instance.pass.learns); // prettier-ignore
+  const running = applications.filter(({ instance }) => isRunning(instance.section) && instance.pass && !instance.pass.learns && !instance.pass.grows); // prettier-ignore
   const steps = running.flatMap((application) => application.when.epochs.map((epoch) => ({ application, epoch })));
   return steps.sort((a, b) => a.epoch - b.epoch); // stable
 }

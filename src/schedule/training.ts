@@ -19,12 +19,15 @@ export interface Training {
   readonly implied: boolean;
 }
 
-/** Passes that may run in an epoch of training: they zero weights or cut what is zero, or learn. */
-const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name) || pass.section === 'pruners' || pass.learns === true; // prettier-ignore
+/** Passes that may run in an epoch of training: they zero weights or cut what is zero, or learn, or add what is to be trained. */
+const runsInEpochs = (pass: Pass): boolean => /^(prune|fold)\//.test(pass.name) || pass.section === 'pruners' || pass.learns === true || pass.grows === true; // prettier-ignore
 
 /** Whether an application has no meaning but in training. */
 const asksForTraining = ({ instance, maskArgs }: Application): boolean =>
-  instance.kind !== undefined || instance.pass?.learns === true || Object.keys(maskArgs).length > 0;
+  instance.kind !== undefined ||
+  instance.pass?.learns === true ||
+  instance.pass?.grows === true ||
+  Object.keys(maskArgs).length > 0;
 
 /**
  * Reads `training:`. Where a file has none, learning rates, regularizers and arguments of masks say that it is meant to train.
@@ -99,10 +102,10 @@ function learners({ epochs }: Training, applications: readonly Application[]): P
   });
 }
 
-/** Learning rates and regularizers that act on no epoch. */
+/** Learning rates, regularizers and what is to be trained, where they act on no epoch. */
 function beyond({ epochs }: Training, applications: readonly Application[]): Problem[] {
   return applications.flatMap(({ instance, when, path }) => {
-    if (instance.kind === undefined || when.start < epochs) return [];
+    if ((instance.kind === undefined && instance.pass?.grows !== true) || when.start < epochs) return [];
     const message = `acts from epoch ${when.start} on, and training ends with epoch ${epochs - 1}`;
     return [{ path: path.slice(0, 2), message, on: 'key' as const }];
   });

@@ -3,17 +3,28 @@ import type { PassesReport } from '../../src/cli/commands/passes.ts';
 import { main } from '../../src/cli/main.ts';
 import { buildProgram } from '../../src/cli/program.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
-import { writeModel } from '../../src/graph/file.ts';
+import { readModel, writeModel } from '../../src/graph/file.ts';
+import type { Model } from '../../src/graph/model.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
 import { passes } from '../../src/passes/index.ts';
+import { earlyExit } from '../../src/passes/train/early_exit.ts';
 import type { EvalReport } from '../../src/report/eval.ts';
 import type { InspectReport } from '../../src/report/inspect.ts';
+import { floats, testContext } from '../helpers/context.ts';
 import { fakeIo } from './fake_io.ts';
 import { furnish, openWorkshop, type Workshop } from './workshop.ts';
 
 let shop: Workshop;
 beforeAll(async () => furnish((shop = await openWorkshop())));
 afterAll(() => shop.remove());
+
+/** The model with a branch behind its convolution, at whose threshold no sample leaves. */
+async function withExit(model: Model): Promise<Model> {
+  const calibration = [{ x: floats(new Float32Array(192), [1, 3, 8, 8]) }];
+  const lesson = { step: 0, passing: false, gradients: () => { throw new Error('not asked for'); } }; // prettier-ignore
+  const options = earlyExit.options.parse({ exits: [{ at: 'conv', threshold: 0 }] });
+  return (await earlyExit.apply(model, options, testContext({ calibration, lesson }))).model;
+}
 
 async function qtool(...args: string[]) {
   const io = fakeIo({ columns: 110 });
@@ -99,6 +110,9 @@ describe('qtool', () => {
     ['--std', '1,0,1'],
     ['--std', 'NaN'],
     ['--mean', 'Infinity'],
+    ['--exit-threshold', '0.4,'],
+    ['--exit-threshold', '-1'],
+    ['--exit-threshold', 'half'],
   ])('refuses %s %s', async (flag, value) => {
     const { code, err } = await qtool('eval', 'm.onnx', '--data', 'x', flag, value);
     expect([code, err]).toEqual([2, expect.stringMatching(/is invalid\. It must be/)]);
@@ -221,6 +235,20 @@ describe('qtool eval', () => {
     const { out } = await qtool(...args, '--reference', shop.path('model.onnx'));
     expect(out).toMatch(/^sqnr dB +∞/m);
     expect(out).toMatch(/^top1 % .* 0\.00 ±/m);
+  });
+
+  it('says where samples leave a model with early exits, by its thresholds or others', async () => {
+    const path = shop.path('exits.onnx');
+    await writeModel(await withExit(await readModel(shop.path('model.onnx'))), path);
+    const args = ['eval', path, ...data(), '--no-latency'];
+    const report = (await qtool(...args, '--json')).json<EvalReport>();
+    expect(report.exits).toMatchObject({ samples: 48, exits: [{ output: 'exit_0', threshold: 0 }, { samples: 48 }] });
+    expect(report.measurement.metrics).toMatchObject([{ name: 'top1', value: 100 }]);
+    const { out } = await qtool(...args, '--exit-threshold', '9');
+    expect(out).toMatch(/^exit_0 +9 +48 +100\.00 %/m);
+    const { err } = await qtool('eval', shop.path('model.onnx'), ...data(), '--exit-threshold', '0.4');
+    expect(err).toContain('the model has no early exits');
+    expect((await qtool(...args, '--exit-threshold', '1,2')).err).toContain('2 thresholds are given');
   });
 
   it('times both models where a reference is given', async () => {

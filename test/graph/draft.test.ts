@@ -1,9 +1,10 @@
 import { makeModel, makeNode, makeValue, type ModelParts } from '../../src/graph/build.ts';
 import { edit, type Draft } from '../../src/graph/edit.ts';
-import { modelOf, type Model } from '../../src/graph/model.ts';
+import { decodeModel, encodeModel, modelOf, type Model } from '../../src/graph/model.ts';
 import { GraphCodec, ModelCodec, OperatorSetCodec, int64, toNumber } from '../../src/graph/proto.ts';
 import { initializers, layerName, opset } from '../../src/graph/query.ts';
 import { makeTensor } from '../../src/graph/tensor.ts';
+import { smallConvNet } from '../helpers/models.ts';
 import { ifModel } from '../runtime/models.ts';
 
 const one = (name: string, value = 1) => makeTensor(name, 'float32', [1], Float32Array.of(value));
@@ -257,4 +258,12 @@ describe('operator sets in an edit', () => {
     const versions = [() => undefined, constant].map((change) => edit(old(), change).proto.ir_version);
     expect(versions.map(toNumber)).toEqual([3, 4]);
   });
+});
+
+it('an edit sets and removes entries of the metadata, and keeps the others', () => {
+  const start = edit(smallConvNet(), (draft) => draft.setMetadata('a', '1'));
+  const both = edit(start, (draft) => draft.setMetadata('b', '2'));
+  const found = (model: Model) => decodeModel(encodeModel(model)).proto.metadata_props.map(({ key, value }) => [key, value]); // prettier-ignore
+  expect(found(edit(both, (draft) => draft.setMetadata('a', '3')))).toEqual([['b', '2'], ['a', '3']]); // prettier-ignore
+  expect(found(edit(both, (draft) => draft.setMetadata('a', undefined)))).toEqual([['b', '2']]);
 });

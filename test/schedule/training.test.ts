@@ -174,3 +174,30 @@ ${more}`;
     expect(wrong(learning(''))).toContain('no policy uses it');
   });
 });
+
+describe('what has to be trained', () => {
+  const exit = `training: { epochs: 3 }
+extensions:
+  exit: { class: EarlyExit, exits: [{ at: relu1 }] }
+policies:
+  - { extension: { instance_name: exit }, epochs: [1] }
+`;
+
+  it('is added at the beginning of its epoch', () => {
+    const { stages } = parse(exit);
+    expect(plans({ stages } as ParsedSchedule).map(({ policies }) => policies.map(({ instance }) => instance))).toEqual([[], ['exit'], []]); // prettier-ignore
+    expect(stages).toHaveLength(3);
+  });
+
+  it('makes a file train, and waits where there is nothing to train on', () => {
+    const text = exit.replace('training: { epochs: 3 }\n', '');
+    expect(plans(parse(text))).toHaveLength(2);
+    const { stages, waiting } = parse(text, false);
+    expect(stages).toEqual([]);
+    expect(waiting.map(({ name }) => name)).toEqual(['extensions.exit (EarlyExit)']);
+  });
+
+  it('is refused behind the last epoch', () => {
+    expect(wrong(exit.replace('[1]', '[3]'))).toBe('s.yaml:5:5 policies.0: acts from epoch 3 on, and training ends with epoch 2'); // prettier-ignore
+  });
+});

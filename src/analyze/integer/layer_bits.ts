@@ -1,6 +1,6 @@
 import { elementCount } from '../../graph/tensor.ts';
 import { bitsFor, ruleBits, type SumFacts } from './accumulators.ts';
-import type { Work } from './energy.ts';
+import type { Work } from '../../numerics/energy.ts';
 import type { PairCount } from './pairs.ts';
 import type { ProductStep } from './steps.ts';
 

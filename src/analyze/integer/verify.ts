@@ -11,7 +11,7 @@ import { QtoolError } from '../../util/error.ts';
 import { given } from '../../util/must.ts';
 import { exactSums, lookAtPartials, lookAtSums, narrowed, noSums, type SumFacts } from './accumulators.ts';
 import { addDifferences, apart, noDifferences, type Apart, type Difference } from './differences.ts';
-import { energyOf, type Energy } from './energy.ts';
+import { energyOf, type Energy } from '../../numerics/energy.ts';
 import { openDevice, openMachine, runDevices } from './execute.ts';
 import { layerFacts, workOf, type LayerBits } from './layer_bits.ts';
 import { Refused, type Device, type Machine, type Opened } from './machine.ts';

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import { buildTraining } from '../../autodiff/training_graph.ts';
+import { buildTraining, type Loss } from '../../autodiff/training_graph.ts';
 import type { Feeds, Tensor } from '../../data/types.ts';
 import { edit } from '../../graph/edit.ts';
 import type { Model } from '../../graph/model.ts';
@@ -99,9 +99,15 @@ async function lookAt(ctx: PassContext, model: Model, samples: number) {
 
 const inputNames = (model: Model): string[] => modelInputs(model).map(({ name }) => name);
 
+/** What the float model gives, too: an early exit has nothing to be compared with. */
+function comparedOutputs(model: Model, ctx: PassContext): string[] {
+  const theirs = new Set(ctx.reference.graph.output.map(({ name }) => name));
+  return model.graph.output.map(({ name }) => name).filter((name) => theirs.has(name));
+}
+
 /** Inputs with the float model's outputs. A last batch of fewer samples is filled up with samples of its own, from its beginning. */
 async function* taught(ctx: PassContext, model: Model, samples: number, first: Feeds): AsyncGenerator<Feeds> {
-  const outputs = model.graph.output.map(({ name }) => name);
+  const outputs = comparedOutputs(model, ctx);
   const rows = Object.values(first)[0]?.dims[0] ?? 1;
   for await (const all of ctx.capture(ctx.reference, [...inputNames(model), ...outputs], samples))
     yield Object.fromEntries(
@@ -127,13 +133,16 @@ function filled(tensor: Tensor, rows: number): Tensor {
 async function trainingStep(model: Model, o: z.infer<typeof options>, ctx: PassContext, first: Feeds) {
   const prepared = await prepareTraining(model, first, ctx);
   const { model: plain, shapes } = prepared;
-  const { trainable, skipped } = trainableBy(prepared, undefined, ctx.device);
+  const compared = new Set(comparedOutputs(model, ctx));
+  const error = meanSquaredError();
+  const loss: Loss = { write: (w, outputs, input) => error.write(w, new Map([...outputs].filter(([name]) => compared.has(name))), input) }; // prettier-ignore
+  const { trainable, skipped } = trainableBy(prepared, loss, ctx.device);
   const tensors = initializers(plain.graph);
   const data = (name: string): Float32Array => floatData(must(tensors, name, 'the weight'));
   const zeros = o.keep_zeros ? trainable.filter((name) => data(name).includes(0)) : [];
   const graph = buildTraining(plain, shapes, {
     trainable,
-    loss: meanSquaredError(),
+    loss,
     optimizer: adam(),
     masks: new Map(zeros.map((name) => [name, {}])),
     target: ctx.device,

@@ -1,5 +1,5 @@
 import { bitsFor, narrowed, ruleBits } from '../../../src/analyze/integer/accumulators.ts';
-import { energyOf, picojoules } from '../../../src/analyze/integer/energy.ts';
+import { energyOf, picojoules } from '../../../src/numerics/energy.ts';
 import { openDevice, openMachine, runDevices } from '../../../src/analyze/integer/execute.ts';
 import type { Device } from '../../../src/analyze/integer/machine.ts';
 import { saturatePairs } from '../../../src/analyze/integer/pairs.ts';

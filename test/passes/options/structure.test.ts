@@ -21,6 +21,7 @@ const budget: Readonly<Record<string, Effect>> = {
   'budget.macs': [0.6, 0.8, { with: { budget: {} } }],
   'budget.parameters': [0.6, 0.8, { with: { budget: {} } }],
   'budget.bytes': [0.6, 0.8, { with: { budget: {} } }],
+  'budget.energy': [0.6, 0.8, { with: { budget: {} } }],
 };
 /** Layers `a` and `h`: their channels are theirs alone. */
 const weights: Effect = [['a.weight', 'h.weight'], ['a.weight']];

@@ -1,4 +1,6 @@
 import { levelPruner } from '../../../src/passes/prune/level.ts';
+import { encodeModel } from '../../../src/graph/model.ts';
+import { earlyExit } from '../../../src/passes/train/early_exit.ts';
 import { trainingEpoch } from '../../../src/passes/train/epoch.ts';
 import { trainingSchema } from '../../../src/passes/train/options.ts';
 import { learningKinds } from '../../../src/passes/train/surrogate/index.ts';
@@ -22,6 +24,12 @@ const ranked: Fixture = async () => {
   const reference = smallConvNet();
   return { model: reference, context: testContext({ calibration, reference, training, clock }) };
 };
+/** The same within an epoch of training. */
+const growing: Fixture = async () => {
+  const { model, context } = await ranked();
+  const lesson = { step: 0, passing: false, gradients: () => { throw new Error('not asked for'); } }; // prettier-ignore
+  return { model, context: Object.defineProperties(context, { lesson: { value: lesson, enumerable: true } }) };
+};
 const rankedOptions: PassTable['options'] = {
   weights: [['conv1.weight'], ['conv2.weight']],
   criterion: ['signed', 'taylor'],
@@ -43,6 +51,11 @@ describe('every option of training changes what it makes', () => {
       on: pruned,
       options: { epochs: [1, 2], lr: [0.001, 0.002], samples: [8, 16], keep_zeros: [true, false] },
     },
+    'train/early_exit': {
+      base: { exits: [{ at: 'relu1' }] },
+      on: growing,
+      options: { exits: [[{ at: 'relu1' }], [{ at: 'conv2' }]], seed: [0, 1] },
+    },
     'train/gradient_ranked': {
       base: { desired_sparsity: 0.4, weights: ['conv1.weight'] },
       on: ranked,
@@ -53,6 +66,21 @@ describe('every option of training changes what it makes', () => {
       on: ranked,
       options: { ...rankedOptions, initial_sparsity: [0.1, 0.5], final_sparsity: [0.5, 0.9] },
     },
+  });
+});
+
+describe('every option of an exit changes what is made', () => {
+  it.each([
+    ['at', 'conv2'],
+    ['weight', 0.2],
+    ['threshold', 0.1],
+    ['grid', 2],
+  ])('%s', async (name, value) => {
+    const made = async (more: object) => {
+      const { model, context } = await growing();
+      return encodeModel((await earlyExit.apply(model, earlyExit.options.parse({ exits: [{ at: 'relu1', ...more }] }), context)).model); // prettier-ignore
+    };
+    expect(await made({ [name]: value })).not.toEqual(await made({}));
   });
 });
 

@@ -73,7 +73,7 @@ async function apply(model: Model, o: Options, ctx: PassContext): Promise<PassRe
     model: refitted,
     changed: [...changed, ...notes],
     skipped: [...unfit.values()],
-    notes: [text('macs'), text('parameters')],
+    notes: [text('macs'), text('parameters'), text('energy')],
   };
 }
 

@@ -6,8 +6,13 @@ const share = z.number().gt(0).max(1);
 
 /** The share of one unit that may stay. */
 export const budget = z
-  .union([z.strictObject({ macs: share }), z.strictObject({ parameters: share }), z.strictObject({ bytes: share })])
-  .meta({ description: 'the share of multiply-accumulates, parameters or bytes that may stay' });
+  .union([
+    z.strictObject({ macs: share }),
+    z.strictObject({ parameters: share }),
+    z.strictObject({ bytes: share }),
+    z.strictObject({ energy: share }),
+  ])
+  .meta({ description: 'the share of multiply-accumulates, parameters, bytes or estimated energy that may stay' });
 
 export type Budget = z.infer<typeof budget>;
 

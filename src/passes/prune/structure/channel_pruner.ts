@@ -100,7 +100,7 @@ async function apply(model: Model, o: ChannelPrunerOptions, ctx: PassContext): P
     skipped: [...channels.frozen.map(({ layer, text }) => ({ layer, text })), ...chosen.skipped, ...skipped],
     notes: [
       ...chosen.notes,
-      ...(['macs', 'parameters', 'bytes'] as const).map((u) => cutText(model, channels, removed, u)),
+      ...(['macs', 'parameters', 'bytes', 'energy'] as const).map((u) => cutText(model, channels, removed, u)),
     ],
   };
 }

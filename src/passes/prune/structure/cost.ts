@@ -5,15 +5,18 @@ import type { Model } from '../../../graph/model.ts';
 import { productOf } from '../../../graph/ops.ts';
 import { isOp } from '../../../graph/query.ts';
 import { dimsOf, typeOf } from '../../../graph/tensor.ts';
+import { floatPicojoules } from '../../../numerics/energy.ts';
 
-/** What a budget may be counted in: multiply-accumulates of one sample, stored weights, or their bytes. */
-export type Unit = 'macs' | 'parameters' | 'bytes';
+/** What a budget may be counted in: multiply-accumulates of one sample, stored weights, their bytes, or estimated picojoules of one sample. */
+export type Unit = 'macs' | 'parameters' | 'bytes' | 'energy';
 
 export const unitName = (unit: Unit): string => (unit === 'macs' ? 'MACs' : unit);
 
 /** `MACs: 200 → 100 (50.0 %)`. */
 export const costText = (unit: Unit, before: number, now: number): string =>
-  `${unitName(unit)}: ${before} → ${now} (${((100 * now) / before).toFixed(1)} %)`;
+  `${unitName(unit)}: ${amount(unit, before)} → ${amount(unit, now)} (${((100 * now) / before).toFixed(1)} %)`;
+
+const amount = (unit: Unit, cost: number): string => (unit === 'energy' ? `${(cost / 1e6).toPrecision(4)} µJ` : String(cost)); // prettier-ignore
 
 /** The same of a model from which channels are removed. */
 export function cutText(model: Model, channels: Channels, removed: ReadonlySet<number>, unit: Unit): string {
@@ -22,6 +25,9 @@ export function cutText(model: Model, channels: Channels, removed: ReadonlySet<n
   cost.remove(removed);
   return costText(unit, before, cost.total());
 }
+
+/** Layers whose work is counted. */
+const multiplying = ['Conv', 'ConvTranspose', 'Gemm', 'MatMul'] as const;
 
 /** factor × the number of indices that stay along each axis. */
 interface Term {
@@ -41,7 +47,7 @@ export interface Cost {
 
 /** The cost of a model with nothing cut yet. */
 export function costOf(model: Model, channels: Channels, unit: Unit): Cost {
-  const terms = unit === 'macs' ? multiplications(model, channels) : storage(model, channels, unit);
+  const terms = termsOf(model, channels, unit);
   const left = terms.map(({ axes }) => axes.map((axis) => axis?.length ?? 1));
   // Atom → the axes it stands in, and how often.
   const places = new Map<number, { term: number; axis: number; times: number }[]>();
@@ -81,6 +87,30 @@ export function costOf(model: Model, channels: Channels, unit: Unit): Cost {
   };
 }
 
+function termsOf(model: Model, channels: Channels, unit: Unit): Term[] {
+  if (unit === 'macs') return multiplications(model, channels);
+  if (unit !== 'energy') return storage(model, channels, unit);
+  const { mac, weightByte, activationByte } = floatPicojoules;
+  return [
+    ...times(mac, multiplications(model, channels)),
+    ...times(weightByte, storage(model, channels, 'bytes')),
+    ...times(4 * activationByte, traffic(model, channels)),
+  ];
+}
+
+const times = (by: number, terms: readonly Term[]): Term[] => terms.map((term) => ({ ...term, factor: by * term.factor })); // prettier-ignore
+
+/** Numbers that layers read and write beside their weights, once each: one term a value of one layer. */
+function traffic(model: Model, channels: Channels): Term[] {
+  const stored = storedTensors(model);
+  return model.graph.node.flatMap((node): Term[] => {
+    if (!isOp(node, ...multiplying)) return [];
+    const values = [...node.input.filter((name) => name !== '' && !stored.has(name)), node.output[0] ?? ''];
+    // Axis 0 is the batch.
+    return values.map((value) => termOf((channels.dims.get(value) ?? []).slice(1), (channels.axes.get(value) ?? []).slice(1))); // prettier-ignore
+  });
+}
+
 function storage(model: Model, channels: Channels, unit: Unit): Term[] {
   return [...storedTensors(model)].flatMap(([name, tensor]): Term[] => {
     const type = typeOf(tensor);
@@ -106,7 +136,7 @@ function multiplications(model: Model, channels: Channels): Term[] {
   const stored = storedTensors(model);
   const rankOf = (value: string): number => channels.dims.get(value)?.length ?? 0;
   return model.graph.node.flatMap((node): Term[] => {
-    const sums = isOp(node, 'Conv', 'ConvTranspose', 'Gemm', 'MatMul') ? productOf(node)?.macs(node) : undefined;
+    const sums = isOp(node, ...multiplying) ? productOf(node)?.macs(node) : undefined;
     if (sums === undefined || typeof sums === 'string') return [];
     // Where a stored matrix stands left, the rows of the result are its own; axes before them are the batch.
     const data = factorValue(node, 'data');

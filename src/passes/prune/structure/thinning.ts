@@ -62,7 +62,7 @@ async function remove(model: Model, roles: readonly Member['role'][], ctx: PassC
         text: `${bound} channels with zero weights stay: a bias, a norm or another layer${others.length > 0 ? ` (one of ${others.join(', ')})` : ''} makes them something else than zero`,
       });
   }
-  const notes = (['macs', 'parameters'] as const).map((unit) => cutText(model, channels, removed, unit));
+  const notes = (['macs', 'parameters', 'energy'] as const).map((unit) => cutText(model, channels, removed, unit));
   return { model: removeChannels(model, channels, removed), changed, skipped, notes };
 }
 

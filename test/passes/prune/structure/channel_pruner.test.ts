@@ -4,6 +4,7 @@ import { makeTensor } from '../../../../src/graph/tensor.ts';
 import { channelPruner } from '../../../../src/passes/prune/structure/channel_pruner.ts';
 import { costOf } from '../../../../src/passes/prune/structure/cost.ts';
 import { images, redundantNet, dims, distance } from './networks.ts';
+import { energyOf } from '../../../../src/numerics/energy.ts';
 import { runModel, testContext } from '../../../helpers/context.ts';
 
 const model = redundantNet();
@@ -42,6 +43,7 @@ describe('ChannelPruner', () => {
     { budget: { macs: 0.5 } },
     { budget: { parameters: 0.4 } },
     { budget: { bytes: 0.4 }, allocation: 'layerwise' },
+    { budget: { energy: 0.5 } },
     { budget: { macs: 0.5 }, allocation: 'uniform' },
     { budget: { macs: 0.5 }, criterion: 'l1' },
     { budget: { macs: 0.5 }, criterion: 'apoz', allocation: 'uniform' },
@@ -49,7 +51,7 @@ describe('ChannelPruner', () => {
     { budget: { macs: 0.5 }, criterion: 'random', multiple: 2 },
   ])('meets %j, and the cost it foretells is the cost of the model it gives', async (given) => {
     const { model: cut } = await prune(given);
-    const [unit, share] = Object.entries(given.budget)[0] as ['macs' | 'parameters' | 'bytes', number];
+    const [unit, share] = Object.entries(given.budget)[0] as ['macs' | 'parameters' | 'bytes' | 'energy', number];
     const context = testContext({ calibration });
     const cost = async (m: typeof model): Promise<number> =>
       costOf(m, channelGroups(m, await context.shapes(m)), unit).total();
@@ -102,6 +104,26 @@ describe('costOf', () => {
     expect(costOf(model, channels, 'macs').total()).toBe(macs);
     expect(costOf(model, channels, 'parameters').total()).toBe(parameters);
     expect(costOf(model, channels, 'bytes').total()).toBe(4 * parameters);
+  });
+
+  it('adds up energy as one does by hand: every weight from DRAM, what goes in and out of layers by SRAM, and the arithmetic', async () => {
+    const channels = channelGroups(model, await testContext({ calibration }).shapes(model));
+    const [macs, parameters] = (['macs', 'parameters'] as const).map((unit) => costOf(model, channels, unit).total());
+    // Stem, a and b on 8 × 8 places, h behind the pooling, fc.
+    const words = 64 * (3 + 6 + (6 + 8) + (8 + 6)) + (96 + 12) + (12 + 5);
+    // Han et al. 2016, table 1: 0.9 + 3.7 pJ a multiply-accumulate, 640 and 5 pJ a word.
+    expect(costOf(model, channels, 'energy').total()).toBeCloseTo(4.6 * macs! + 640 * parameters! + 5 * words, 3);
+    const work = { macs: macs!, weights: parameters!, inputs: words, outputs: 0, weightBytes: 4, codeBytes: 4 };
+    expect(costOf(model, channels, 'energy').total() / 1e6).toBeCloseTo(energyOf([work]).float.total, 9);
+  });
+
+  it('gives the energy of a cut as the cut model has it, and says it', async () => {
+    const { model: cut, notes } = await prune({ budget: { energy: 0.6 } });
+    const context = testContext({ calibration });
+    const energy = async (m: typeof model) => costOf(m, channelGroups(m, await context.shapes(m)), 'energy').total();
+    const [before, after] = [await energy(model), await energy(cut)];
+    expect(after).toBeLessThanOrEqual(0.6 * before);
+    expect(notes?.find((note) => note.startsWith('energy'))).toBe(`energy: ${(before / 1e6).toPrecision(4)} µJ → ${(after / 1e6).toPrecision(4)} µJ (${((100 * after) / before).toFixed(1)} %)`); // prettier-ignore
   });
 
   it('counts the MACs of one sample, whichever side the weights stand on', () => {
