@@ -49,6 +49,7 @@ import { gptqRounding } from './recover/gptq.ts';
 import { migrate } from './recover/migrate.ts';
 import { weightScale } from './recover/weight_scale.ts';
 import { reestimate } from './recover/reestimate.ts';
+import { blockReconstruction } from './train/block_reconstruction.ts';
 import { finetune } from './train/finetune.ts';
 import { gradientRanked } from './train/gradient_ranked.ts';
 import { learningPasses } from './train/surrogate/index.ts';
@@ -109,6 +110,7 @@ export const passes: readonly Pass[] = [
   anyPass(adaround),
   anyPass(reestimate),
   anyPass(featureQuantization),
+  anyPass(blockReconstruction),
   anyPass(finetune),
   anyPass(encoder),
 ];
