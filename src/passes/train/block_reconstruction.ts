@@ -6,6 +6,7 @@ import type { Note, Pass, PassContext } from '../pass.ts';
 import { quantizedLayers } from '../recover/sites.ts';
 import { findBlocks, type Block } from './block/blocks.ts';
 import { openGatherer } from './block/gather.ts';
+import { holdCodes } from './block/held_codes.ts';
 import { blockPart, errorOf } from './block/judge.ts';
 import { learnBlock, type BlockSamples } from './block/learn.ts';
 import { relaxedWeights } from './block/relaxed.ts';
@@ -71,30 +72,53 @@ export const blockReconstruction: Pass<Options> = {
         skipped: [],
         notes: ['nothing is quantized yet: put this after a quantizer'],
       };
-    const found = quantizedLayers(start, twin);
     const shapes = await ctx.shapes(start);
     const asked = { blocks: o.blocks, most: o.max_layers };
-    const { blocks, skipped: apart } = findBlocks(start, twin, shapes, found.layers, asked);
+    const blocksOf = (of: Model) => {
+      const found = quantizedLayers(of, twin);
+      const { blocks, skipped } = findBlocks(of, twin, shapes, found.layers, asked);
+      return { blocks, skipped: [...found.skipped, ...skipped] };
+    };
+    const learnable = (block: Block) => (o.activation_steps ? learnableScales(start, block) : new Set<string>());
+    const scales = new Set(blocksOf(start).blocks.flatMap((block) => [...learnable(block)]));
+    const held = await holdCodes(start, scales, o.samples, ctx);
+    let { model } = held;
+    const { blocks, skipped: left } = blocksOf(model);
     const changed: Note[] = [];
-    const skipped: Note[] = [...found.skipped, ...apart];
-    const gatherer = openGatherer(start, blocks, shapes, o, ctx);
-    let model = start;
+    const skipped: Note[] = [...left];
+    const gatherer = openGatherer(model, blocks, shapes, o, ctx);
     for (const [i, block] of blocks.entries()) {
       const say = (done: number, doing: string): void => ctx.progress((i + done) / blocks.length, `block ${i + 1} of ${blocks.length}, ${block.name}: ${doing}`); // prettier-ignore
       say(0, 'values');
       try {
         const samples = await gatherer.gather(model, block);
-        const made = await reconstruct(model, block, samples, { ...o, seed: seedOf(o.seed, i) }, ctx, say);
+        const made = await reconstruct(
+          model,
+          { block, samples, scales: learnable(block) },
+          { ...o, seed: seedOf(o.seed, i) },
+          ctx,
+          say,
+        );
         (made.model ? changed : skipped).push({ layer: block.name, text: made.text });
         model = made.model ?? model;
       } catch (error) {
         if (!(error instanceof QtoolError) || !mendable.has(error.code)) throw error;
-        skipped.push({ layer: block.name, text: `left as it was: ${error.message}${error.hint === undefined ? '' : ` (${error.hint})`}` });
+        skipped.push({
+          layer: block.name,
+          text: `left as it was: ${error.message}${error.hint === undefined ? '' : ` (${error.hint})`}`,
+        });
       }
     }
-    return { model, changed, skipped };
+    return { model, changed, skipped, notes: heldNotes(held.bits) };
   },
 };
+
+/** What is said of activations that are held in fewer bits than a byte. */
+function heldNotes(bits: ReadonlyMap<string, number>): string[] {
+  const widths = [...new Set(bits.values())].sort((a, b) => a - b);
+  if (widths.length === 0) return [];
+  return [`codes of ${bits.size} activations are held in ${widths.join(' and ')} bits, which all calibration data fits in`]; // prettier-ignore
+}
 
 /** Errors that are of a block alone. */
 const mendable: ReadonlySet<string> = new Set(['graph', 'data', 'runtime']);
@@ -102,8 +126,7 @@ const mendable: ReadonlySet<string> = new Set(['graph', 'data', 'runtime']);
 /** The model with a block rounded anew, or, where that is no better on samples that it did not learn from, a sentence alone. */
 async function reconstruct(
   model: Model,
-  block: Block,
-  samples: BlockSamples,
+  { block, samples, scales }: { readonly block: Block; readonly samples: BlockSamples; readonly scales: ReadonlySet<string> }, // prettier-ignore
   o: Options,
   ctx: PassContext,
   say: (done: number, doing: string) => void,
@@ -112,7 +135,6 @@ async function reconstruct(
   const before = await errorOf(part, samples, samples.size, ctx);
   if (!Number.isFinite(before)) return { text: 'left as it was: what it gives in the float model is zero or not finite' }; // prettier-ignore
   const weights = block.layers.map((layer) => relaxedWeights(layer, o.trust));
-  const scales = o.activation_steps ? learnableScales(model, part, block.layers) : new Set<string>();
   const learned = await learnBlock(part, block, { weights, scales, bias: o.bias, samples }, o, ctx, (done, error) => say(done, `error ${error.toPrecision(3)}`)); // prettier-ignore
   const stored = storeBlock(model, weights, scales, learned);
   const after = await errorOf(blockPart(stored.model, block, samples), samples, samples.size, ctx);

@@ -17,6 +17,8 @@ export interface RelaxedWeights {
   codes(v: ArrayLike<number>): Float64Array;
 }
 
+type Five = [Float64Array, Float64Array, Float64Array, Float64Array, Float64Array];
+
 /** h at first stays so far from its ends, where it has no gradient. */
 const margin = 0.01;
 
@@ -32,8 +34,7 @@ export function relaxedWeights(layer: QuantizedLayer, trust: number): RelaxedWei
   const stored = storedCodes(layer);
   const { qmin, qmax } = codeBounds(stored, layer.zeroPoint);
   const held = (code: number): number => Math.min(qmax, Math.max(qmin, code));
-  const [low, high] = [new Float64Array(weights.length), new Float64Array(weights.length)];
-  const [lower, gap, first] = [0, 1, 2].map(() => new Float64Array(weights.length)) as [Float64Array, Float64Array, Float64Array]; // prettier-ignore
+  const [low, high, lower, gap, first] = Array.from({ length: 5 }, () => new Float64Array(weights.length)) as Five;
   weights.forEach((weight, i) => {
     const scale = scaleOf(layer, Math.floor(i / size));
     const exact = weight / scale;
@@ -41,9 +42,10 @@ export function relaxedWeights(layer: QuantizedLayer, trust: number): RelaxedWei
     let floor = Math.floor(exact);
     if (code < held(floor)) floor = code;
     if (code > held(floor + 1)) floor = code - 1;
-    [low[i], high[i]] = weight === 0 ? [code, code] : [held(floor), held(floor + 1)];
-    lower[i] = low[i]! * scale;
-    gap[i] = (high[i]! - low[i]!) * scale;
+    low[i] = weight === 0 ? code : held(floor);
+    high[i] = weight === 0 ? code : held(floor + 1);
+    lower[i] = low[i] * scale;
+    gap[i] = (high[i] - low[i]) * scale;
     const share = exact - floor + trust * (code - exact);
     const h = Math.min(1 - margin, Math.max(margin, share));
     const sigma = (h - stretch.gamma) / (stretch.zeta - stretch.gamma);

@@ -1,9 +1,11 @@
 import { edit } from '../../../graph/edit.ts';
 import type { Model } from '../../../graph/model.ts';
+import { partOf } from '../../../graph/part.ts';
 import { consumers, initializers, isOp, layerName, producers } from '../../../graph/query.ts';
 import { dimsOf, makeTensor, tensorData } from '../../../graph/tensor.ts';
 import { given, must } from '../../../util/must.ts';
-import { storeLayer, type QuantizedLayer } from '../../recover/sites.ts';
+import { storeLayer } from '../../recover/sites.ts';
+import type { Block } from './blocks.ts';
 import type { BlockLearned } from './learn.ts';
 import type { RelaxedWeights } from './relaxed.ts';
 import { roundings, type Rounding } from './roundings.ts';
@@ -32,8 +34,9 @@ export function storeBlock(
       const scale = learned.scale(name, must(before, name, 'the scale'));
       draft.replace(name, makeTensor(name, 'float32', dimsOf(tensor), Float32Array.of(scale)));
     }
-    for (const { layer, codes } of weights) {
-      const stored = codes(must(learned.v, layer.name, 'the roundings of'));
+    for (const one of weights) {
+      const { layer } = one;
+      const stored = one.codes(must(learned.v, layer.name, 'the roundings of'));
       const old = tensorData(layer.codes) as Int8Array;
       moved += stored.reduce((n, code, i) => n + (code === old[i] ? 0 : 1), 0);
       count += stored.length;
@@ -55,8 +58,9 @@ export function storeBlock(
  * The scales of activations that a block may change: all that read them are roundings of the block, and all biases in units of
  * them are of its layers.
  */
-export function learnableScales(model: Model, part: Model, layers: readonly QuantizedLayer[]): ReadonlySet<string> {
-  const own = new Set(part.graph.node.map(layerName));
+export function learnableScales(model: Model, { inputs, outputs, layers }: Block): ReadonlySet<string> {
+  const ends = new Set(inputs.map(({ value }) => value));
+  const own = new Set(partOf(model, outputs.map(({ value }) => value), ends).nodes.map(layerName)); // prettier-ignore
   const readers = consumers(model.graph);
   const known = new Map(layers.map((layer) => [layer.name, layer]));
   const byScale = new Map<string, Rounding[]>();
