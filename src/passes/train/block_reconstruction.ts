@@ -117,7 +117,7 @@ export const blockReconstruction: Pass<Options> = {
 function heldNotes(bits: ReadonlyMap<string, number>): string[] {
   const widths = [...new Set(bits.values())].sort((a, b) => a - b);
   if (widths.length === 0) return [];
-  return [`codes of ${bits.size} activations are held in ${widths.join(' and ')} bits, which all calibration data fits in`]; // prettier-ignore
+  return [`codes of ${bits.size} activations are held in ${widths.join(' and ')} bits, as the calibration data shows them`]; // prettier-ignore
 }
 
 /** Errors that are of a block alone. */

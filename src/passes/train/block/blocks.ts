@@ -23,6 +23,9 @@ export interface Block {
   readonly layers: readonly QuantizedLayer[];
 }
 
+/** Layers in a row that are taken together: as many as an inverted residual block without its shortcut has. */
+const inRow = 3;
+
 /** A stretch between two values that each carry everything alone. */
 interface Stretch {
   readonly inputs: readonly string[];
@@ -34,7 +37,7 @@ interface Stretch {
 /**
  * The blocks of a model, front to back. `auto`: parts between values that alone carry everything (every way from the inputs to the outputs
  * goes through them: dominators), which are residual blocks where there are any; layers in a row, without a branch, are taken together up
- * to `most`, in equal parts. What has more layers than that between two such values is taken layer by layer, as all is with `layer`.
+ * to three, in equal parts. What has more layers than that between two such values is taken layer by layer, as all is with `layer`.
  */
 export function findBlocks(
   model: Model,
@@ -51,7 +54,7 @@ export function findBlocks(
     return [];
   };
   if (o.blocks === 'layer') return { blocks: layers.flatMap(alone), skipped };
-  const blocks = rows(withCarriers(stretches(model, twin, layers), shapes), o.most).flatMap((one) =>
+  const blocks = rows(withCarriers(stretches(model, twin, layers), shapes), Math.min(inRow, o.most)).flatMap((one) =>
     one.layers.length > o.most && one.layers.length > 1 ? one.layers.flatMap(alone) : [named(one)],
   );
   return { blocks, skipped };

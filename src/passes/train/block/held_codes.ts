@@ -14,8 +14,8 @@ const narrow = 63;
 
 /**
  * Holds activations of few bits in their range. They lie in bytes that let more codes through, so that a scale which is learned would simply
- * shrink. The width is the least that holds all codes seen on calibration data, and a Clip of the codes holds them to it, which kernels run
- * through.
+ * shrink. The width is the least that holds the codes seen on calibration data (but for one above its end, where the zero point's own rounding may
+ * have brought the largest), and a Clip of the codes holds them to it, which kernels run through.
  * @param scales of the activations that will be learned.
  * @returns the model, and for each scale that is held the number of bits.
  */
@@ -34,7 +34,8 @@ export async function holdCodes(model: Model, scales: ReadonlySet<string>, sampl
     const range = given(must(seen, one.value, 'the range of')[0], one.value);
     most.set(one.scaleName, Math.max(most.get(one.scaleName) ?? 0, largestCode(one, range.max)));
   }
-  for (const [scale, code] of most) if (code <= narrow) bits.set(scale, Math.max(2, Math.ceil(Math.log2(code + 1))));
+  for (const [scale, code] of most)
+    if (code <= narrow) bits.set(scale, Math.max(2, Math.ceil(Math.log2(Math.max(1, code)))));
   const held = edit(model, (draft) => {
     for (const { value, scaleName, quantize, restore } of open) {
       const width = bits.get(scaleName);
