@@ -19,10 +19,10 @@ const options = z.strictObject({
     .meta({ description: 'what is rounded together: residual blocks and layers in a row, or each layer alone' }),
   max_layers: z.int().positive().default(5).meta({ description: 'most layers of a block; a larger one is taken layer by layer' }), // prettier-ignore
   samples: z.int().min(2).default(512).meta({ description: 'calibration samples; an eighth of them judges' }),
-  steps: z.int().positive().default(2000).meta({ description: 'Adam steps a block' }),
+  steps: z.int().positive().default(1000).meta({ description: 'Adam steps a block' }),
   batch_size: z.int().positive().default(32),
-  lr: z.number().positive().default(0.01).meta({ description: 'learning rate' }),
-  lambda: z.number().min(0).default(0.01).meta({ description: 'weight of the term that drives roundings to 0 or 1' }),
+  lr: z.number().positive().default(0.03).meta({ description: 'learning rate' }),
+  lambda: z.number().min(0).default(0.1).meta({ description: 'weight of the term that drives roundings to 0 or 1' }),
   beta_start: z.number().positive().default(20),
   beta_end: z.number().positive().default(2),
   warmup: z.number().min(0).max(1).default(0.2).meta({ description: 'share of the steps without that term' }),

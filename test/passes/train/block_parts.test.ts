@@ -119,7 +119,7 @@ describe('blockGraph', () => {
     const target = floats(noise(6, 3 * 64), [3, 4, 4, 4]);
     const constants = {
       ...{ ...batch, [wantedInput('y')]: target, [made.beta]: floats(Float32Array.of(3), []) },
-      ...scalarFeeds(graph, { lr: 0, step_size: 0, root: 1, lambda: 0.02 }),
+      ...scalarFeeds(graph, { lr: 0, step_size: 0, root: 1, lambda: 1 }),
     };
     const state = firstState(graph);
     const run = (at: Feeds) => context.compute(graph.model, { ...constants, ...at });
