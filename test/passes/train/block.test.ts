@@ -34,16 +34,18 @@ async function quantized(model: Model, options: object, calibration = images, ju
 }
 
 describe('train/block_reconstruction', () => {
-  it('brings a 3-bit model closer to float on data it has not seen, at every level of optimization', async () => {
+  it('brings a 3-bit model closer to float on data it has not seen than layer by layer, at every level of optimization', async () => {
     const { nearest, quality, learn } = await quantized(smallConvNet(), { bits_weights: 3 });
-    const { model, changed } = await learn({ steps: 100 });
-    // 2 dB cannot be luck on 32 images.
-    const before = await quality(nearest);
-    expect(await quality(model)).toBeGreaterThan(before + 2);
-    // Integer kernels round a sum differently than float ones: 0.3 dB at this distance.
-    expect(Math.abs((await quality(model, 'disabled')) - (await quality(model)))).toBeLessThan(0.3);
-    expect(await optimizedOps(model)).toEqual(await optimizedOps(nearest));
+    const o = { steps: 200, lambda: 0.1, activation_steps: false };
+    const apart = await learn({ ...o, blocks: 'layer' });
+    const { model, changed } = await learn(o);
     expect(changed.map(({ layer }) => layer)).toEqual(['conv1 … conv2', 'dw … fc']);
+    // Measured 21.2 dB to nearest, 26.4 layer by layer, 30.5 in blocks, of which the first is a residual one.
+    expect(await quality(model)).toBeGreaterThan((await quality(nearest)) + 5);
+    expect(await quality(model)).toBeGreaterThan((await quality(apart.model)) + 2);
+    // What kernels sum in integers and in float differs far below what rounding costs at this distance: 0.5 dB.
+    expect(Math.abs((await quality(model, 'disabled')) - (await quality(model)))).toBeLessThan(0.5);
+    expect(await optimizedOps(model)).toEqual(await optimizedOps(nearest));
   });
 
   it('rounds a tiny layer nearly as well as the best of all roundings does', async () => {
@@ -82,17 +84,6 @@ describe('train/block_reconstruction', () => {
     // Relaxed roundings need not end at the very best: measured 1.20 times its error, nearest 12.3 times.
     expect(error(codesOf(learned))).toBeLessThan(1.25 * best);
   }); // prettier-ignore
-
-  it('rounds a residual block and what follows it better together than layer by layer', async () => {
-    const { quality, learn } = await quantized(smallConvNet(), { bits_weights: 3 });
-    const o = { steps: 200, lambda: 0.1, activation_steps: false };
-    const apart = await learn({ ...o, blocks: 'layer' });
-    const together = await learn(o);
-    expect(apart.changed.map(({ layer }) => layer)).toEqual(['conv1', 'conv2', 'dw', 'fc']);
-    expect(together.changed.map(({ layer }) => layer)).toEqual(['conv1 … conv2', 'dw … fc']);
-    // Measured 26.4 and 30.5 dB.
-    expect(await quality(together.model)).toBeGreaterThan((await quality(apart.model)) + 2);
-  });
 
   it('learns scales of activations, whose codes then stay in their width', async () => {
     const { nearest, quality, learn } = await quantized(smallConvNet(), { bits_weights: 4, bits_activations: 3 });
