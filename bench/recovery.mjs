@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // What each recovery pass wins back, alone and together: accuracy, agreement with float and SQNR of the outputs.
 //
-//   npm run build && node bench/recovery.mjs <model.onnx> <data: folder or config> [root=<folder>] [bits=8] [samples=512]
+//   npm run build && node bench/recovery.mjs <model.onnx> <data: folder or config> [root=<folder>] [bits=8] [act=8] [samples=512] [steps=1000]
 //     [limit=<validation samples>] [seed=0] [threads=1] [only=<parts of row names, comma-separated>] [against=gptq]
 //
 // Every row quantizes the float model anew with the same calibration data and settings; losing rows stay in the table. Of several
@@ -24,16 +24,25 @@ const given = Object.fromEntries(
   rest.map((word) => [word.slice(0, word.indexOf('=')), word.slice(word.indexOf('=') + 1)]),
 );
 const bits = Number(given.bits ?? 8);
+const act = Number(given.act ?? 8);
 const samples = Number(given.samples ?? 512);
+const steps = Number(given.steps ?? 1000);
 
 const equalize = { class: 'CrossLayerEqualization', samples };
 const absorb = { class: 'BiasAbsorption', samples };
-const int8 = { class: 'PostTrainLinearQuantizer', bits_weights: bits, calibration: { method: 'minmax', samples } };
+const int8 = {
+  class: 'PostTrainLinearQuantizer',
+  bits_weights: bits,
+  bits_activations: act,
+  calibration: { method: 'minmax', samples },
+};
 const ranges = (method) => ({ ...int8, calibration: { method, samples } });
 const bias = (method) => ({ class: 'BiasCorrection', method, samples });
 const scales = (rounding) => ({ class: 'WeightScaleSearch', rounding, samples });
 const gptq = { class: 'GptqRounding', samples };
 const rounding = (more = {}) => ({ class: 'AdaRound', samples, ...more });
+// The product of steps and rate stays that of the defaults.
+const blocks = (more = {}) => ({ class: 'BlockReconstruction', samples, steps, lr: 30 / steps, ...more });
 
 const rows = [
   ['round to nearest', [int8]],
@@ -50,6 +59,10 @@ const rows = [
   ['adaround without what residuals lack', [int8, rounding({ residual: false })]],
   ['adaround', [int8, rounding()]],
   ['adaround and 1000 steps of the paper', [int8, rounding({ iterations: 1000 })]],
+  ['blocks', [int8, blocks()]],
+  ['blocks, half dropped', [int8, blocks({ drop: 0.5 })]],
+  ['adaround, then blocks', [int8, rounding(), blocks({ trust: 0.7 })]],
+  ['adaround, then blocks, half dropped', [int8, rounding(), blocks({ trust: 0.7, drop: 0.5 })]],
   ['together: equalization, minmax ranges, adaround', [equalize, int8, rounding()]],
   ['together: equalization, mse ranges, adaround', [equalize, ranges('mse'), rounding()]],
   ['together: equalization, entropy ranges, adaround', [equalize, ranges('entropy'), rounding()]],

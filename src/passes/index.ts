@@ -50,6 +50,7 @@ import { migrate } from './recover/migrate.ts';
 import { weightScale } from './recover/weight_scale.ts';
 import { reestimate } from './recover/reestimate.ts';
 import { earlyExit } from './train/early_exit.ts';
+import { blockReconstruction } from './train/block_reconstruction.ts';
 import { finetune } from './train/finetune.ts';
 import { gradientRanked } from './train/gradient_ranked.ts';
 import { learningPasses } from './train/surrogate/index.ts';
@@ -111,6 +112,7 @@ export const passes: readonly Pass[] = [
   anyPass(reestimate),
   anyPass(featureQuantization),
   anyPass(earlyExit),
+  anyPass(blockReconstruction),
   anyPass(finetune),
   anyPass(encoder),
 ];

@@ -128,7 +128,7 @@ export function* better(p: RoundingProblem, a: Float64Array, b: Float64Array): S
 }
 
 /** The codes that a width as small as these need can hold: a 4-bit grid inside int8 stays one. */
-function codeBounds(codes: Float64Array, zeroPoint: ArrayLike<number>): { qmin: number; qmax: number } {
+export function codeBounds(codes: Float64Array, zeroPoint: ArrayLike<number>): { qmin: number; qmax: number } {
   const high = codes.reduce((m, q) => Math.max(m, q), 1);
   const low = codes.reduce((m, q) => Math.min(m, q), -1);
   // What a zero point leaves on either side differs from output to output; what is used is there.

@@ -1,9 +1,6 @@
 import type { Feeds, Tensor } from '../../data/types.ts';
-import { makeValue } from '../../graph/build.ts';
-import { modelOf, type Model } from '../../graph/model.ts';
-import { GraphCodec, ModelCodec, NodeCodec, type NodeProto } from '../../graph/proto.ts';
-import { initializers, modelInputs, producers, reads } from '../../graph/query.ts';
-import { given, must } from '../../util/must.ts';
+import type { Model } from '../../graph/model.ts';
+import { partOf } from '../../graph/part.ts';
 import type { PassContext } from '../pass.ts';
 
 /** Bytes of values that one walk keeps. */
@@ -80,65 +77,11 @@ function pick(from: ReadonlyMap<string, readonly Tensor[]>, names: readonly stri
 }
 
 /** The nodes between what is known and a value, as a model of their own; `needed` are its inputs. No graph: an input is wanted. */
-function segment(
-  model: Model,
-  value: string,
-  kept: ReadonlyMap<string, unknown>,
-): { readonly graph: ((feeds: Feeds) => Model) | undefined; readonly needed: readonly string[] } {
-  const made = producers(model.graph);
-  const constants = initializers(model.graph);
-  const fed = new Set(modelInputs(model).map((input) => input.name));
-  const needed = new Set<string>();
-  const used = new Set<NodeProto>();
-  const tensors = new Set<string>();
-  const open = [value];
-  for (let name = open.pop(); name !== undefined; name = open.pop()) {
-    const node = made.get(name);
-    if (kept.has(name) || fed.has(name)) needed.add(name);
-    else if (constants.has(name)) tensors.add(name);
-    else if (node && !used.has(node)) {
-      used.add(node);
-      open.push(...reads(node));
-    }
-  }
-  if (used.size === 0) return { graph: undefined, needed: [...needed] };
-  const parts = model.graph.node.filter((node) => used.has(node));
-  const taken = new Set(parts.flatMap((node) => [...reads(node), ...node.output]));
-  const fresh = (name: string): string => {
-    let other = name;
-    while (taken.has(other)) other += '_';
-    taken.add(other);
-    return other;
-  };
-  // A node may make a value that is an input here beside one that is wanted: the half of a Split that was kept.
-  const nodes = parts.map((node) =>
-    node.output.some((name) => needed.has(name))
-      ? NodeCodec.amend(node, { output: node.output.map((name) => (needed.has(name) ? fresh(name) : name)) })
-      : node,
-  );
+function segment(model: Model, value: string, kept: ReadonlyMap<string, unknown>) {
+  const part = partOf(model, [value], kept);
   let graph: Model | undefined;
   return {
-    needed: [...needed],
-    graph: (feeds) =>
-      (graph ??= modelOf(
-        ModelCodec.amend(model.proto, {
-          graph: GraphCodec.create({
-            name: 'segment',
-            // Only the rank is fixed: batches may differ in size.
-            input: [...needed].map((name) => {
-              const { type, dims } = given(feeds[name], `the value "${name}"`);
-              return makeValue(
-                name,
-                type,
-                dims.map((_, axis) => `${name}_${axis}`),
-              );
-            }),
-            output: [makeValue(value, 'float32')],
-            node: nodes,
-            initializer: [...tensors].map((name) => must(constants, name, 'the constant')),
-          }),
-        }),
-        model.path,
-      )),
+    needed: part.needed,
+    graph: part.nodes.length === 0 ? undefined : (feeds: Feeds): Model => (graph ??= part.model((name) => feeds[name])),
   };
 }

@@ -5,6 +5,8 @@ import { trainingEpoch } from '../../../src/passes/train/epoch.ts';
 import { trainingSchema } from '../../../src/passes/train/options.ts';
 import { learningKinds } from '../../../src/passes/train/surrogate/index.ts';
 import type { LearningOptions } from '../../../src/passes/train/surrogate/kind.ts';
+import type { Model } from '../../../src/graph/model.ts';
+import { staticQuantizer } from '../../../src/passes/quantize/static.ts';
 import { floats, testContext } from '../../helpers/context.ts';
 import { noise, smallConvNet } from '../../helpers/models.ts';
 import { lessons } from '../train/lessons.ts';
@@ -15,6 +17,19 @@ const pruned: Fixture = async () => {
   const reference = smallConvNet();
   const context = testContext({ calibration, reference });
   return { model: (await levelPruner.apply(reference, { levels: { '*': 0.5 } }, context)).model, context };
+};
+
+let kept: Promise<{ readonly model: Model; readonly twin: Model }> | undefined;
+async function quantized(): Promise<{ readonly model: Model; readonly twin: Model }> {
+  const reference = smallConvNet();
+  const options = staticQuantizer.options.parse({ bits_weights: 3, bits_activations: 4 });
+  const { model, twin } = await staticQuantizer.apply(reference, options, testContext({ calibration, reference }));
+  return { model, twin: twin as Model };
+}
+/** At 3 bits, activations at 4. */
+const rounded: Fixture = async () => {
+  const { model, twin } = await (kept ??= quantized());
+  return { model, context: testContext({ calibration, reference: smallConvNet(), twin }) };
 };
 
 /** Filters of two layers and a loss by labels. */
@@ -55,6 +70,28 @@ describe('every option of training changes what it makes', () => {
       base: { exits: [{ at: 'relu1' }] },
       on: growing,
       options: { exits: [[{ at: 'relu1' }], [{ at: 'conv2' }]], seed: [0, 1] },
+    },
+    'train/block_reconstruction': {
+      base: { steps: 20, lr: 0.2, batch_size: 8 },
+      on: rounded,
+      options: {
+        blocks: ['auto', 'layer'],
+        max_layers: [5, 1],
+        samples: [8, 16],
+        steps: [20, 30],
+        batch_size: [8, 4],
+        lr: [0.2, 0.1],
+        lambda: [0.01, 1],
+        beta_start: [20, 4],
+        beta_end: [2, 10],
+        warmup: [0.2, 0.9],
+        drop: [0, 0.5],
+        trust: [0, 1],
+        bias: [true, false],
+        activation_steps: [true, false],
+        memory: [512, 0.02],
+        seed: [0, 1],
+      },
     },
     'train/gradient_ranked': {
       base: { desired_sparsity: 0.4, weights: ['conv1.weight'] },

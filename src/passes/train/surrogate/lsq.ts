@@ -7,6 +7,7 @@ import { byChannel, channelDims, meanMagnitude, type ActivationRounder, type Met
 /** Least step: a learned one must stay above 0. */
 const leastStep = 1e-8;
 
+/** The ends of the codes, less the zero point. */
 interface Levels {
   readonly low: number;
   readonly high: number;
@@ -18,7 +19,7 @@ const signed = (bits: number): Levels => ({ low: -(2 ** (bits - 1)), high: 2 ** 
  * y = s · clip(round(x / s), low, high). dx = dy where low < x / s < high; ds = g Σ dy · (clip(round(x / s)) − x / s inside, the end outside), with
  * g = 1 / √(n · high), n the numbers that share the step.
  */
-function write(w: GraphWriter, x: Value, step: Value, { low, high }: Levels, share: number): Rounded {
+export function writeSteps(w: GraphWriter, x: Value, step: Value, { low, high }: Levels, share: number): Rounded {
   const s = w.op('Max', [step, w.scalar(leastStep)], step.dims);
   const v = div(w, x, s);
   const q = w.op('Clip', [unary(w, 'Round', v), w.scalar(low), w.scalar(high)], x.dims);
@@ -47,7 +48,7 @@ function lsqWeights(bits: number): WeightRounder {
   const levels = signed(bits);
   return {
     keeps: (facts) => [{ name: 'step', dims: channelDims(facts), first: Float32Array.from(byChannel(facts), (part) => firstStep(part, levels)) }], // prettier-ignore
-    write: (w, x, kept, facts) => write(w, x, kept('step'), levels, facts.data.length / byChannel(facts).length),
+    write: (w, x, kept, facts) => writeSteps(w, x, kept('step'), levels, facts.data.length / byChannel(facts).length),
     step: (_, kept) => kept('step').map((s) => Math.max(leastStep, s)),
   };
 }
@@ -57,7 +58,7 @@ function lsqActivations(bits: number, unsigned: boolean): ActivationRounder {
   return {
     bits,
     keeps: ({ data }) => [{ name: 'step', dims: [], first: Float32Array.of(firstStep(data, levels)) }],
-    write: (w, x, kept) => write(w, x, kept('step'), levels, x.dims.slice(1).reduce((a, b) => a * b, 1)), // prettier-ignore
+    write: (w, x, kept) => writeSteps(w, x, kept('step'), levels, x.dims.slice(1).reduce((a, b) => a * b, 1)), // prettier-ignore
     affine: (_, kept) => ({ scale: Math.max(leastStep, kept('step')[0]!), zeroPoint: 0 - levels.low }),
   };
 }
