@@ -61,7 +61,7 @@ const options = z
 const others = rangeLinear({ perChannel: true, decay: 0.999 });
 
 /** Any number format as the weights of a network that learns: what the papers of most formats call training with a straight-through estimator. */
-export const formatTraining = (o: {
+const formatTraining = (o: {
   readonly format: BoundFormat;
   readonly sharing?: Sharing | undefined;
   readonly activations: 'learned_step' | 'range';

@@ -52,7 +52,7 @@ function powersOfTwo(bits: number, portions: readonly number[]): WeightRounder {
 }
 
 /** Zhou et al. 2017, INQ (arXiv 1702.03044). */
-export const inq = ({ portions }: { readonly portions: readonly number[] }): Method => ({
+const inq = ({ portions }: { readonly portions: readonly number[] }): Method => ({
   refuse: (bits) => (bits < 2 || bits > 7 ? 'INQ has 2 to 7 bits' : undefined),
   weights: (bits) => powersOfTwo(bits, portions),
   activations: (bits, facts) => lsq.activations(bits, facts),
