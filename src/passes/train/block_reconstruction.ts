@@ -20,7 +20,7 @@ const options = z.strictObject({
   max_layers: z.int().positive().default(5).meta({ description: 'most layers of a block; a larger one is taken layer by layer' }), // prettier-ignore
   samples: z.int().min(2).default(512).meta({ description: 'calibration samples; an eighth of them judges' }),
   steps: z.int().positive().default(1000).meta({ description: 'Adam steps a block' }),
-  batch_size: z.int().positive().default(32),
+  batch_size: z.int().positive().default(32).meta({ description: 'samples of a step' }),
   lr: z.number().positive().default(0.03).meta({ description: 'learning rate' }),
   lambda: z.number().min(0).default(0.1).meta({ description: 'weight of the term that drives roundings to 0 or 1' }),
   beta_start: z.number().positive().default(20),
