@@ -9,6 +9,7 @@ const values: Readonly<Record<string, string>> = {
   sensitivities: `{ '*': 0.5 }`,
   patterns: `{ '*': '2:4' }`,
   budget: '{ macs: 0.7 }',
+  format: 'ternary',
   exits: '[{ at: relu1 }]',
   weights: `['*']`,
   sparsity_range: '[0.2, 0.4]',
@@ -30,6 +31,8 @@ const plain: { readonly [section in Section]?: readonly string[] } = {
   quantizers: ['class: PostTrainLinearQuantizer'],
 };
 
+const widthOf = (pass: Pass): unknown => (pass.options.parse({}) as { readonly bits_weights?: unknown }).bits_weights;
+
 interface Part {
   readonly section: Section;
   readonly name: string;
@@ -50,7 +53,10 @@ export function exampleSchedule(pass: Pass): string {
   const valueOf = (name: string): string | undefined =>
     name === 'budget' && pass.section === 'allocators' ? '{ weights: 4 }' : values[name];
   const learns = pass.learns === true;
-  const options = [...required.map((name) => `${name}: ${valueOf(name) ?? '…'}`), ...(learns ? ['bits_weights: 4', 'bits_activations: 4'] : [])]; // prettier-ignore
+  // Methods of one width have it, and formats say it.
+  const anyWidth = learns && pass.options.safeParse({}).success && widthOf(pass) === null;
+  const widths = anyWidth ? ['bits_weights: 4', 'bits_activations: 4'] : [];
+  const options = [...required.map((name) => `${name}: ${valueOf(name) ?? '…'}`), ...widths];
   const ramps = required.some((name) => name === 'final_sparsity' || name === 'ramp_epoch_offset');
   const mine: Part = { section: pass.section, name: 'mine', lines: [`class: ${pass.classes[0] ?? pass.name}`, ...options] }; // prettier-ignore
   const beside = (section: Section | undefined, name: string): Part[] =>

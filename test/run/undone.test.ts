@@ -77,10 +77,11 @@ describe('a stage that lacks another', () => {
 
 describe('the schedule that explain shows', () => {
   it.each(passes.map((pass) => [pass.name, pass] as const))('lets %s work', async (_name, pass) => {
-    const { report } = await run(exampleSchedule(pass), pass.trains === true ? sets : data);
+    const trains = pass.trains === true || pass.grows === true;
+    const { report } = await run(exampleSchedule(pass), trains ? sets : data);
     expect(report.stages.map(({ verdict }) => verdict)).not.toContain('undone');
     expect(report.warnings.join('\n')).not.toMatch(/will do nothing|nothing will come/);
-    const name = pass.trains === true ? 'train/epoch' : pass.name;
+    const name = trains ? 'train/epoch' : pass.name;
     const mine = report.stages.filter((stage) => stage.pass === name);
     expect(mine.length).toBeGreaterThan(0);
     if (pass.follows === 'quantizers') expect(mine.flatMap(({ changed }) => changed)).not.toEqual([]);

@@ -93,7 +93,9 @@ export function trainableBy({ model, shapes, candidates, others, dress }: Prepar
   const trainable = candidates.filter((name) => found.has(name));
   const stopped = blocked.filter(({ lost }) => lost.length > 0);
   const lost = new Set(stopped.flatMap((one) => one.lost));
-  const unread = candidates.filter((name) => !found.has(name) && !lost.has(name));
+  // Of weights that share values the values are trained.
+  const shared = new Set(dress?.found.map(({ tensor }) => tensor));
+  const unread = candidates.filter((name) => !found.has(name) && !lost.has(name) && !shared.has(name));
   const skipped: Note[] = [
     ...stopped.map(({ layer, op, why, lost: { length } }) => ({
       layer,

@@ -194,6 +194,7 @@ describe('a quantizer that learns while training', () => {
     const numbers = memoryOf(trained).learned!.numbers;
     const [values, index] = ['values', 'index'].map((name) => numbers.get(dress.constant('w1', name))!) as [Float32Array, Float32Array]; // prettier-ignore
     expect(before.filter((v, k) => v !== values[k]).length).toBe(3);
+    expect(trained.results.at(-1)!.skipped).toEqual([]);
     expect(Array.from(before.keys()).filter((k) => before[k] === 0).map((k) => values[k])).toEqual([0]); // prettier-ignore
     const made = floatData(initializers(trained.model.graph).get('w1')!);
     made.forEach((v, i) => expect(v).toBe(values[index[i]!]));
