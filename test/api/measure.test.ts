@@ -77,7 +77,7 @@ describe('the calls that only look', () => {
     const [first] = report.warnings;
     expect(first).toMatch(new RegExp(`^${text}: 0\\.00 % top1, where guessing gives 25\\.00 %; .*labels`));
     const printed =
-      'where' in report ? compareText(report as CompareReport, yellow, 400) : evalText(report, yellow, 400);
+      'where' in report ? compareText(report, yellow, 400) : evalText(report, yellow, 400);
     expect(printed.split('\n')[0]).toBe(`<! ${first}>`);
   });
 
