@@ -49,8 +49,8 @@ function epochsText(stages: readonly Stage[]): string {
   const { name, lr, ...how } = optimizer;
   const set = Object.entries(how).filter(([, value]) => value !== 0 && value !== false && value !== 'float32');
   const acting = new Map<string, number[]>();
-  for (const { epoch, policies, regularizers, rate } of plans)
-    for (const { instance } of [...policies, ...regularizers, ...(rate ? [rate] : [])])
+  for (const { epoch, policies, regularizers, learner, rate } of plans)
+    for (const { instance } of [...policies, ...regularizers, ...(learner ? [learner] : []), ...(rate ? [rate] : [])])
       acting.set(instance, [...(acting.get(instance) ?? []), epoch]);
   const others = [...acting].map(([instance, epochs]) => `${instance} ${runs(epochs)}`);
   const own = Object.entries(training).filter(([key, value]) => !(key === 'accumulate' && value === 1));

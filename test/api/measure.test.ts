@@ -9,7 +9,6 @@ import {
   textReport,
   type UserMetric,
 } from '../../src/index.ts';
-import type { CompareReport } from '../../src/run/compare.ts';
 import { compareText } from '../../src/report/compare.ts';
 import { evalText } from '../../src/report/eval.ts';
 import { furnish, openWorkshop, schedule, type Workshop } from '../cli/workshop.ts';
@@ -76,8 +75,7 @@ describe('the calls that only look', () => {
     const report = await call();
     const [first] = report.warnings;
     expect(first).toMatch(new RegExp(`^${text}: 0\\.00 % top1, where guessing gives 25\\.00 %; .*labels`));
-    const printed =
-      'where' in report ? compareText(report, yellow, 400) : evalText(report, yellow, 400);
+    const printed = 'where' in report ? compareText(report, yellow, 400) : evalText(report, yellow, 400);
     expect(printed.split('\n')[0]).toBe(`<! ${first}>`);
   });
 

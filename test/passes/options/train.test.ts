@@ -130,6 +130,11 @@ const learned: PassTable['options'] = {
   'overrides.*.bits_bias': 'qat.md: biases are stored in units of input scale · weight scale',
 };
 const base = { bits_weights: 4, bits_activations: 4 };
+/** Of methods whose levels no integer kernel takes. */
+const stepless = {
+  bits_activations: 'qat.md: the run is refused before any step',
+  'overrides.*.bits_activations': 'qat.md: the run is refused before any step',
+};
 
 describe('every option of a quantizer that learns changes what it makes', () => {
   everyOption(
@@ -163,11 +168,11 @@ describe('every option of a quantizer that learns changes what it makes', () => 
           ...learned,
           bits_weights: [null, undefined],
           format: ['ternary', 'int4'],
-          'sharing.group': [2, 4],
+          'sharing.group': [2, 4, { with: { bits_activations: undefined } }],
           activations: ['learned_step', 'range'],
         },
       },
-      'train/surrogate/ttq': { base: { bits_weights: 2 }, on: ranked, options: { ...learned, bits_weights: [2, 4], threshold: [0.05, 0.5] } }, // prettier-ignore
+      'train/surrogate/ttq': { base: { bits_weights: 2 }, on: ranked, options: { ...learned, ...stepless, bits_weights: [2, 4], threshold: [0.05, 0.5] } }, // prettier-ignore
       'train/surrogate/inq': {
         base: { bits_weights: 4 },
         on: ranked,
@@ -178,6 +183,7 @@ describe('every option of a quantizer that learns changes what it makes', () => 
         on: ranked,
         options: {
           ...learned,
+          ...stepless,
           bits_weights: [2, 3],
           start: ['linear', 'density'],
           seed: [0, 1, { with: { start: 'random' } }],

@@ -214,16 +214,55 @@ describe('a quantizer that learns while training', () => {
     expect(await apart(whole.model, rest.model, set)).toBe(0);
   });
 
-  test('formats whose values are no multiples of a step leave layers with integer activations in float, with the reason', async () => {
-    const { results } = await train(
+  test.each([
+    ['QuantAwareTrainFormatQuantizer, format: nf4', 'QuantAwareTrainFormatQuantizer (nf4)'],
+    ['TTQQuantizer', 'TTQQuantizer (ternary)'],
+    ['TrainedCodebookQuantizer, bits_weights: 3', 'TrainedCodebookQuantizer (codebook:bits=3)'],
+  ])(
+    '%s: levels that are no multiples of a step are refused for integer layers, before any step',
+    async (text, name) => {
+      const run = train(mlp(), schedule(`{ class: ${text}, bits_activations: 8 }`), set);
+      await expect(run).rejects.toMatchObject({ code: 'schedule', message: `the levels of ${name} are no multiples of a step, which integer kernels take`, at: 'q' }); // prettier-ignore
+    },
+  );
+
+  test('powers of two run on integer kernels', async () => {
+    const { model } = await train(
       mlp(),
-      schedule('{ class: QuantAwareTrainFormatQuantizer, format: nf4, bits_activations: 8 }'),
+      schedule('{ class: INQQuantizer, bits_weights: 4, bits_activations: 8 }'),
       set,
     );
-    expect(results.at(-1)!.skipped).toContainEqual({
-      layer: 'fc1',
-      text: 'its levels are no multiples of a step, which integer kernels take',
-    });
+    expect(model.graph.node.filter((node) => isOp(node, 'DequantizeLinear')).length).toBeGreaterThan(3);
+    expect(
+      [...initializers(model.graph).values()].filter(({ data_type, dims }) => data_type === 3 && dims.length > 1)
+        .length,
+    ).toBe(2);
+  });
+
+  test.each([
+    '{ class: XNORQuantizer }',
+    '{ class: ReCUQuantizer }',
+    '{ class: XNORPlusPlusQuantizer, bits_activations: 8 }',
+    '{ class: INQQuantizer }',
+    '{ class: TrainedCodebookQuantizer, bits_weights: 3 }',
+    '{ class: DorefaQuantizer, bits_weights: 3 }',
+    '{ class: LSQQuantizer, bits_weights: 3, bits_activations: 8 }',
+  ])('%s: what a pruner zeroes while it learns stays zero in the file', async (text) => {
+    const pruned = schedule(text, 4).replace('quantizers:', `pruners: { p: { class: AutomatedGradualPruner, initial_sparsity: 0.2, final_sparsity: 0.6, weights: [w1, w2] } }\nquantizers:`).replace('policies:', 'policies:\n  - { pruner: { instance_name: p }, starting_epoch: 0, ending_epoch: 3 }'); // prettier-ignore
+    const { model } = await train(mlp(), pruned, set);
+    const stored = [...initializers(model.graph)].filter(([name, tensor]) => tensor.dims.length > 1 && /^w/.test(name)); // prettier-ignore
+    expect(stored).toHaveLength(2);
+    for (const [, tensor] of stored) {
+      const data = Array.from(tensorData(tensor) as Float32Array);
+      expect(data.filter((v) => v === 0).length).toBeGreaterThanOrEqual(Math.floor(0.6 * data.length));
+    }
+  });
+
+  test('a weight that a mask on the forward pass alone covers learns on, whatever the method', async () => {
+    const text = schedule('{ class: XNORQuantizer }', 2).replace('quantizers:', `pruners: { p: { class: SparsityLevelParameterPruner, levels: { w1: 0.5 } } }\nquantizers:`).replace('policies:', 'policies:\n  - { pruner: { instance_name: p, args: { mask_on_forward_only: true, use_double_copies: true } }, starting_epoch: 0, ending_epoch: 2 }'); // prettier-ignore
+    const trained = await train(mlp(), text, set);
+    const [before, after] = [floatData(initializers(mlp().graph).get('w1')!), weightsOf(memoryOf(trained).masters!).get('w1')!]; // prettier-ignore
+    expect([...after].filter((v, i) => v !== before[i]).length).toBe(before.length);
   });
 
   test('layers that overrides leave in float stay as they are', async () => {

@@ -33,7 +33,7 @@ export function allocate(candidates: readonly Candidate[], cost: Cost, budget: n
     if (!best)
       throw new QtoolError(
         'schedule',
-        `the budget cannot be met: cutting all that can be cut leaves ${cost.total()} of ${budget}`,
+        `the budget cannot be met: cutting all that can be cut leaves ${Math.round(cost.total())}, and it is ${Math.round(budget)}`,
         {
           hint: 'raise the budget, or let more layers be cut',
         },

@@ -1,5 +1,5 @@
 import type { Surrogate } from '../../../autodiff/surrogate.ts';
-import { graphWriter, type GraphWriter, type Value } from '../../../autodiff/writer.ts';
+import { graphWriter, mul, unary, type GraphWriter, type Value } from '../../../autodiff/writer.ts';
 import type { Feeds } from '../../../data/types.ts';
 import { makeNode } from '../../../graph/build.ts';
 import { edit, withOutputs, type Draft } from '../../../graph/edit.ts';
@@ -7,6 +7,7 @@ import type { Model } from '../../../graph/model.ts';
 import { initializers, layerName } from '../../../graph/query.ts';
 import type { Shapes } from '../../../graph/shapes.ts';
 import { dimsOf, floatData, makeTensor } from '../../../graph/tensor.ts';
+import { QtoolError } from '../../../util/error.ts';
 import { given, must } from '../../../util/must.ts';
 import type { PassContext } from '../../pass.ts';
 import { renamedOutput } from '../../quantize/qdq.ts';
@@ -105,7 +106,8 @@ export async function dressed(
       const rounder = weightRounder(learner, place);
       const all = rounder.keeps(facts);
       const kept = keep(tensor, all);
-      const rounded = rounder.write(w, { name: tensor, dims: facts.dims }, kept, facts);
+      if (place.kernel) refuseUnstored(learner, rounder, facts, all);
+      const rounded = zerosKept(w, { name: tensor, dims: facts.dims }, rounder.write(w, { name: tensor, dims: facts.dims }, kept, facts)); // prettier-ignore
       draft.rewire(tensor, rounded.y.name, (node, input) => readers.get(layerName(node)) === input);
       note(rounded, all, kept, rounder.found);
       // What nodes do not read would go from the model, and with it what is trained.
@@ -132,6 +134,39 @@ export async function dressed(
     addWritten(draft, w);
   });
   return { model: next, surrogates, tracked, learned, found, weights: places.weights, unsigned, constant: (owner, kept) => must(constants, key(owner, kept), 'the number') }; // prettier-ignore
+}
+
+/**
+ * A rounded weight that is 0 where the weight is: what was pruned stays pruned, though a method may have no level 0. Numbers of the method have
+ * no gradient from there; the weight has it as ever, since a mask on the forward pass alone may let it come back.
+ */
+export function zerosKept(w: GraphWriter, x: Value, { y, surrogate, next }: Rounded): Rounded {
+  const open = unary(w, 'Sign', unary(w, 'Abs', x));
+  const gradient: Surrogate['gradient'] = (w, dy, needs) => {
+    const [own] = surrogate.inputs[0] === x.name ? surrogate.gradient(w, dy, (i) => i === 0) : [];
+    const others = surrogate.inputs.some((name, i) => name !== x.name && needs(i));
+    const all = others ? surrogate.gradient(w, mul(w, dy, open), needs) : [];
+    return surrogate.inputs.map((name, i) => (name === x.name ? own : all[i]));
+  };
+  return { y: mul(w, y, open), surrogate: { inputs: surrogate.inputs, gradient }, ...(next ? { next } : {}) };
+}
+
+/** @throws QtoolError('schedule') where weights that are to run on integer kernels are no codes: it would be found out when training is over. */
+function refuseUnstored(
+  { kind, instance }: EpochLearner,
+  rounder: WeightRounder,
+  facts: WeightFacts,
+  all: readonly Kept[],
+): void {
+  // prettier-ignore
+  const first = new Map(all.map((one) => [one.name, one.first]));
+  const { label } = rounder;
+  const steps = rounder.step?.(facts, (name) => must(first, name, 'the number'));
+  if (steps?.every((one) => !Number.isNaN(one)) === true) return;
+  throw new QtoolError('schedule', `the levels of ${kind.classes[0]}${label === undefined ? '' : ` (${label})`} are no multiples of a step, which integer kernels take`, {
+    at: instance,
+    hint: 'leave bits_activations out: weights alone are held in few values',
+  }); // prettier-ignore
 }
 
 /** Puts what was written into an edit. */

@@ -16,6 +16,8 @@ export interface WeightPlace {
   readonly tensor: string;
   readonly bits: number;
   readonly axis: number | undefined;
+  /** Whether an integer kernel will read it. */
+  readonly kernel: boolean;
   /** The layers that read it, by name, and where. */
   readonly readers: ReadonlyMap<string, number>;
 }
@@ -86,7 +88,7 @@ export async function learningPlaces(
     kernels,
     alone,
     formatOf,
-    weights: weightPlaces(model, [...kernels, ...alone], formatOf),
+    weights: weightPlaces(model, [...kernels, ...alone], new Set(kernels), formatOf),
     values,
     skipped: region.skipped.filter(({ layer }) => !only.has(layer)),
   };
@@ -96,12 +98,13 @@ export async function learningPlaces(
 function weightPlaces(
   model: Model,
   layers: readonly Layer[],
+  kernels: ReadonlySet<Layer>,
   formatOf: (node: NodeProto) => LayerFormats,
 ): WeightPlace[] {
-  // prettier-ignore
   const nodes = new Map(model.graph.node.map((node) => [layerName(node), node]));
   const found = new Map<string, WeightPlace>();
-  for (const { name, node, input, weight } of layers) {
+  for (const layer of layers) {
+    const { name, node, input, weight } = layer;
     const tensor = given(must(nodes, name, 'the layer').input[input], name);
     const format = given(formatOf(node).weights, name);
     const bits = 'bits' in format ? format.bits : 8;
@@ -110,6 +113,7 @@ function weightPlaces(
       tensor,
       bits: Math.max(bits, before?.bits ?? 0),
       axis: scaleAxis(weight),
+      kernel: before?.kernel === true || kernels.has(layer),
       readers: new Map([...(before?.readers ?? []), [name, input]]),
     });
   }

@@ -15,7 +15,7 @@ import type { Region } from '../../quantize/region.ts';
 import { weightKey } from '../../quantize/targets.ts';
 import type { EpochLearner } from '../plan.ts';
 import { byChannel, largest, type WeightFacts } from '../surrogate/surrogate.ts';
-import { valueRounder, weightRounder, type Dressed } from './dressed.ts';
+import { valueRounder, weightRounder, zerosKept, type Dressed } from './dressed.ts';
 import { lastNumbers, type KeptNumbers } from './found.ts';
 import { learningPlaces, type WeightPlace } from './places.ts';
 
@@ -106,7 +106,12 @@ async function roundedWeights(
       held.push(makeTensor(at, 'float32', dims, numbers(name)));
       return [name, { name: at, dims }];
     })); // prettier-ignore
-    const { y } = rounder.write(w, { name: place.tensor, dims: facts.dims }, (name) => must(values, name, 'the number'), facts); // prettier-ignore
+    const x = { name: place.tensor, dims: facts.dims };
+    const { y } = zerosKept(
+      w,
+      x,
+      rounder.write(w, x, (name) => must(values, name, 'the number'), facts),
+    );
     made.set(place.tensor, y.name);
     steps.set(place.tensor, rounder.step?.(facts, numbers));
   }

@@ -63,6 +63,7 @@ export const codebookQuantizer = learningKind({
   source: 'Han, Mao and Dally 2016, Deep Compression (arXiv 1510.00149), section 3',
   options: z.strictObject({
     ...binaryOptions,
+    bits_weights: binaryOptions.bits_weights.default(4),
     start: z.enum(Object.keys(kMeansStarts) as [KMeansStart, ...KMeansStart[]]).default('linear').meta({ description: `where k-means begins; ${described(kMeansStarts)}` }), // prettier-ignore
     seed: z.int().min(0).default(0).meta({ description: 'of start: random' }),
   }),

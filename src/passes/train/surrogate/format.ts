@@ -8,25 +8,7 @@ import { asNumber, float } from '../../quantize/formats.ts';
 import { learningKind, binaryOptions } from './kind.ts';
 import { lsq } from './lsq.ts';
 import { rangeActivations, rangeLinear } from './range_linear.ts';
-import { byChannel, type Method, type WeightFacts, type WeightRounder } from './surrogate.ts';
-
-/** The least magnitudes of a format with a step are at most so many of them. */
-const mostLeast = 8;
-const wholeEnough = 1e-3;
-const mostCode = 127;
-
-/** The step whose whole multiples all of some numbers are; NaN where none is found that integer kernels take. */
-function commonStep(values: Float32Array): number {
-  const least = values.reduce((m, v) => (v === 0 ? m : Math.min(m, Math.abs(v))), Infinity);
-  if (least === Infinity) return 1;
-  const fits = (step: number): boolean =>
-    values.every((v) => {
-      const code = v / step;
-      return Math.abs(code) <= mostCode && Math.abs(code - Math.round(code)) <= wholeEnough;
-    });
-  for (let n = 1; n <= mostLeast; n++) if (fits(least / n)) return Math.fround(least / n);
-  return NaN;
-}
+import { byChannel, commonStep, type Method, type WeightFacts, type WeightRounder } from './surrogate.ts';
 
 /** Weights as a format rounds them, fitted anew before each step; dw = dy. */
 export function formatWeights(format: BoundFormat, sharing?: Sharing): WeightRounder {

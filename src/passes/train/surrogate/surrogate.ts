@@ -113,3 +113,21 @@ export function byChannel({ data, dims, axis }: WeightFacts): Float32Array[] {
   });
   return parts;
 }
+
+/** The least magnitude of levels with a step is at most so many of them. */
+const mostLeast = 8;
+const wholeEnough = 1e-3;
+const mostCode = 127;
+
+/** The step whose whole multiples all of some numbers are; NaN where none is found that integer kernels take. */
+export function commonStep(values: Float32Array): number {
+  const least = values.reduce((m, v) => (v === 0 ? m : Math.min(m, Math.abs(v))), Infinity);
+  if (least === Infinity) return 1;
+  const fits = (step: number): boolean =>
+    values.every((v) => {
+      const code = v / step;
+      return Math.abs(code) <= mostCode && Math.abs(code - Math.round(code)) <= wholeEnough;
+    });
+  for (let n = 1; n <= mostLeast; n++) if (fits(least / n)) return Math.fround(least / n);
+  return NaN;
+}
