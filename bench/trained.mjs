@@ -130,15 +130,14 @@ function schedule({ q, ends, optimizer }, seed) {
           ? { random_crop: { padding: 2 } }
           : { random_crop: { padding: 4 }, horizontal_flip: 0.5 },
     },
-    extensions: net.norm ? { norm: { class: 'RestoreBatchNorm' } } : {},
+    extensions: { pack: { class: 'WeightEncoder' }, ...(net.norm ? { norm: { class: 'RestoreBatchNorm' } } : {}) },
     quantizers: { learned: { ...q, overrides } },
-    encoders: { pack: { class: 'WeightEncoder' } },
     lr_schedulers: { cosine: { class: 'CosineAnnealingLR', T_max: epochs, per_step: true } },
     policies: [
       ...(net.norm ? [{ extension: { instance_name: 'norm' }, epochs: [0] }] : []),
       { quantizer: { instance_name: 'learned' }, starting_epoch: 0, ending_epoch: epochs },
       { lr_scheduler: { instance_name: 'cosine' }, starting_epoch: 0, ending_epoch: epochs },
-      { encoder: { instance_name: 'pack' }, epochs: [epochs] },
+      { extension: { instance_name: 'pack' }, epochs: [epochs] },
     ],
   };
 }
