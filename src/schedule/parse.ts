@@ -1,6 +1,5 @@
 import { metricKinds } from '../metrics/index.ts';
 import type { Metric } from '../metrics/metric.ts';
-import type { EpochPlan } from '../passes/train/plan.ts';
 import type { Pass, Section } from '../passes/pass.ts';
 import { QtoolError } from '../util/error.ts';
 import { must } from '../util/must.ts';
@@ -273,7 +272,7 @@ function afterTheLast(steps: readonly Step[]): Problem[] {
 function idleStages(stages: readonly Stage[]): string[] {
   const told = stages.flatMap(({ instance, pass }, i) => {
     const [before, behind] = [stages.slice(0, i), stages.slice(i + 1)];
-    const has = (some: readonly Stage[], section: string): boolean => some.some((one) => one.pass.section === section || (section === 'quantizers' && one.epoch !== undefined && (one.options as EpochPlan).learner !== undefined)); // prettier-ignore
+    const has = (some: readonly Stage[], section: string): boolean => some.some((one) => one.pass.section === section || (section === 'quantizers' && one.epoch?.learns === true)); // prettier-ignore
     const { follows, precedes, classes } = pass;
     const name = `"${instance}" (${classes[0] ?? pass.name})`;
     if (follows !== undefined && !has(before, follows))

@@ -171,7 +171,7 @@ export function trainingStages(
       clock: { epoch, start: 0, end: training.epochs, frequency: 1 },
       gate: own ?? (gates.length > 0 ? undefined : (common ?? asked)),
       at,
-      epoch: { last: epoch === training.epochs - 1 },
+      epoch: { last: epoch === training.epochs - 1, learns: learner !== undefined },
     };
   });
 }

@@ -38,7 +38,7 @@ export interface Stage {
   readonly gate: Gate | undefined;
   readonly fallback?: Fallback | undefined;
   /** Set for an epoch of training. */
-  readonly epoch?: { readonly last: boolean } | undefined;
+  readonly epoch?: { readonly last: boolean; readonly learns: boolean } | undefined;
   /** `file:line:col` of the policy. */
   readonly at: string;
 }

@@ -68,17 +68,23 @@ export function quantizeValue(
   const codes = draft.freshName(`${value}_quantized`);
   const { scale, zeroPoint } = params;
   draft.addNode(makeNode('QuantizeLinear', [source, step ?? scale, zeroPoint], [codes]));
-  let held = codes;
-  if (range !== undefined) {
-    // On the codes, not before them: a layer fuses with the QuantizeLinear that reads it.
-    held = draft.freshName(`${value}_held`);
-    const bound = (name: string, code: number): string => draft.add(`${value}_${name}_code`, makeTensor(name, 'uint8', [], Uint8Array.of(code))); // prettier-ignore
-    const low = range.low === undefined ? '' : bound('least', range.low);
-    draft.addNode(makeNode('Clip', [codes, low, bound('largest', range.high)], [held]));
-  }
+  const held = range === undefined ? codes : clippedCodes(draft, value, codes, range);
   const restore = makeNode('DequantizeLinear', [held, scale, zeroPoint], [restored]);
   draft.addNode(restore);
   return { source, restore };
+}
+
+/** Clips the uint8 codes of a value; gives the name of what comes out. On the codes, not before them: a layer fuses with the QuantizeLinear that reads it. */
+export function clippedCodes(
+  draft: Draft,
+  value: string,
+  codes: string,
+  { low, high }: { readonly low?: number; readonly high: number },
+): string {
+  const held = draft.freshName(`${value}_held`);
+  const bound = (name: string, code: number): string => draft.add(`${value}_${name}_code`, makeTensor(name, 'uint8', [], Uint8Array.of(code))); // prettier-ignore
+  draft.addNode(makeNode('Clip', [codes, low === undefined ? '' : bound('least', low), bound('largest', high)], [held])); // prettier-ignore
+  return held;
 }
 
 /** Gives what makes a value another name for it, so that the value's own may be taken by what is made of it. */

@@ -104,24 +104,24 @@ export async function epochGraph(
     batches: () => batches(plan.epoch),
     teach: async (batch) => ({ ...batch.feeds, ...(await loss.feeds(batch, outputs)) }),
     dims: (name) => dimsOf(must(tensors, name, 'the weight')),
-    found: (each, state, before) => found(made, plan, memory.learned, each, state, before),
+    found: (each, state, before) => found(made, tensors, plan, memory.learned, each, state, before),
     factors: (state, step) => regimeFactors(sites, graph, state, step),
     threshold: (state) => thresholded(sites, graph, state),
     keptMasks: (state) => keptMasks(sites, graph, state),
   };
 }
 
+/** Numbers of a quantizer that are found outside of the graph. @param tensors of the model that it was written from. */
 function found(
-  { graph, prepared }: Made,
+  { graph, prepared: { dress } }: Made,
+  tensors: ReturnType<typeof initializers>,
   { learner }: EpochPlan,
   known: Learned | undefined,
   each: 'epoch' | 'step',
   state: Feeds,
   before: Feeds,
 ): Feeds {
-  const { dress, model } = prepared;
   if (!dress || !learner) return {};
-  const tensors = initializers(model.graph);
   const now = (name: string): Float32Array => {
     const held = state[graph.held.get(name) ?? ''] ?? before[name];
     return (held?.data as Float32Array | undefined) ?? known?.numbers.get(name) ?? floatData(must(tensors, name, 'the number')); // prettier-ignore

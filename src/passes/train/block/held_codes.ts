@@ -1,12 +1,12 @@
-import { makeNode } from '../../../graph/build.ts';
 import { edit } from '../../../graph/edit.ts';
 import type { Model } from '../../../graph/model.ts';
 import { initializers } from '../../../graph/query.ts';
-import { makeTensor, typeOf } from '../../../graph/tensor.ts';
+import { typeOf } from '../../../graph/tensor.ts';
 import { minmax } from '../../../numerics/minmax.ts';
 import { sealed } from '../../../numerics/fold.ts';
 import { given, must } from '../../../util/must.ts';
 import type { PassContext } from '../../pass.ts';
+import { clippedCodes } from '../../quantize/qdq.ts';
 import { roundings, type Rounding } from './roundings.ts';
 
 /** Largest codes above which a byte is taken to be used as a whole: samples may show less than there is. */
@@ -40,9 +40,7 @@ export async function holdCodes(model: Model, scales: ReadonlySet<string>, sampl
     for (const { value, scaleName, quantize, restore } of open) {
       const width = bits.get(scaleName);
       if (width === undefined) continue;
-      const bound = draft.add(`${value}_largest_code`, makeTensor('most', 'uint8', [], Uint8Array.of(2 ** width - 1)));
-      const name = draft.freshName(`${value}_held`);
-      draft.addNode(makeNode('Clip', [quantize.output[0] ?? '', '', bound], [name]));
+      const name = clippedCodes(draft, value, quantize.output[0] ?? '', { high: 2 ** width - 1 });
       draft.update(restore, { input: [name, ...restore.input.slice(1)] });
     }
   });

@@ -1,4 +1,5 @@
 import type { Feeds, Tensor } from '../../../data/types.ts';
+import { elementCount } from '../../../graph/tensor.ts';
 import { QtoolError } from '../../../util/error.ts';
 
 /** A value on the samples that are kept, one after the other. */
@@ -23,7 +24,7 @@ export async function keep(stream: AsyncIterable<Tensor>, value: string, limit: 
     if (tensor.type !== 'float32') throw new QtoolError('data', `"${value}" is ${tensor.type}, not float32`);
     if (!dims) {
       dims = rest;
-      data = new Float32Array(limit * rest.reduce((a, b) => a * b, 1));
+      data = new Float32Array(limit * elementCount(rest));
     }
     if (rest.join() !== dims.join()) throw new QtoolError('data', `"${value}" has another shape in every batch`);
     const take = Math.min(rows, limit - samples);
@@ -36,7 +37,7 @@ export async function keep(stream: AsyncIterable<Tensor>, value: string, limit: 
 
 /** Some samples as a batch. */
 export function batchOf({ dims, data }: Kept, samples: readonly number[]): Tensor {
-  const each = dims.reduce((a, b) => a * b, 1);
+  const each = elementCount(dims);
   const out = new Float32Array(samples.length * each);
   samples.forEach((sample, i) => out.set(data.subarray(sample * each, (sample + 1) * each), i * each));
   return { type: 'float32', dims: [samples.length, ...dims], data: out };
@@ -44,7 +45,7 @@ export function batchOf({ dims, data }: Kept, samples: readonly number[]): Tenso
 
 /** Samples `from` to `to` as a batch, without a copy. */
 export const stretchOf = ({ dims, data }: Kept, from: number, to: number): Tensor => {
-  const each = dims.reduce((a, b) => a * b, 1);
+  const each = elementCount(dims);
   return { type: 'float32', dims: [to - from, ...dims], data: data.subarray(from * each, to * each) };
 };
 
@@ -75,7 +76,7 @@ export function drawMasks(
   const below = Math.round(probability * 0x1_0000);
   return Object.fromEntries(
     masks.map(({ name, dims }) => {
-      const data = new Uint8Array(dims.reduce((a, b) => a * b, 1));
+      const data = new Uint8Array(elementCount(dims));
       for (let i = 0; i < data.length; i += 2) {
         const bits = uniform() * 0x1_0000_0000;
         data[i] = bits % 0x1_0000 < below ? 1 : 0;

@@ -16,7 +16,7 @@ import { edit } from '../../../graph/edit.ts';
 import type { Model } from '../../../graph/model.ts';
 import { layerName } from '../../../graph/query.ts';
 import type { Shapes } from '../../../graph/shapes.ts';
-import { makeTensor } from '../../../graph/tensor.ts';
+import { elementCount, makeTensor } from '../../../graph/tensor.ts';
 import { given, must } from '../../../util/must.ts';
 import type { PassContext } from '../../pass.ts';
 import { replaceInput } from '../../quantize/qdq.ts';
@@ -99,7 +99,7 @@ export async function blockGraph(part: Model, batch: Feeds, plan: BlockPlan, ctx
   const { masks, floats } = written;
   const feeds: Feeds = {
     ...batch,
-    ...Object.fromEntries(masks.map(({ name, dims }) => [name, { type: 'bool', dims, data: new Uint8Array(dims.reduce((a, b) => a * b, 1)) }])), // prettier-ignore
+    ...Object.fromEntries(masks.map(({ name, dims }) => [name, { type: 'bool', dims, data: new Uint8Array(elementCount(dims)) }])), // prettier-ignore
     ...Object.fromEntries([...floats].map(([input, name]) => [name, given(batch[input], input)])),
   };
   const all = await ctx.shapes(written.model, feeds);
@@ -148,7 +148,7 @@ function write(plain: Model, shapes: Shapes, plan: BlockPlan) {
         const change = scales.get(scaleName) ?? stored(`${scaleName}_change`, new Float32Array(1), []).name;
         scales.set(scaleName, change);
         const factor = add(w, scaled(w, { name: change, dims: [] }, share), w.scalar(1));
-        const { y, surrogate } = writeSteps(w, { name: value, dims }, scaled(w, factor, one.scale), one, dims.slice(1).reduce((a, b) => a * b, 1)); // prettier-ignore
+        const { y, surrogate } = writeSteps(w, { name: value, dims }, scaled(w, factor, one.scale), one, elementCount(dims.slice(1))); // prettier-ignore
         surrogates.set(y.name, surrogate);
         held = y;
       } else {

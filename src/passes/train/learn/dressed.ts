@@ -107,12 +107,15 @@ export async function dressed(
       const all = rounder.keeps(facts);
       const kept = keep(tensor, all);
       if (place.kernel) refuseUnstored(learner, rounder, facts, all);
-      const rounded = zerosKept(w, { name: tensor, dims: facts.dims }, rounder.write(w, { name: tensor, dims: facts.dims }, kept, facts)); // prettier-ignore
+      const x = { name: tensor, dims: facts.dims };
+      const rounded = zerosKept(w, x, rounder.write(w, x, kept, facts));
       draft.rewire(tensor, rounded.y.name, (node, input) => readers.get(layerName(node)) === input);
       note(rounded, all, kept, rounder.found);
       // What nodes do not read would go from the model, and with it what is trained.
-      if (rounder.found) w.op('Identity', [{ name: tensor, dims: facts.dims }], facts.dims);
-      if (rounder.found) found.push({ tensor, dims: facts.dims, axis, found: rounder.found, constants: new Map(rounder.found.names.map((name) => [name, kept(name)])) }); // prettier-ignore
+      if (rounder.found) {
+        unary(w, 'Identity', x);
+        found.push({ tensor, dims: x.dims, axis, found: rounder.found, constants: new Map(rounder.found.names.map((name) => [name, kept(name)])) }); // prettier-ignore
+      }
     }
     for (const [value, held] of places.values) {
       const data = seen[value]?.data as Float32Array | undefined;
@@ -158,7 +161,6 @@ function refuseUnstored(
   facts: WeightFacts,
   all: readonly Kept[],
 ): void {
-  // prettier-ignore
   const first = new Map(all.map((one) => [one.name, one.first]));
   const { label } = rounder;
   const steps = rounder.step?.(facts, (name) => must(first, name, 'the number'));

@@ -14,14 +14,13 @@ import { inputParams, scaleAxis } from '../../quantize/params.ts';
 import type { Region } from '../../quantize/region.ts';
 import { weightKey } from '../../quantize/targets.ts';
 import type { EpochLearner } from '../plan.ts';
-import { byChannel, largest, type WeightFacts } from '../surrogate/surrogate.ts';
+import { byChannel, largest, mostCode, type WeightFacts } from '../surrogate/surrogate.ts';
 import { valueRounder, weightRounder, zerosKept, type Dressed } from './dressed.ts';
 import { lastNumbers, type KeptNumbers } from './found.ts';
 import { learningPlaces, type WeightPlace } from './places.ts';
 
 /** Codes farther than this from a whole number, in steps, are no codes. */
 const wholeEnough = 0.01;
-const mostCode = 127;
 
 /**
  * The model that training has led to: weights as the training graph rounds them, batch norms folded into them, and integer kernels where onnxruntime has

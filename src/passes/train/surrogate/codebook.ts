@@ -1,17 +1,12 @@
 import * as z from 'zod';
 import { mul, reshape, unary } from '../../../autodiff/writer.ts';
+import { elementCount } from '../../../graph/tensor.ts';
+import { codesInSet } from '../../../numerics/grid.ts';
 import { kMeans, kMeansStarts, type KMeansStart } from '../../../numerics/kmeans.ts';
 import { described } from '../../../numerics/formats/options.ts';
 import { learningKind, binaryOptions } from './kind.ts';
 import { lsq } from './lsq.ts';
 import type { Method, WeightRounder } from './surrogate.ts';
-
-/** The nearest of rising levels. */
-function nearest(levels: Float32Array, v: number): number {
-  let best = 0;
-  for (let k = 1; k < levels.length; k++) if (Math.abs(levels[k]! - v) < Math.abs(levels[best]! - v)) best = k;
-  return best;
-}
 
 /**
  * y = C[index]: which value a weight has is settled by k-means when training begins, and the values are trained: dC_k = Σ dy over the weights that share it.
@@ -27,7 +22,7 @@ function sharedWeights(bits: number, start: KMeansStart, seed: number): WeightRo
       const levels = Float32Array.from({ length: count }, (_, k) => found[Math.min(k, found.length - 1)]!);
       return [
         { name: 'values', dims: [count], first: levels },
-        { name: 'index', dims, first: data.map((v) => nearest(found, v)) },
+        { name: 'index', dims, first: Float32Array.from(codesInSet({ levels: found }, 1, data)) },
       ];
     },
     found: { names: ['index'], each: 'epoch', find: (_, kept) => new Map([['index', kept('index')]]) },
@@ -39,7 +34,7 @@ function sharedWeights(bits: number, start: KMeansStart, seed: number): WeightRo
         surrogate: {
           inputs: [values.name],
           gradient(w, dy) {
-            const size = x.dims.reduce((a, b) => a * b, 1);
+            const size = elementCount(x.dims);
             const sums = w.op('ScatterElements', [w.filled([count]), reshape(w, index, [size]), reshape(w, dy, [size])], [count], { axis: 0, reduction: 'add' }); // prettier-ignore
             // Sign of the magnitude: 0 for the value 0, which has no gradient.
             return [mul(w, sums, unary(w, 'Sign', unary(w, 'Abs', values)))];

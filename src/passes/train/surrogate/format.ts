@@ -7,8 +7,8 @@ import { fromRows, rowView, toRows } from '../../../numerics/rows.ts';
 import { asNumber, float } from '../../quantize/formats.ts';
 import { learningKind, binaryOptions } from './kind.ts';
 import { lsq } from './lsq.ts';
-import { rangeActivations, rangeLinear } from './range_linear.ts';
-import { byChannel, commonStep, type Method, type WeightFacts, type WeightRounder } from './surrogate.ts';
+import { otherWidths, rangeActivations } from './range_linear.ts';
+import { commonSteps, type Method, type WeightFacts, type WeightRounder } from './surrogate.ts';
 
 /** Weights as a format rounds them, fitted anew before each step; dw = dy. */
 export function formatWeights(format: BoundFormat, sharing?: Sharing): WeightRounder {
@@ -25,7 +25,7 @@ export function formatWeights(format: BoundFormat, sharing?: Sharing): WeightRou
       y: unary(w, 'Identity', kept('rounded')),
       surrogate: { inputs: [x.name], gradient: (_, dy) => [dy] },
     }),
-    step: (facts, kept) => Float32Array.from(byChannel({ ...facts, data: kept('rounded') }), commonStep),
+    step: (facts, kept) => commonSteps(facts, kept('rounded')),
   };
 }
 
@@ -39,17 +39,14 @@ const options = z
   })
   .transform((o) => ({ ...o, bits_weights: o.bits_weights === null ? null : o.format.bits }));
 
-/** Layers that are given another width than the format's. */
-const others = rangeLinear({ perChannel: true, decay: 0.999 });
-
 /** Any number format as the weights of a network that learns: what the papers of most formats call training with a straight-through estimator. */
 const formatTraining = (o: {
   readonly format: BoundFormat;
   readonly sharing?: Sharing | undefined;
   readonly activations: 'learned_step' | 'range';
 }): Method => ({
-  refuse: (bits) => (bits === o.format.bits ? undefined : others.refuse?.(bits)),
-  weights: (bits) => (bits === o.format.bits ? formatWeights(o.format, o.sharing) : others.weights(bits)),
+  refuse: (bits) => (bits === o.format.bits ? undefined : otherWidths.refuse?.(bits)),
+  weights: (bits) => (bits === o.format.bits ? formatWeights(o.format, o.sharing) : otherWidths.weights(bits)),
   activations: (bits, facts) => (o.activations === 'range' ? rangeActivations(bits) : lsq.activations(bits, facts)),
 });
 

@@ -5,7 +5,7 @@ import { inq as format } from '../../../numerics/formats/inq.ts';
 import { formatCodes } from '../../../numerics/formats/apply.ts';
 import { learningKind, binaryOptions } from './kind.ts';
 import { lsq } from './lsq.ts';
-import { byChannel, commonStep, type Method, type WeightRounder } from './surrogate.ts';
+import { commonSteps, type Method, type WeightRounder } from './surrogate.ts';
 
 /**
  * y = w where a weight is free, else the power of two that it was given; dw = dy where it is free. When an epoch begins, the largest of the free weights are given
@@ -41,7 +41,7 @@ function powersOfTwo(bits: number, portions: readonly number[]): WeightRounder {
         ]);
       },
     },
-    step: (facts, kept) => Float32Array.from(byChannel({ ...facts, data: kept('given') }), commonStep),
+    step: (facts, kept) => commonSteps(facts, kept('given')),
     write(w, x, kept) {
       const free = kept('free');
       return {

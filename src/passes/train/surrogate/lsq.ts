@@ -1,5 +1,6 @@
 import * as z from 'zod';
-import { div, mul, positive, scaled, sub, sum, unary, unbroadcast, type GraphWriter, type Value } from '../../../autodiff/writer.ts'; // prettier-ignore
+import { div, mul, positive, scaled, sub, unary, unbroadcast, type GraphWriter, type Value } from '../../../autodiff/writer.ts'; // prettier-ignore
+import { elementCount } from '../../../graph/tensor.ts';
 import { binaryOptions, learningKind } from './kind.ts';
 import { signActivations } from './sign.ts';
 import { byChannel, channelDims, meanMagnitude, type ActivationRounder, type Method, type Rounded, type WeightRounder } from './surrogate.ts'; // prettier-ignore
@@ -34,8 +35,7 @@ export function writeSteps(w: GraphWriter, x: Value, step: Value, { low, high }:
         const through = mul(w, dy, inside);
         if (!needs(1)) return [through, undefined];
         const off = sub(w, mul(w, dy, q), mul(w, through, v));
-        const whole = step.dims.length === 0 ? sum(w, off, [...off.dims.keys()]) : unbroadcast(w, off, step.dims);
-        return [through, scaled(w, whole, g)];
+        return [through, scaled(w, unbroadcast(w, off, step.dims), g)];
       },
     },
   };
@@ -58,7 +58,7 @@ function lsqActivations(bits: number, unsigned: boolean): ActivationRounder {
   return {
     bits,
     keeps: ({ data }) => [{ name: 'step', dims: [], first: Float32Array.of(firstStep(data, levels)) }],
-    write: (w, x, kept) => writeSteps(w, x, kept('step'), levels, x.dims.slice(1).reduce((a, b) => a * b, 1)), // prettier-ignore
+    write: (w, x, kept) => writeSteps(w, x, kept('step'), levels, elementCount(x.dims.slice(1))), // prettier-ignore
     affine: (_, kept) => ({ scale: Math.max(leastStep, kept('step')[0]!), zeroPoint: 0 - levels.low }),
   };
 }

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { add, div, mul, positive, scaled, sub, unary, type Value } from '../../../autodiff/writer.ts';
 import { roundHalfEven } from '../../../numerics/rounding.ts';
 import { learningKind, learningOptions } from './kind.ts';
-import { byChannel, channelDims, largest, type ActivationRounder, type Method, type WeightFacts, type WeightRounder } from './surrogate.ts'; // prettier-ignore
+import { byChannel, largest, perChannel as perChannelOf, type ActivationRounder, type Method, type WeightFacts, type WeightRounder } from './surrogate.ts'; // prettier-ignore
 
 const least = 1e-30;
 
@@ -13,9 +13,7 @@ function rangeWeights(bits: number, perChannel: boolean): WeightRounder {
   return {
     keeps: () => [],
     write(w, x, _kept, facts) {
-      const dims = channelDims(own(facts));
-      const axes = [...x.dims.keys()].filter((i) => (dims[i] ?? 1) === 1);
-      const kept = x.dims.map((size, i) => (axes.includes(i) ? 1 : size));
+      const { dims: kept, axes } = perChannelOf(own(facts));
       const most = w.op('ReduceMax', [unary(w, 'Abs', x), w.ints(axes)], kept, { keepdims: 1 });
       const s = scaled(w, w.op('Max', [most, w.scalar(least)], kept), 1 / n);
       const y = mul(w, unary(w, 'Round', div(w, x, s)), s);
@@ -84,6 +82,9 @@ export const rangeLinear = ({
 
 const modes = ['SYMMETRIC', 'SYMMETRIC_RESTRICTED', 'ASYMMETRIC_SIGNED', 'ASYMMETRIC_UNSIGNED'] as const;
 const mode = z.enum(modes);
+
+/** Layers that are given another width than their method's. */
+export const otherWidths = rangeLinear({ perChannel: true, decay: 0.999 });
 
 export const rangeLinearQuantizer = learningKind({
   name: 'train/surrogate/range_linear',

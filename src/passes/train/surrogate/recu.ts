@@ -1,11 +1,19 @@
 import * as z from 'zod';
-import { add, div, mul, positive, scaled, sub, sum, unary, unbroadcast, type Value } from '../../../autodiff/writer.ts';
-import { signOptions } from './binary_connect.ts';
+import {
+  add,
+  div,
+  mean,
+  mul,
+  positive,
+  scaled,
+  sub,
+  unary,
+  unbroadcast,
+  type Value,
+} from '../../../autodiff/writer.ts';
+import { binaryMethod, signOptions } from './binary_connect.ts';
 import { learningKind } from './kind.ts';
-import { lsq } from './lsq.ts';
-import { rangeLinear } from './range_linear.ts';
-import { signActivations } from './sign.ts';
-import { byChannel, channelDims, meanMagnitude, type Method, type WeightRounder } from './surrogate.ts';
+import { byChannel, channelDims, meanMagnitude, perChannel, type Method, type WeightRounder } from './surrogate.ts';
 
 const { exp, SQRT2 } = Math;
 
@@ -25,14 +33,12 @@ function revivedWeights(first: number, last: number): WeightRounder {
     ],
     found: { names: ['tau'], each: 'epoch', find: (_, __, done) => new Map([['tau', Float32Array.of(tauAt(first, last, done))]]) }, // prettier-ignore
     write(w, x, kept, facts) {
-      const dims = facts.axis === undefined ? x.dims.map(() => 1) : channelDims(facts);
-      const axes = w.ints([...x.dims.keys()].filter((i) => dims[i] === 1));
-      const mean = (v: Value): Value => w.op('ReduceMean', [v, axes], dims, { keepdims: 1 });
-      const centred = sub(w, x, mean(x));
-      const root = unary(w, 'Sqrt', add(w, mean(mul(w, centred, centred)), w.scalar(1e-5)));
+      const { axes } = perChannel(facts);
+      const averaged = (v: Value): Value => mean(w, v, axes, true);
+      const centred = sub(w, x, averaged(x));
+      const root = unary(w, 'Sqrt', add(w, averaged(mul(w, centred, centred)), w.scalar(1e-5)));
       const grown = scaled(w, div(w, centred, root), 2 * SQRT2);
-      const all = w.ints([...x.dims.keys()]);
-      const size = w.op('ReduceMean', [unary(w, 'Abs', grown), all], [], { keepdims: 0 });
+      const size = mean(w, unary(w, 'Abs', grown), [...x.dims.keys()]);
       const bound = mul(w, size, unary(w, 'Neg', unary(w, 'Log', sub(w, w.scalar(2), scaled(w, kept('tau'), 2)))));
       const sign = unary(w, 'Sign', add(w, grown, w.scalar(1e-30)));
       const alpha = kept('scale');
@@ -40,11 +46,10 @@ function revivedWeights(first: number, last: number): WeightRounder {
         y: mul(w, sign, alpha),
         surrogate: {
           inputs: [x.name, alpha.name],
-          gradient(w, dy) {
+          gradient(w, dy, needs) {
             const inside = positive(w, sub(w, bound, unary(w, 'Abs', grown)));
-            const signs = mul(w, dy, sign);
-            const ofScale = alpha.dims.length === 0 ? sum(w, signs, [...x.dims.keys()]) : unbroadcast(w, signs, alpha.dims); // prettier-ignore
-            return [scaled(w, div(w, mul(w, mul(w, dy, alpha), inside), root), 2 * SQRT2), ofScale];
+            const through = scaled(w, div(w, mul(w, mul(w, dy, alpha), inside), root), 2 * SQRT2);
+            return [through, needs(1) ? unbroadcast(w, mul(w, dy, sign), alpha.dims) : undefined];
           },
         },
       };
@@ -53,14 +58,8 @@ function revivedWeights(first: number, last: number): WeightRounder {
   };
 }
 
-const others = rangeLinear({ perChannel: true, decay: 0.999 });
-
 /** Xu et al. 2021, ReCU (arXiv 2103.12369). */
-export const recu = ({ first, last }: { readonly first: number; readonly last: number }): Method => ({
-  weights: (bits) => (bits === 1 ? revivedWeights(first, last) : others.weights(bits)),
-  activations: (bits, facts) =>
-    bits === 1 && !facts.unsigned ? signActivations('triangle') : lsq.activations(bits, facts),
-});
+export const recu = ({ first, last }: { readonly first: number; readonly last: number }): Method => binaryMethod(() => revivedWeights(first, last), 'triangle'); // prettier-ignore
 
 const quantile = z.number().gt(0.5).lt(1);
 

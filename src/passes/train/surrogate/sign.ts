@@ -1,16 +1,16 @@
 import {
   add,
+  mean,
   mul,
   positive,
   scaled,
   sub,
-  sum,
   unary,
   unbroadcast,
   type GraphWriter,
   type Value,
 } from '../../../autodiff/writer.ts';
-import { byChannel, channelDims, meanMagnitude, type ActivationRounder, type WeightFacts, type WeightRounder } from './surrogate.ts'; // prettier-ignore
+import { byChannel, channelDims, meanMagnitude, perChannel, type ActivationRounder, type WeightFacts, type WeightRounder } from './surrogate.ts'; // prettier-ignore
 
 /**
  * What is nearer to 0 than half of it has no sign. QuantizeLinear of this scale gives every other number a code at least one from the zero point,
@@ -50,25 +50,22 @@ export function signWeights(scale: 'one' | 'mean' | 'learned', gradient: SignGra
     label: 'binary',
     keeps: (facts) => (scale === 'learned' ? [{ name: 'scale', dims: channelDims(facts), first: means(facts) }] : []),
     write(w, x, kept, facts) {
-      const dims = facts.axis === undefined ? x.dims.map(() => 1) : channelDims(facts);
-      const axes = [...x.dims.keys()].filter((i) => dims[i] === 1);
-      const mean = (): Value => w.op('ReduceMean', [unary(w, 'Abs', x), w.ints(axes)], dims, { keepdims: 1 });
-      const alpha = scale === 'one' ? w.scalar(1) : scale === 'mean' ? mean() : kept('scale');
+      const { axes } = perChannel(facts);
+      const averaged = (): Value => mean(w, unary(w, 'Abs', x), axes, true);
+      const alpha = scale === 'one' ? w.scalar(1) : scale === 'mean' ? averaged() : kept('scale');
       const sign = unary(w, 'Sign', add(w, x, w.scalar(1e-30)));
       const n = axes.reduce((count, axis) => count * x.dims[axis]!, 1);
       return {
         y: mul(w, sign, alpha),
         surrogate: {
           inputs: [x.name, ...(scale === 'learned' ? [alpha.name] : [])],
-          gradient(w, dy) {
+          gradient(w, dy, needs) {
             const inside = positive(w, sub(w, w.scalar(1), unary(w, 'Abs', x)));
             // Beyond ±1 a step is let through that leads back: where the gradient has the weight's sign.
             const bounded = (): Value => w.op('Max', [inside, positive(w, mul(w, dy, x))], x.dims);
             const xnor = (): Value => add(w, mul(w, inside, alpha), w.scalar(1 / n));
             const by = gradient === 'bounded' ? bounded() : gradient === 'xnor' ? xnor() : mul(w, inside, alpha);
-            const signs = mul(w, dy, sign);
-            const ofScale = (): Value => (alpha.dims.length === 0 ? sum(w, signs, [...x.dims.keys()]) : unbroadcast(w, signs, alpha.dims)); // prettier-ignore
-            return [mul(w, dy, by), ...(scale === 'learned' ? [ofScale()] : [])];
+            return [mul(w, dy, by), needs(1) ? unbroadcast(w, mul(w, dy, sign), alpha.dims) : undefined];
           },
         },
       };

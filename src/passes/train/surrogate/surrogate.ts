@@ -100,6 +100,12 @@ export const meanMagnitude = (data: Float32Array): number => data.reduce((sum, v
 export const channelDims = ({ dims, axis }: WeightFacts): readonly number[] =>
   axis === undefined ? [] : dims.map((size, i) => (i === axis ? size : 1));
 
+/** What is left of a weight's dims when each output channel is reduced to one number, and the axes that it is reduced over. */
+export function perChannel({ dims, axis }: WeightFacts): { readonly dims: readonly number[]; readonly axes: readonly number[] } {
+  const axes = [...dims.keys()].filter((i) => i !== axis);
+  return { dims: dims.map((size, i) => (i === axis ? size : 1)), axes };
+} // prettier-ignore
+
 /** The numbers of each output channel, one array a channel; all of them where channels have no axis. */
 export function byChannel({ data, dims, axis }: WeightFacts): Float32Array[] {
   if (axis === undefined) return [data];
@@ -117,10 +123,11 @@ export function byChannel({ data, dims, axis }: WeightFacts): Float32Array[] {
 /** The least magnitude of levels with a step is at most so many of them. */
 const mostLeast = 8;
 const wholeEnough = 1e-3;
-const mostCode = 127;
+/** The largest code of a weight that integer kernels take. */
+export const mostCode = 127;
 
 /** The step whose whole multiples all of some numbers are; NaN where none is found that integer kernels take. */
-export function commonStep(values: Float32Array): number {
+function commonStep(values: Float32Array): number {
   const least = values.reduce((m, v) => (v === 0 ? m : Math.min(m, Math.abs(v))), Infinity);
   if (least === Infinity) return 1;
   const fits = (step: number): boolean =>
@@ -131,3 +138,6 @@ export function commonStep(values: Float32Array): number {
   for (let n = 1; n <= mostLeast; n++) if (fits(least / n)) return Math.fround(least / n);
   return NaN;
 }
+
+/** The common step of each output channel. @param data the weight as it is rounded. */
+export const commonSteps = (facts: WeightFacts, data: Float32Array): Float32Array => Float32Array.from(byChannel({ ...facts, data }), commonStep); // prettier-ignore

@@ -2,7 +2,7 @@ import * as z from 'zod';
 import { add, mul, positive, scaled, sub, sum, unary } from '../../../autodiff/writer.ts';
 import { learningKind, binaryOptions } from './kind.ts';
 import { lsq } from './lsq.ts';
-import { rangeLinear } from './range_linear.ts';
+import { otherWidths } from './range_linear.ts';
 import { meanMagnitude, type Method, type WeightRounder } from './surrogate.ts';
 
 /**
@@ -27,10 +27,11 @@ function ternaryWeights(threshold: number): WeightRounder {
         y: sub(w, mul(w, above, p), mul(w, below, n)),
         surrogate: {
           inputs: [x.name, p.name, n.name],
-          gradient(w, dy) {
+          gradient(w, dy, needs) {
             const all = [...x.dims.keys()];
             const between = sub(w, sub(w, w.scalar(1), above), below);
             const by = add(w, between, add(w, mul(w, above, p), mul(w, below, n)));
+            if (!needs(1) && !needs(2)) return [mul(w, dy, by), undefined, undefined];
             return [mul(w, dy, by), sum(w, mul(w, dy, above), all), unary(w, 'Neg', sum(w, mul(w, dy, below), all))];
           },
         },
@@ -39,12 +40,10 @@ function ternaryWeights(threshold: number): WeightRounder {
   };
 }
 
-const others = rangeLinear({ perChannel: true, decay: 0.999 });
-
 /** Zhu et al. 2017, TTQ (arXiv 1612.01064). Layers of another width than 2 bits are range-linear. */
 export const ttq = ({ threshold }: { readonly threshold: number }): Method => ({
-  refuse: (bits) => (bits === 2 ? undefined : others.refuse?.(bits)),
-  weights: (bits) => (bits === 2 ? ternaryWeights(threshold) : others.weights(bits)),
+  refuse: (bits) => (bits === 2 ? undefined : otherWidths.refuse?.(bits)),
+  weights: (bits) => (bits === 2 ? ternaryWeights(threshold) : otherWidths.weights(bits)),
   activations: (bits, facts) => lsq.activations(bits, facts),
 });
 
