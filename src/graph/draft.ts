@@ -217,7 +217,8 @@ export function draftOf(model: Model, state: State): Draft {
   };
 }
 
-function allNames(graph: Readonly<GraphProto>): string[] {
+/** The names of all values and nodes of a graph, those in its bodies too. */
+export function allNames(graph: Readonly<GraphProto>): string[] {
   const nodes = [...everyNode(graph)];
   const items = [graph, ...nodes.flatMap(subgraphs)].flatMap((one) => [
     ...[...one.input, ...one.output],

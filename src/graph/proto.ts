@@ -25,6 +25,8 @@ export interface AttributeProto {
   tensors: TensorProto[];
   graphs: GraphProto[];
   sparse_tensors: SparseTensorProto[];
+  /** In a local function: the attribute of the calling node that stands here. */
+  ref_attr_name: string;
 }
 
 export interface NodeProto {
@@ -104,7 +106,9 @@ export interface FunctionProto {
   overload: string;
   input: string[];
   output: string[];
+  /** Attributes without a default, by name; those of `attribute_proto` have one. */
   attribute: string[];
+  attribute_proto: AttributeProto[];
   node: NodeProto[];
   opset_import: OperatorSetId[];
 }

@@ -1,3 +1,4 @@
+import { throughBodies } from './bodies.ts';
 import { latencyAllocator } from './allocate/latency.ts';
 import { repairAllocator } from './allocate/repair.ts';
 import { sensitivityAllocator } from './allocate/sensitivity.ts';
@@ -55,11 +56,8 @@ import { finetune } from './train/finetune.ts';
 import { gradientRanked } from './train/gradient_ranked.ts';
 import { learningPasses } from './train/surrogate/index.ts';
 
-/**
- * Every pass of qtool, in the order in which `qtool passes` lists them. A new pass is one import and one line here, then
- * `npm run schema`, so that editors know it.
- */
-export const passes: readonly Pass[] = [
+/** Every pass, in the order in which `qtool passes` lists them: a new one is one import and one line here, then `npm run schema`, so that editors know it. */
+const all: readonly Pass[] = [
   anyPass(foldConstants),
   anyPass(foldGemm),
   anyPass(foldEinsum),
@@ -116,3 +114,6 @@ export const passes: readonly Pass[] = [
   anyPass(finetune),
   anyPass(encoder),
 ];
+
+/** Every pass of qtool, as schedules apply them: in the bodies of If, Loop and Scan too. */
+export const passes: readonly Pass[] = all.map(throughBodies);

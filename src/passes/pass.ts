@@ -219,6 +219,17 @@ export interface OtherForm {
   toOptions(given: unknown): { readonly options: Readonly<Record<string, unknown>>; readonly notes: readonly string[] };
 }
 
+/** How a pass works in bodies. */
+export interface InBodies<O> {
+  /** Its options there, where they are others. */
+  options?(options: O): O;
+  /** What is done in a body of which no calibration sample shows what goes in, and a sentence of it; absent: the same. */
+  unseen?(options: O): {
+    readonly apply: (body: Model, ctx: PassContext) => Promise<PassResult>;
+    readonly text: string;
+  };
+}
+
 /** One algorithm, one file; its path below src/passes is its name. */
 export interface Pass<O = unknown> {
   /** The path below src/passes: `prune/level`. */
@@ -244,6 +255,8 @@ export interface Pass<O = unknown> {
   readonly learns?: boolean;
   /** Set where what it adds has to be trained: it acts at the beginning of an epoch of training, and only there. */
   readonly grows?: boolean;
+  /** Set where the pass works in the bodies of If, Loop and Scan too, each as a model of its own (`bodies.ts`). */
+  readonly inBodies?: InBodies<O> | undefined;
   /** Set where no stage may follow: what it does to the model, as the end of "it ..."; other passes would find nothing. */
   readonly closes?: string;
   /** Patterns in the options that must match something: selector → where it stands below the instance (`['weights', 0]`). */

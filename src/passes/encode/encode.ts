@@ -47,6 +47,8 @@ export const encoder: Pass<EncodeOptions> = {
   summary: 'stores weights packed to the bits they need, unpacked once at load; the last stage of a schedule',
   source: 'Rice 1979; Grossi, Gupta and Vitter 2003 (wavelet trees); ONNX Cast of INT4 and INT2; constant folding',
   options,
+  // Names that a body shares with the graph around it are how one knows them in the other.
+  inBodies: { options: (o) => ({ ...o, names: 'keep' }) },
   closes: 'packs the weights, where no other pass finds them',
   apply,
 };

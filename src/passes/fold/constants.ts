@@ -6,14 +6,17 @@ import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, subgraphs } from '../../graph/query.ts';
 import { dimsOf, elementCount, makeTensor, tensorBytes } from '../../graph/tensor.ts';
 import type { Note, PassContext } from '../pass.ts';
+import { takeBranches } from './branches.ts';
 import { foldPass } from './each.ts';
 import { constantTensor } from './constant_nodes.ts';
 import { computeResults, constantResults, type ConstantResult } from './constant_results.ts';
+import { shapeParts } from './shape_parts.ts';
 import { staticShapes } from './static_shapes.ts';
 
 /**
  * Computes once what is the same in every run: Constant nodes and overridable inputs become initializers, shapes that no
- * input changes become constants, and a subgraph of constants becomes its result (computed by onnxruntime). A result that
+ * input changes become constants, a subgraph of constants becomes its result (computed by onnxruntime), and an If whose condition
+ * is constant the branch that it takes. A result that
  * would take more room than what it is made of is left alone: that is how packed weights are stored.
  */
 export const foldConstants = foldPass({
@@ -22,9 +25,17 @@ export const foldConstants = foldPass({
   summary: 'computes constant parts of the graph once and stores them',
   async apply(model, _options, ctx) {
     const notes: Notes = { changed: [], skipped: [] };
-    const plain = asInitializers(model, notes);
-    const shaped = await withShapes(plain, ctx, notes);
-    return { model: await withResults(shaped, ctx, notes), ...notes };
+    let now = model;
+    // A branch that is always taken brings constants with it, which may decide the next.
+    for (;;) {
+      const told: Notes = { changed: notes.changed, skipped: [] };
+      const plain = asInitializers(now, told);
+      const shaped = await withShapes(plain, ctx, told);
+      const taken = takeBranches(await withResults(shaped, ctx, told));
+      notes.changed.push(...taken.changed);
+      now = taken.model;
+      if (taken.changed.length === 0) return { model: now, changed: notes.changed, skipped: told.skipped };
+    }
   },
 });
 
@@ -65,6 +76,11 @@ async function withShapes(model: Model, ctx: PassContext, notes: Notes): Promise
   const readers = consumers(model.graph);
   const outputs = new Set(model.graph.output.map((o) => o.name));
   return edit(model, (draft) => {
+    for (const { node, tensor, text } of shapeParts(model, shapes)) {
+      draft.removeNode(node);
+      draft.replace(tensor.name, tensor);
+      notes.changed.push({ layer: layerName(node), text });
+    }
     for (const node of nodes) {
       const [x = ''] = node.input;
       const [y = ''] = node.output;

@@ -6,6 +6,7 @@ import { foldBatchNorm } from './batchnorm.ts';
 import { foldConstants } from './constants.ts';
 import type { FoldPass } from './each.ts';
 import { foldEinsum } from './einsum.ts';
+import { inlineFunctions } from './functions.ts';
 import { foldGemm } from './gemm.ts';
 import { withWidened } from './half.ts';
 import { foldIdentity } from './identity.ts';
@@ -21,14 +22,15 @@ export const foldPasses: readonly FoldPass[] = [
 ];
 
 /**
- * Brings a model into the form that quantization reads: plain initializers as weights, biases inside their layers, no
+ * Brings a model into the form that quantization reads: local functions with layers written out, plain initializers as weights, biases inside their layers, no
  * BatchNormalization where it can be folded, no node without effect. Outputs agree to float32 rounding.
  * @param opset the least operator set it is to be of.
  */
 export async function prepare(model: Model, ctx: PassContext, opset = 0): Promise<{ model: Model; notes: Note[] }> {
-  const upgraded = upgradeOpset(model, opset);
+  const inlined = inlineFunctions(model);
+  const upgraded = upgradeOpset(inlined.model, opset);
   const widened = withWidened(upgraded.model);
-  const notes: Note[] = [...upgraded.notes, ...widened.notes];
+  const notes: Note[] = [...inlined.notes, ...upgraded.notes, ...widened.notes];
   let now = widened.model;
   for (const pass of foldPasses) {
     const result = await pass.apply(now, {}, ctx);

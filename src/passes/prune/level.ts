@@ -13,6 +13,7 @@ export const levelPruner: Pass<z.infer<typeof options>> = {
   summary: 'zero the smallest share of each weight tensor',
   source: 'Han et al. 2015 (arXiv 1506.02626); Distiller SparsityLevelParameterPruner',
   options,
+  inBodies: {},
   selectors: (o) => weightSelectors('levels', o.levels),
   strength: recordStrength('levels', 'sparsity'),
   apply: async (model, o) =>

@@ -46,6 +46,7 @@ export const dynamicQuantizer: Pass<DynamicOptions> = {
     'ONNX DynamicQuantizeLinear, MatMulInteger; onnxruntime MatMulIntegerToFloat and DynamicQuantizeMatMul fusions',
   options,
   selectors: overrideSelectors,
+  inBodies: {},
   apply,
 };
 

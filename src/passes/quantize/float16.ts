@@ -39,6 +39,7 @@ export const float16Quantizer: Pass<Float16Options> = {
   source: 'IEEE 754-2008 binary16; ONNX Cast; onnxruntime constant folding',
   options,
   selectors: overrideSelectors,
+  inBodies: {},
   apply,
 };
 

@@ -19,6 +19,7 @@ import { kernelLayers, quantizedRegion, type Region } from './region.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, untied } from './tied.ts';
 import { smallestType } from './weights.ts';
+import { weightsOnlyQuantizer, type WeightsOnlyOptions } from './weights_only.ts';
 
 const options = z.strictObject({
   bits_weights: bits.default(8).meta({ description: 'bits of the weights: 2 to 8, or 16' }),
@@ -48,6 +49,15 @@ export const staticQuantizer: Pass<StaticOptions> = {
   options,
   otherForm: distillerQuantizer,
   selectors: overrideSelectors,
+  inBodies: {
+    unseen: ({ bits_weights: width, overrides: own }) => ({
+      apply: async (body, ctx) =>
+        width === null || width > 8
+          ? { model: body, changed: [], skipped: [] }
+          : weightsOnlyQuantizer.apply(body, weightsAlone(width, own), ctx),
+      text: 'there is nothing to calibrate by, so that only weights are quantized there and the arithmetic stays float',
+    }),
+  },
   strength: {
     // Fewer bits are the stronger setting; 8 is the mildest that still runs on integer kernels.
     levels: (o) => [...Array(Math.max(0, 9 - (o.bits_weights ?? 8))).keys()].map((i) => 1 - i / 8),
@@ -110,6 +120,15 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
     skipped: [...left, ...unnamed, ...tables.skipped],
     notes: [...prepared.notes.map(noteLine), ...notes],
   };
+}
+
+/** The widths of weights for a quantizer that leaves activations alone; what is wider than its own 8 bits stays float. */
+function weightsAlone(width: number, own: StaticOptions['overrides']): WeightsOnlyOptions {
+  const narrow = Object.entries(own).flatMap(([layer, { bits_weights: bits }]) =>
+    bits === undefined ? [] : [[layer, { bits_weights: bits === null || bits > 8 ? null : bits }] as const],
+  );
+  const given = { bits_weights: width, storage: 'folded', overrides: Object.fromEntries(narrow) };
+  return weightsOnlyQuantizer.options.parse(given);
 }
 
 /** 16 bits are known from operator set 21 on, and so are the narrow types that weights without quantized activations are held in. */

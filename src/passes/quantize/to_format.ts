@@ -90,6 +90,12 @@ export const formatQuantizer: Pass<FormatOptions> = {
   source: "each format's own: docs/formats.md; TensorQuant: Loroch et al. 2017 (arXiv 1710.05758)",
   options,
   selectors: overrideSelectors,
+  inBodies: {
+    unseen: (o) => ({
+      apply: (body, ctx) => apply(body, { ...o, activations: null, importance: 'none', rounding: 'nearest', refit: false }, ctx),
+      text: 'weights are rounded there to the nearest and activations stay float',
+    }),
+  },
   strength: {
     levels: (o) => Array.from({ length: 1 + settings(o) }, (_, i) => 1 - i / mostSettings),
     at: (o, t) => {

@@ -91,6 +91,12 @@ export const weightsOnlyQuantizer: Pass<WeightsOnlyOptions> = {
     'GPTQ: Frantar et al. 2022 (arXiv 2210.17323); HQQ: Badri and Shaji 2023; ONNX DequantizeLinear (opset 21, blocked); onnxruntime MatMulNBits, GatherBlockQuantized and constant folding',
   options,
   selectors: overrideSelectors,
+  inBodies: {
+    unseen: (o) => ({
+      apply: (body, ctx) => apply(body, { ...o, method: o.method === 'gptq' ? 'mse' : o.method }, ctx),
+      text: 'weights are rounded there by themselves',
+    }),
+  },
   strength: {
     levels: (o) => [...Array(9 - o.bits_weights).keys()].map((i) => 1 - i / 8),
     at: (o, t) => ({ ...o, bits_weights: Math.min(8, o.bits_weights + Math.round((1 - t) * 8)) }),

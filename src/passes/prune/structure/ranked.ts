@@ -124,6 +124,7 @@ export function twoForms<O extends { readonly weights: readonly string[] }>(
   };
   const ramped: Pass<O & { readonly initial_sparsity: number; readonly final_sparsity: number }> = {
     ...once,
+    inBodies: undefined,
     name: `${name}_agp`,
     file: name,
     classes: classes.map((one) => `${one}_AGP`),
