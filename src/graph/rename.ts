@@ -17,7 +17,10 @@ export type NewName = (value: string) => string;
 export function nodeWithNames(node: NodeProto, name: NewName): NodeProto {
   const of = (value: string): string => (value === '' ? '' : name(value));
   const fields = { input: node.input.map(of), output: node.output.map(of) };
-  return NodeCodec.amend(withBodies(node, (body) => graphWithNames(body, name)), fields);
+  return NodeCodec.amend(
+    withBodies(node, (body) => graphWithNames(body, name)),
+    fields,
+  );
 }
 
 /** A body whose values have other names. Its notes on shapes go: they are by name, and nothing needs them. */

@@ -3,7 +3,7 @@ import { withOutputs } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
 import { productOf } from '../graph/ops.ts';
 import type { GraphProto } from '../graph/proto.ts';
-import { constantTensor, everyNode, initializers, producers, subgraphs } from '../graph/query.ts';
+import { captured, constantTensor, everyNode, initializers, producers, subgraphs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import { dimsOf, elementCount, tensorData, typeOf } from '../graph/tensor.ts';
 import type { AnyFold } from '../numerics/fold.ts';
@@ -26,7 +26,7 @@ async function applyThrough(pass: Pass, model: Model, options: unknown, ctx: Pas
   if (now.failed !== undefined) return now;
   // A quantizer's twin is the float model with the names of the result: what goes into bodies is taken from there.
   const source = (pass.section === 'quantizers' && now.twin) || now.model;
-  const found = places(source).filter(({ body }) => holdsWeights(body));
+  const found = places(source).filter(({ body }) => holdsWeights(body, source));
   if (found.length === 0) return now;
   const shapes = await ctx.shapes(source);
   for (const place of found) {
@@ -40,13 +40,17 @@ async function applyThrough(pass: Pass, model: Model, options: unknown, ctx: Pas
 const worth = 64;
 
 /** Whether there is anything in a body for a pass: a layer, or a tensor of some size. */
-function holdsWeights(body: GraphProto): boolean {
+function holdsWeights(body: GraphProto, around: Model): boolean {
   const nodes = [...everyNode(body)];
-  const tensors = [body, ...nodes.flatMap(subgraphs)].flatMap(({ initializer }) => initializer);
-  const constants = nodes.flatMap((node) => constantTensor(node) ?? []);
+  const read = captured(body);
+  const tensors = [
+    ...[body, ...nodes.flatMap(subgraphs)].flatMap(({ initializer }) => initializer),
+    ...nodes.flatMap((node) => constantTensor(node) ?? []),
+    ...around.graph.initializer.filter(({ name }) => read.has(name)),
+  ];
   return (
-    nodes.some((node) => productOf(node) !== undefined) ||
-    [...tensors, ...constants].some((tensor) => elementCount(dimsOf(tensor)) >= worth)
+    nodes.some((node) => (productOf(node)?.as ?? 'Gather') !== 'Gather') ||
+    tensors.some((tensor) => elementCount(dimsOf(tensor)) >= worth)
   );
 }
 
@@ -141,7 +145,9 @@ function bodyContext(
     capture,
     async shapes(body, fed = first) {
       if (fed) return ctx.shapes(body, fed);
-      return new Map(body.graph.initializer.map((tensor) => [tensor.name, { type: typeOf(tensor), dims: dimsOf(tensor) }]));
+      return new Map(
+        body.graph.initializer.map((tensor) => [tensor.name, { type: typeOf(tensor), dims: dimsOf(tensor) }]),
+      );
     },
     async collect<R>(body: Model, wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>, samples?: number) {
       const states = new Map([...wanted].map(([value, folds]) => [value, folds.map((fold) => fold.start())]));

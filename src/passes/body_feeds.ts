@@ -18,7 +18,13 @@ export function bodyFeeds(model: Model, place: Place, ctx: Pick<PassContext, 'ca
   return isOp(place.node, 'If') ? branchFeeds(model, place, outside, ctx) : loopFeeds(model, place, outside, ctx);
 }
 
-const branchFeeds = (model: Model, { node, attribute }: Place, outside: readonly string[], ctx: Pick<PassContext, 'capture'>): BodyFeeds => // prettier-ignore
+const branchFeeds = (
+  model: Model,
+  { node, attribute }: Place,
+  outside: readonly string[],
+  ctx: Pick<PassContext, 'capture'>,
+): BodyFeeds =>
+  // prettier-ignore
   async function* (samples) {
     const condition = node.input[0] ?? '';
     for await (const values of ctx.capture(model, [...new Set([condition, ...outside])], samples)) {
@@ -28,7 +34,13 @@ const branchFeeds = (model: Model, { node, attribute }: Place, outside: readonly
   };
 
 /** The inputs of every iteration come out of the loop as outputs of it: what a body gives beyond its states is put together over them. */
-function loopFeeds(model: Model, place: Place, outside: readonly string[], ctx: Pick<PassContext, 'capture'>): BodyFeeds { // prettier-ignore
+function loopFeeds(
+  model: Model,
+  place: Place,
+  outside: readonly string[],
+  ctx: Pick<PassContext, 'capture'>,
+): BodyFeeds {
+  // prettier-ignore
   const { node, body } = place;
   const taps: { readonly input: string; readonly output: string }[] = [];
   const tapped = edit(model, (draft) => {

@@ -27,8 +27,7 @@ export interface Place {
 }
 
 /** `If "gate" then_branch`, as `innerLayers` begins the way to what lies in a body. */
-export const placeName = ({ node, attribute: name }: Place): string =>
-  `${node.op_type} "${layerName(node)}" ${name}`;
+export const placeName = ({ node, attribute: name }: Place): string => `${node.op_type} "${layerName(node)}" ${name}`;
 
 /** The bodies of a model's main graph, in graph order. */
 export function places(model: Model): Place[] {
@@ -88,7 +87,12 @@ export function bodyModel(around: Model, place: Place, known: Shapes): BodyModel
     input: whole,
     initializer: [...body.initializer, ...outer.values()],
   });
-  return { model: modelOf(ModelCodec.amend(around.proto, { graph, metadata_props: [] }), around.path), place, read, outer };
+  return {
+    model: modelOf(ModelCodec.amend(around.proto, { graph, metadata_props: [] }), around.path),
+    place,
+    read,
+    outer,
+  };
 }
 
 /**

@@ -16,6 +16,7 @@ import { embeddings, quantizeEmbeddings } from './embedding.ts';
 import { layerFormats, narrowOverrides, overrideSelectors, resolveOverrides, type LayerFormats } from './formats.ts';
 import { describeParams, formatParams } from './params.ts';
 import { addParams } from './qdq.ts';
+import { isRecurrent, recurrentOption, storeRecurrent } from './recurrent.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, untied } from './tied.ts';
 
@@ -28,6 +29,7 @@ const options = z.strictObject({
     .default(8)
     .meta({ description: 'bits of the weights, held in int8; 7 where a processor without VNNI would saturate' }),
   per_channel: z.boolean().default(true).meta({ description: 'one weight scale an output channel' }),
+  recurrent: recurrentOption,
   overrides: narrowOverrides.default({}),
 });
 
@@ -63,13 +65,17 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
   };
   const byHand = (node: NodeProto): string | undefined =>
     formatOf(node).weights === undefined ? 'left in float by the schedule' : undefined;
+  const recurrent = layers.filter(
+    (layer) => o.recurrent !== 'float' && isRecurrent(layer) && byHand(layer.node) === undefined,
+  );
+  const plain = layers.filter((layer) => !recurrent.includes(layer));
   const reasons = new Map(
-    layers.flatMap((layer) => {
+    plain.flatMap((layer) => {
       const reason = layer.product.as === 'Gather' ? undefined : (byHand(layer.node) ?? unfit(layer));
       return reason === undefined ? [] : [[layer, reason] as const];
     }),
   );
-  const coded = layers.filter((layer) => layer.product.as !== 'Gather' && !reasons.has(layer));
+  const coded = plain.filter((layer) => layer.product.as !== 'Gather' && !reasons.has(layer));
   const tables = embeddings(twin, coded, (node) => byHand(node) ?? kept.get(node));
   const changed: Note[] = [];
   // A table of another type is told by both.
@@ -89,7 +95,7 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
       const { names, params } = must(stores.weights, weightKey(layer, heldOf(layer)), 'the codes of');
       return { codes: names[0], scale: names[1], perChannel: params.granularity.per === 'channel', turned: true };
     });
-    changed.push(...tied);
+    changed.push(...tied, ...storeRecurrent(draft, recurrent, o.recurrent, formatOf));
   });
   return {
     model: retied(quantized, copies),

@@ -14,6 +14,7 @@ import { quantizeEmbeddings, type Embedding } from './embedding.ts';
 import type { LayerFormats } from './formats.ts';
 import { affineParams, describeParams, inputParams, wholeCodes, type WeightScales } from './params.ts';
 import { addBias, addDequantized, addParams, quantizeValue, replaceInput, type ParamNames } from './qdq.ts';
+import { storeRecurrent, type RecurrentForm } from './recurrent.ts';
 import type { Region } from './region.ts';
 import { storeWeight } from './store_weight.ts';
 import { restorer, type MatrixCodes } from './tied.ts';
@@ -41,6 +42,8 @@ export interface StaticPlan {
   readonly params: ReadonlyMap<string, QuantParams>;
   /** Layers of which the weights alone are to be held in fewer bits. */
   readonly alone: readonly Layer[];
+  /** Layers of LSTM, GRU and RNN, and what becomes of them. */
+  readonly recurrent?: { readonly layers: readonly Layer[]; readonly form: RecurrentForm };
   /** Those that onnxruntime would dequantize at every run. */
   readonly relus: ReadonlySet<NodeProto>;
   readonly formatOf: (node: NodeProto) => LayerFormats;
@@ -52,7 +55,7 @@ export interface StaticPlan {
 /** The model with codes in the place of weights, biases and tables, and QuantizeLinear and DequantizeLinear around the values of the region. */
 export function insertQdq(
   twin: Model,
-  { region, tables, stored, params, alone, relus, formatOf, scales, codes: heldCodes }: StaticPlan,
+  { region, tables, stored, params, alone, recurrent, relus, formatOf, scales, codes: heldCodes }: StaticPlan,
 ): { readonly model: Model; readonly changed: readonly Note[] } {
   const tensors = initializers(twin.graph);
   const outputs = new Set(twin.graph.output.map((o) => o.name));
@@ -111,6 +114,7 @@ export function insertQdq(
       return { codes: stored, scale, perChannel, turned: layer.weight.axes?.out[0] === 1 };
     };
     changed.push(...quantizeEmbeddings(draft, tables, codesOf));
+    if (recurrent) changed.push(...storeRecurrent(draft, recurrent.layers, recurrent.form, formatOf));
     const folded = new Map<string, readonly string[]>();
     for (const layer of alone) {
       const relu = relus.has(layer.node);

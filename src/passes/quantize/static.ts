@@ -16,6 +16,7 @@ import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, typ
 import { insertQdq, type StoredWeight } from './insert.ts';
 import { activationFormats, activationParams, inputParams, weightParams, type WeightScales } from './params.ts';
 import { kernelLayers, quantizedRegion, type Region } from './region.ts';
+import { isRecurrent, recurrentOption } from './recurrent.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, untied } from './tied.ts';
 import { smallestType } from './weights.ts';
@@ -31,6 +32,7 @@ const options = z.strictObject({
     .default('minmax')
     .meta({ description: 'from the extremes, or searched for the least squared error: better below 6 bits' }),
   calibration,
+  recurrent: recurrentOption,
   overrides: overrides.default({}),
 });
 
@@ -98,17 +100,31 @@ async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<
     coded.flatMap((weight) => weight.layers),
     (node) => (formatOf(node).weights === undefined ? 'left in float by the schedule' : kept.get(node)),
   );
+  const recurrent = layers.filter(
+    (layer) => o.recurrent !== 'float' && isRecurrent(layer) && (formatOf(layer.node).weights?.kind ?? '') === 'int',
+  );
   const alone = layers.filter(
     ({ node, product }) =>
       !region.nodes.has(node) &&
       product.as !== 'Gather' &&
+      !recurrent.some((layer) => layer.node === node) &&
       formatOf(node).weights !== undefined &&
       formatOf(node).activations === undefined,
   );
   const relus = beforeRelu(twin, shapes);
-  const plan = { region, tables: tables.sites, stored, params, alone, relus, formatOf, scales: o.weight_scales };
+  const plan = {
+    region,
+    tables: tables.sites,
+    stored,
+    params,
+    alone,
+    recurrent: { layers: recurrent, form: o.recurrent },
+    relus,
+    formatOf,
+    scales: o.weight_scales,
+  };
   const { model: quantized, changed } = insertQdq(twin, plan);
-  const only = new Set(alone.map(({ name }) => name));
+  const only = new Set([...alone, ...recurrent].map(({ name }) => name));
   const left = region.skipped.filter(({ layer }) => !only.has(layer));
   // Layers that are no kernel's and of which the region says nothing (an Einsum with a vector), and those inside bodies.
   const told = new Set([...left, ...tables.skipped].map(({ layer }) => layer));
