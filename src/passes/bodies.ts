@@ -65,14 +65,16 @@ async function inPlace(
 ): Promise<PassResult> {
   const name = placeName(place);
   const feeds = bodyFeeds(source, place, ctx);
-  const first = await firstOf(feeds, ctx);
-  const fed = first.feeds ? Object.entries(first.feeds) : [];
-  const from = bodyModel(source, place, new Map([...shapes, ...fed]));
+  const first = await firstOf(feeds.seen, ctx);
+  const any = first.feeds ?? (await firstOf(() => feeds.around, ctx)).feeds;
+  const from = bodyModel(source, place, new Map([...shapes, ...Object.entries(any ?? {})]));
   if (!from) {
     const text = 'what lies in it is left as it is: it reads a value that is no tensor, or of a type that is not known';
     return { ...before, skipped: [...before.skipped, { layer: name, text }] };
   }
-  const inner = bodyContext(from, feeds, first.feeds, ctx, (body) => withBody(before.model, from, body));
+  const inner = bodyContext(from, feeds.seen, { first: any, reached: first.feeds !== undefined }, ctx, (body) =>
+    withBody(before.model, from, body),
+  );
   const own = pass.inBodies?.options?.(options) ?? options;
   const unseen = first.feeds ? undefined : pass.inBodies?.unseen?.(own);
   const apply = unseen ? unseen.apply : (body: Model, inside: PassContext) => applyThrough(pass, body, own, inside);
@@ -97,7 +99,10 @@ async function inPlace(
 const looked = 512;
 
 /** What goes into a body first; or why nothing does. */
-async function firstOf(feeds: BodyFeeds, ctx: PassContext): Promise<{ readonly feeds?: Feeds; readonly why: string }> {
+async function firstOf(
+  feeds: BodyFeeds['seen'],
+  ctx: PassContext,
+): Promise<{ readonly feeds?: Feeds; readonly why: string }> {
   try {
     for await (const one of feeds(looked)) return { feeds: one, why: '' };
   } catch (error) {
@@ -111,8 +116,8 @@ async function firstOf(feeds: BodyFeeds, ctx: PassContext): Promise<{ readonly f
 /** What a pass may ask while it works in a body. */
 function bodyContext(
   { model, place }: BodyModel,
-  feeds: BodyFeeds,
-  first: Feeds | undefined,
+  feeds: BodyFeeds['seen'],
+  { first, reached }: { readonly first: Feeds | undefined; readonly reached: boolean },
   ctx: PassContext,
   whole: (body: Model) => Model,
 ): PassContext {
@@ -127,7 +132,7 @@ function bodyContext(
     const computed = values.filter((value) => made.has(value));
     const exposed = withOutputs(body, computed);
     for await (const fed of feeds(samples)) {
-      const results = computed.length > 0 ? await ctx.compute(exposed, fed) : {};
+      const results = computed.length > 0 ? await ctx.compute(exposed, inputsOf(exposed, fed)) : {};
       yield Object.fromEntries(
         values.map((value) => {
           const constant = stored.get(value);
@@ -144,9 +149,13 @@ function bodyContext(
     ...(ctx.cache ? { cache: below(ctx.cache, name) } : {}),
     capture,
     async shapes(body, fed = first) {
-      if (fed) return ctx.shapes(body, fed);
-      return new Map(
-        body.graph.initializer.map((tensor) => [tensor.name, { type: typeOf(tensor), dims: dimsOf(tensor) }]),
+      // What lies around a body that is not reached tells types and ranks; where it does not run on that, only what is stored is known.
+      const asked = fed && ctx.shapes(body, inputsOf(body, fed));
+      const seen = await (reached ? asked : asked?.catch(() => undefined));
+      ctx.signal.throwIfAborted();
+      return (
+        seen ??
+        new Map(body.graph.initializer.map((tensor) => [tensor.name, { type: typeOf(tensor), dims: dimsOf(tensor) }]))
       );
     },
     async collect<R>(body: Model, wanted: ReadonlyMap<string, readonly AnyFold<Tensor, R>[]>, samples?: number) {
@@ -184,11 +193,15 @@ function within(ctx: PassContext): Omit<PassContext, 'reference'> {
   };
 }
 
+/** What a form of a body takes of what goes into it: one that was changed may not read all of it. */
+const inputsOf = (body: Model, fed: Feeds): Feeds =>
+  Object.fromEntries(body.graph.input.flatMap(({ name }) => (fed[name] ? [[name, fed[name]]] : [])));
+
 /** What is remembered for one body. */
 function below(memory: Map<string, unknown>, name: string): Map<string, unknown> {
   const own = memory.get(name);
-  if (own instanceof Map) return own as Map<string, unknown>;
-  const made = new Map<string, unknown>();
+  // A copy: what a try remembers that comes to nothing goes with it.
+  const made = new Map<string, unknown>(own instanceof Map ? (own as Map<string, unknown>) : []);
   memory.set(name, made);
   return made;
 }

@@ -9,13 +9,18 @@ import { withAttribute, type Place } from './body_model.ts';
 import type { PassContext } from './pass.ts';
 
 /** What a body is given on calibration data: its inputs and what it reads from outside, run by run. */
-export type BodyFeeds = (samples?: number) => AsyncIterable<Feeds>;
+export interface BodyFeeds {
+  seen(samples?: number): AsyncIterable<Feeds>;
+  /** What lies around it, whether or not it is reached: enough to tell types and ranks. */
+  readonly around: AsyncIterable<Feeds>;
+}
 
 /** Looks at what goes into a body of a model. A branch is given what comes while it is taken, a loop's body each of its iterations. */
 export function bodyFeeds(model: Model, place: Place, ctx: Pick<PassContext, 'capture'>): BodyFeeds {
   const stored = initializers(model.graph);
   const outside = [...captured(place.body)].filter((name) => !stored.has(name));
-  return isOp(place.node, 'If') ? branchFeeds(model, place, outside, ctx) : loopFeeds(model, place, outside, ctx);
+  const seen = isOp(place.node, 'If') ? branchFeeds(model, place, outside, ctx) : loopFeeds(model, place, outside, ctx);
+  return { seen, around: ctx.capture(model, outside, 1) };
 }
 
 const branchFeeds = (
@@ -23,7 +28,7 @@ const branchFeeds = (
   { node, attribute }: Place,
   outside: readonly string[],
   ctx: Pick<PassContext, 'capture'>,
-): BodyFeeds =>
+): BodyFeeds['seen'] =>
   // prettier-ignore
   async function* (samples) {
     const condition = node.input[0] ?? '';
@@ -39,7 +44,7 @@ function loopFeeds(
   place: Place,
   outside: readonly string[],
   ctx: Pick<PassContext, 'capture'>,
-): BodyFeeds {
+): BodyFeeds['seen'] {
   // prettier-ignore
   const { node, body } = place;
   const taps: { readonly input: string; readonly output: string }[] = [];

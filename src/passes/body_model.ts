@@ -101,10 +101,12 @@ export function bodyModel(around: Model, place: Place, known: Shapes): BodyModel
  * @param into the model, which may be another form of the one that the body was taken from.
  */
 export function withBody(into: Model, from: BodyModel, changed: Model): Model {
-  const target = opset(changed) > opset(into) ? upgradeOpset(into, opset(changed)).model : into;
+  // One operator set for all: whichever is older is written as of the other.
+  const version = Math.max(opset(into), opset(changed));
+  const [target, inner] = [into, changed].map((one) => (opset(one) < version ? upgradeOpset(one, version).model : one)) as [Model, Model]; // prettier-ignore
   const place = placeIn(target, from.place);
   if (!place) throw new Error(`${placeName(from.place)} is gone`);
-  const { graph } = changed;
+  const { graph } = inner;
   const stored = initializers(target.graph);
   const around = new Set([...stored.keys(), ...target.graph.node.flatMap(({ output }) => output)]);
   const outside = (tensor: TensorProto): boolean => {
@@ -131,7 +133,7 @@ export function withBody(into: Model, from: BodyModel, changed: Model): Model {
   const named = names.size === 0 ? body : graphWithNames(body, (name) => names.get(name) ?? name);
   return edit(target, (draft) => {
     draft.update(place.node, { attribute: withAttribute(place, named) });
-    for (const { domain, version } of changed.proto.opset_import) draft.requireOpset(domain, toNumber(version));
+    for (const { domain, version } of inner.proto.opset_import) draft.requireOpset(domain, toNumber(version));
   });
 }
 

@@ -268,6 +268,12 @@ export interface Pass<O = unknown> {
   apply(model: Model, options: O, ctx: PassContext): Promise<PassResult>;
 }
 
+/** What passes that go by calibration data alone do in a body that none reaches (`InBodies.unseen`). */
+export const leftAlone: NonNullable<InBodies<unknown>['unseen']> = () => ({
+  apply: async (body) => ({ model: body, changed: [], skipped: [] }),
+  text: 'what lies in it is left as it is',
+});
+
 /** Hides a pass's option type, so that passes of different options can stand in one list. */
 export function anyPass<O>(pass: Pass<O>): Pass {
   return pass;

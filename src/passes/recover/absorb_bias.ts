@@ -6,7 +6,7 @@ import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { replaceLinear, response } from '../fold/linear.ts';
 import { channelStatistics, notFiniteText } from '../channel_statistics.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { leftAlone, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
 import { channelAxis, current, layerPairs, ofInputs, type LayerPair } from './pairs.ts';
 
@@ -29,6 +29,7 @@ export const absorbBias: Pass<AbsorbOptions> = {
   summary: 'moves what a channel never falls below into the next bias, so that ranges shrink; before the quantizer',
   source: 'Nagel et al. 2019, Data-Free Quantization (arXiv 1906.04721), section 4.1.3',
   options,
+  inBodies: { unseen: leftAlone },
   apply: (model, o, ctx) => beforeQuantizer(model, ctx, (prepared) => apply(prepared, o, ctx)),
 };
 

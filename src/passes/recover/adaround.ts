@@ -1,6 +1,6 @@
 import * as z from 'zod';
 import type { Steps } from '../../util/steps.ts';
-import type { Pass, PassContext } from '../pass.ts';
+import { leftAlone, type Pass, type PassContext } from '../pass.ts';
 import { learnRounding } from '../relaxed_rounding.ts';
 import { afterQuantizer } from './after_quantizer.ts';
 import { raised, searchRounding, type Rounded } from './rounding_search.ts';
@@ -61,6 +61,7 @@ export const adaround: Pass<AdaroundOptions> = {
   summary: 'learned rounding of quantized weights against the float layer outputs',
   source: 'Nagel et al. 2020, Up or Down? Adaptive Rounding for Post-Training Quantization (arXiv 2004.10568)',
   options,
+  inBodies: { unseen: leftAlone },
   apply(model, o, ctx) {
     const settings = { samples: o.samples, residual: o.residual, doing: 'rounding' };
     return afterQuantizer(model, ctx, settings, async (layer, moments, breathe) => {

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { Pass } from '../pass.ts';
+import { leftAlone, type Pass } from '../pass.ts';
 import { afterQuantizer } from './after_quantizer.ts';
 import { meanError, storedCodes } from './rounding_problem.ts';
 
@@ -24,6 +24,7 @@ export const biasCorrection: Pass<z.infer<typeof options>> = {
   source:
     'Nagel et al. 2019, Data-Free Quantization (arXiv 1906.04721), section 4.2; Finkelstein et al. 2019 (arXiv 1906.03193)',
   options,
+  inBodies: { unseen: leftAlone },
   apply: (model, o, ctx) =>
     afterQuantizer(
       model,

@@ -7,7 +7,7 @@ import type { ChannelStats } from '../../numerics/channel_stats.ts';
 import { equalizingScales, type EqualizationRow } from '../../numerics/equalization.ts';
 import { replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
 import { channelStatistics, notFiniteText } from '../channel_statistics.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import { leftAlone, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
 import { channelAxis, current, layerPairs, ofInputs, type LayerPair } from './pairs.ts';
 import { given, must } from '../../util/must.ts';
@@ -43,6 +43,7 @@ export const equalize: Pass<EqualizeOptions> = {
   source:
     'Nagel et al. 2019, Data-Free Quantization (arXiv 1906.04721), section 4.1; Meller et al. 2019 (arXiv 1902.01917)',
   options,
+  inBodies: { unseen: leftAlone },
   apply: (model, o, ctx) => beforeQuantizer(model, ctx, (prepared) => apply(prepared, o, ctx)),
 };
 

@@ -1,5 +1,5 @@
 import * as z from 'zod';
-import type { Pass } from '../pass.ts';
+import { leftAlone, type Pass } from '../pass.ts';
 import { afterQuantizer } from './after_quantizer.ts';
 import { gptqCodes } from './gptq_codes.ts';
 import { meanError, roundingProblem, toCodes } from './rounding_problem.ts';
@@ -33,6 +33,7 @@ export const gptqRounding: Pass<z.infer<typeof options>> = {
   summary: 'rounds quantized weights again by GPTQ, against the float layer outputs; after a quantizer',
   source: 'Frantar et al. 2022, GPTQ (arXiv 2210.17323)',
   options,
+  inBodies: { unseen: leftAlone },
   apply: (model, o, ctx) =>
     afterQuantizer(model, ctx, { samples: o.samples, doing: 'rounding', unfit }, async (layer, moments, breathe) => {
       const centred = o.bias && layer.bias !== undefined;

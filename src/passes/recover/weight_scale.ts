@@ -1,7 +1,7 @@
 import * as z from 'zod';
 import { descendRounding, integerLevels } from '../../numerics/rounding_descent.ts';
 import type { Steps } from '../../util/steps.ts';
-import type { Pass } from '../pass.ts';
+import { leftAlone, type Pass } from '../pass.ts';
 import { afterQuantizer } from './after_quantizer.ts';
 import { meanError, roundingProblem, rowError, toCodes, type RoundingProblem } from './rounding_problem.ts';
 import type { QuantizedLayer } from './sites.ts';
@@ -29,6 +29,7 @@ export const weightScale: Pass<ScaleOptions> = {
   summary: 'scales of quantized weights by the error of the outputs instead of the largest weight; after a quantizer',
   source: 'own; the error is that of Nagel et al. 2020 (arXiv 2004.10568)',
   options,
+  inBodies: { unseen: leftAlone },
   apply: (model, o, ctx) =>
     afterQuantizer(
       model,
