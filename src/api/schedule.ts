@@ -3,7 +3,7 @@ import { basename, extname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { Model } from '../graph/model.ts';
-import { layerFacts } from '../graph/names.ts';
+import { everyLayerFacts } from '../graph/names.ts';
 import { passes } from '../passes/index.ts';
 import type { Pass } from '../passes/pass.ts';
 import { bindSchedule } from '../schedule/bind.ts';
@@ -77,6 +77,6 @@ export function checkedSchedule(
 ): Schedule {
   const { model, metrics, training, target, passes: own = [] } = against;
   const parsed = parseSchedule(text, file, { passes: [...passes, ...own], metrics, training });
-  const bound = model === undefined ? parsed : bindSchedule(parsed, { layers: layerFacts(model) });
+  const bound = model === undefined ? parsed : bindSchedule(parsed, { layers: everyLayerFacts(model) });
   return target === undefined ? bound : forTarget(bound, target);
 }

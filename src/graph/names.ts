@@ -2,7 +2,7 @@ import type { Model } from './model.ts';
 import { moduleOf } from './module_path.ts';
 import { productOf } from './ops.ts';
 import { toNumber } from './proto.ts';
-import { constantTensor, layerName, producers } from './query.ts';
+import { constantTensor, everyNode, layerName, producers, subgraphs } from './query.ts';
 import { parsePattern } from '../util/pattern.ts';
 import { didYouMean } from '../util/suggest.ts';
 import { words } from '../util/words.ts';
@@ -40,8 +40,7 @@ const carriers = new Set(
 const weightTypes = new Set([1, 2, 3, 10, 11, 16, 21, 22, 25, 26]);
 
 /** What selectors can name in a model: its top-level nodes, without those that only make constants. */
-export function layerFacts(model: Model): LayerFact[] {
-  const { graph } = model;
+export function layerFacts({ graph }: Pick<Model, 'graph'>): LayerFact[] {
   const stored = new Set(
     graph.initializer.filter((t) => t.dims.length >= 2 && weightTypes.has(t.data_type)).map((t) => t.name),
   );
@@ -66,6 +65,13 @@ export function layerFacts(model: Model): LayerFact[] {
     const weights = inputs.filter((name) => name !== undefined);
     return [{ node: layerName(node), opType: node.op_type, weights, module: moduleOf(node, weights), index }];
   });
+}
+
+/** What selectors of a schedule may name: nodes in the bodies of If, Loop and Scan too, behind those of the main graph. */
+export function everyLayerFacts(model: Model): LayerFact[] {
+  const bodies = [...everyNode(model.graph)].flatMap(subgraphs);
+  const facts = [model.graph, ...bodies].flatMap((graph) => layerFacts({ graph }));
+  return facts.map((fact, index) => ({ ...fact, index }));
 }
 
 const isRecurrent = ({ opType, weights }: LayerFact): boolean =>

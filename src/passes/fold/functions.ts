@@ -15,7 +15,6 @@ import {
 } from '../../graph/proto.ts';
 import { everyNode, layerName, opset } from '../../graph/query.ts';
 import { definedIn, freshNames, nodeWithNames, withBodies, type NewName } from '../../graph/rename.ts';
-import { makeNode } from '../../graph/build.ts';
 import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
 import type { Note } from '../pass.ts';
@@ -25,8 +24,8 @@ const mostNodes = 200_000;
 
 type Functions = ReadonlyMap<string, FunctionProto>;
 
-const keyOf = ({ domain, op_type, overload }: Pick<NodeProto, 'domain' | 'op_type' | 'overload'>): string =>
-  `${domain}:${op_type}:${overload}`;
+const keyOf = ({ domain, op_type, overload }: NodeProto): string => `${domain}:${op_type}:${overload}`;
+const keyOfFunction = ({ domain, name, overload }: FunctionProto): string => `${domain}:${name}:${overload}`;
 
 /**
  * Writes the local functions that hold layers out where they are called, in bodies too, as onnxruntime does itself when it loads a model: what
@@ -37,7 +36,7 @@ const keyOf = ({ domain, op_type, overload }: Pick<NodeProto, 'domain' | 'op_typ
 export function inlineFunctions(model: Model): { readonly model: Model; readonly notes: readonly Note[] } {
   const { functions: all } = model.proto;
   if (all.length === 0) return { model, notes: [] };
-  const functions: Functions = new Map(all.map((f) => [keyOf({ ...f, op_type: f.name }), f]));
+  const functions: Functions = new Map(all.map((f) => [keyOfFunction(f), f]));
   const { holds, nodes } = measured(functions, model);
   const notes: Note[] = [];
   const chosen = new Map([...functions].filter(([key]) => holds(key)));
@@ -71,7 +70,7 @@ export function inlineFunctions(model: Model): { readonly model: Model; readonly
     .map(({ domain, version }) => OperatorSetCodec.create({ domain, version: int64(toNumber(version)) }));
   const proto = ModelCodec.amend(model.proto, {
     graph,
-    functions: all.filter((f) => !chosen.has(keyOf({ ...f, op_type: f.name }))),
+    functions: all.filter((f) => !chosen.has(keyOfFunction(f))),
     opset_import: [...model.proto.opset_import, ...more],
   });
   for (const node of calls) notes.push({ layer: layerName(node), text: `the local function ${node.op_type} is written out` }); // prettier-ignore
@@ -118,25 +117,19 @@ function otherOpset(f: FunctionProto, model: Model): string | undefined {
 /** The nodes of a function in the place of one call. */
 function callOf(f: FunctionProto, call: NodeProto, fresh: NewName): NodeProto[] {
   const name = layerName(call);
-  const given = new Map(f.input.map((input, i) => [input, call.input[i] ?? '']));
-  const names = new Map(given);
-  const defined = definedIn(f.node);
-  const copies: NodeProto[] = [];
+  const names = new Map(f.input.map((input, i) => [input, call.input[i] ?? '']));
+  // onnxruntime refuses functions whose outputs are inputs of theirs.
   f.output.forEach((output, i) => {
     const result = call.output[i] ?? '';
-    if (result === '') return;
-    // An output that is an input too, or another output, needs a node of its own.
-    if (!defined.has(output) || names.has(output)) copies.push(makeNode('Identity', [output], [result]));
-    else names.set(output, result);
+    if (result !== '') names.set(output, result);
   });
-  for (const value of defined) if (!names.has(value)) names.set(value, fresh(`${name}/${value}`));
+  for (const value of definedIn(f.node)) if (!names.has(value)) names.set(value, fresh(`${name}/${value}`));
   const of = (value: string): string => names.get(value) ?? value;
   const attributes = new Map([...f.attribute_proto, ...call.attribute].map((one) => [one.name, one]));
-  const nodes = f.node.map((node) => {
+  return f.node.map((node) => {
     const own = nodeWithNames(withAttributes(node, attributes), of);
     return NodeCodec.amend(own, { name: fresh(`${name}/${layerName(node)}`) });
   });
-  return [...nodes, ...copies.map((node) => NodeCodec.amend(node, { input: node.input.map(of) }))];
 }
 
 /** A node of a function with the call's attributes where it refers to them; one that the call leaves out is left out. */

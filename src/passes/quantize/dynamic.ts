@@ -16,7 +16,7 @@ import { embeddings, quantizeEmbeddings } from './embedding.ts';
 import { layerFormats, narrowOverrides, overrideSelectors, resolveOverrides, type LayerFormats } from './formats.ts';
 import { describeParams, formatParams } from './params.ts';
 import { addParams } from './qdq.ts';
-import { isRecurrent, recurrentOption, storeRecurrent } from './recurrent.ts';
+import { isRecurrent, recurrentOption, recurrentOpset, storeRecurrent } from './recurrent.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, untied } from './tied.ts';
 
@@ -53,7 +53,7 @@ export const dynamicQuantizer: Pass<DynamicOptions> = {
 };
 
 async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise<PassResult> {
-  const prepared = await prepare(model, ctx, 13);
+  const prepared = await prepare(model, ctx, recurrentOpset(model, o.bits_weights, o.recurrent));
   const { model: twin, copies } = untied(prepared.model);
   const { layers, skipped, kept } = weightLayers(twin);
   const override = resolveOverrides(o.overrides, twin);

@@ -3,7 +3,8 @@ import { intAttribute } from '../../graph/attribute.ts';
 import type { Draft } from '../../graph/edit.ts';
 import type { Layer } from '../../graph/layer.ts';
 import type { NodeProto } from '../../graph/proto.ts';
-import { isOp } from '../../graph/query.ts';
+import type { Model } from '../../graph/model.ts';
+import { everyNode, isOp } from '../../graph/query.ts';
 import { makeTensor } from '../../graph/tensor.ts';
 import { affineFormat } from '../../numerics/affine.ts';
 import type { QuantParams } from '../../numerics/format.ts';
@@ -13,7 +14,7 @@ import type { Note } from '../pass.ts';
 import type { LayerFormats } from './formats.ts';
 import { affineParams, describeParams } from './params.ts';
 import { replaceInput } from './qdq.ts';
-import { storeFolded } from './folded.ts';
+import { storageOpset, storeFolded } from './folded.ts';
 import { weightKey } from './targets.ts';
 import { smallestType } from './weights.ts';
 
@@ -39,6 +40,12 @@ export const recurrentOption = z
 
 /** Whether a layer is one of a recurrent operator of the standard set. */
 export const isRecurrent = ({ node }: Pick<Layer, 'node'>): boolean => isOp(node, 'LSTM', 'GRU', 'RNN');
+
+/** The operator set whose types hold the weights of a model's recurrent layers in that many bits; 13 where there is none. */
+export const recurrentOpset = (model: Model, bits: number | null, form: RecurrentForm): number =>
+  bits !== null && form !== 'float' && [...everyNode(model.graph)].some((node) => isRecurrent({ node }))
+    ? storageOpset(smallestType(bits, true))
+    : 13;
 
 /** Why a recurrent node cannot become DynamicQuantizeLSTM; undefined where it can. */
 function unfitForPacked(node: NodeProto, own: readonly Layer[], bits: number): string | undefined {
@@ -90,7 +97,8 @@ export function storeRecurrent(
     const why = form === 'packed' ? ` (${unfit})` : '';
     return own.map((layer) => {
       const { codes, params } = codesOf(layer, true);
-      const type = smallestType(bits, true);
+      const small = smallestType(bits, true);
+      const type = draft.opset('') >= storageOpset(small) ? small : 'int8';
       const name = layer.weight.tensor.name;
       const [decoded = ''] = once(layer, 'folded', () => [
         storeFolded(draft, { name, weight: layer.weight, type, codes, params }),

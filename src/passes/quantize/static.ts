@@ -16,7 +16,7 @@ import { bits, layerFormats, overrideSelectors, overrides, resolveOverrides, typ
 import { insertQdq, type StoredWeight } from './insert.ts';
 import { activationFormats, activationParams, inputParams, weightParams, type WeightScales } from './params.ts';
 import { kernelLayers, quantizedRegion, type Region } from './region.ts';
-import { isRecurrent, recurrentOption } from './recurrent.ts';
+import { isRecurrent, recurrentOption, recurrentOpset } from './recurrent.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, untied } from './tied.ts';
 import { smallestType } from './weights.ts';
@@ -73,7 +73,11 @@ export const staticQuantizer: Pass<StaticOptions> = {
 };
 
 async function apply(model: Model, o: StaticOptions, ctx: PassContext): Promise<PassResult> {
-  const prepared = await prepare(model, ctx, neededOpset(o));
+  const prepared = await prepare(
+    model,
+    ctx,
+    Math.max(neededOpset(o), recurrentOpset(model, o.bits_weights, o.recurrent)),
+  );
   const { model: twin, copies } = untied(prepared.model);
   const shapes = await ctx.shapes(twin);
   const override = resolveOverrides(o.overrides, twin);

@@ -92,7 +92,8 @@ export const formatQuantizer: Pass<FormatOptions> = {
   selectors: overrideSelectors,
   inBodies: {
     unseen: (o) => ({
-      apply: (body, ctx) => apply(body, { ...o, activations: null, importance: 'none', rounding: 'nearest', refit: false }, ctx),
+      apply: (body, ctx) =>
+        apply(body, { ...o, activations: null, importance: 'none', rounding: 'nearest', refit: false }, ctx),
       text: 'weights are rounded there to the nearest and activations stay float',
     }),
   },

@@ -24,6 +24,19 @@ const dense: Fixture = async () => ({
   context: testContext({ calibration: vectors }),
 });
 
+const steps = [1, 2].map((seed) => ({ x: floats(noise(seed, 3 * 2 * 8), [3, 2, 8]) }));
+const lstm: Fixture = async () => ({
+  model: makeModel({
+    opset: 17,
+    ir: 8,
+    inputs: [makeValue('x', 'float32', ['T', 'N', 8])],
+    outputs: [makeValue('y', 'float32')],
+    initializers: [weight('w', [1, 16, 8], 1), weight('r', [1, 16, 4], 2)],
+    nodes: [makeNode('LSTM', ['x', 'w', 'r'], ['y'], { hidden_size: 4 }, { name: 'lstm' })],
+  }),
+  context: testContext({ calibration: steps }),
+});
+
 const calibrated = (method: string, more: object = {}) => ({ with: { calibration: { method, ...more } } });
 const per_channel: Effect = [true, false];
 const bits: Effect = [8, 4];
@@ -38,6 +51,7 @@ const tables: Record<string, PassTable> = {
       per_channel,
       weights_symmetric: [true, false],
       weight_scales: ['minmax', 'mse', { with: { bits_weights: 4 } }],
+      recurrent: ['folded', 'packed', { on: lstm }],
       'calibration.method': ['minmax', 'mse'],
       'calibration.samples': [8, 16],
       'calibration.elements': 'quantize.md: changes nothing where a value has fewer',
@@ -60,6 +74,7 @@ const tables: Record<string, PassTable> = {
     on: dense,
     options: {
       bits_weights: bits,
+      recurrent: ['folded', 'packed', { on: lstm }],
       per_channel,
       'overrides.*.bits_weights': bits,
       'overrides.*.per_channel': per_channel,
