@@ -22,6 +22,8 @@ export function shapeParts(
     // onnxruntime refuses constants of one element in Range that are no scalars.
     if (at.dims.length > 0 && readers.get(y)?.some((reader) => isOp(reader, 'Range'))) return [];
     const whole = shapes.partial(shape.input[0] ?? '');
+    // A shape that is known as a whole becomes a constant by itself.
+    if (whole?.every((length) => length !== undefined)) return [];
     const dims = whole?.slice(intAttribute(shape, 'start', 0), intAttribute(shape, 'end', whole.length));
     const picked = dims && tensorNumbers(at).map((i) => dims[i < 0 ? i + dims.length : i]);
     if (!picked?.every((length) => length !== undefined)) return [];
