@@ -10,7 +10,7 @@ import type { PassContext } from './pass.ts';
 
 /** What a body is given on calibration data: its inputs and what it reads from outside, run by run. */
 export interface BodyFeeds {
-  seen(samples?: number): AsyncIterable<Feeds>;
+  readonly seen: (samples?: number) => AsyncIterable<Feeds>;
   /** What lies around it, whether or not it is reached: enough to tell types and ranks. */
   readonly around: AsyncIterable<Feeds>;
 }
@@ -87,5 +87,5 @@ const pick = (values: Feeds, names: readonly string[]): Feeds =>
 /** One of a tensor along its first axis. */
 function slice({ type, dims: [, ...dims], data }: Tensor, at: number): Tensor {
   const size = dims.reduce((a, b) => a * b, 1);
-  return { type, dims, data: data.slice(at * size, (at + 1) * size) as Tensor['data'] };
+  return { type, dims, data: data.slice(at * size, (at + 1) * size) };
 }

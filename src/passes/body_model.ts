@@ -14,9 +14,9 @@ import {
   type NodeProto,
   type TensorProto,
 } from '../graph/proto.ts';
-import { captured, describeValue, initializers, isOp, layerName, opset } from '../graph/query.ts';
+import { captured, consumers, describeValue, initializers, isOp, layerName, opset } from '../graph/query.ts';
 import { definedIn, freshNames, graphWithNames } from '../graph/rename.ts';
-import { typeOf } from '../graph/tensor.ts';
+import { dimsOf, typeOf } from '../graph/tensor.ts';
 import type { Shapes } from '../graph/shapes.ts';
 
 /** A body of If, Loop or Scan: the node, and the attribute that holds it. */
@@ -115,7 +115,14 @@ export function withBody(into: Model, from: BodyModel, changed: Model): Model {
     const there = stored.get(tensor.name);
     return (there !== undefined && sameTensor(there, tensor)) || (tensor === was && around.has(tensor.name));
   };
-  const initializer = graph.initializer.filter((tensor) => !outside(tensor));
+  const readers = consumers(graph);
+  // What the main graph stores in the same codes stands there once, where a Cast reads it: other decoders do not load so.
+  const shared = (tensor: TensorProto): boolean => {
+    const there = stored.get(tensor.name);
+    const cast = readers.get(tensor.name)?.every((node) => isOp(node, 'Cast')) ?? false;
+    return there !== undefined && cast && sameTensor(there, tensor);
+  };
+  const initializer = graph.initializer.filter((tensor) => !outside(tensor) && !shared(tensor));
   const empty = NodeCodec.amend(place.node, { attribute: withAttribute(place, GraphCodec.create({ name: 'none' })) });
   const others = target.graph.node.map((node) => (node === place.node ? empty : node));
   const taken = new Set(allNames(GraphCodec.amend(target.graph, { node: others })));
@@ -138,7 +145,11 @@ export function withBody(into: Model, from: BodyModel, changed: Model): Model {
 }
 
 const sameTensor = (a: TensorProto, b: TensorProto): boolean =>
-  a === b || (typeOf(a) === typeOf(b) && Buffer.compare(a.raw_data, b.raw_data) === 0 && a.raw_data.length > 0);
+  a === b ||
+  (typeOf(a) === typeOf(b) &&
+    dimsOf(a).join() === dimsOf(b).join() &&
+    a.raw_data.length > 0 &&
+    Buffer.compare(a.raw_data, b.raw_data) === 0);
 
 /** The attributes of a place's node with another body. */
 export const withAttribute = ({ node, attribute: name }: Place, body: GraphProto): NodeProto['attribute'] =>

@@ -232,3 +232,11 @@ it('pruning reaches bodies, and a body that is left alone reads the weight of th
     'wt',
   ]);
 });
+
+it('codes that a Cast decodes stand once for the main graph and the bodies', async () => {
+  const given = branches();
+  const { model: half } = await applied('quantize/float16', {}, given);
+  const graphs = [half.graph, ...[...everyNode(half.graph)].flatMap(subgraphs)];
+  const names = graphs.flatMap(({ initializer }) => initializer.map(({ name }) => name));
+  expect(names.filter((name) => name.startsWith('shared'))).toEqual(['shared_half']);
+});
