@@ -46,6 +46,17 @@ export function findTargets({ graph }: Model): { targets: Target[]; skipped: Not
   return { targets, skipped };
 }
 
+/** Which constants that are stored as FLOAT16 behind a Cast are targets once they are float32. */
+export function castTargets({ graph }: Model): (name: string, stored: TensorProto) => boolean {
+  const readers = consumers(graph);
+  return (name, stored) => {
+    const dims = dimsOf(stored);
+    const reading = readers.get(name) ?? [];
+    const large = dims.length >= 2 && elementCount(dims) >= fewest && reading.length > 0;
+    return large && typeOf(stored) === 'float16' && reading.every((node) => node.input.includes(name));
+  };
+}
+
 /**
  * The type a tensor is decoded to: its own, but a byte for INT4 and INT2, which no operator writes, where all that reads them
  * is Cast, so that the type makes no difference. undefined: it must stay.

@@ -44,10 +44,13 @@ export function storedHalves(model: Model): Map<string, TensorProto> {
 
 /**
  * Weights that are stored as FLOAT16 or BFLOAT16 behind a Cast become the float32 constants that Cast gives, exactly, so that
- * passes find them. `fold/constants` alone leaves them: for itself it may not make a file larger.
+ * passes find them: all, or `only` some. `fold/constants` alone leaves them: for itself it may not make a file larger.
  */
-export function withWidened(model: Model): { readonly model: Model; readonly notes: readonly Note[] } {
-  const halves = storedHalves(model);
+export function withWidened(
+  model: Model,
+  only: (name: string, stored: TensorProto) => boolean = () => true,
+): { readonly model: Model; readonly notes: readonly Note[] } {
+  const halves = new Map([...storedHalves(model)].filter(([name, stored]) => only(name, stored)));
   if (halves.size === 0) return { model, notes: [] };
   const wide = edit(model, (draft) => {
     for (const node of model.graph.node) {
