@@ -4,6 +4,7 @@ import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import type { MetricResult } from '../metrics/metric.ts';
 import { storedHalves, withWidened } from '../passes/fold/half.ts';
+import { withFloatOutputs, withHalfOutputs } from '../passes/fold/half_outputs.ts';
 import type { PassContext, PassResult } from '../passes/pass.ts';
 import { halvesAgain } from '../passes/quantize/half_weights.ts';
 import { openSession } from '../runtime/session.ts';
@@ -28,8 +29,8 @@ export async function checkLoads(model: Model): Promise<void> {
 }
 
 /**
- * Applies a stage's pass to a model whose weights stand as float32 constants, where the file stores some in 16 bits; those that the pass
- * leaves in float are stored so again. Between epochs of training they are not: that would round what one of them learned.
+ * Applies a stage's pass to a model whose weights stand as float32 constants and whose outputs are float32, where the file has them in 16
+ * bits; weights that the pass leaves in float are stored so again. Between epochs of training they are not: that would round what one of them learned.
  * @param float the model that the run began with.
  */
 export async function applied(
@@ -41,10 +42,11 @@ export async function applied(
 ): Promise<PassResult> {
   // What packs weights knows the form that they are stored in.
   if (pass.closes !== undefined) return pass.apply(before, passOptions, context);
-  const result = await pass.apply(withWidened(before).model, passOptions, context);
+  const result = await pass.apply(withFloatOutputs(withWidened(before).model), passOptions, context);
+  const now = withHalfOutputs(result.model, before);
   const halves = new Map([...storedHalves(float), ...storedHalves(before)]);
-  if (halves.size === 0 || epoch?.last === false) return result;
-  const { model, notes } = await halvesAgain(result.model, halves, context);
+  if (halves.size === 0 || epoch?.last === false) return { ...result, model: now };
+  const { model, notes } = await halvesAgain(now, halves, context);
   return { ...result, model, notes: [...(result.notes ?? []), ...notes] };
 }
 

@@ -6,6 +6,7 @@ import { ModelCodec, type NodeProto, type TensorProto, type ValueInfoProto } fro
 import { constantTensor, consumers, isOp, producers } from '../../graph/query.ts';
 import { functionWith, isLarge, nodeWith, valueWith, wideCast, type Names } from './float32_nodes.ts';
 import { halfType, isWideCast, widened, withWidened } from './half.ts';
+import { withFloatOutputs } from './half_outputs.ts';
 import { constantTensors } from './tensors.ts';
 
 /**
@@ -37,8 +38,8 @@ export function inFloat32(model: Model): Model {
   return modelOf(ModelCodec.amend(wide.proto, { functions }), wide.path);
 }
 
-/** A model that computes in float32, with its weights as float32 constants too: what analyses read. Twice the bytes of 16-bit weights. */
-export const plainFloat32 = (model: Model): Model => withWidened(inFloat32(model)).model;
+/** A model that computes in float32, with its weights as float32 constants and float32 outputs: what analyses read. Twice the bytes of 16-bit weights. */
+export const plainFloat32 = (model: Model): Model => withFloatOutputs(withWidened(inFloat32(model)).model);
 
 const typeOfValue = (value: ValueInfoProto) => halfType(value.type?.tensor_type?.elem_type);
 

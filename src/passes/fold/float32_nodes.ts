@@ -61,11 +61,11 @@ function castAlready(nodes: readonly NodeProto[], outputs: readonly string[]): (
 /**
  * A node that computes in float32: values by their inner names, types and small constants of 16 bits as float32, bodies likewise.
  * The node itself where nothing of it changes.
- * @param keepsType for the Cast that makes an output of the model.
+ * @param keepsType only names change: for the Cast that makes an output of the model.
  */
 export function nodeWith(node: NodeProto, names: Names, fresh: Fresh, keepsType = false): NodeProto {
   const named = (list: readonly string[]): string[] => list.map((name) => names.get(name) ?? name);
-  const attribute = keepsType ? node.attribute : node.attribute.map((a) => attributeWith(a, names, fresh));
+  const attribute = node.attribute.map((a) => attributeWith(a, names, fresh, keepsType));
   const [input, output] = [named(node.input), named(node.output)];
   const renames = !alike(output, node.output);
   if (!renames && alike(attribute, node.attribute) && alike(input, node.input)) return node;
@@ -76,10 +76,10 @@ export function nodeWith(node: NodeProto, names: Names, fresh: Fresh, keepsType 
 const alike = (a: readonly unknown[], b: readonly unknown[]): boolean =>
   a.length === b.length && a.every((one, i) => one === b[i]);
 
-function attributeWith(a: AttributeProto, names: Names, fresh: Fresh): AttributeProto {
-  if (typed.has(a.name) && halfType(toNumber(a.i)) !== undefined)
+function attributeWith(a: AttributeProto, names: Names, fresh: Fresh, keepsType: boolean): AttributeProto {
+  if (!keepsType && typed.has(a.name) && halfType(toNumber(a.i)) !== undefined)
     return AttributeCodec.amend(a, { i: int64(dtypes.float32.code) });
-  if (a.t && halfType(a.t.data_type) !== undefined) return AttributeCodec.amend(a, { t: widened(a.t) });
+  if (!keepsType && a.t && halfType(a.t.data_type) !== undefined) return AttributeCodec.amend(a, { t: widened(a.t) });
   if (a.g) {
     const g = bodyWith(a.g, names, fresh);
     return g === a.g ? a : AttributeCodec.amend(a, { g });
