@@ -25,7 +25,7 @@ export function inFloat32(model: Model): Model {
     changed = retyped || count > 0 || names.size > 0;
     for (const node of model.graph.node) {
       if (done.has(node)) continue;
-      const next = nodeWith(node, names, draft.freshName, kept.has(node));
+      const next = nodeWith(node, names, (base) => draft.freshName(base), kept.has(node));
       if (next === node) continue;
       changed = true;
       draft.update(node, next);

@@ -46,7 +46,7 @@ export function withHalfOutputs(model: Model, before: Model): Model {
     }
     for (const node of model.graph.node) {
       const now = draft.current(node);
-      const next = nodeWith(now, names, draft.freshName, true);
+      const next = nodeWith(now, names, (base) => draft.freshName(base), true);
       if (next !== now) draft.update(node, next);
     }
     draft.setOutputs(model.graph.output.map((value) => (wide.includes(value) ? narrow(value) : value)));
