@@ -1,8 +1,7 @@
 import { comparable } from '../graph/selections.ts';
 import type { Batch } from '../data/types.ts';
-import { dtypes } from '../graph/dtype.ts';
 import type { Model } from '../graph/model.ts';
-import { consumers, isOp, layerName, producers } from '../graph/query.ts';
+import { consumers, describeValue, isOp, layerName, producers } from '../graph/query.ts';
 import { decibels, errorSums } from '../numerics/error.ts';
 import { isFloat, numbersOf } from '../metrics/select.ts';
 import { piecesOf, realRows } from '../runtime/capture.ts';
@@ -130,7 +129,7 @@ export async function outputError(
 ): Promise<number> {
   const { compared, named } = comparable(quantized, float);
   const own = new Map([...named].map(([theirs, name]) => [name, theirs]));
-  const others = float.graph.output.filter((output) => output.type?.tensor_type?.elem_type !== dtypes.float32.code);
+  const others = float.graph.output.filter((output) => !isFloat(describeValue(output)));
   const pairs = compared
     .filter((name) => !others.some((output) => output.name === name))
     .map((name) => ({ layer: name, float: name, quantized: own.get(name) ?? name }));

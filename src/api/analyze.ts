@@ -1,5 +1,6 @@
 import { analyzeSqnr } from '../analyze/sqnr/analyze.ts';
 import type { Model } from '../graph/model.ts';
+import { plainFloat32 } from '../passes/fold/float32_arithmetic.ts';
 import { sqnrAllocator } from '../passes/allocate/sqnr.ts';
 import { proposalYaml, type AnalysisReport } from '../report/analysis.ts';
 import { quantizedAlready } from '../run/broken.ts';
@@ -32,7 +33,7 @@ const defaultSamples = 128;
 export async function analyze(options: AnalyzeOptions): Promise<AnalysisReport> {
   checkCall('analyze', options, ['model', 'data']);
   return abortable(options.signal, async (signal) => {
-    const model = await openModel(options.model);
+    const model = plainFloat32(await openModel(options.model));
     const samples = options.samples ?? defaultSamples;
     const data = await openModelData(model, options.data, { ...options, samples });
     options.onProgress?.({ kind: 'phase', text: `analyzing ${model.path ?? 'the model'}` });

@@ -5,6 +5,7 @@ import type { Target } from '../autodiff/rule.ts';
 import type { RunData } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import type { Metric } from '../metrics/metric.ts';
+import { inFloat32 } from '../passes/fold/float32_arithmetic.ts';
 import type { Pass } from '../passes/pass.ts';
 import { htmlReport } from '../report/html.ts';
 import type { RunReport } from '../run/report.ts';
@@ -73,6 +74,8 @@ export interface CompressedFile {
 /** A run of which everything has been checked that can be before it starts. */
 export interface Prepared {
   readonly model: Model;
+  /** The file as it is: the model computes in float32 what that computes in 16 bits. */
+  readonly file: Model;
   readonly schedule: Schedule;
   readonly scheduleText: string;
   readonly data: RunData;
@@ -85,7 +88,8 @@ export async function prepare(options: PrepareOptions, dry = false): Promise<Pre
   const modules = modulesOf(options, dry);
   const passes = [...(options.passes ?? []), ...(await modulePasses(text, modules))];
   const target = await findTarget(options.target);
-  const model = await openModel(options.model);
+  const file = await openModel(options.model);
+  const model = inFloat32(file);
   // What a gate asks for is measured, whether the data's config names it or not.
   const { stages } = checkedSchedule(text, { passes });
   const trains = stages.some(({ epoch, pass }) => epoch !== undefined || pass.trains === true);
@@ -96,7 +100,7 @@ export async function prepare(options: PrepareOptions, dry = false): Promise<Pre
   const metrics = await metricsFor(model, data, options.metrics, gates);
   const schedule = checkedSchedule(text, { model, metrics, training: data.training !== undefined, target, passes });
   const made = target === undefined ? '' : `# made with --target ${options.target}\n`;
-  return { model, schedule, scheduleText: made + text.text, data, metrics };
+  return { model, file, schedule, scheduleText: made + text.text, data, metrics };
 }
 
 /** The options of the run itself. */

@@ -1,6 +1,7 @@
 import { formats } from '../numerics/formats/index.ts';
 import type { BoundFormat } from '../numerics/formats/format.ts';
 import { unfit, writtenFormat } from '../numerics/formats/written.ts';
+import { plainFloat32 } from '../passes/fold/float32_arithmetic.ts';
 import { simulate as simulated, type Candidate, type SimulateReport } from '../run/simulate.ts';
 import { QtoolError } from '../util/error.ts';
 import { batchSizeOf, metricsFor, openModelData, type DataGiven, type DataOptions, type MetricGiven } from './data.ts';
@@ -28,7 +29,7 @@ export async function simulate(options: SimulateOptions): Promise<SimulateReport
   checkCall('simulate', options, ['model', 'data']);
   return abortable(options.signal, async (signal) => {
     const candidates = candidatesOf(options);
-    const model = await openModel(options.model);
+    const model = plainFloat32(await openModel(options.model));
     const data = await openModelData(model, options.data, options);
     return simulated({
       ...{ model, data, candidates, signal, layers: options.layers ?? ['*'] },

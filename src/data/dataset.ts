@@ -1,5 +1,6 @@
 import { fingerprintOf } from './fingerprint.ts';
 import { checkSample } from './check.ts';
+import { halfFed } from './half_feeds.ts';
 import type { ImageChange } from './image_change.ts';
 import type { ModelInput } from '../graph/query.ts';
 import type { IndexedSource, StreamSource } from './source.ts';
@@ -48,7 +49,7 @@ export function indexedDataset(
             waiting.push(sample);
           }
           const first = waiting.shift()!;
-          const sample = first instanceof Promise ? await first : first;
+          const sample = halfFed(first instanceof Promise ? await first : first, inputs);
           checkSample(sample, inputs, classes);
           yield sample;
         }
@@ -74,8 +75,9 @@ export function streamDataset(
       let index = 0;
       let given = 0;
       if (end === 0) return;
-      for await (const sample of source.stream()) {
+      for await (const read of source.stream()) {
         if (!takes(index++)) continue;
+        const sample = halfFed(read, inputs);
         checkSample(sample, inputs, classes);
         yield sample;
         if (++given === end) return;

@@ -49,12 +49,15 @@ export function layerFacts({ graph }: Pick<Model, 'graph'>): LayerFact[] {
     if (t && t.dims.length >= 2 && weightTypes.has(t.data_type) && t.dims.every((d) => toNumber(d) > 0))
       stored.add(node.output[0] ?? '');
   }
+  const halves = new Set(graph.initializer.filter((t) => t.data_type === 10 || t.data_type === 16).map((t) => t.name));
   const made = producers(graph);
   const origin = (value: string): string | undefined => {
     for (let name = value; ;) {
       if (stored.has(name)) return name;
       const node = made.get(name);
       if (node === undefined || !carriers.has(node.op_type)) return undefined;
+      // What is stored in 16 bits is called by the name of the float32 constant that passes make of it.
+      if (node.op_type === 'Cast' && halves.has(node.input[0] ?? '')) return name;
       name = node.input[0] ?? '';
     }
   };

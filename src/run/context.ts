@@ -9,6 +9,7 @@ import { modelInputs } from '../graph/query.ts';
 import type { Shapes } from '../graph/shapes.ts';
 import type { Metric, MetricResult } from '../metrics/metric.ts';
 import type { AnyFold } from '../numerics/fold.ts';
+import { withFloatOutputs } from '../passes/fold/half_outputs.ts';
 import type { Clock, CollectBounds, PassContext, Plan, TrainingSamples } from '../passes/pass.ts';
 import { capture } from '../runtime/capture.ts';
 import { collect } from '../runtime/collect.ts';
@@ -73,6 +74,7 @@ export interface Instruments {
 /** Sets up what stages share. Nothing runs before it is asked for. */
 export function openInstruments(setting: Setting): Instruments {
   const { reference, data, signal, threads } = setting;
+  const plain = withFloatOutputs(reference);
   const session = { threads };
   const fixed = fixedBatch(modelInputs(reference)) ?? setting.fixedBatch;
   const cut = (set: Dataset, limit?: number, reuse = false): AsyncIterable<Batch> =>
@@ -151,7 +153,7 @@ export function openInstruments(setting: Setting): Instruments {
     },
     context: (state) => ({
       ...state,
-      reference,
+      reference: plain,
       signal,
       shapes,
       collect: collected,

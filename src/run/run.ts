@@ -28,6 +28,7 @@ import { openInstruments } from './context.ts';
 import { deviceFor } from './device.ts';
 import type { RunEvent } from './event.ts';
 import { findingsOf, type Findings } from './findings.ts';
+import { halfFindings, type HalfFindings } from './half.ts';
 import { checkRunFolder, checkSourceStays, openRunFolder, statisticsFolder } from './output.ts';
 import type { Measurement, RunReport, StageReport } from './report.ts';
 import { compressedSizes } from './size.ts';
@@ -39,6 +40,8 @@ import { unjudged, wasGated } from './verdict.ts';
 
 export interface RunOptions {
   readonly model: Model;
+  /** The file as it is, where the model computes in float32 what that computes in 16 bits; default: the model. */
+  readonly file?: Model | undefined;
   readonly schedule: Schedule;
   /** The schedule as text, written into the run folder. */
   readonly scheduleText: string;
@@ -77,10 +80,10 @@ export interface RunOptions {
  */
 export async function run(options: RunOptions): Promise<RunReport> {
   const began = Date.now();
-  const { model, schedule, data, log, signal } = options;
+  const { model, file = model, schedule, data, log, signal } = options;
   checkModel(model);
   await checkLoads(model);
-  const bytes = modelBytes(model);
+  const bytes = modelBytes(file);
   checkGates(options);
   const lesson = schedule.stages.find(({ epoch }) => epoch);
   if (lesson) await checkLesson(model, lesson.options as EpochPlan);
@@ -107,11 +110,14 @@ export async function run(options: RunOptions): Promise<RunReport> {
   const reports: StageReport[] = [...(point?.reports ?? [])];
   let state: State = { model, plan: new Map(), twin: undefined, held: new Map(), measurement: undefined, stages: [] };
   let sensitivity: SensitivityMap | undefined;
+  let half: HalfFindings | undefined;
   let baseline: Measurement = { metrics: [], bytes, zeros: zeroShare(await withDecodedWeights(model)), latency: [] };
   try {
     log({ kind: 'phase', text: 'float baseline' });
     if (options.measure) baseline = { ...baseline, metrics: await instruments.measure(model) };
     checkGates(options, baseline.metrics);
+    half = await halfFindings(file, model, options.measure ? instruments.calibration : undefined, signal);
+    if (half) told.push(half.note);
     if (point) told.push(resumedText(point, baseline, schedule.stages.length));
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -154,7 +160,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
       model: {
         path: model.path ?? '',
         bytes,
-        sha256: modelHash(model),
+        sha256: modelHash(file),
         opset: opset(model),
         parameters: parameters(model),
       },
@@ -177,7 +183,7 @@ export async function run(options: RunOptions): Promise<RunReport> {
         unjudged: unjudged(reports),
         status,
       },
-      warnings,
+      warnings: [...warnings, ...(half?.warning === undefined ? [] : [half.warning])],
       notes: [
         ...idle,
         ...(slow === undefined ? [] : [slow]),
@@ -266,6 +272,8 @@ export async function run(options: RunOptions): Promise<RunReport> {
       reports,
       progress: (done, text) => say({ kind: 'progress', done, text }),
     });
+    // What nothing was done to is left as it came.
+    if (state.stages.length === 0) state = { ...state, model: file };
     if (status === 'finished' && state.stages.length === 0) await folder.keep(state.model);
     const finished = await report(status, findings);
     await write(finished);

@@ -11,7 +11,7 @@ import type { Attempt, Measurement, StageReport, Verdict } from './report.ts';
 import type { EpochPlan } from '../passes/train/plan.ts';
 import { epochSummary } from '../schedule/training.ts';
 import { weaken } from './retry.ts';
-import { refusal, tryOnce, type Tried } from './trial.ts';
+import { applied, refusal, tryOnce, type Tried } from './trial.ts';
 
 /** A model on its way through the schedule, with what later stages need to know about it. */
 export interface State {
@@ -87,7 +87,7 @@ export async function runStage(
     const why = `${given(stage.fallback, 'a fallback').metric} is not a number, and the float model's own is none: nothing else was tried`;
     tried = { ...tried, attempt: { ...tried.attempt, passed: false }, why };
   } else if (stage.fallback && options.measure) {
-    const raising = { began, attempt, context: contextOf(new Map(old)), tools, before };
+    const raising = { began, attempt, context: contextOf(new Map(old)), tools, before, float: options.model };
     ({ tried, verdict } = await raiseLayers(stage, tried, raising));
   }
   // An epoch may miss the gate, as long as the last one does not: that is what the others are for.
@@ -171,6 +171,7 @@ interface Raising {
   readonly context: PassContext;
   readonly tools: Instruments;
   readonly before: State;
+  readonly float: Model;
 }
 
 /** Samples on which the damage of single layers is measured: enough for an order. */
@@ -180,7 +181,7 @@ const damageSamples = 128;
 async function raiseLayers(
   stage: Stage,
   first: Tried,
-  { began, attempt, context, tools, before }: Raising,
+  { began, attempt, context, tools, before, float }: Raising,
 ): Promise<{ readonly tried: Tried; readonly verdict: Verdict }> {
   const fallback = stage.fallback as Fallback;
   const { bits_weights: bits, bits_activations: wide } = stage.options as {
@@ -195,7 +196,7 @@ async function raiseLayers(
     bits: bits ?? null,
     attempt: (raised) => attempt(withRaised(stage.options, raised)),
     damage: async (raised) => {
-      const { model } = await stage.pass.apply(before.model, withRaised(stage.options, raised), context);
+      const { model } = await applied(stage, withRaised(stage.options, raised), before.model, context, float);
       let damage = Infinity;
       await refusal(async () => {
         damage = await outputError(before.model, model, () => tools.calibration(damageSamples), context.signal);

@@ -3,7 +3,10 @@ import { zeroShare } from '../analyze/zero_share.ts';
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
 import type { MetricResult } from '../metrics/metric.ts';
+import { storedHalves, withWidened } from '../passes/fold/half.ts';
+import { withFloatOutputs, withHalfOutputs } from '../passes/fold/half_outputs.ts';
 import type { PassContext, PassResult } from '../passes/pass.ts';
+import { halvesAgain } from '../passes/quantize/half_weights.ts';
 import { openSession } from '../runtime/session.ts';
 import type { Stage } from '../schedule/types.ts';
 import { QtoolError } from '../util/error.ts';
@@ -26,6 +29,28 @@ export async function checkLoads(model: Model): Promise<void> {
 }
 
 /**
+ * Applies a stage's pass to a model whose weights stand as float32 constants and whose outputs are float32, where the file has them in 16
+ * bits; weights that the pass leaves in float are stored so again. Between epochs of training they are not: that would round what one of them learned.
+ * @param float the model that the run began with.
+ */
+export async function applied(
+  { pass, epoch }: Pick<Stage, 'pass' | 'epoch'>,
+  passOptions: unknown,
+  before: Model,
+  context: PassContext,
+  float: Model,
+): Promise<PassResult> {
+  // What packs weights knows the form that they are stored in.
+  if (pass.closes !== undefined) return pass.apply(before, passOptions, context);
+  const result = await pass.apply(withFloatOutputs(withWidened(before).model), passOptions, context);
+  const now = withHalfOutputs(result.model, before);
+  const halves = new Map([...storedHalves(float), ...storedHalves(before)]);
+  if (halves.size === 0 || epoch?.last === false) return { ...result, model: now };
+  const { model, notes } = await halvesAgain(now, halves, context);
+  return { ...result, model, notes: [...(result.notes ?? []), ...notes] };
+}
+
+/**
  * One candidate of a stage: applies its pass with these options, and loads, measures and judges what comes out. A result that
  * onnxruntime does not load or run, or that quantizes what the pass left in float, has not passed. What applies the pass in
  * vain (bad options) throws.
@@ -36,11 +61,11 @@ export async function tryOnce(
   before: { readonly model: Model },
   context: PassContext,
   tools: Instruments,
-  { measure }: { readonly measure: boolean },
+  { measure, model: float }: { readonly measure: boolean; readonly model: Model },
 ): Promise<Tried> {
   const { pass, gate } = stage;
   const { memory } = context;
-  const result = await pass.apply(before.model, passOptions, context);
+  const result = await applied(stage, passOptions, before.model, context, float);
   const strength = pass.strength?.describe(passOptions) ?? '';
   const failed = (why: string): Tried => ({
     result,

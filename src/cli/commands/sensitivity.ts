@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { batchSizeOf, openModelData, type DataOptions } from '../../api/data.ts';
 import { describeValue } from '../../graph/query.ts';
 import { openMetrics } from '../../metrics/index.ts';
+import { plainFloat32 } from '../../passes/fold/float32_arithmetic.ts';
 import { passes } from '../../passes/index.ts';
 import type { Pass } from '../../passes/pass.ts';
 import type { Paint } from '../../report/paint.ts';
@@ -42,7 +43,7 @@ export async function sensitivityCommand(
 ): Promise<number> {
   const asked = options.quantize === true ? { widths: widthsOf(options.widths ?? '8,6,4') } : pruningOf(options);
   if (options.output !== undefined) await checkRunFolder(options.output, options.force === true);
-  const model = await openModel(path);
+  const model = plainFloat32(await openModel(path));
   const data = await watched(call, (watch) => openModelData(model, options.data, { ...options, ...watch }));
   const all = await openMetrics(data, model.graph.output.map(describeValue));
   const metric = options.metric === undefined ? all[0] : all.find(({ name }) => name === options.metric);

@@ -5,6 +5,7 @@ import { upgradeOpset } from '../../graph/opset.ts';
 import type { TensorProto } from '../../graph/proto.ts';
 import { opset } from '../../graph/query.ts';
 import { QtoolError } from '../../util/error.ts';
+import { withWidened } from '../fold/half.ts';
 import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
 import { withSharedConstants } from './constants.ts';
 import { decoderOpset } from './decoders.ts';
@@ -13,7 +14,7 @@ import { writeGroup } from './group.ts';
 import { namesIn, shortened, shortNames, withNames, withoutTalk } from './names.ts';
 import { planFor, type Plan, type Storage } from './plan.ts';
 import { record, type Part } from './store.ts';
-import { findTargets, type Target } from './targets.ts';
+import { castTargets, findTargets, type Target } from './targets.ts';
 import { differing } from './verify.ts';
 
 const options = z.strictObject({
@@ -54,7 +55,9 @@ export const encoder: Pass<EncodeOptions> = {
 };
 
 async function apply(model: Model, o: EncodeOptions, ctx: PassContext): Promise<PassResult> {
-  const lean = withSharedConstants(withoutTalk(model));
+  // FLOAT16 weights are looked at as what they are cast to, of which Cast is one form.
+  const wide = withWidened(model, castTargets(model)).model;
+  const lean = withSharedConstants(withoutTalk(wide));
   const { targets, skipped } = findTargets(lean);
   const raised = chosen(lean, targets, o);
   const { model: encoded, changed, failed } = await write(raised.model, raised.plan.storages, ctx);

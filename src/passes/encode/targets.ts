@@ -1,5 +1,6 @@
 import type { DType } from '../../graph/dtype.ts';
 import type { Model } from '../../graph/model.ts';
+import { productOf } from '../../graph/ops.ts';
 import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { consumers, isOp, layerName, subgraphs } from '../../graph/query.ts';
 import { dimsOf, elementCount, tensorData, typeOf } from '../../graph/tensor.ts';
@@ -44,6 +45,21 @@ export function findTargets({ graph }: Model): { targets: Target[]; skipped: Not
     else targets.push({ tensor, layer, source: makeSource(type, dims, () => symbolsOf(tensorData(tensor))) });
   }
   return { targets, skipped };
+}
+
+/** Which constants that are stored as FLOAT16 behind a Cast are targets once they are float32: weights of layers, not scales of codes. */
+export function castTargets({ graph }: Model): (name: string, stored: TensorProto) => boolean {
+  const readers = consumers(graph);
+  return (name, stored) => {
+    const dims = dimsOf(stored);
+    const reading = readers.get(name) ?? [];
+    const large = dims.length >= 2 && elementCount(dims) >= fewest && reading.length > 0;
+    return (
+      large &&
+      typeOf(stored) === 'float16' &&
+      reading.every((node) => productOf(node) !== undefined && node.input.includes(name))
+    );
+  };
 }
 
 /**

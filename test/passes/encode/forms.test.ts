@@ -65,6 +65,18 @@ const sources = (types: readonly Storable[]): fc.Arbitrary<Source> =>
     });
 
 describe('encode: forms', () => {
+  it('float32 numbers that float16 holds to the bit are stored so, others not', async () => {
+    // −0, the smallest subnormal, the largest number, 1/3 rounded: exact; NaN's payload and 1/3 itself are not.
+    const held = [-0, 2 ** -24, 65504, 0.333251953125];
+    const of = (values: readonly number[]): Source =>
+      makeSource('float32', [values.length], () => symbolsOf(Float32Array.from(values)));
+    const [cast] = candidatesFor(of(held), new Set<FormName>(['cast']), 13);
+    expect(cast?.detail).toBe('FLOAT16');
+    expect(await decoded([of(held)], [cast!])).toEqual([[bytesOf(Float32Array.from(held))]]);
+    for (const other of [1 / 3, 65520, 2 ** -25])
+      expect(candidatesFor(of([other]), new Set<FormName>(['cast']), 13)).toEqual([]);
+  });
+
   it('decodes every form and nesting to the same bits, whatever the shape', async () => {
     const seen = new Set<string>();
     const tensors = sources(['int8', 'uint8', 'int16', 'uint16', 'int32', 'float32']);

@@ -1,7 +1,8 @@
 import { dtypes, type DType } from '../../../graph/dtype.ts';
 import { castTo } from '../decoders.ts';
-import type { Form } from '../form.ts';
-import { valuesOf, type Storable } from '../source.ts';
+import { fromFloat16, toFloat16 } from '../../../numerics/float16.ts';
+import type { Encoding, Form } from '../form.ts';
+import { valuesOf, type Source, type Storable } from '../source.ts';
 
 /** Narrower types: the elements they are packed from, range, and the operator set whose Cast reads them (onnx.ai/onnx/operators/onnx__Cast.html). */
 const narrower: readonly {
@@ -20,11 +21,28 @@ const narrower: readonly {
   { type: 'int16', from: 'int16', least: -32768, most: 32767, opset: 13 },
 ];
 
+/** Float32 numbers that float16 holds to the bit, as files of half precision have them. */
+function float16(source: Source): Encoding[] {
+  const bits = (): Uint16Array => toFloat16(valuesOf('float32', source.symbols()) as Float32Array);
+  const back = new Int32Array(fromFloat16(bits()).buffer);
+  if (!source.symbols().every((symbol, i) => symbol === back[i])) return [];
+  return [
+    {
+      form: 'cast',
+      detail: 'FLOAT16',
+      opset: 13,
+      length: source.count,
+      work: 0,
+      write: (store) => castTo(store, 'float32', store.tensor('float16', [source.count], bits)),
+    },
+  ];
+}
+
 /** A narrower standard type that holds every value, and one Cast: quick to decode, in no memory but the tensor's own. */
 export const cast: Form = (source) => {
   const { least, most } = source.range();
   const bits = dtypes[source.type].bits;
-  if (source.type === 'float32') return [];
+  if (source.type === 'float32') return float16(source);
   return narrower
     .filter((t) => t.least <= least && most <= t.most && dtypes[t.type].bits < bits)
     .map(({ type, from, opset }) => ({
