@@ -40,6 +40,11 @@ export function smoothingScales(inputs: Float64Array, weights: Float64Array, alp
   );
 }
 
+/** AWQ's scales: s_j = (E x_j²)^(α / 2) (arXiv 2306.00978 has the mean of |x_j|), over their geometric mean; a channel of zeros keeps 1. */
+export function activationScales(power: Float64Array, alpha: number): ChannelScales {
+  return normalized(power.map((p) => (p > 0 ? p ** (alpha / 2) : 1)));
+}
+
 function normalized(scales: Float64Array): ChannelScales {
   const mean = Math.exp(scales.reduce((sum, s) => sum + Math.log(s), 0) / Math.max(1, scales.length));
   return scales.map((s) => s / mean);

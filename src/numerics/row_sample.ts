@@ -45,6 +45,8 @@ export function rowSample(count: number, at?: string): Fold<Values, State, RowSa
       const size = Math.max(channels, data.length / Math.max(1, dims.length > 1 ? dims[0]! : 1));
       for (let start = 0; start + size <= data.length; start += size) {
         const odd = state.samples++ % 2;
+        // The first sample's rows stand in for a second half that may not come.
+        if (state.samples === 2) Object.assign(state, { rows: [], seen: 0 });
         const { min, max } = state.halves[odd as 0 | 1];
         for (let row = start; row < start + size; row += channels) {
           for (let c = 0; c < channels; c++) {

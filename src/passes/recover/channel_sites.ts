@@ -8,7 +8,7 @@ import { dimsOf, floatData, makeTensor, typeOf } from '../../graph/tensor.ts';
 import type { ChannelScales, Reader } from '../../numerics/channel_scales.ts';
 import { linearLayer, replaceLinear, scaledWeight, type LinearLayer } from '../fold/linear.ts';
 import { constantTensors, ownedBy } from '../fold/tensors.ts';
-import type { Note } from '../pass.ts';
+import type { Note, PassResult } from '../pass.ts';
 
 /** A value that matrix products read, whose channels (its last axis) can be divided by factors that the products' weights take. */
 export interface ChannelSite {
@@ -117,6 +117,68 @@ function affineParts(model: Model, node: NodeProto): readonly Part[] | undefined
   return term.length === 1 && factor ? [...factor, ...term] : undefined;
 }
 
+/** What a site's channels are divided by. */
+export interface ChosenScales {
+  readonly scales: ChannelScales;
+  /** How strong, between 0 and 1. */
+  readonly alpha: number;
+  /** By how many dB less error the products are expected to have. */
+  readonly gain: number;
+}
+
+/** An operator more is worth so much, in dB. */
+const worthMul = 1;
+
+/**
+ * Divides the channels of every site by what `choose` gives for it, or says why not: where no normalization can take the factors, a Mul is put in
+ * only for a gain of 1 dB or more.
+ */
+export function scaleChannels(
+  model: Model,
+  insert: boolean,
+  { sites, skipped: before }: ReturnType<typeof channelSites>,
+  choose: (site: ChannelSite) => ChosenScales | string,
+): PassResult {
+  const changed: Note[] = [];
+  const skipped = [...before];
+  let now = model;
+  for (const site of sites) {
+    const { name, parts, readers } = site;
+    const inserted = typeof parts === 'string';
+    const chosen = inserted && !insert ? parts : choose(site);
+    if (typeof chosen === 'string') skipped.push({ layer: name, text: chosen });
+    else if (inserted && chosen.gain < worthMul)
+      skipped.push({
+        layer: name,
+        text: `other scales of its channels would lower the expected error by ${chosen.gain.toFixed(1)} dB, which is not worth a Mul (${parts})`,
+      });
+    else {
+      now = divideChannels(now, site, chosen.scales);
+      const [least, most] = [Math.min(...chosen.scales), Math.max(...chosen.scales)].map((v) =>
+        Number(v.toPrecision(3)),
+      );
+      const how = `channels divided by ${least} … ${most}${inserted ? ` by a Mul (${parts})` : ''}`;
+      const whose = readers.map(({ node }) => layerName(node)).join('", "');
+      changed.push({
+        layer: name,
+        text: `${how} for "${whose}"; α ${chosen.alpha}, expected error ${chosen.gain.toFixed(1)} dB lower`,
+      });
+    }
+  }
+  return {
+    model: now,
+    changed,
+    skipped,
+    notes: sites.length > 0 ? [] : ['no product reads a value that can be scaled'],
+  };
+}
+
+/** The strongest of several, or why none: where each expects more error than before. */
+export function bestOf(candidates: readonly ChosenScales[]): ChosenScales | string {
+  const best = candidates.reduce((a, b) => (b.gain > a.gain ? b : a));
+  return best.gain > 0 ? best : 'any other scales of its channels would raise the expected error';
+}
+
 /** The weights of a site's products as matrices [outputs, channels]. */
 export function readersOf({ readers }: ChannelSite): Reader[] {
   return readers.map((layer) => {
@@ -129,7 +191,7 @@ export function readersOf({ readers }: ChannelSite): Reader[] {
 }
 
 /** The same function with the site's channels divided by the scales, in the normalization's factors or by one Mul, and the weights multiplied by them. */
-export function divideChannels(model: Model, site: ChannelSite, scales: ChannelScales): Model {
+function divideChannels(model: Model, site: ChannelSite, scales: ChannelScales): Model {
   const { value, parts, readers } = site;
   return edit(model, (draft) => {
     const weight = (layer: LinearLayer): Float32Array => scaledWeight(layer, scales, 'inputs');

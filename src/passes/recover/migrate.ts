@@ -1,6 +1,5 @@
 import * as z from 'zod';
 import type { Model } from '../../graph/model.ts';
-import { layerName } from '../../graph/query.ts';
 import {
   channelExtremes,
   columnExtremes,
@@ -12,9 +11,16 @@ import { rowSample, type RowSample } from '../../numerics/row_sample.ts';
 import { whereFinite } from '../../numerics/finite.ts';
 import { sealed } from '../../numerics/fold.ts';
 import { notFiniteText } from '../channel_statistics.ts';
-import type { Note, Pass, PassContext, PassResult } from '../pass.ts';
+import type { Pass, PassContext, PassResult } from '../pass.ts';
 import { beforeQuantizer } from './before_quantizer.ts';
-import { channelSites, divideChannels, readersOf, type ChannelSite } from './channel_sites.ts';
+import {
+  bestOf,
+  channelSites,
+  readersOf,
+  scaleChannels,
+  type ChannelSite,
+  type ChosenScales,
+} from './channel_sites.ts';
 
 const width = z.number().int().min(2).max(16);
 const options = z.strictObject({
@@ -36,10 +42,6 @@ const options = z.strictObject({
 
 type MigrateOptions = z.infer<typeof options>;
 
-/** An operator more is worth so much less noise. */
-const worthMul = 1;
-/** Below this, in dB, a change is noise of the estimate. */
-const worthAnything = 0.05;
 /** Rows of a value whose rounding is looked at. */
 const sampledRows = 512;
 /** Shares of the largest channel below which channels are taken alike. */
@@ -64,63 +66,32 @@ export const migrate: Pass<MigrateOptions> = {
 };
 
 async function apply(model: Model, o: MigrateOptions, ctx: PassContext): Promise<PassResult> {
-  const { sites, skipped } = channelSites(model);
-  const folds = sites.map(({ value }) => [value, [sealed(whereFinite(rowSample(sampledRows, value)))]] as const);
-  const seen = sites.length === 0 ? new Map() : await ctx.collect(model, new Map(folds), o.samples);
-  const changed: Note[] = [];
-  let now = model;
-  for (const site of sites) {
-    const stats = seen.get(site.value)?.[0];
-    const found = stats ? smoothing(site, stats, o) : notFiniteText(site.value);
-    if (typeof found === 'string') {
-      skipped.push({ layer: site.name, text: found });
-      continue;
-    }
-    now = divideChannels(now, site, found.scales);
-    const [least, most] = [Math.min(...found.scales), Math.max(...found.scales)].map((v) => Number(v.toPrecision(3)));
-    const where = typeof site.parts === 'string' ? ` by a Mul (${site.parts})` : '';
-    changed.push({
-      layer: site.name,
-      text: `channels divided by ${least} … ${most}${where} for "${site.readers.map((r) => layerName(r.node)).join('", "')}"; α ${found.alpha}, expected error ${found.gain.toFixed(1)} dB lower`,
-    });
-  }
-  return {
-    model: now,
-    changed,
-    skipped,
-    notes: sites.length > 0 ? [] : ['no product reads a value that can be scaled'],
-  };
+  const found = channelSites(model);
+  const folds = found.sites.map(({ value }) => [value, [sealed(whereFinite(rowSample(sampledRows, value)))]] as const);
+  const seen = folds.length === 0 ? new Map<string, never>() : await ctx.collect(model, new Map(folds), o.samples);
+  return scaleChannels(model, o.insert, found, (site) => {
+    const sample = seen.get(site.value)?.[0];
+    return sample ? smoothing(site, sample, o) : notFiniteText(site.value);
+  });
 }
 
-/** The scales of a site, or why it stays as it is. */
+/** The scales of a site: by the first half of the samples, judged on the second; then by all of them. */
 function smoothing(
   site: ChannelSite,
-  stats: RowSample,
-  { alpha, insert, bits_weights: weights, bits_activations: activations }: MigrateOptions,
-): { readonly scales: ChannelScales; readonly alpha: number; readonly gain: number } | string {
-  const inserted = typeof site.parts === 'string';
-  if (inserted && !insert) return site.parts as string;
+  sample: RowSample,
+  { alpha, bits_weights: weights, bits_activations: activations }: MigrateOptions,
+): ChosenScales | string {
   const readers = readersOf(site);
-  const largest = columnExtremes(readers, stats.channels);
-  const noise = (scales: ChannelScales): number => roundingNoise(stats, readers, scales, { weights, activations });
-  const before = noise(new Float64Array(stats.channels).fill(1));
-  const [seen, all] = [
-    channelExtremes(stats.first),
-    channelExtremes(stats.second).map((x, c) => Math.max(x, stats.first.max[c]!, -stats.first.min[c]!)),
-  ];
-  const candidates = (alpha === 'auto' ? tried : [alpha]).flatMap((a) =>
-    (alpha === 'auto' ? floors : [0]).map((floor) => {
-      const after = noise(smoothingScales(seen, largest, a, floor));
-      return {
-        scales: smoothingScales(all, largest, a, floor),
-        alpha: a,
-        gain: before > 0 ? 10 * Math.log10(before / after) : 0,
-      };
-    }),
-  );
-  const best = candidates.reduce((a, b) => (b.gain > a.gain ? b : a));
-  const least = inserted ? worthMul : alpha === 'auto' ? worthAnything : -Infinity;
-  if (!(best.gain < least)) return best;
-  const by = `evening out its channels would lower the expected error by ${Math.max(0, best.gain).toFixed(1)} dB only`;
-  return inserted ? `${by}, which is not worth a Mul (${site.parts as string})` : by;
+  const largest = columnExtremes(readers, sample.channels);
+  const noise = (scales: ChannelScales): number => roundingNoise(sample, readers, scales, { weights, activations });
+  const before = noise(new Float64Array(sample.channels).fill(1));
+  const first = channelExtremes(sample.first);
+  const second = channelExtremes(sample.second);
+  const all = first.map((x, c) => Math.max(x, second[c]!));
+  const chosen = (alpha: number, floor: number): ChosenScales => {
+    const after = noise(smoothingScales(first, largest, alpha, floor));
+    const gain = before > 0 ? 10 * Math.log10(before / after) : 0;
+    return { scales: smoothingScales(all, largest, alpha, floor), alpha, gain };
+  };
+  return alpha === 'auto' ? bestOf(tried.flatMap((a) => floors.map((floor) => chosen(a, floor)))) : chosen(alpha, 0);
 }

@@ -61,6 +61,8 @@ const tables: Record<string, PassTable> = {
     options: {
       bits_weights: bits,
       per_channel,
+      method: ['rtn', 'gptq'],
+      samples: [4, 8, { with: { method: 'gptq', bits_weights: 4 } }],
       'overrides.*.bits_weights': bits,
       'overrides.*.per_channel': per_channel,
     },
