@@ -43,6 +43,7 @@ import { formatQuantizer } from './quantize/to_format.ts';
 import { weightsOnlyQuantizer } from './quantize/weights_only.ts';
 import { absorbBias } from './recover/absorb_bias.ts';
 import { adaround } from './recover/adaround.ts';
+import { awq } from './recover/awq.ts';
 import { biasCorrection } from './recover/bias_correction.ts';
 import { equalize } from './recover/equalize.ts';
 import { featureQuantization } from './recover/feature_quantization.ts';
@@ -103,6 +104,7 @@ const all: readonly Pass[] = [
   anyPass(equalize),
   anyPass(absorbBias),
   anyPass(migrate),
+  anyPass(awq),
   anyPass(biasCorrection),
   anyPass(weightScale),
   anyPass(gptqRounding),

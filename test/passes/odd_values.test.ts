@@ -135,7 +135,7 @@ it('SmoothQuant leaves a normalization alone whose values are not finite', async
   });
   const ctx = testContext({ calibration: [{ x: floats(noise(9, 32), [8, 4]) }], reference: odd });
   const pass = passOf('SmoothQuant');
-  const { changed, skipped } = await pass.apply(odd, pass.options.parse({}), ctx);
+  const { changed, skipped } = await pass.apply(odd, pass.options.parse({ alpha: 0.5 }), ctx);
   expect(changed.map(({ layer }) => layer)).toEqual(['sound']);
   expect(skipped).toEqual([{ layer: 'odd', text: 'left alone: "n" is not finite on the calibration data' }]);
 });

@@ -6,19 +6,22 @@ import type { Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { floatData, makeTensor } from '../../graph/tensor.ts';
+import { affineFormat, type AffineFormat } from '../../numerics/affine.ts';
 import type { NumberFormat, QuantParams } from '../../numerics/format.ts';
 import { quantize } from '../../numerics/quantize.ts';
 import { fromRows, rowView } from '../../numerics/rows.ts';
 import { given, must } from '../../util/must.ts';
 import { prepare } from '../fold/prepare.ts';
 import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
-import { embeddings, quantizeEmbeddings } from './embedding.ts';
+import { allCodes, type FoundCodes } from './all_codes.ts';
+import { embeddings, quantizeEmbeddings, type Embedding } from './embedding.ts';
 import { layerFormats, narrowOverrides, overrideSelectors, resolveOverrides, type LayerFormats } from './formats.ts';
 import { describeParams, formatParams } from './params.ts';
 import { addParams } from './qdq.ts';
 import { isRecurrent, recurrentOption, recurrentOpset, storeRecurrent } from './recurrent.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, untied } from './tied.ts';
+import type { WeightCodes } from './weight_methods.ts';
 
 const options = z.strictObject({
   bits_weights: z
@@ -30,6 +33,14 @@ const options = z.strictObject({
     .meta({ description: 'bits of the weights, held in int8; 7 where a processor without VNNI would saturate' }),
   per_channel: z.boolean().default(true).meta({ description: 'one weight scale an output channel' }),
   recurrent: recurrentOption,
+  method: z
+    .enum(['rtn', 'gptq'])
+    .default('rtn')
+    .meta({
+      description:
+        'rtn: rounded to nearest; gptq: each rounding error made up for by the weights that follow, on calibration data',
+    }),
+  samples: z.number().int().positive().default(256).meta({ description: 'calibration samples of gptq' }),
   overrides: narrowOverrides.default({}),
 });
 
@@ -85,11 +96,17 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
     ...tables.skipped.filter(({ layer }) => !told.has(layer)),
     ...[...reasons].map(([{ name }, text]) => ({ layer: name, text })),
   ];
+  const byGptq = await gptqCodes(twin, coded, tables.sites, heldOf, o, ctx);
   const quantized = edit(twin, (draft) => {
     const stores: Stores = { weights: new Map(), inputs: new Map() };
     for (const layer of coded) {
-      const params = replace(draft, layer, heldOf(layer), stores);
-      changed.push({ layer: layer.name, text: `weights ${describeParams(params)}, activations uint8 at run time` });
+      const found = byGptq.get(weightKey(layer, heldOf(layer)));
+      const params = replace(draft, layer, heldOf(layer), found?.codes, stores);
+      const by = found ? ` (${found.method}${found.why ? `: ${found.why}` : ''})` : '';
+      changed.push({
+        layer: layer.name,
+        text: `weights ${describeParams(params)}${by}, activations uint8 at run time`,
+      });
     }
     const tied = quantizeEmbeddings(draft, tables.sites, (layer) => {
       const { names, params } = must(stores.weights, weightKey(layer, heldOf(layer)), 'the codes of');
@@ -104,6 +121,38 @@ async function apply(model: Model, o: DynamicOptions, ctx: PassContext): Promise
     skipped: left,
     notes: prepared.notes.map(noteLine),
   };
+}
+
+/** GPTQ's codes by key: of weights with a scale a channel. A table that is looked up too keeps its rows as they are. */
+async function gptqCodes(
+  model: Model,
+  coded: readonly Layer[],
+  tables: readonly Embedding[],
+  heldOf: (layer: Layer) => Held,
+  { method, samples }: DynamicOptions,
+  ctx: PassContext,
+): Promise<ReadonlyMap<string, FoundCodes>> {
+  if (method === 'rtn') return new Map();
+  const keyOf = (layer: Layer): string => weightKey(layer, heldOf(layer));
+  const byRows = new Set(tables.flatMap(({ tied }) => (tied ? [keyOf(tied)] : [])));
+  const formatFor = (layer: Layer): AffineFormat => affineFormat(heldOf(layer).weights);
+  const settings = {
+    method,
+    samples,
+    block: null,
+    damping: 0.01,
+    order: 'activation',
+    zero_points: 'integer',
+    lp_norm: 0.7,
+  } as const;
+  return allCodes(
+    model,
+    coded.filter((layer) => heldOf(layer).perChannel),
+    byRows,
+    { keyOf, formatFor },
+    settings,
+    ctx,
+  );
 }
 
 function unfit({ node, input, product, weight }: Layer): string | undefined {
@@ -131,10 +180,16 @@ interface Stores {
   readonly inputs: Map<string, readonly [codes: string, scale: string, zeroPoint: string]>;
 }
 
-function replace(draft: Draft, layer: Layer, held: Held, { weights, inputs }: Stores): QuantParams {
+function replace(
+  draft: Draft,
+  layer: Layer,
+  held: Held,
+  codes: WeightCodes | undefined,
+  { weights, inputs }: Stores,
+): QuantParams {
   const { node } = layer;
   const key = weightKey(layer, held);
-  const stored = weights.get(key) ?? storeTransposed(draft, layer, held);
+  const stored = weights.get(key) ?? storeTransposed(draft, layer, held, codes);
   weights.set(key, stored);
   const w = stored.names;
   const current = draft.current(node);
@@ -166,17 +221,24 @@ function quantizeInput(draft: Draft, x: string): readonly [string, string, strin
   return names;
 }
 
-/** Stores a matrix as int8 [K, N]. */
-function storeTransposed(draft: Draft, { weight }: Layer, { weights, perChannel }: Held): StoredMatrix {
+/** Stores a matrix as int8 [K, N]: these codes [N, K], or rounded to nearest. */
+function storeTransposed(
+  draft: Draft,
+  { weight }: Layer,
+  { weights, perChannel }: Held,
+  found: WeightCodes | undefined,
+): StoredMatrix {
   const { rows, columns } = weight.view();
   const stands = weight.axes?.out[0] === 0;
   const dims = [columns, rows];
-  const float = floatData(weight.tensor);
-  const data = stands ? fromRows(float, rowView(dims, [1])) : float;
-  const matrix = makeTensor(weight.tensor.name, 'float32', dims, data);
-  const params = formatParams(matrix, weights, perChannel ? 1 : undefined, 'minmax');
   const name = `${weight.tensor.name}${stands ? '_transposed' : ''}`;
-  const codes = draft.add(`${name}_quantized`, makeTensor('codes', 'int8', dims, quantize(data, dims, params)));
+  const turned = <T extends Float32Array | Int8Array>(matrix: T): T => fromRows(matrix, rowView(dims, [1]));
+  const matrix = makeTensor(weight.tensor.name, 'float32', dims, turned(weight.rows()));
+  const params = found
+    ? { ...found.params, granularity: { per: 'channel', axis: 1 } as const }
+    : formatParams(matrix, weights, perChannel ? 1 : undefined, 'minmax');
+  const held = found ? turned(Int8Array.from(found.codes)) : quantize(floatData(matrix), dims, params);
+  const codes = draft.add(`${name}_quantized`, makeTensor('codes', 'int8', dims, held));
   const { scale, zeroPoint } = addParams(draft, name, dims, params, 'int8');
   return { names: [codes, scale, zeroPoint], params };
 }

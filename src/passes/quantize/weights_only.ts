@@ -4,23 +4,19 @@ import type { Model } from '../../graph/model.ts';
 import type { Layer } from '../../graph/layer.ts';
 import { layerName } from '../../graph/query.ts';
 import { affineFormat, type AffineFormat } from '../../numerics/affine.ts';
-import { dequantize } from '../../numerics/quantize.ts';
 import { prepare } from '../fold/prepare.ts';
-import type { Moments } from '../moments.ts';
 import { QtoolError } from '../../util/error.ts';
 import { must } from '../../util/must.ts';
-import { breathing } from '../../util/steps.ts';
 import { noteLine, type Note, type Pass, type PassContext, type PassResult } from '../pass.ts';
+import { allCodes } from './all_codes.ts';
 import { storageOpset } from './folded.ts';
 import { beforeRelu } from './gemm_relu.ts';
-import { worseHeldOut } from './held_out.ts';
 import { unfitForNBits } from './nbits.ts';
 import { overrideSelectors, resolveOverrides, widthOverrides, type Overrides } from './formats.ts';
 import { storages, storeWeight, type Storage } from './store_weight.ts';
 import { weightKey, weightLayers } from './targets.ts';
 import { retied, shareStored, tiedLookups, untied } from './tied.ts';
-import { weightCodes, weightMethods, type WeightCodes, type WeightMethod } from './weight_methods.ts';
-import { siteMoments, type SiteMoments } from './weight_moments.ts';
+import { weightMethods, type WeightMethod } from './weight_methods.ts';
 import { smallestType } from './weights.ts';
 
 const described = (table: Readonly<Record<string, string>>): string =>
@@ -122,7 +118,13 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
   // GPTQ makes products right at the cost of the rows, and those are looked up here.
   const keyOf = (site: Layer): string => weightKey(site, width(site));
   const rows = new Set([...tied.values()].map(keyOf));
-  const codes = await allCodes(twin, own, rows, (site) => width(site) as number, o, ctx);
+  const settings = {
+    ...o,
+    block: o.block_size,
+    zero_points: o.weights_symmetric ? ('integer' as const) : o.zero_points,
+  };
+  const formatFor = (site: Layer): AffineFormat => formatOf(width(site) as number, o);
+  const codes = await allCodes(twin, own, rows, { keyOf, formatFor }, settings, ctx);
   // A lookup that cannot be packed shares what its layer stores otherwise: packed beside that, the table would stand there twice.
   const open = new Set(
     [...tied]
@@ -142,7 +144,7 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
       if (other) shareStored(draft, site, other, found.codes.params, stored);
       const store = {
         storage: o.storage === 'packed' && open.has(keyOf(other ?? site)) ? 'standard' : o.storage,
-        bits: found.bits,
+        bits: found.codes.params.format.bits,
         block: o.block_size,
         accuracy: o.accuracy_level,
         relu: relus.has(site.node),
@@ -157,7 +159,7 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
       const scales = `one scale ${o.block_size ? `for ${o.block_size}` : 'a channel'}`;
       changed.push({
         layer: site.name,
-        text: `weights int${found.bits} (${found.method}${found.why ? `: ${found.why}` : ''}), ${scales}; ${runs}`,
+        text: `weights int${found.codes.params.format.bits} (${found.method}${found.why ? `: ${found.why}` : ''}), ${scales}; ${runs}`,
       });
     }
   });
@@ -199,81 +201,6 @@ function neededOpset(o: WeightsOnlyOptions, ctx: PassContext): number {
     ...[...ctx.plan.values()].map(({ weights }) => (weights?.kind === 'int' ? weights.bits : 8)),
   ];
   return Math.max(o.block_size === null ? 13 : 21, ...asked.map((bits) => storageOpset(smallestType(bits, true))));
-}
-
-interface Found {
-  readonly codes: WeightCodes;
-  readonly bits: number;
-  readonly method: WeightMethod;
-  /** Why it is not the method that was asked for. */
-  readonly why: string | undefined;
-}
-
-/** Codes of every weight. A weight that several nodes read alike is quantized once. @param byRows keys of those that GPTQ is not for. */
-async function allCodes(
-  model: Model,
-  sites: readonly Layer[],
-  byRows: ReadonlySet<string>,
-  width: (site: Layer) => number,
-  o: WeightsOnlyOptions,
-  ctx: PassContext,
-): Promise<Map<string, Found>> {
-  const keyOf = (site: Layer): string => weightKey(site, width(site));
-  const first = sites.filter((site, i) => sites.findIndex((other) => keyOf(other) === keyOf(site)) === i);
-  const found = new Map<string, Found>();
-  const zero_points = o.weights_symmetric ? 'integer' : o.zero_points;
-  const solve = async ({ site, moments: all, most, why: unknown }: SiteMoments): Promise<void> => {
-    ctx.signal.throwIfAborted();
-    const bits = width(site);
-    const at = site.weight.tensor.name;
-    const progress = (done: number): void => ctx.progress((found.size + done) / first.length, `rounding ${at}`);
-    progress(0);
-    const own = { ...o, zero_points, format: formatOf(bits, o), block: o.block_size };
-    const codesBy = (moments: SiteMoments['moments']): Promise<WeightCodes> =>
-      breathing(weightCodes(site.weight, { ...own, moments }), { signal: ctx.signal, progress });
-    const why = unknown ?? (all && most && (await overfitted(site, all, most, codesBy)));
-    const moments = why === undefined ? all : undefined;
-    const codes = await codesBy(moments);
-    const method = o.method === 'gptq' && moments === undefined ? 'mse' : o.method;
-    found.set(keyOf(site), { codes, bits, method, why });
-  };
-  // GPTQ of a layer depends on the float model's inputs and its own width: trials of a fallback share it.
-  const cacheKey = (site: Layer): string => `gptq ${keyOf(site)}`;
-  const open = first.filter((site) => {
-    const known = o.method === 'gptq' ? ctx.cache?.get(cacheKey(site)) : undefined;
-    if (known !== undefined) found.set(keyOf(site), known as Found);
-    return known === undefined;
-  });
-  for (const site of first)
-    if (o.method !== 'gptq') await solve({ site, moments: undefined });
-    else if (byRows.has(keyOf(site))) await solve({ site, moments: undefined, why: 'its rows are looked up too' });
-  if (o.method === 'gptq')
-    for await (const one of siteMoments(
-      ctx,
-      model,
-      open.filter((site) => !byRows.has(keyOf(site))),
-      o.samples,
-    )) {
-      await solve(one);
-      ctx.cache?.set(cacheKey(one.site), found.get(keyOf(one.site)));
-    }
-  return found;
-}
-
-/** Why GPTQ by so few inputs is no good for a weight. */
-async function overfitted(
-  { weight }: Layer,
-  all: Moments,
-  most: Moments,
-  codesBy: (moments: Moments | undefined) => Promise<WeightCodes>,
-): Promise<string | undefined> {
-  const { rows, columns } = weight.view();
-  const valuesBy = async (moments: Moments | undefined): Promise<Float32Array> => {
-    const { codes, params } = await codesBy(moments);
-    return dequantize(codes, [rows, columns], params);
-  };
-  const both = { trial: await valuesBy(most), nearest: await valuesBy(undefined) };
-  return worseHeldOut(weight.rows(), both, all, most);
 }
 
 function formatOf(bits: number, { weights_symmetric: symmetric }: WeightsOnlyOptions): AffineFormat {

@@ -36,7 +36,24 @@ const pair = (between: 'Relu' | 'Clip') => ({
     makeNode('Conv', ['r', 'b', 'b.bias'], ['y'], {}, { name: 'b' }),
   ],
 });
-const parts = { norm, Clip: pair('Clip'), shifted: pair('Relu') };
+/** A normalization of uneven channels, which its mean is read of too, before a product. */
+const uneven = {
+  initializers: [
+    makeTensor(
+      'gamma',
+      'float32',
+      [width],
+      Float32Array.from({ length: width }, (_, c) => (c === 3 ? 50 : 1)),
+    ),
+    weight('q', [width, width], 3, 0.3),
+  ],
+  nodes: [
+    makeNode('LayerNormalization', ['x', 'gamma'], ['n'], {}, { name: 'norm' }),
+    makeNode('MatMul', ['n', 'q'], ['p'], {}, { name: 'query' }),
+    makeNode('Add', ['p', 'n'], ['y'], {}, { name: 'residual' }),
+  ],
+};
+const parts = { norm, uneven, Clip: pair('Clip'), shifted: pair('Relu') };
 
 /** What single passes look for. */
 export const normalizedNet =

@@ -76,6 +76,8 @@ const tables: Record<string, PassTable> = {
       bits_weights: bits,
       recurrent: ['folded', 'packed', { on: lstm }],
       per_channel,
+      method: ['rtn', 'gptq'],
+      samples: [4, 8, { with: { method: 'gptq', bits_weights: 4 } }],
       'overrides.*.bits_weights': bits,
       'overrides.*.per_channel': per_channel,
     },

@@ -53,7 +53,22 @@ describe('every option of recovery changes what it makes', () => {
       },
     },
     'recover/absorb_bias': { base: {}, on: normalizedNet('shifted'), options: { samples } },
-    'recover/migrate': { base: {}, on: normalizedNet('norm'), options: { alpha: [0.5, 0.8], samples } },
+    'recover/migrate': {
+      base: { alpha: 'auto' },
+      on: normalizedNet('uneven'),
+      options: { alpha: [0.5, 0.8], bits_weights: [8, 2], bits_activations: [8, 2], insert: [true, false], samples },
+    },
+    'recover/awq': {
+      base: {},
+      on: normalizedNet('uneven'),
+      options: {
+        bits_weights: [4, 2],
+        block_size: [4, null],
+        weights_symmetric: [false, true],
+        insert: [true, false],
+        samples,
+      },
+    },
     'recover/feature_quantization': {
       base: { resolution: 3 },
       on: float,
