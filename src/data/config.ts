@@ -88,19 +88,29 @@ const userModule = z.strictObject({
   ...common,
 });
 
+const drawn = {
+  distribution: z.enum(['normal', 'uniform']).describe('Of float inputs. Default normal.').optional(),
+  low: z.number().describe('Smallest value of uniform and integer inputs. Default 0.').optional(),
+  high: z
+    .number()
+    .describe('Largest value of uniform (default 1) and integer inputs (default 1), which may be drawn itself.')
+    .optional(),
+};
+
+const randomInput = z.strictObject({
+  ...drawn,
+  value: z.number().describe('One value throughout, such as a sampling rate.').optional(),
+  dims: z.array(z.int().min(0)).describe('The whole shape of a sample, where names of axes do not say it.').optional(),
+});
+
 const random = z.strictObject({
   kind: z.literal('random'),
   samples: z.int().min(1).optional(),
-  distribution: z.enum(['normal', 'uniform']).describe('Of float inputs. Default normal.').optional(),
-  low: z.number().describe('Smallest value of uniform and integer inputs. Default 0.').optional(),
-  high: z.number().describe('Largest value of uniform (default 1) and integer inputs (default 1).').optional(),
-  dims: z
-    .record(z.string(), z.union([z.int().min(1), z.array(z.int().min(0))]))
-    .describe('Sizes of symbolic axes by name, or the whole shape of a sample by the name of its input.')
-    .optional(),
-  values: z
-    .record(z.string(), z.number())
-    .describe('Inputs that are one value throughout, by name: a sampling rate, a mask of ones.')
+  ...drawn,
+  dims: z.record(z.string(), z.int().min(1)).describe('Sizes of symbolic axes by name.').optional(),
+  inputs: z
+    .record(z.string(), z.union([z.literal('zeros'), randomInput]))
+    .describe('What one input is, by its name; zeros: 0 throughout, as states are at the beginning.')
     .optional(),
 });
 

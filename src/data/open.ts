@@ -10,6 +10,7 @@ import { guessConfig, namedConfig } from './guess.ts';
 import { openIdx } from './idx.ts';
 import { openImageFolder } from './image_folder.ts';
 import { openNpy } from './npy_source.ts';
+import { fixedBatch, withSizes, type AxisSizes } from './layout.ts';
 import { openManifest } from './manifest.ts';
 import { openMemory } from './memory.ts';
 import { openModule } from './module.ts';
@@ -55,6 +56,8 @@ export interface OpenOptions {
   readonly preprocess?: string | undefined;
   /** Steps that go before those of the config and the recipe. */
   readonly transforms?: Transforms | undefined;
+  /** Sizes of the model's free axes: samples of others do not fit it. Where the batch axis is among them, runs take so many samples. */
+  readonly dims?: AxisSizes | undefined;
   /** Ends the counting of samples that programs and modules give. */
   readonly signal?: AbortSignal | undefined;
   /** Asked where 8-bit images have no preprocessing. Without it they are refused. */
@@ -68,9 +71,10 @@ export interface OpenOptions {
  */
 export async function openData(
   configOrPath: DataConfig | string,
-  inputs: readonly ModelInput[],
+  given: readonly ModelInput[],
   options: OpenOptions = {},
 ): Promise<RunData> {
+  const inputs = withSizes(given, options.dims);
   const config = typeof configOrPath === 'string' ? readConfig(configOrPath) : configOrPath;
   const { value } = config;
   let sets = await openSets(config, inputs, options);
@@ -105,7 +109,7 @@ export async function openData(
     metrics: metricConfigs(config),
     folder: config.folder,
     modules: options.modules,
-    batchSize: value.batch_size,
+    batchSize: fixedBatch(inputs) ?? value.batch_size,
   };
 }
 

@@ -90,9 +90,11 @@ function tableOf(outputs: Feeds, count: number, options: BoxOptions, metric: str
   if (options.boxes === undefined && names.length > 1)
     throw fault(metric, `which output holds the boxes? There are ${names.join(', ')}`, `Name it: metric: { name: ${metric}, boxes: …, scores: … }.`); // prettier-ignore
   const name = options.boxes ?? names[0] ?? '';
-  const boxes = grid(outputs, name, count, options.boxes_last ?? false, metric);
-  const scores = options.scores === undefined ? boxes : grid(outputs, options.scores, count, options.boxes_last ?? false, metric); // prettier-ignore
-  const labels = options.classes === undefined ? undefined : grid(outputs, options.classes, count, false, metric);
+  const single = outputNamed(outputs, name, metric).dims.length < 3;
+  const how = { turned: options.boxes_last ?? false, single };
+  const boxes = grid(outputs, name, count, how, metric);
+  const scores = options.scores === undefined ? boxes : grid(outputs, options.scores, count, how, metric); // prettier-ignore
+  const labels = options.classes === undefined ? undefined : grid(outputs, options.classes, count, how, metric);
   const from = scores === boxes ? 4 : 0;
   const first = from + (options.objectness === true ? 1 : 0);
   if (boxes.columns < 4 || (scores !== boxes && boxes.columns !== 4) || first >= scores.columns)
@@ -120,19 +122,26 @@ interface Grid {
   at(sample: number, row: number, column: number): number;
 }
 
-/** An output [N, rows, columns], [N, rows], or turned; of one sample without N too. */
-function grid(outputs: Feeds, name: string, count: number, turned: boolean, metric: string): Grid {
+/** An output [N, rows, columns] or [N, rows]; `turned`: [N, columns, rows]; `single`: without N, of one sample. */
+function grid(
+  outputs: Feeds,
+  name: string,
+  count: number,
+  { turned, single }: { readonly turned: boolean; readonly single: boolean },
+  metric: string,
+): Grid {
+  // prettier-ignore
   const tensor = outputNamed(outputs, name, metric);
-  const dims = tensor.dims[0] === count ? tensor.dims.slice(1) : count === 1 ? tensor.dims : [];
+  const dims = single ? tensor.dims : tensor.dims.slice(1);
   const [a, b = 1, ...more] = dims;
-  if (a === undefined || more.length > 0 || tensor.type === 'string')
+  if (a === undefined || more.length > 0 || tensor.type === 'string' || (single ? count > 1 : tensor.dims[0] !== count))
     throw fault(
       metric,
       `output "${name}" is ${tensor.type} [${tensor.dims.join(', ')}], not boxes of ${count} samples`,
     );
   const data = elements(tensor);
-  const [rows, columns] = turned && dims.length > 1 ? [b, a] : [a, b];
-  const [row, column] = turned && dims.length > 1 ? [1, b] : [b, 1];
+  const across = turned && dims.length > 1;
+  const [rows, columns, row, column] = across ? [b, a, 1, b] : [a, b, b, 1];
   return { rows, columns, at: (s, i, c) => data[s * a * b + i * row + c * column]! };
 }
 

@@ -25,7 +25,7 @@ export function likelihood(
   name: string,
   summary: string,
   options: LikelihoodOptions,
-  { of, slope }: { of(nats: number): number; slope(nats: number): number },
+  { of, slope }: { readonly of: (nats: number) => number; readonly slope: (nats: number) => number },
 ): Metric<ShareState> {
   return {
     name,

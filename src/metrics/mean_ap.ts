@@ -36,7 +36,7 @@ interface State {
  */
 export function meanAp(options: Options = {}): Metric<State> {
   const thresholds = typeof options.iou === 'number' ? [options.iou] : (options.iou ?? coco);
-  const empty = (): Map<number, Counts>[] => thresholds.map(() => new Map());
+  const empty = (): Map<number, Counts>[] => thresholds.map(() => new Map<number, Counts>());
   return {
     name,
     needs: 'outputs',
@@ -83,7 +83,8 @@ function rounded(score: number): number {
 
 function meanOver(classes: ReadonlyMap<number, Counts>, truth: ReadonlyMap<number, number>): number {
   let sum = 0;
-  for (const [label, total] of truth) sum += averagePrecision(classes.get(label) ?? new Map(), total);
+  for (const [label, total] of truth)
+    sum += averagePrecision(classes.get(label) ?? (new Map() satisfies Counts), total);
   return sum / truth.size;
 }
 

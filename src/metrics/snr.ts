@@ -32,7 +32,8 @@ function scaleInvariantOf(own: Wave, wanted: Wave): number {
     power += y * y;
     energy += x * x;
   }
-  if (power === 0) return bounded(0, energy);
+  // A wave that only stands still has no scale at which it would be the other.
+  if (power === 0 || energy === 0) return power === energy ? most : -most;
   const factor = dot / power;
   let noise = 0;
   for (let i = 0; i < length; i++) noise += (own[i]! - meanOwn - factor * (wanted[i]! - meanWanted)) ** 2;
