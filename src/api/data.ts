@@ -12,6 +12,7 @@ import type { Model } from '../graph/model.ts';
 import { isUserMetric, userMetric, type UserMetric } from '../metrics/module.ts';
 import type { Metric } from '../metrics/metric.ts';
 import { openMetrics } from '../metrics/index.ts';
+import { steppedDataset } from '../runtime/steps.ts';
 import { decideByTrial } from '../run/recipe_trial.ts';
 import { QtoolError } from '../util/error.ts';
 import { schemaProblems } from '../util/problems.ts';
@@ -69,7 +70,7 @@ export const batchSizeOf = (options: DataOptions, data: RunData): number =>
  * are refused.
  * @throws QtoolError('data').
  */
-export function openModelData(
+export async function openModelData(
   model: Model,
   given: DataGiven,
   options: DataOptions & Watch,
@@ -88,7 +89,8 @@ export function openModelData(
       tried: (trial) => onRecipes?.(trial),
     })(question);
   };
-  return openData(configOf(given), modelInputs(model), {
+  const data = await openData(configOf(given), modelInputs(model), {
+    outputs: model.graph.output.map(({ name }) => name),
     root: options.dataRoot,
     calibrationSamples: options.samples,
     validationSamples: options.limit,
@@ -101,6 +103,15 @@ export function openModelData(
     ...preprocessing(options),
     decide,
   });
+  return inSteps(data, model, threads);
+}
+
+/** Data whose samples are sequences as samples of one step, with the states that the model has there. */
+export function inSteps(data: RunData, model: Model, threads?: number): RunData {
+  if (data.sequences === undefined) return data;
+  const { inputs, feedback } = data.sequences;
+  const stepped = (set: RunData['validation']): RunData['validation'] => steppedDataset(set, model, inputs, feedback, { threads }); // prettier-ignore
+  return { ...data, calibration: stepped(data.calibration), validation: stepped(data.validation) };
 }
 
 /** What becomes of modules. @param dry nothing is to be run */

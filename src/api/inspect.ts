@@ -12,7 +12,7 @@ import type { InspectReport } from '../report/inspect.ts';
 import { inferShapes } from '../runtime/shapes.ts';
 import { given } from '../util/must.ts';
 import { QtoolError } from '../util/error.ts';
-import { configOf, modulesOf, preprocessing, type DataGiven, type PreprocessingOptions } from './data.ts';
+import { configOf, inSteps, modulesOf, preprocessing, type DataGiven, type PreprocessingOptions } from './data.ts';
 import { openModel, type ModelGiven } from './given.ts';
 
 export interface InspectOptions extends PreprocessingOptions {
@@ -72,11 +72,13 @@ export async function oneSample(model: Model, options: Omit<InspectOptions, 'mod
   const made = (): DataConfig =>
     parseDataConfig(JSON.stringify({ data: { kind: 'random', dims: guessedDims(model, options.dims) } }), 'random');
   const source = options.data === undefined ? made() : configOf(options.data);
-  const data = await openData(source, inputs, {
+  const opened = await openData(source, inputs, {
+    outputs: model.graph.output.map(({ name }) => name),
     ...{ root: options.dataRoot, part: 'validation', modules: modulesOf(options), ...preprocessing(options) },
     // Only shapes are looked at: the values of the input are all the same here.
     decide: ({ recipes: [plainest] }) => Promise.resolve({ recipe: given(plainest, 'a recipe').name, notes: [] }),
   });
+  const data = inSteps(opened, model);
   for await (const batch of batches(data.validation, {
     batchSize: 1,
     fixedBatch: fixedBatch(withSizes(inputs, options.dims)),

@@ -8,6 +8,10 @@ export const limits = {
   characters: 2 ** 20,
   /** Positions that a text is cut or filled to. */
   positions: 2 ** 17,
+  /** Bytes of a file of texts. */
+  texts: 2 ** 28,
   /** Bytes of one sound that is fed whole. */
   sound: 2 ** 30,
+  /** Frames that sounds are cut into. */
+  frames: 2 ** 22,
 } as const;

@@ -31,8 +31,11 @@ import {
   type Sets,
   type SplitOptions,
 } from './split.ts';
+import { sequenceInputs } from './steps.ts';
+import { openText } from './text_source.ts';
 import type { Transforms } from './transforms.ts';
 import type { RunData } from './types.ts';
+import { openWav } from './wav_source.ts';
 
 export interface OpenOptions {
   /** The folder that relative paths of the config start from (`--data-root`). */
@@ -74,9 +77,11 @@ export async function openData(
   given: readonly ModelInput[],
   options: OpenOptions = {},
 ): Promise<RunData> {
-  const inputs = withSizes(given, options.dims);
   const config = typeof configOrPath === 'string' ? readConfig(configOrPath) : configOrPath;
   const { value } = config;
+  const sized = withSizes(given, options.dims);
+  const sequences = value.state && sequenceInputs(sized, options.outputs ?? [], value.state, config.at);
+  const inputs = sequences?.inputs ?? sized;
   let sets = await openSets(config, inputs, options);
   const decided: string[] = [];
   if (sets.undecided) {
@@ -109,7 +114,8 @@ export async function openData(
     metrics: metricConfigs(config),
     folder: config.folder,
     modules: options.modules,
-    batchSize: fixedBatch(inputs) ?? value.batch_size,
+    sequences,
+    batchSize: sequences ? 1 : (fixedBatch(inputs) ?? value.batch_size),
   };
 }
 
@@ -233,6 +239,10 @@ function openSource(source: SourceConfig, opening: Opening): Source | Promise<So
       return openModule(source, opening);
     case 'memory':
       return openMemory(source, opening);
+    case 'text':
+      return openText(source, opening);
+    case 'wav':
+      return openWav(source, opening);
     case 'random':
       return openRandom(source, opening);
   }
