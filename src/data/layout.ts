@@ -54,7 +54,7 @@ export function withSizes(inputs: readonly ModelInput[], sizes: AxisSizes = {}):
     }
     const names = [...(typeof size === 'number' ? free : inputs.map((one) => one.name))].filter((one) => one !== '?');
     const what = typeof size === 'number' ? 'free axis' : 'input';
-    throw new QtoolError('usage', `dims: the model has no ${what} "${name}"${didYouMean(name, names)}; it has ${names.join(', ') || 'none that has a name'}`, { hint: typeof size === 'number' ? `the whole shape of an input will do too: ${inputs[0]?.name ?? 'x'}=1x3x224x224` : undefined }); // prettier-ignore
+    throw new QtoolError('usage', `dims: the model has no ${what} "${name}"${didYouMean(name, names)}; it has ${names.join(', ') || 'none that has a name'}`, { hint: typeof size === 'number' ? `the whole shape of an input will do too: ${inputs[0]?.name ?? 'x'}=<size>x<size>…` : undefined }); // prettier-ignore
   }
   return inputs.map((input) => {
     const whole = Object.hasOwn(sizes, input.name) ? sizes[input.name] : undefined;

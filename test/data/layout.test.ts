@@ -131,7 +131,7 @@ describe('sizes that are given', () => {
   });
 
   it.each([
-    [{ S: 1 }, /dims: the model has no free axis "S"; it has N, T \(the whole shape of an input will do too: x=1x/],
+    [{ S: 1 }, /dims: the model has no free axis "S"; it has N, T \(the whole shape of an input will do too: x=</],
     [{ batch: 1 }, /no free axis "batch"/],
     [{ x: 3 }, /no free axis "x"/],
     [{ ido: [1, 2] }, /no input "ido" \(did you mean "ids"\?\); it has x, ids/],
