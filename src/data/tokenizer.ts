@@ -1,5 +1,4 @@
 import { readFileSync, statSync } from 'node:fs';
-import type * as Tokenizers from '@huggingface/tokenizers';
 import { loadNative, type Native } from '../util/native.ts';
 import { dataError, messageOf } from './errors.ts';
 import { limits } from './limits.ts';
@@ -10,6 +9,18 @@ const native: Native = {
   install: 'npm install @huggingface/tokenizers',
   needs: 'it is plain JavaScript and runs everywhere',
 };
+
+/** What is used of the package, whose own types do not resolve under Node's rules. */
+interface Tokenizer {
+  encode(
+    text: string,
+    options: { readonly add_special_tokens: boolean; readonly return_token_type_ids: true },
+  ): { readonly ids: number[]; readonly token_type_ids: number[] };
+  token_to_id(token: string): number | undefined;
+}
+interface Package {
+  readonly Tokenizer: new (file: object, config: object) => Tokenizer;
+}
 
 /** Texts as numbers of tokens, cut and filled up to one length. */
 export interface TextEncoder {
@@ -29,9 +40,10 @@ export async function openTokenizer(
 ): Promise<TextEncoder> {
   // prettier-ignore
   if (statSync(file).size > limits.tokenizer) throw dataError(`is larger than ${limits.tokenizer / 2 ** 20} MiB`, file);
-  const { Tokenizer } = await loadNative(native, (): Promise<typeof Tokenizers> => import('@huggingface/tokenizers'));
+  const load = (): Promise<unknown> => import('@huggingface/tokenizers');
+  const { Tokenizer } = (await loadNative(native, load)) as Package;
   let parsed: { readonly padding?: { readonly pad_id?: unknown } | null };
-  let tokenizer: Tokenizers.Tokenizer;
+  let tokenizer: Tokenizer;
   try {
     parsed = JSON.parse(readFileSync(file, 'utf8')) as typeof parsed;
     tokenizer = new Tokenizer(parsed, {});

@@ -84,7 +84,7 @@ function rounded(score: number): number {
 function meanOver(classes: ReadonlyMap<number, Counts>, truth: ReadonlyMap<number, number>): number {
   let sum = 0;
   for (const [label, total] of truth)
-    sum += averagePrecision(classes.get(label) ?? (new Map() satisfies Counts), total);
+    sum += averagePrecision(classes.get(label) ?? new Map<number, { right: number; wrong: number }>(), total);
   return sum / truth.size;
 }
 
