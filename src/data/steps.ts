@@ -7,18 +7,10 @@ import { inputNamed } from './check.ts';
 import { dataError } from './errors.ts';
 import { batchAxes } from './layout.ts';
 import { limits } from './limits.ts';
-import type { Feeds, Sample, Target, Tensor } from './types.ts';
+import type { Feedback, Feeds, Sample, Target, Tensor } from './types.ts';
 
 /** What a data config says of a state: the output that is fed back, and the shape it begins in where the model does not say it. */
 export type StateConfig = Readonly<Record<string, string | { readonly output: string; readonly dims?: readonly number[] | undefined }>>; // prettier-ignore
-
-/** An input that is fed with an output of the step before, and with `start` in the first. */
-export interface Feedback {
-  readonly input: string;
-  readonly output: string;
-  /** Zeros. */
-  readonly start: Tensor;
-}
 
 const stepsAxis = 'steps';
 

@@ -1,7 +1,6 @@
 import type { Augment } from './augment.ts';
 import type { DType, TypedArray } from '../graph/dtype.ts';
 import type { ModelInput } from '../graph/query.ts';
-import type { Feedback } from './steps.ts';
 import type { Modules } from '../util/module.ts';
 
 /** A dense tensor as onnxruntime-node takes it. `float16` data is a Uint16Array of bit patterns, int64 a BigInt64Array. */
@@ -31,6 +30,14 @@ export interface Sample {
   readonly feeds: Feeds;
   readonly target?: Target;
   readonly step?: Step | undefined;
+}
+
+/** An input that is fed with an output of the step before, and with `start` in the first. */
+export interface Feedback {
+  readonly input: string;
+  readonly output: string;
+  /** Zeros. */
+  readonly start: Tensor;
 }
 
 /**

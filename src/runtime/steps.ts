@@ -1,6 +1,5 @@
-import type { Feedback } from '../data/steps.ts';
 import { stepsOf } from '../data/steps.ts';
-import type { Batch, Dataset, Feeds, Sample } from '../data/types.ts';
+import type { Batch, Dataset, Feedback, Feeds, Sample } from '../data/types.ts';
 import type { Model } from '../graph/model.ts';
 import type { ModelInput } from '../graph/query.ts';
 import { QtoolError } from '../util/error.ts';
