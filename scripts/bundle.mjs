@@ -21,7 +21,7 @@ await build({
   platform: 'node',
   target: 'node20',
   // They load binaries from beside themselves.
-  external: ['onnxruntime-node', 'sharp'],
+  external: ['onnxruntime-node', 'sharp', '@huggingface/tokenizers'],
   // Packages in CommonJS call `require` for what Node.js has built in.
   banner: {
     js: "import { createRequire as bundleRequire } from 'node:module';\nconst require = bundleRequire(import.meta.url);",

@@ -1,6 +1,7 @@
 import { stringify } from 'yaml';
 import { parseDataConfig, type DataConfig } from '../data/config.ts';
 import type { SampleSets, Samples } from '../data/given.ts';
+import type { AxisSizes } from '../data/layout.ts';
 import { isSamples, memoryConfig } from '../data/memory.ts';
 import { openData, type OpenOptions } from '../data/open.ts';
 import { transformsSchema, type Transforms } from '../data/transforms.ts';
@@ -11,6 +12,7 @@ import type { Model } from '../graph/model.ts';
 import { isUserMetric, userMetric, type UserMetric } from '../metrics/module.ts';
 import type { Metric } from '../metrics/metric.ts';
 import { openMetrics } from '../metrics/index.ts';
+import { steppedDataset } from '../runtime/steps.ts';
 import { decideByTrial } from '../run/recipe_trial.ts';
 import { QtoolError } from '../util/error.ts';
 import { schemaProblems } from '../util/problems.ts';
@@ -26,7 +28,7 @@ export type DataGiven = string | Readonly<Record<string, unknown>> | Samples | S
 /** A metric by its name, with options, or one of the caller's own. */
 export type MetricGiven = string | { readonly name: string; readonly [option: string]: unknown } | UserMetric;
 
-/** How images become the model's input: the steps of a data config's `transforms`, and a recipe by name. */
+/** How data becomes the model's input: the steps of a data config's `transforms`, a recipe by name, and sizes that the model leaves open. */
 export interface PreprocessingOptions {
   readonly preprocess?: string | undefined;
   readonly scale?: Transforms['scale'];
@@ -34,6 +36,8 @@ export interface PreprocessingOptions {
   readonly std?: Transforms['std'];
   readonly layout?: Transforms['layout'];
   readonly resize?: Transforms['resize'];
+  /** Sizes of the model's free axes by name, or whole shapes by the name of an input. */
+  readonly dims?: AxisSizes | undefined;
 }
 
 /** Which samples are used and how they are run, under the names of the command line's flags. */
@@ -66,7 +70,7 @@ export const batchSizeOf = (options: DataOptions, data: RunData): number =>
  * are refused.
  * @throws QtoolError('data').
  */
-export function openModelData(
+export async function openModelData(
   model: Model,
   given: DataGiven,
   options: DataOptions & Watch,
@@ -85,7 +89,8 @@ export function openModelData(
       tried: (trial) => onRecipes?.(trial),
     })(question);
   };
-  return openData(configOf(given), modelInputs(model), {
+  const data = await openData(configOf(given), modelInputs(model), {
+    outputs: model.graph.output.map(({ name }) => name),
     root: options.dataRoot,
     calibrationSamples: options.samples,
     validationSamples: options.limit,
@@ -98,6 +103,15 @@ export function openModelData(
     ...preprocessing(options),
     decide,
   });
+  return inSteps(data, model, threads);
+}
+
+/** Data whose samples are sequences as samples of one step, with the states that the model has there. */
+export function inSteps(data: RunData, model: Model, threads?: number): RunData {
+  if (data.sequences === undefined) return data;
+  const { inputs, feedback } = data.sequences;
+  const stepped = (set: RunData['validation']): RunData['validation'] => steppedDataset(set, model, inputs, feedback, { threads }); // prettier-ignore
+  return { ...data, calibration: stepped(data.calibration), validation: stepped(data.validation) };
 }
 
 /** What becomes of modules. @param dry nothing is to be run */
@@ -128,12 +142,12 @@ function metricOf(given: MetricGiven): MetricConfig | Metric {
 }
 
 /** The preprocessing that single options give. */
-export function preprocessing(options: PreprocessingOptions): Pick<OpenOptions, 'preprocess' | 'transforms'> {
-  const { preprocess, scale, mean, std, layout, resize } = options;
+export function preprocessing(options: PreprocessingOptions): Pick<OpenOptions, 'preprocess' | 'transforms' | 'dims'> {
+  const { preprocess, scale, mean, std, layout, resize, dims } = options;
   const steps = Object.entries({ scale, mean, std, layout, resize }).filter(([, value]) => value !== undefined);
   const given: unknown = Object.fromEntries(steps);
   const { success, data, error } = transformsSchema.safeParse(given);
-  if (success) return { preprocess, transforms: data };
+  if (success) return { preprocess, transforms: data, dims };
   const [first] = schemaProblems(transformsSchema, given, error.issues);
   throw new QtoolError('usage', `${first?.path.join('.')}: ${first?.message}`, { hint: 'docs/data.md describes it' });
 }

@@ -1,7 +1,7 @@
 import { cost } from '../analyze/cost.ts';
 import { batches } from '../data/batch.ts';
 import { parseDataConfig, type DataConfig } from '../data/config.ts';
-import { batchAxes, fixedBatch } from '../data/layout.ts';
+import { batchAxes, fixedBatch, withSizes, type AxisSizes } from '../data/layout.ts';
 import { openData } from '../data/open.ts';
 import type { Batch } from '../data/types.ts';
 import { modelBytes } from '../graph/file.ts';
@@ -12,7 +12,7 @@ import type { InspectReport } from '../report/inspect.ts';
 import { inferShapes } from '../runtime/shapes.ts';
 import { given } from '../util/must.ts';
 import { QtoolError } from '../util/error.ts';
-import { configOf, modulesOf, preprocessing, type DataGiven, type PreprocessingOptions } from './data.ts';
+import { configOf, inSteps, modulesOf, preprocessing, type DataGiven, type PreprocessingOptions } from './data.ts';
 import { openModel, type ModelGiven } from './given.ts';
 
 export interface InspectOptions extends PreprocessingOptions {
@@ -55,29 +55,35 @@ export async function inspect(options: InspectOptions): Promise<InspectReport> {
 const guessedAxis = 16;
 
 /** Free axes of the inputs beyond the batch, by name. */
-function freeAxes(model: Model): string[] {
-  const inputs = modelInputs(model);
+function freeAxes(model: Model, sizes: AxisSizes | undefined): string[] {
+  const inputs = withSizes(modelInputs(model), sizes);
   const free = inputs.flatMap(({ dims = [] }) => dims.slice(1).filter((dim) => typeof dim === 'string'));
   const batch = batchAxes(inputs);
   return [...new Set(free)].filter((axis) => !batch.has(axis));
 }
 
 /** The free axes beyond the batch with what they are taken as: for random data. */
-export const guessedDims = (model: Model): Record<string, number> =>
-  Object.fromEntries(freeAxes(model).map((axis) => [axis, guessedAxis]));
+export const guessedDims = (model: Model, sizes?: AxisSizes): Record<string, number> =>
+  Object.fromEntries(freeAxes(model, sizes).map((axis) => [axis, guessedAxis]));
 
 /** A sample of the data, or a made-up one where none is given. */
 export async function oneSample(model: Model, options: Omit<InspectOptions, 'model'>): Promise<Batch> {
   const inputs = modelInputs(model);
   const made = (): DataConfig =>
-    parseDataConfig(JSON.stringify({ data: { kind: 'random', dims: guessedDims(model) } }), 'random');
+    parseDataConfig(JSON.stringify({ data: { kind: 'random', dims: guessedDims(model, options.dims) } }), 'random');
   const source = options.data === undefined ? made() : configOf(options.data);
-  const data = await openData(source, inputs, {
+  const opened = await openData(source, inputs, {
+    outputs: model.graph.output.map(({ name }) => name),
     ...{ root: options.dataRoot, part: 'validation', modules: modulesOf(options), ...preprocessing(options) },
     // Only shapes are looked at: the values of the input are all the same here.
     decide: ({ recipes: [plainest] }) => Promise.resolve({ recipe: given(plainest, 'a recipe').name, notes: [] }),
   });
-  for await (const batch of batches(data.validation, { batchSize: 1, fixedBatch: fixedBatch(inputs), limit: 1 }))
+  const data = inSteps(opened, model);
+  for await (const batch of batches(data.validation, {
+    batchSize: 1,
+    fixedBatch: fixedBatch(withSizes(inputs, options.dims)),
+    limit: 1,
+  }))
     return batch;
   throw new QtoolError('data', 'there is no sample to run the model on', {
     hint: 'the dataset is empty',
@@ -86,8 +92,9 @@ export async function oneSample(model: Model, options: Omit<InspectOptions, 'mod
 
 function guesses(model: Model, options: InspectOptions): string[] {
   if (options.data !== undefined) return [];
-  return freeAxes(model).map(
-    (axis) => `the free axis "${axis}" was taken as ${guessedAxis}; --data shows its real size`,
+  return freeAxes(model, options.dims).map(
+    (axis) =>
+      `the free axis "${axis}" was taken as ${guessedAxis}; --dims ${axis}=<size> says its real size, --data shows it`,
   );
 }
 

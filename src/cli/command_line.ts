@@ -1,3 +1,5 @@
+import type { AxisSizes } from '../data/layout.ts';
+
 /** A word as a POSIX shell reads it back. */
 function quoted(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replace(/'/g, "'\\''")}'`;
@@ -19,6 +21,7 @@ export function commandLine(
     if (value === false) return [`--no-${flag}`];
     // Numbers for channels; of a size, height and width.
     if (Array.isArray(value)) return [`--${flag}`, value.join(key === 'resize' ? 'x' : ',')];
+    if (key === 'dims') return [`--${flag}`, Object.entries(value as AxisSizes).map(([name, size]) => `${name}=${[size].flat().join('x')}`).join(',')]; // prettier-ignore
     return typeof value === 'string' || typeof value === 'number' ? [`--${flag}`, String(value)] : [];
   });
   return ['qtool', ...words, ...flags].map(quoted).join(' ');

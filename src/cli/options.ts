@@ -26,7 +26,7 @@ export function withCommon(command: Command): Command {
     .optionsGroup('');
 }
 
-/** How images become the model's input, for every command that takes data. Each flag goes before that step of the recipe and the data config. */
+/** How data becomes the model's input, for every command that takes data. Each flag goes before that step of the recipe and the data config. */
 export function withPreprocessing(command: Command): Command {
   const layout = new Option('--layout <axes>', "axes of the input (default: as the model's shape says)");
   return command
@@ -37,7 +37,24 @@ export function withPreprocessing(command: Command): Command {
     .option('--std <numbers>', 'divides after that, one or one a channel', numbers(false))
     .addOption(layout.choices(['NCHW', 'NHWC']))
     .option('--resize <size>', 'the shorter side, or HEIGHTxWIDTH', sizeOf)
+    .option('--dims <sizes>', 'sizes of free axes, such as N=1,T=128, or of an input: x=1x3x48x320', axisSizes)
     .optionsGroup('');
+}
+
+/** Sizes by the name of an axis or an input. */
+function axisSizes(text: string): Record<string, number | number[]> {
+  const entries = text.split(',').map((part): [string, number | number[]] => {
+    // Names of axes may hold anything, an equals sign too.
+    const cut = part.lastIndexOf('=');
+    const [name, size] = [part.slice(0, cut).trim(), part.slice(cut + 1).trim()];
+    if (cut < 1 || name === '' || !/^[1-9]\d{0,8}(x\d{1,9})*$/.test(size))
+      throw new InvalidArgumentError(`"${part}" is no name and size: such as N=1,T=128, or x=1x3x48x320.`);
+    const sizes = size.split('x').map(Number);
+    return [name, sizes.length === 1 ? sizes[0]! : sizes];
+  });
+  const twice = entries.find(([name], i) => entries.findIndex(([other]) => other === name) < i);
+  if (twice) throw new InvalidArgumentError(`"${twice[0]}" is given twice.`);
+  return Object.fromEntries(entries);
 }
 
 /** @throws InvalidArgumentError with what it must be. */

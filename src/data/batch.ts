@@ -18,7 +18,7 @@ export interface BatchOptions {
 /**
  * Joins samples along axis 0, in order. A batch ends early where the next sample has other shapes (images of mixed sizes,
  * sequences of mixed lengths) or another value for an input without axes. A sample that is itself a batch (axis 0 is not 1, as
- * ONNX test data may be) goes alone.
+ * ONNX test data may be) goes alone, and so does a step of a sequence.
  */
 export async function* batches(
   dataset: Dataset,
@@ -31,13 +31,13 @@ export async function* batches(
     openBatch(first, rows, places[made++ % 2] ?? new Map<string, TypedArray>());
   let held: OpenBatch | undefined;
   for await (const sample of dataset.samples(limit, reuse)) {
-    const whole = isWhole(sample);
+    const whole = isWhole(sample) || sample.step !== undefined;
     if (held && (whole || signature(sample) !== held.signature)) {
       yield held.finish(fixedBatch);
       held = undefined;
     }
     if (whole) {
-      yield open(sample, 1).finish(undefined);
+      yield { ...open(sample, 1).finish(undefined), ...(sample.step ? { step: sample.step } : {}) };
       continue;
     }
     if (held) held.add(sample);

@@ -2,6 +2,7 @@ import { dirname } from 'node:path';
 import * as z from 'zod';
 import { checkYaml, readYaml, type Path } from '../util/yaml.ts';
 import type { Samples } from './given.ts';
+import { limits } from './limits.ts';
 import { recipeNames } from './recipes.ts';
 import { transformsSchema } from './transforms.ts';
 import type { MetricConfig } from './types.ts';
@@ -88,19 +89,54 @@ const userModule = z.strictObject({
   ...common,
 });
 
+const text = z.strictObject({
+  kind: z.literal('text'),
+  path: path.describe('A file of texts, one a line; of .jsonl, one a record.'),
+  column: z.string().min(1).describe('The field of a .jsonl record that holds the text. Default: text.').optional(),
+  tokenizer: path.describe('A tokenizer.json, in the format of Hugging Face.'),
+  length: z
+    .int()
+    .min(1)
+    .max(limits.positions)
+    .describe('Tokens that a text is cut or filled up to. Default 128.')
+    .optional(),
+  pad: z.int().min(0).describe('The token that fills up. Default: the one that the tokenizer names.').optional(),
+  ...common,
+});
+
+const wav = z.strictObject({
+  kind: z.literal('wav'),
+  path: path.describe('A folder of .wav files, or a .tar of one.'),
+  rate: z.int().min(1).describe('Values a second. Files of another rate are refused: nothing is resampled.'),
+  frame: z.int().min(1).describe('Cut the sounds into frames of so many values. Default: whole files.').optional(),
+  input: input.optional(),
+  values: z.record(z.string(), z.number()).describe('Other inputs, each one value throughout.').optional(),
+  ...common,
+});
+
+const drawn = {
+  distribution: z.enum(['normal', 'uniform']).describe('Of float inputs. Default normal.').optional(),
+  low: z.number().describe('Smallest value of uniform and integer inputs. Default 0.').optional(),
+  high: z
+    .number()
+    .describe('Largest value of uniform (default 1) and integer inputs (default 1), which may be drawn itself.')
+    .optional(),
+};
+
+const randomInput = z.strictObject({
+  ...drawn,
+  value: z.number().describe('One value throughout, such as a sampling rate.').optional(),
+  dims: z.array(z.int().min(0)).describe('The whole shape of a sample, where names of axes do not say it.').optional(),
+});
+
 const random = z.strictObject({
   kind: z.literal('random'),
   samples: z.int().min(1).optional(),
-  distribution: z.enum(['normal', 'uniform']).describe('Of float inputs. Default normal.').optional(),
-  low: z.number().describe('Smallest value of uniform and integer inputs. Default 0.').optional(),
-  high: z.number().describe('Largest value of uniform (default 1) and integer inputs (default 1).').optional(),
-  dims: z
-    .record(z.string(), z.union([z.int().min(1), z.array(z.int().min(0))]))
-    .describe('Sizes of symbolic axes by name, or the whole shape of a sample by the name of its input.')
-    .optional(),
-  values: z
-    .record(z.string(), z.number())
-    .describe('Inputs that are one value throughout, by name: a sampling rate, a mask of ones.')
+  ...drawn,
+  dims: z.record(z.string(), z.int().min(1)).describe('Sizes of symbolic axes by name.').optional(),
+  inputs: z
+    .record(z.string(), z.union([z.literal('zeros'), randomInput]))
+    .describe('What one input is, by its name; zeros: 0 throughout, as states are at the beginning.')
     .optional(),
 });
 
@@ -112,6 +148,8 @@ export const sourceSchema = z.discriminatedUnion('kind', [
   parquet,
   onnx,
   userModule,
+  text,
+  wav,
   random,
 ]);
 
@@ -164,6 +202,24 @@ export const dataConfigSchema = z
       .union([metric, z.array(metric).min(1)])
       .describe('What is measured. Default: what the data allows.')
       .optional(),
+    state: z
+      .record(
+        z.string(),
+        z.union([
+          z.string().min(1),
+          z.strictObject({
+            output: z.string().min(1),
+            dims: z
+              .array(z.int().min(0))
+              .describe('The shape that it begins in, where the model leaves it open.')
+              .optional(),
+          }),
+        ]),
+      )
+      .describe(
+        'Inputs that are fed with an output of the step before (input: output), zeros at first. Samples are sequences.',
+      ) // prettier-ignore
+      .optional(),
     batch_size: z.int().min(1).describe('Samples a run of the model takes. Default 32.').optional(),
   })
   .superRefine((value, ctx) => {
@@ -180,6 +236,7 @@ export const dataConfigSchema = z
     else if (split?.training !== undefined && training) problem('training', 'stands beside split.training: give one of them'); // prettier-ignore
     for (const [key, share] of Object.entries(split ?? {}))
       if (share !== undefined && share >= 1 && !Number.isInteger(share)) problem('split', `${key} must be a share below 1 or a whole number of samples`); // prettier-ignore
+    if (value.state && (training !== undefined || split?.training !== undefined)) problem('state', 'is for calibration and validation: sequences with states are not trained on'); // prettier-ignore
     if (split && Object.keys(split).length === 0) problem('split', 'says nothing: give calibration, training or both');
   });
 

@@ -10,6 +10,7 @@ import { guessConfig, namedConfig } from './guess.ts';
 import { openIdx } from './idx.ts';
 import { openImageFolder } from './image_folder.ts';
 import { openNpy } from './npy_source.ts';
+import { fixedBatch, withSizes, type AxisSizes } from './layout.ts';
 import { openManifest } from './manifest.ts';
 import { openMemory } from './memory.ts';
 import { openModule } from './module.ts';
@@ -30,8 +31,11 @@ import {
   type Sets,
   type SplitOptions,
 } from './split.ts';
+import { sequenceInputs } from './steps.ts';
+import { openText } from './text_source.ts';
 import type { Transforms } from './transforms.ts';
 import type { RunData } from './types.ts';
+import { openWav } from './wav_source.ts';
 
 export interface OpenOptions {
   /** The folder that relative paths of the config start from (`--data-root`). */
@@ -55,6 +59,8 @@ export interface OpenOptions {
   readonly preprocess?: string | undefined;
   /** Steps that go before those of the config and the recipe. */
   readonly transforms?: Transforms | undefined;
+  /** Sizes of the model's free axes: samples of others do not fit it. Where the batch axis is among them, runs take so many samples. */
+  readonly dims?: AxisSizes | undefined;
   /** Ends the counting of samples that programs and modules give. */
   readonly signal?: AbortSignal | undefined;
   /** Asked where 8-bit images have no preprocessing. Without it they are refused. */
@@ -68,11 +74,14 @@ export interface OpenOptions {
  */
 export async function openData(
   configOrPath: DataConfig | string,
-  inputs: readonly ModelInput[],
+  given: readonly ModelInput[],
   options: OpenOptions = {},
 ): Promise<RunData> {
   const config = typeof configOrPath === 'string' ? readConfig(configOrPath) : configOrPath;
   const { value } = config;
+  const sized = withSizes(given, options.dims);
+  const sequences = value.state && sequenceInputs(sized, options.outputs ?? [], value.state, config.at);
+  const inputs = sequences?.inputs ?? sized;
   let sets = await openSets(config, inputs, options);
   const decided: string[] = [];
   if (sets.undecided) {
@@ -105,7 +114,8 @@ export async function openData(
     metrics: metricConfigs(config),
     folder: config.folder,
     modules: options.modules,
-    batchSize: value.batch_size,
+    sequences,
+    batchSize: sequences ? 1 : (fixedBatch(inputs) ?? value.batch_size),
   };
 }
 
@@ -229,6 +239,10 @@ function openSource(source: SourceConfig, opening: Opening): Source | Promise<So
       return openModule(source, opening);
     case 'memory':
       return openMemory(source, opening);
+    case 'text':
+      return openText(source, opening);
+    case 'wav':
+      return openWav(source, opening);
     case 'random':
       return openRandom(source, opening);
   }

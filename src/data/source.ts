@@ -87,6 +87,6 @@ export interface RowReader {
   close(): void;
 }
 
-const madeElsewhere: ReadonlySet<DatasetInfo['kind']> = new Set(['onnx', 'module', 'memory', 'random']);
+const madeElsewhere: ReadonlySet<DatasetInfo['kind']> = new Set(['onnx', 'module', 'memory', 'random', 'text', 'wav']);
 /** Whether sources of this kind give finished tensors. */
 export const isMadeElsewhere = (kind: DatasetInfo['kind']): boolean => madeElsewhere.has(kind);

@@ -1,5 +1,6 @@
 import type { Augment } from './augment.ts';
 import type { DType, TypedArray } from '../graph/dtype.ts';
+import type { ModelInput } from '../graph/query.ts';
 import type { Modules } from '../util/module.ts';
 
 /** A dense tensor as onnxruntime-node takes it. `float16` data is a Uint16Array of bit patterns, int64 a BigInt64Array. */
@@ -28,6 +29,24 @@ export interface Sample {
   readonly id: string;
   readonly feeds: Feeds;
   readonly target?: Target;
+  readonly step?: Step | undefined;
+}
+
+/** An input that is fed with an output of the step before, and with `start` in the first. */
+export interface Feedback {
+  readonly input: string;
+  readonly output: string;
+  /** Zeros. */
+  readonly start: Tensor;
+}
+
+/**
+ * A step of a sequence. `back`: which output of the step before feeds which input (input → output); the feeds of a later step hold what the float model
+ * gave.
+ */
+export interface Step {
+  readonly first: boolean;
+  readonly back: Readonly<Record<string, string>>;
 }
 
 /**
@@ -40,11 +59,14 @@ export interface Batch {
   readonly targets: readonly (Target | undefined)[];
   readonly count: number;
   readonly size: number;
+  /** Where the batch is one step of a sequence. */
+  readonly step?: Step | undefined;
 }
 
 /** What a dataset is, for the report. */
 export interface DatasetInfo {
-  readonly kind: 'image-folder' | 'manifest' | 'idx' | 'npy' | 'parquet' | 'onnx' | 'module' | 'memory' | 'random';
+  readonly kind:
+    'image-folder' | 'manifest' | 'idx' | 'npy' | 'parquet' | 'onnx' | 'module' | 'memory' | 'random' | 'text' | 'wav';
   readonly source: string;
   readonly samples: number;
   readonly labelled: boolean;
@@ -93,6 +115,8 @@ export interface RunData {
   readonly folder: string;
   /** What becomes of metrics that are modules. */
   readonly modules?: Modules;
+  /** States that are fed back, with the inputs that samples are sequences for. */
+  readonly sequences?: { readonly inputs: readonly ModelInput[]; readonly feedback: readonly Feedback[] } | undefined;
   /** Samples a run of the model takes, where the config says so. */
   readonly batchSize: number | undefined;
 }

@@ -2,7 +2,7 @@ import { distance, type CompareOptions } from './compare.ts';
 import type { Metric } from './metric.ts';
 
 /** Cosine of two vectors, from −1 to 1. Two vectors of zeros are the same (1); one of zeros has no direction (0). */
-function cosineOf(a: ArrayLike<number>, b: ArrayLike<number>): number {
+export function cosineOf(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let [dot, aa, bb] = [0, 0, 0];
   for (let i = 0; i < a.length; i++) {
     dot += a[i]! * b[i]!;

@@ -5,6 +5,7 @@ import type { Metric, MetricResult } from '../metrics/metric.ts';
 import { QtoolError } from '../util/error.ts';
 import { ahead, checkCancelled, realRows } from './capture.ts';
 import { openSession, type Session, type SessionOptions } from './session.ts';
+import { fedBack } from './steps.ts';
 
 export interface MeasureOptions extends SessionOptions {
   readonly signal?: AbortSignal;
@@ -60,10 +61,14 @@ export async function measure(
   const pair = comparable(model, reference);
   const compared = pair.selected.size === 0 ? undefined : pair.compared;
   const open = new Map<Model, Session>();
-  const run = async (which: Model, feeds: Feeds): Promise<Feeds> => {
+  // Of each model the outputs of its last step: states are its own, never another's.
+  const last = new Map<Model, Feeds>();
+  const run = async (which: Model, batch: Batch): Promise<Feeds> => {
     const session = open.get(which) ?? (await openSession(which, options));
     open.set(which, session);
-    return session.run(feeds);
+    const outputs = await session.run(fedBack(batch, last.get(which)));
+    if (batch.step) last.set(which, outputs);
+    return outputs;
   };
   let samples = 0;
   let index = 0;
@@ -71,9 +76,9 @@ export async function measure(
     for await (const batch of ahead(batches)) {
       checkCancelled(options.signal);
       const known = options.references?.get(index, batch);
-      const expected = known ?? realOutputs(await run(pair.float, batch.feeds), batch);
+      const expected = known ?? realOutputs(await run(pair.float, batch), batch);
       if (known === undefined) options.references?.put(index, batch, expected);
-      const own = async (): Promise<Feeds> => realOutputs(await run(pair.model, batch.feeds), batch, pair.named);
+      const own = async (): Promise<Feeds> => realOutputs(await run(pair.model, batch), batch, pair.named);
       const outputs = model === reference ? expected : await own();
       checkOutputs(outputs, expected, model, pair.selected);
       const input = {

@@ -49,7 +49,10 @@ describe('states beside the batch', () => {
   const inputs = [floatInput('input', 'B', 4), floatInput('state', 2, 'B', 3), { name: 'sr', type: 'int64', dims: [] } as const]; // prettier-ignore
 
   it('are drawn at random in their full shape', async () => {
-    const { validation } = await openData(config('data: { kind: random, samples: 3, values: { sr: 16000 } }'), inputs);
+    const { validation } = await openData(
+      config('data: { kind: random, samples: 3, inputs: { sr: { value: 16000 } } }'),
+      inputs,
+    );
     const made = await all(batches(validation, { batchSize: 32, fixedBatch: fixedBatch(inputs) }));
     expect(made.map(({ feeds }) => Object.values(feeds).map((t) => t.dims))).toEqual(Array(3).fill([[1, 4], [2, 1, 3], []])); // prettier-ignore
     expect(made[1]?.feeds['sr']?.data).toEqual(BigInt64Array.of(16000n));
@@ -93,16 +96,47 @@ describe('inputs of unusual shape', () => {
 
   it('needs the shape of an input that declares none', async () => {
     const input: ModelInput = { name: 'x', type: 'float32', dims: undefined };
-    expect(await failure(() => random('', input))).toMatch(/declares no shape for its input "x" \(Give that of a sample: kind: random, dims: \{ x: \[1, /); // prettier-ignore
-    expect(await random(', dims: { x: [1, 3, 8, 8] }', input)).toEqual([[1, 3, 8, 8]]);
+    expect(await failure(() => random('', input))).toMatch(/declares no shape for its input "x" \(Give the shape of a sample: kind: random, inputs: \{ x: \{ dims: \[1, /); // prettier-ignore
+    expect(await random(', inputs: { x: { dims: [1, 3, 8, 8] } }', input)).toEqual([[1, 3, 8, 8]]);
   });
 
   it('asks for sizes it cannot know, and refuses shapes that do not fit', async () => {
     const unnamed = floatInput('state', 2, '?', '?');
-    expect(await failure(() => random('', floatInput('x', 'N', 4), unnamed))).toMatch(/axis 1 \("\?"\).*dims: \{ state: \[1, /); // prettier-ignore
-    expect(await random(', dims: { state: [2, 1, 8] }', floatInput('x', 'N', 4), unnamed)).toEqual([[1, 4], [2, 1, 8]]); // prettier-ignore
-    expect(await failure(() => random(', dims: { state: [3, 1, 8] }', floatInput('x', 'N', 4), unnamed))).toMatch(/\[3, 1, 8\] does not fit/); // prettier-ignore
-    expect(await failure(() => random(', values: { inptu: 1 }', floatInput('input', 'N', 4)))).toMatch(/no input "inptu" \(did you mean "input"\?\)/); // prettier-ignore
+    expect(await failure(() => random('', floatInput('x', 'N', 4), unnamed))).toMatch(/axis 1 \("\?"\).*inputs: \{ state: \{ dims: \[1, /); // prettier-ignore
+    expect(await random(', inputs: { state: { dims: [2, 1, 8] } }', floatInput('x', 'N', 4), unnamed)).toEqual([[1, 4], [2, 1, 8]]); // prettier-ignore
+    expect(await failure(() => random(', inputs: { state: { dims: [3, 1, 8] } }', floatInput('x', 'N', 4), unnamed))).toMatch(/\[3, 1, 8\] does not fit/); // prettier-ignore
+    expect(await failure(() => random(', inputs: { inptu: zeros }', floatInput('input', 'N', 4)))).toMatch(/no input "inptu" \(did you mean "input"\?\)/); // prettier-ignore
     expect(await random(', dims: { seq: 7 }', floatInput('x', 'seq', 'batch', 2))).toEqual([[7, 1, 2]]);
+  });
+});
+
+describe('sizes that are given', () => {
+  const inputs: ModelInput[] = [floatInput('x', 'N', 3, '?'), { name: 'ids', type: 'int64', dims: ['N', 'T'] }];
+  const open = (dims: Record<string, number | number[]>, text = ', dims: { "?": 2, T: 3 }') => openData(config(`data: { kind: random${text} }`), inputs, { dims }); // prettier-ignore
+
+  it('stand for free axes and whole inputs, for the batch too', async () => {
+    const { validation, batchSize } = await open({ N: 4, T: 7, x: [4, 3, 9] }, '');
+    expect(batchSize).toBe(4);
+    const [sample] = await samplesOf(validation, 1);
+    expect([sample?.feeds['x']?.dims, sample?.feeds['ids']?.dims]).toEqual([[1, 3, 9], [1, 7]]); // prettier-ignore
+    expect((await open({})).batchSize).toBeUndefined();
+  });
+
+  it('are what samples are checked against', async () => {
+    npy('ids.npy', '<i8', [5, 6]);
+    const one = [inputs[1]!];
+    const given = config('data: { kind: npy, path: ids.npy }');
+    await openData(given, one, { dims: { T: 6 } });
+    expect(await failure(() => openData(given, one, { dims: { T: 7 } }))).toMatch(/the shape \[1, 6\], the model input "ids" wants \[N, 7\]/); // prettier-ignore
+  });
+
+  it.each([
+    [{ S: 1 }, /dims: the model has no free axis "S"; it has N, T \(the whole shape of an input will do too: x=</],
+    [{ batch: 1 }, /no free axis "batch"/],
+    [{ x: 3 }, /no free axis "x"/],
+    [{ ido: [1, 2] }, /no input "ido" \(did you mean "ids"\?\); it has x, ids/],
+    [{ x: [1, 4, 4] }, /dims: 1x4x4 does not fit the model input "x", which is \[N, 3, \?\]/],
+  ])('names what there is: %j', async (dims, expected) => {
+    expect(await failure(() => open(dims as Record<string, number>))).toMatch(expected);
   });
 });

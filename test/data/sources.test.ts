@@ -159,6 +159,45 @@ describe('random input', () => {
     expect(new Set(integers)).toEqual(new Set([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
   });
 
+  it('is what the config says of each input', async () => {
+    const inputs = [
+      { name: 'ids', type: 'int64', dims: ['N', 'T'] } as const,
+      { name: 'kinds', type: 'int64', dims: ['N', 'T'] } as const,
+      { name: 'mask', type: 'bool', dims: ['N', 'T'] } as const,
+      floatInput('state', 'N', 2),
+      floatInput('wave', 'N', 4),
+      { name: 'sr', type: 'int64', dims: [] } as const,
+    ];
+    const each = '{ ids: { low: 5, high: 16777217 }, kinds: { high: 1 }, state: zeros, wave: { distribution: uniform, low: -3, high: -2 }, sr: { value: 16000 } }'; // prettier-ignore
+    const { validation } = await openData(config(`data: { kind: random, high: 7, dims: { T: 300 }, inputs: ${each} }`), inputs); // prettier-ignore
+    const samples = await samplesOf(validation, 20);
+    const values = (name: string): number[] => samples.flatMap((sample) => numbers(sample, name));
+    expect(new Set(values('kinds'))).toEqual(new Set([0, 1]));
+    expect(new Set(values('mask'))).toEqual(new Set([0, 1]));
+    expect(new Set(values('state'))).toEqual(new Set([0]));
+    expect(new Set(values('sr'))).toEqual(new Set([16000]));
+    expect(samples[0]!.feeds['sr']!.dims).toEqual([]);
+    expect(values('wave').every((v) => v >= -3 && v <= -2)).toBe(true);
+    // Odd numbers above 2^24 are no float32: of 6,000 drawn below 2^24 about half are odd.
+    expect(values('ids').every((v) => v >= 5 && v <= 16777217)).toBe(true);
+    expect(Math.max(...values('ids'))).toBeGreaterThan(2 ** 23);
+  });
+
+  it.each([
+    ['inputs: { n: { low: 3, high: 2 } }', /d\.yaml:1:\d+ high 2 is below low 3/],
+    ['inputs: { n: { high: 1e30 } }', /random input for "n" holds .* which int64 cannot hold/],
+    ['inputs: { n: { hihg: 1 } }', /d\.yaml:1:\d+ .*hihg/],
+    ['inputs: { n: ones }', /d\.yaml:1:\d+ .*zeros/],
+    [
+      'dims: { T: 1000000000000 }',
+      /d\.yaml:1:\d+ the model input "n" would be \[1, 1000000000000\], more than 268435456 elements/,
+    ],
+  ])('refuses %s', async (text, expected) => {
+    const inputs = [{ name: 'n', type: 'int64', dims: ['N', 'T'] } as const];
+    const sized = text.startsWith('dims') ? text : `dims: { T: 2 }, ${text}`;
+    expect(await failure(() => openData(config(`data: { kind: random, ${sized} }`), inputs))).toMatch(expected);
+  });
+
   it('asks for the sizes of symbolic axes', async () => {
     const inputs = [{ name: 'n', type: 'int64', dims: ['N', 'T'] } as const];
     expect(await failure(() => openData('random', inputs))).toMatch(/size of axis 1 \("T"\) of the model input "n" is not known \(Give it: dims: \{ T: <size> \}/); // prettier-ignore

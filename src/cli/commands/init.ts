@@ -105,8 +105,20 @@ function scheduleFor({ graph }: Model): { readonly name: string; readonly why: s
 async function dataConfig(model: Model, options: InitOptions, call: Call): Promise<DataConfigValue> {
   const inputs = modelInputs(model);
   if (options.data === undefined || options.data === 'random') {
-    const dims = guessedDims(model);
-    return { version: 1, data: { kind: 'random', ...(Object.keys(dims).length > 0 ? { dims } : {}) } };
+    const given = Object.entries(options.dims ?? {});
+    const axes = given.flatMap(([name, size]) => (typeof size === 'number' ? [[name, size] as const] : []));
+    const shapes = given.flatMap(([name, size]) =>
+      typeof size === 'number' ? [] : [[name, { dims: [...size] as number[] }] as const],
+    );
+    const dims = { ...guessedDims(model, options.dims), ...Object.fromEntries(axes) };
+    return {
+      version: 1,
+      data: {
+        kind: 'random',
+        ...(Object.keys(dims).length > 0 ? { dims } : {}),
+        ...(shapes.length > 0 ? { inputs: Object.fromEntries(shapes) } : {}),
+      },
+    };
   }
   if (/\.ya?ml$/.test(options.data) || configNames().includes(options.data))
     throw new QtoolError('usage', 'this is a data config already', { at: options.data, hint: 'give it to qtool quantize --data as it is, or a folder or a file of data here' }); // prettier-ignore
