@@ -1,7 +1,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readModel } from '../graph/file.ts';
+import { leftNothing, readModel } from '../graph/file.ts';
 import { decodeModel, type Model } from '../graph/model.ts';
 import { withSession, type SessionOptions } from './session.ts';
 
@@ -16,7 +16,8 @@ export async function optimizedGraph(model: Model, options: SessionOptions = {},
     const apart = { 'session.optimized_model_external_initializers_file_name': 'weights.bin' };
     const config = { ...apart, ...options.config };
     await withSession(model, { ...options, config, optimizedModelPath: path }, async () => undefined);
-    return weights ? await readModel(path) : decodeModel(await readFile(path));
+    // The folder goes, so that nothing may stay in it.
+    return weights ? await readModel(path, leftNothing) : decodeModel(await readFile(path));
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
