@@ -112,6 +112,18 @@ function read(stored: StoredBytes, { name: at }: TensorProto): Uint8Array {
   }
 }
 
+/** The tensor with its data in a file at that place, named from the model's folder. */
+export function asExternal(tensor: TensorProto, location: string, offset: number, length: number): TensorProto {
+  const external_data = [
+    { key: 'location', value: location },
+    { key: 'offset', value: String(offset) },
+    { key: 'length', value: String(length) },
+  ];
+  const outside = TensorCodec.amend(tensor, { external_data, data_location: 1 });
+  Reflect.deleteProperty(outside, 'raw_data');
+  return outside;
+}
+
 /** The tensor with its data inside the message; the external fields are dropped, everything else stays. */
 function inline(tensor: TensorProto, raw: Bytes): TensorProto {
   const copy = TensorCodec.amend(tensor, { raw_data: raw, external_data: [] });

@@ -4,10 +4,10 @@ import { basename, dirname } from 'node:path';
 import { QtoolError } from '../util/error.ts';
 import { makeFolder } from '../util/folder.ts';
 import { fileState, piecesOf, type Bytes, type FileState } from './bytes.ts';
-import { externalTensors, withExternalData } from './external.ts';
+import { asExternal, externalTensors, withExternalData } from './external.ts';
 import { checkSize, decodeModel, modelParts, openModelFile, type Model } from './model.ts';
 import { encodeParts } from './wire.ts';
-import { GraphCodec, ModelCodec, TensorCodec, type TensorProto } from './proto.ts';
+import { GraphCodec, ModelCodec, type TensorProto } from './proto.ts';
 import { weightBytes } from './tensor.ts';
 
 /** Above this the writer puts tensor data beside the model: protobuf ends at 2 GiB, and encoding slows down before. */
@@ -162,14 +162,7 @@ function apart(model: Model, location: string): { head: readonly Bytes[]; blobs:
     const at = Math.ceil(end / 4096) * 4096;
     blobs.push({ at, raw });
     end = at + raw.length;
-    const external_data = [
-      { key: 'location', value: location },
-      { key: 'offset', value: String(at) },
-      { key: 'length', value: String(raw.length) },
-    ];
-    const outside = TensorCodec.amend(tensor, { external_data, data_location: 1 });
-    Reflect.deleteProperty(outside, 'raw_data');
-    return outside;
+    return asExternal(tensor, location, at, raw.length);
   });
   const head = encodeParts(ModelCodec.amend(model.proto, { graph: GraphCodec.amend(model.graph, { initializer }) }));
   return { head, blobs, end };
