@@ -146,9 +146,10 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   const inspect = declare(
     'inspect <model>',
     'show inputs, outputs, layers, shapes, parameters, MACs, bytes and zeros',
-    'Show what is in a model. Shapes come from one run in onnxruntime on one sample.',
+    'Show what is in a model. Shapes are those of one sample: of one run on the data, or inferred without any.',
   )
-    .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
+    .option('--data <config or folder>', 'see the shapes in a run on a sample of these data')
+    .option('--zeros', 'count zeros in files above 64 MB too, of which all weights are read for it')
     .option('--data-root <folder>', 'where relative paths in the data config start')
     .option('--allow-modules', 'run a module that gives the sample');
   runs(withCommon(withPreprocessing(inspect)), async () => (await import('./commands/inspect.ts')).inspect);

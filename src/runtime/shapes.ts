@@ -5,7 +5,7 @@ import { edit } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
 import { ValueInfoCodec } from '../graph/proto.ts';
 import { initializers, modelInputs, producers } from '../graph/query.ts';
-import type { Shapes } from '../graph/shapes.ts';
+import type { OpenShapes, Shapes } from '../graph/shapes.ts';
 import { dimsOf, typeOf, weightBytes } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { textOf } from './explain.ts';
@@ -42,9 +42,6 @@ export async function inferShapes(model: Model, batch: Batch): Promise<Shapes> {
 /** Running a model with more bytes of weights costs more than asking what its shapes must be. */
 const runBelow = 2 ** 26;
 
-/** Type and shape of values, axes that are not known by their name or ''. */
-export type DeclaredShapes = ReadonlyMap<string, { readonly type: DType; readonly dims: readonly (number | string)[] }>;
-
 /**
  * Type and shape of every tensor of the main graph as onnxruntime infers them, without running anything and without the weights.
  * @param inputs shapes of inputs that are more than the model declares of them; what the data decide stays open.
@@ -53,7 +50,7 @@ export type DeclaredShapes = ReadonlyMap<string, { readonly type: DType; readonl
 export async function declaredShapes(
   model: Model,
   inputs: ReadonlyMap<string, readonly (number | string)[]>,
-): Promise<DeclaredShapes> {
+): Promise<OpenShapes> {
   const given = modelInputs(model).map((input) => ({ ...input, dims: inputs.get(input.name) ?? input.dims }));
   const fixed = edit(model, (draft) => {
     draft.forgetShapes();
