@@ -77,6 +77,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .option('--dry-run', 'check everything and print the plan, run nothing')
     .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
     .option('--no-latency', 'measure no latency')
+    .option('--gzip', 'measure the result under gzip and brotli above 64 MB too')
     .option('--no-cache', 'collect calibration statistics anew, and keep none in the output folder')
     .addOption(
       new Option(
