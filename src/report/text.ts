@@ -155,7 +155,7 @@ function resultLine(report: RunReport, paint: Paint, width: number): string {
   const first = facts === '' ? head : `${head}${judged === `; ${facts}` ? '; ' : ', '}${facts}`;
   const lines = visibleWidth(first) <= width ? [first] : [head, hanging('  ', facts, width)];
   const last = `${packed}${status}`.trimStart();
-  const one = `${lines.at(-1)} ${last}`;
+  const one = `${lines.at(-1)} ${last}`.trimEnd();
   return [...lines.slice(0, -1), ...(visibleWidth(one) <= width ? [one] : [lines.at(-1), visibleWidth(last) + 2 > width ? hanging('  ', last, width) : `  ${last}`])].join('\n'); // prettier-ignore
 }
 
