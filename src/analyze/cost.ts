@@ -12,7 +12,7 @@ import {
   storedTensors,
   subgraphs,
 } from '../graph/query.ts';
-import type { Shapes } from '../graph/shapes.ts';
+import type { OpenShapes } from '../graph/shapes.ts';
 import { dimsOf, elementCount, tensorBytes } from '../graph/tensor.ts';
 import { macsOf } from '../graph/macs.ts';
 import { constantValues, layerOf } from './layers.ts';
@@ -23,14 +23,14 @@ export interface LayerCost {
   readonly layer: string;
   readonly op: string;
   /** Shape of its first output; undefined where it was not seen. */
-  readonly output: readonly number[] | undefined;
+  readonly output: readonly (number | string)[] | undefined;
   /** Weights and biases, as many as the layer computes with, however they are stored. */
   readonly params: number;
   /** Multiply-accumulates of one run at the given shapes; undefined where they are not known, see `note`. */
   readonly macs: number | undefined;
   /** Bytes of all constants it reads: weights, scales, zero points. A tensor that layers share counts for each. */
   readonly bytes: number;
-  /** Share of zeros among its weights, 0 to 1; undefined without weights. */
+  /** Share of zeros among its weights, 0 to 1; undefined without weights and where they were not counted. */
   readonly zeros: number | undefined;
   readonly note?: string;
 }
@@ -41,8 +41,8 @@ export interface ModelCost {
   readonly params: number;
   readonly macs: number;
   readonly bytes: number;
-  /** Of all weights of rank 2 and more. */
-  readonly zeros: number;
+  /** Of all weights of rank 2 and more; undefined where they were not counted. */
+  readonly zeros: number | undefined;
   /** What the sums leave out. */
   readonly notes: readonly string[];
 }
@@ -50,8 +50,9 @@ export interface ModelCost {
 /**
  * Parameters, multiply-accumulates, bytes and zeros of every layer. MACs are those of the shapes given: infer them on one
  * sample to have them per sample. Activations, pooling and additions count no MACs.
+ * @param zeros counts the zeros, which reads all weights.
  */
-export function cost(model: Model, shapes: Shapes): ModelCost {
+export function cost(model: Model, shapes: OpenShapes, zeros = true): ModelCost {
   const { graph } = model;
   const constants = constantValues(graph);
   const sources = constantSources(model);
@@ -62,7 +63,7 @@ export function cost(model: Model, shapes: Shapes): ModelCost {
     if (subgraphs(node).length > 0) notes.push(`what runs inside ${node.op_type} "${layerName(node)}" is not counted`);
     const kind = layerOf(node, constants);
     const facts = weightInputs(node, kind, constants, shapes).map(
-      (name) => [name, weightFacts(model, shapes, sources(name), name, node, kind)] as const,
+      (name) => [name, weightFacts(model, shapes, sources(name), name, node, kind, zeros)] as const,
     );
     for (const [name, fact] of facts) counted.set(name, fact);
     if (kind === undefined) continue;
@@ -86,10 +87,14 @@ export function cost(model: Model, shapes: Shapes): ModelCost {
     params: sum([...counted.values()].map((fact) => fact.params)),
     macs: sum(layers.map((layer) => layer.macs ?? 0)),
     bytes: sum([...graph.initializer, ...graph.node.flatMap((node) => constantTensor(node) ?? [])].map(tensorBytes)),
-    zeros: sum(weights.map((fact) => fact.zeros ?? 0)) / Math.max(1, sum(weights.map((fact) => fact.params))),
+    zeros: zeros
+      ? sum(weights.map((fact) => fact.zeros ?? 0)) / Math.max(1, sum(weights.map((fact) => fact.params)))
+      : undefined,
     notes,
   };
 }
+
+const isKnown = (dim: number | string): dim is number => typeof dim === 'number';
 
 const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b, 0);
 
@@ -122,7 +127,7 @@ function weightInputs(
   node: NodeProto,
   kind: Product | undefined,
   constants: ReadonlySet<string>,
-  shapes: Shapes,
+  shapes: OpenShapes,
 ): string[] {
   if (kind !== undefined)
     return [...kind.weights, ...(kind.bias === undefined ? [] : [kind.bias]), ...kind.more]
@@ -132,30 +137,35 @@ function weightInputs(
   const isWeight = (name: string): boolean => {
     const shape = shapes.get(name);
     // A single number is a setting (an epsilon, a factor), integers are indices.
-    return constants.has(name) && shape !== undefined && shape.type.includes('float') && elementCount(shape.dims) > 1;
+    return (
+      constants.has(name) && shape !== undefined && shape.type.includes('float') && shape.dims.some((dim) => dim !== 1)
+    );
   };
   return node.input.filter(isWeight);
 }
 
 function weightFacts(
   model: Model,
-  shapes: Shapes,
+  shapes: OpenShapes,
   tensors: readonly TensorProto[],
   name: string,
   node: NodeProto,
   kind: Product | undefined,
+  counted: boolean,
 ): WeightFacts {
   // The largest tensor behind a weight is what holds its elements; scales and zero points are smaller.
   const main = tensors.reduce<TensorProto | undefined>(
     (most, tensor) => (most === undefined || elementCount(dimsOf(tensor)) > elementCount(dimsOf(most)) ? tensor : most),
     undefined,
   );
-  const dims = shapes.get(name)?.dims ?? (main === undefined ? [] : dimsOf(main));
+  const seen = shapes.get(name)?.dims;
+  const dims = seen?.every(isKnown) === true ? seen : main === undefined ? [] : dimsOf(main);
   const packed = packedParams(node, kind, name, dims);
   if (packed !== undefined) return { params: packed, rank: 2, zeros: undefined };
   const params = elementCount(dims);
   const stored = main === undefined ? 0 : elementCount(dimsOf(main));
   if (main === undefined || stored === 0) return { params, rank: dims.length, zeros: 0 };
+  if (!counted) return { params, rank: dims.length, zeros: undefined };
   const own = kind?.zeroPoint !== undefined && node.input[kind.weights[0] ?? -1] === name;
   const zeros = own
     ? countZeros(main, initializers(model.graph).get(node.input[kind.zeroPoint] ?? ''), kind.as === 'Conv' ? 0 : -1)

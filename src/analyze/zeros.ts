@@ -36,8 +36,13 @@ export function countZeros(tensor: TensorProto, zeroPoint: TensorProto | undefin
 }
 
 function countEqual(data: ArrayLike<number | bigint>, value: number | undefined): number {
-  const wanted = typeof data[0] === 'bigint' ? BigInt(value ?? 0) : value;
   let found = 0;
-  for (let i = 0; i < data.length; i++) if (data[i] === wanted) found++;
+  if (typeof data[0] === 'bigint') {
+    const wanted = BigInt(value ?? 0);
+    for (let i = 0; i < data.length; i++) if (data[i] === wanted) found++;
+    return found;
+  }
+  const numbers = data as ArrayLike<number>;
+  for (let i = 0; i < numbers.length; i++) if (numbers[i] === value) found++;
   return found;
 }

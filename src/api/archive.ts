@@ -4,7 +4,7 @@ import { zeroCodes } from '../archive/codes.ts';
 import { packModel, plainBytes, type PackSource } from '../archive/pack.ts';
 import { pathBelow } from '../archive/outside.ts';
 import { openArchive } from '../archive/reader.ts';
-import { mostAtOnce } from '../graph/external.ts';
+import { mostAtOnce } from '../graph/bytes.ts';
 import { readModelFile } from '../graph/file.ts';
 import { decodeModel } from '../graph/model.ts';
 import type { PackReport, UnpackReport } from '../report/archive.ts';

@@ -51,6 +51,8 @@ export interface CompressOptions extends PrepareOptions {
   readonly measure?: boolean | undefined;
   /** `false`: no latency is measured. Default true. */
   readonly latency?: boolean | undefined;
+  /** Measures the result under gzip and brotli however large it is. Default: up to 64 MB. */
+  readonly gzip?: boolean | undefined;
   /** `false`: no statistics are kept in the output folder, and none are taken from there. Default true. */
   readonly cache?: boolean | undefined;
   /** What steps of training run on: `webgpu`, where there is an adapter, else the CPU with a note. All else runs on the CPU. Default `cpu`. */
@@ -117,6 +119,7 @@ export function runOptions(
     resume: options.resume === true,
     measure: options.measure !== false,
     latency: options.latency !== false,
+    gzip: options.gzip,
     cache: options.cache !== false,
     batchSize: batchSizeOf(options, prepared.data),
     threads: options.threads,

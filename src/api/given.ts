@@ -22,7 +22,7 @@ export interface Watch {
 
 const counts = { samples: 1, limit: 1, batchSize: 1, threads: 1, memoryLimit: 1, seed: 0 } as const;
 const others = words(
-  'model archive schedule data reference a b output force resume measure latency cache metrics passes target device onProgress onRecipes signal dataRoot allowModules preprocess scale mean std layout resize dims minmax bits weights activations sweep layers importance schemes multiplierBits accumulator exitThreshold thresholds',
+  'model archive schedule data reference a b output force resume measure latency gzip cache metrics passes target device onProgress onRecipes signal dataRoot allowModules preprocess scale mean std layout resize dims minmax bits weights activations sweep layers importance zeros schemes multiplierBits accumulator exitThreshold thresholds',
 );
 const known = [...Object.keys(counts), ...others];
 

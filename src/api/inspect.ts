@@ -6,10 +6,12 @@ import { openData } from '../data/open.ts';
 import type { Batch } from '../data/types.ts';
 import { modelBytes } from '../graph/file.ts';
 import type { Model } from '../graph/model.ts';
+import { isStored } from '../graph/bytes.ts';
+import type { OpenShapes } from '../graph/shapes.ts';
 import { toNumber } from '../graph/proto.ts';
 import { describeValue, modelInputs } from '../graph/query.ts';
 import type { InspectReport } from '../report/inspect.ts';
-import { inferShapes } from '../runtime/shapes.ts';
+import { declaredShapes, inferShapes } from '../runtime/shapes.ts';
 import { given } from '../util/must.ts';
 import { QtoolError } from '../util/error.ts';
 import { configOf, inSteps, modulesOf, preprocessing, type DataGiven, type PreprocessingOptions } from './data.ts';
@@ -21,18 +23,23 @@ export interface InspectOptions extends PreprocessingOptions {
   readonly data?: DataGiven | undefined;
   /** The folder that relative paths of a data config start from. */
   readonly dataRoot?: string | undefined;
+  /** Counts the zeros of large models too, of which all weights are read for it. Default: of files up to 64 MB. */
+  readonly zeros?: boolean | undefined;
   /** Runs a module that gives the sample. Default false. */
   readonly allowModules?: boolean | undefined;
 }
 
 /**
- * Says what is in a model, as `qtool inspect` does. Shapes are seen on one sample, so that multiply-accumulates are those of one.
+ * Says what is in a model, as `qtool inspect` does. Shapes are those of one sample, so that multiply-accumulates are those of one: seen in a
+ * run on the data, inferred without any.
  * @throws QtoolError.
  */
 export async function inspect(options: InspectOptions): Promise<InspectReport> {
   const model = await openModel(options.model);
-  const shapes = await inferShapes(model, await oneSample(model, options));
-  const { layers, params, macs, zeros, notes } = cost(model, shapes);
+  const { shapes, told } = await shapesOf(model, options);
+  const large = model.graph.initializer.some(({ raw_data }) => isStored(raw_data));
+  const counted = options.zeros ?? !large;
+  const { layers, params, macs, zeros, notes } = cost(model, shapes, counted);
   return {
     format: 1,
     path: model.path ?? '',
@@ -44,10 +51,14 @@ export async function inspect(options: InspectOptions): Promise<InspectReport> {
     outputs: model.graph.output.map(describeValue),
     params,
     macs,
-    zeros,
+    ...(zeros !== undefined && { zeros }),
     layers,
     ops: countOps(model),
-    notes: [...guesses(model, options), ...notes],
+    notes: [
+      ...told,
+      ...(counted ? [] : ['zeros were not counted, for which all weights are read: --zeros does']),
+      ...notes,
+    ],
   };
 }
 
@@ -90,12 +101,27 @@ export async function oneSample(model: Model, options: Omit<InspectOptions, 'mod
   });
 }
 
-function guesses(model: Model, options: InspectOptions): string[] {
-  if (options.data !== undefined) return [];
-  return freeAxes(model, options.dims).map(
-    (axis) =>
-      `the free axis "${axis}" was taken as ${guessedAxis}; --dims ${axis}=<size> says its real size, --data shows it`,
-  );
+/** Shapes of one sample: of the data, or of a made-up one, which is not run. */
+async function shapesOf(model: Model, options: InspectOptions): Promise<{ shapes: OpenShapes; told: string[] }> {
+  if (options.data !== undefined)
+    return { shapes: await inferShapes(model, await oneSample(model, options)), told: [] };
+  const inputs = withSizes(modelInputs(model), options.dims);
+  const batch = batchAxes(inputs);
+  const size = (dim: number | string, i: number): number =>
+    typeof dim === 'number' ? dim : i === 0 || batch.has(dim) ? 1 : guessedAxis;
+  const made = inputs.flatMap(({ name, dims }) => (dims ? [[name, dims.map(size)] as const] : []));
+  const free = freeAxes(model, options.dims);
+  try {
+    const told = free.map(
+      (axis) =>
+        `the free axis "${axis}" was taken as ${guessedAxis}; --dims ${axis}=<size> says its real size, --data shows it`,
+    );
+    return { shapes: await declaredShapes(model, new Map(made)), told };
+  } catch (error) {
+    if (!(error instanceof QtoolError && error.code === 'runtime') || free.length === 0) throw error;
+    const told = [`free axes stay open: ${guessedAxis} in their place does not fit (${error.message})`];
+    return { shapes: await declaredShapes(model, new Map()), told };
+  }
 }
 
 function countOps(model: Model): Record<string, number> {

@@ -77,6 +77,7 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
     .option('--dry-run', 'check everything and print the plan, run nothing')
     .option('--no-measure', 'apply the stages without measuring them (gates cannot hold then)')
     .option('--no-latency', 'measure no latency')
+    .option('--gzip', 'measure the result under gzip and brotli above 64 MB too')
     .option('--no-cache', 'collect calibration statistics anew, and keep none in the output folder')
     .addOption(
       new Option(
@@ -146,9 +147,10 @@ export function buildProgram(io: Io, version: string, finish: (code: number) => 
   const inspect = declare(
     'inspect <model>',
     'show inputs, outputs, layers, shapes, parameters, MACs, bytes and zeros',
-    'Show what is in a model. Shapes come from one run in onnxruntime on one sample.',
+    'Show what is in a model. Shapes are those of one sample: of one run on the data, or inferred without any.',
   )
-    .option('--data <config or folder>', 'take the sample from here; without it a random one is made up')
+    .option('--data <config or folder>', 'see the shapes in a run on a sample of these data')
+    .option('--zeros', 'count zeros in files above 64 MB too, of which all weights are read for it')
     .option('--data-root <folder>', 'where relative paths in the data config start')
     .option('--allow-modules', 'run a module that gives the sample');
   runs(withCommon(withPreprocessing(inspect)), async () => (await import('./commands/inspect.ts')).inspect);

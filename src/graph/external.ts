@@ -1,13 +1,10 @@
-import { open, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, normalize, sep } from 'node:path';
 import { QtoolError } from '../util/error.ts';
+import { bytesOf, fileState, type Bytes, type FileState, type StoredBytes } from './bytes.ts';
 import { modelOf, type Model } from './model.ts';
 import { AttributeCodec, FunctionCodec, GraphCodec, ModelCodec, NodeCodec, TensorCodec } from './proto.ts';
 import type { AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto } from './proto.ts';
 import { dimsOf, elementCount, storedBytes, typeOf } from './tensor.ts';
-
-/** Node reads and writes no more than 2 GiB at once. */
-export const mostAtOnce = 2 ** 30;
 
 /** The tensors of a model that lie in other files: initializers and attributes, those of bodies and local functions too. */
 export function externalTensors(model: Model): TensorProto[] {
@@ -20,21 +17,25 @@ export function externalTensors(model: Model): TensorProto[] {
 }
 
 /**
- * A model with those tensors' data inside. Only what the model names is read, each tensor once.
+ * A model with those tensors' data. Only what the model names is read, each tensor once; initializers of the main graph of `above` bytes
+ * and more stay in their files.
  * @throws QtoolError('model') naming the tensor: no file or one outside of the model's folder, one that is missing or too
  * short, an offset or a length that is no number or does not fit the shape.
  * @see https://github.com/onnx/onnx/blob/main/docs/ExternalData.md
  */
-export async function withExternalData(model: Model, tensors: readonly TensorProto[], path: string): Promise<Model> {
-  const sizes = new Map<string, number>();
+export function withExternalData(model: Model, tensors: readonly TensorProto[], path: string, above: number): Model {
+  const files = new Map<string, FileState>();
   const whole = new Map<TensorProto, TensorProto>();
+  const main = new Set(model.graph.initializer);
   for (const tensor of tensors) {
-    const file = safeLocation(tensor, dirname(path));
-    const size = sizes.get(file) ?? (await sizeOf(file, tensor));
-    sizes.set(file, size);
-    whole.set(tensor, inline(tensor, await slice(tensor, file, size)));
+    const location = safeLocation(tensor, dirname(path));
+    const file = files.get(location) ?? dataFile(location, tensor);
+    files.set(location, file);
+    const stored = slice(tensor, file);
+    const stays = main.has(tensor) && stored.length >= above;
+    whole.set(tensor, inline(tensor, stays ? stored : read(stored, tensor)));
   }
-  const bytes = [...sizes.values()].reduce((a, b) => a + b, model.source?.length ?? 0);
+  const bytes = [...files.values()].reduce((sum, { size }) => sum + size, model.source?.length ?? 0);
   const proto = replaced(model.proto, (tensor) => whole.get(tensor) ?? tensor);
   return modelOf(proto, path, undefined, bytes);
 }
@@ -57,17 +58,23 @@ function safeLocation(tensor: TensorProto, folder: string): string {
   return join(folder, clean);
 }
 
-async function sizeOf(file: string, tensor: TensorProto): Promise<number> {
-  const info = await stat(file).catch(() => undefined);
-  if (info?.isFile()) return info.size;
-  throw new QtoolError('model', `external data file ${file} is ${info ? 'no file' : 'missing'}`, {
+function dataFile(path: string, tensor: TensorProto): FileState {
+  let what = 'missing';
+  try {
+    const file = fileState(path);
+    if (file.isFile) return file;
+    what = 'no file';
+  } catch {
+    // Said below.
+  }
+  throw new QtoolError('model', `external data file ${path} is ${what}`, {
     at: tensor.name,
     hint: 'keep it beside the model, under the name that it was exported with',
   });
 }
 
-/** A tensor's bytes. All sizes are checked before any memory is asked for. */
-async function slice(tensor: TensorProto, file: string, size: number): Promise<Uint8Array> {
+/** Where a tensor's bytes are. All sizes are checked before any memory is asked for. */
+function slice(tensor: TensorProto, file: FileState): StoredBytes {
   const at = tensor.name;
   const number = (key: 'offset' | 'length', otherwise: number): number => {
     const text = entryOf(tensor, key);
@@ -88,37 +95,37 @@ async function slice(tensor: TensorProto, file: string, size: number): Promise<U
       `its external data has ${length} bytes, its shape [${dimsOf(tensor).join(', ')}] takes ${bytes}`,
       { at, hint: 'export the model again' },
     );
-  if (offset + length > size)
-    throw new QtoolError('model', `external data ends after ${Math.max(0, size - offset)} of ${length} bytes`, {
+  if (offset + length > file.size)
+    throw new QtoolError('model', `external data ends after ${Math.max(0, file.size - offset)} of ${length} bytes`, {
       at,
       hint: 'the data file is truncated: copy or export it again',
     });
+  return { file, at: offset, length };
+}
+
+function read(stored: StoredBytes, { name: at }: TensorProto): Uint8Array {
   try {
-    return await readSlice(file, offset, new Uint8Array(length));
+    return bytesOf(stored);
   } catch (cause) {
-    throw new QtoolError('model', `its external data of ${length} bytes cannot be read: ${(cause as Error).message}`, {
-      at,
-      cause,
-    });
+    const message = `its external data of ${stored.length} bytes cannot be read: ${(cause as Error).message}`;
+    throw new QtoolError('model', message, { at, cause });
   }
 }
 
-async function readSlice(file: string, offset: number, raw: Uint8Array): Promise<Uint8Array> {
-  const handle = await open(file, 'r');
-  try {
-    for (let done = 0; done < raw.length;) {
-      const { bytesRead } = await handle.read(raw, done, Math.min(mostAtOnce, raw.length - done), offset + done);
-      if (bytesRead === 0) throw new Error(`the file ended after ${done} bytes`);
-      done += bytesRead;
-    }
-  } finally {
-    await handle.close();
-  }
-  return raw;
+/** The tensor with its data in a file at that place, named from the model's folder. */
+export function asExternal(tensor: TensorProto, location: string, offset: number, length: number): TensorProto {
+  const external_data = [
+    { key: 'location', value: location },
+    { key: 'offset', value: String(offset) },
+    { key: 'length', value: String(length) },
+  ];
+  const outside = TensorCodec.amend(tensor, { external_data, data_location: 1 });
+  Reflect.deleteProperty(outside, 'raw_data');
+  return outside;
 }
 
 /** The tensor with its data inside the message; the external fields are dropped, everything else stays. */
-function inline(tensor: TensorProto, raw: Uint8Array): TensorProto {
+function inline(tensor: TensorProto, raw: Bytes): TensorProto {
   const copy = TensorCodec.amend(tensor, { raw_data: raw, external_data: [] });
   Reflect.deleteProperty(copy, 'data_location');
   return copy;

@@ -1,46 +1,69 @@
 import { createHash } from 'node:crypto';
-import { open, readFile, rename, rm, stat, type FileHandle } from 'node:fs/promises';
+import { open, readFile, rename, rm, type FileHandle } from 'node:fs/promises';
 import { basename, dirname } from 'node:path';
 import { QtoolError } from '../util/error.ts';
 import { makeFolder } from '../util/folder.ts';
-import { externalTensors, mostAtOnce, withExternalData } from './external.ts';
-import { decodeModel, encodeModel, type Model } from './model.ts';
-import { GraphCodec, ModelCodec, TensorCodec, type TensorProto } from './proto.ts';
+import { fileState, piecesOf, type Bytes, type FileState } from './bytes.ts';
+import { asExternal, externalTensors, withExternalData } from './external.ts';
+import { checkSize, decodeModel, modelParts, openModelFile, type Model } from './model.ts';
+import { encodeParts } from './wire.ts';
+import { GraphCodec, ModelCodec, type TensorProto } from './proto.ts';
 import { weightBytes } from './tensor.ts';
 
 /** Above this the writer puts tensor data beside the model: protobuf ends at 2 GiB, and encoding slows down before. */
 const externalAbove = 2 ** 30;
 /** Tensors below this stay in the model file even then. */
 const externalTensor = 1024;
+/** What is left in its files when a model is read. */
+export interface Left {
+  /** Bytes of a model's own file above which its large initializers are left there. */
+  readonly file: number;
+  /** Bytes of a large initializer. One whose data is external is left where it is, however small the model's own file. */
+  readonly tensor: number;
+}
+
+const leftByDefault: Left = { file: 2 ** 26, tensor: 2 ** 16 };
+/** Everything is read at once: for files that will not stay. */
+export const leftNothing: Left = { file: Infinity, tensor: Infinity };
 
 /**
  * The bytes of a model's own file.
  * @throws QtoolError('model') where the file is missing, none, or over 2 GiB.
  */
 export async function readModelFile(path: string): Promise<Uint8Array> {
-  const info = await stat(path).catch(() => undefined);
-  if (!info) throw new QtoolError('model', 'no such file', { at: path, hint: 'give the path of an .onnx file' });
-  if (!info.isFile())
+  return readFile(modelFile(path).path);
+}
+
+function modelFile(path: string): FileState {
+  let file: FileState;
+  try {
+    file = fileState(path);
+  } catch (cause) {
+    throw new QtoolError('model', 'no such file', { at: path, hint: 'give the path of an .onnx file', cause });
+  }
+  if (!file.isFile)
     throw new QtoolError('model', 'this is a folder, not a model file', {
       at: path,
       hint: 'give the .onnx file in it',
     });
-  if (info.size >= 2 ** 31)
-    throw new QtoolError('model', `the file is ${gib(info.size)} GiB, over protobuf's limit of 2 GiB`, {
+  if (file.size >= 2 ** 31)
+    throw new QtoolError('model', `the file is ${gib(file.size)} GiB, over protobuf's limit of 2 GiB`, {
       at: path,
       hint: 'export it with external data',
     });
-  return readFile(path);
+  return file;
 }
 
 /**
- * Reads a model and the external data it names. External locations are resolved inside the model's folder only.
+ * Reads a model and the external data it names. External locations are resolved inside the model's folder only. Large weights
+ * of large files stay there until they are needed, and then must be there unchanged.
  * @throws QtoolError('model') where the file is missing, no ONNX model, over 2 GiB, or its external data is unsafe or missing.
  */
-export async function readModel(path: string): Promise<Model> {
-  const model = decodeModel(await readModelFile(path), path);
+export async function readModel(path: string, left = leftByDefault): Promise<Model> {
+  const file = modelFile(path);
+  const model = file.size > left.file ? openModelFile(file, left.tensor) : decodeModel(await readFile(path), path);
   const outside = externalTensors(model);
-  return outside.length > 0 ? withExternalData(model, outside, path) : model;
+  return outside.length > 0 ? withExternalData(model, outside, path, left.tensor) : model;
 }
 
 /**
@@ -53,17 +76,19 @@ export async function writeModel(model: Model, path: string, limit = externalAbo
   try {
     await makeFolder(dirname(path));
     if (inOneFile(model, limit)) {
-      const bytes = encodeModel(model);
-      await writeParts([[path, [{ at: 0, raw: bytes }]]]);
-      return bytes.length;
+      const blobs = inOrder(modelParts(model));
+      const bytes = endOf(blobs);
+      checkSize(model, bytes);
+      await writeParts([[path, blobs]]);
+      return bytes;
     }
     const data = `${path}.data`;
     const { head, blobs, end } = apart(model, basename(data));
     await writeParts([
       [data, blobs],
-      [path, [{ at: 0, raw: head }]],
+      [path, inOrder(head)],
     ]);
-    return end + head.length;
+    return end + sizeOf(head);
   } catch (cause) {
     if (cause instanceof QtoolError) throw cause;
     throw new QtoolError('model', `cannot write: ${(cause as Error).message}`, { at: path, cause });
@@ -73,9 +98,9 @@ export async function writeModel(model: Model, path: string, limit = externalAbo
 /** Bytes of the files that a model was read from or, once edited, that `writeModel` writes: the graph and its weights. */
 export function modelBytes(model: Model): number {
   if (model.stored !== undefined) return model.stored;
-  if (inOneFile(model, externalAbove)) return encodeModel(model).length;
+  if (inOneFile(model, externalAbove)) return sizeOf(modelParts(model));
   const { head, end } = apart(model, 'model.onnx.data');
-  return head.length + end;
+  return sizeOf(head) + end;
 }
 
 /**
@@ -84,15 +109,15 @@ export function modelBytes(model: Model): number {
  */
 export function modelHash(model: Model, name = 'model.onnx', limit = externalAbove): string {
   const hash = createHash('sha256');
-  const take = (raw: Uint8Array): void => {
-    for (const piece of pieces(raw)) hash.update(piece);
+  const take = (raw: Bytes): void => {
+    for (const piece of piecesOf(raw)) hash.update(piece);
   };
   if (inOneFile(model, limit)) {
-    take(model.source ?? encodeModel(model));
+    modelParts(model).forEach(take);
     return hash.digest('hex');
   }
   const { head, blobs } = apart(model, `${name}.data`);
-  take(head);
+  head.forEach(take);
   let end = 0;
   for (const { at, raw } of blobs) {
     take(new Uint8Array(at - end));
@@ -111,11 +136,24 @@ function inOneFile(model: Model, limit: number): boolean {
 interface Blob {
   /** Where in the file it stands. */
   readonly at: number;
-  readonly raw: Uint8Array;
+  readonly raw: Bytes;
+}
+
+const sizeOf = (parts: readonly Bytes[]): number => parts.reduce((sum, part) => sum + part.length, 0);
+
+const endOf = (blobs: readonly Blob[]): number => blobs.reduce((end, { at, raw }) => Math.max(end, at + raw.length), 0);
+
+/** Parts one behind the other from the beginning of a file on. */
+function inOrder(parts: readonly Bytes[]): Blob[] {
+  let end = 0;
+  return parts.map((raw) => {
+    end += raw.length;
+    return { at: end - raw.length, raw };
+  });
 }
 
 /** The model with its large tensors in a file beside it, each aligned to 4096 bytes as memory mapping wants. */
-function apart(model: Model, location: string): { head: Uint8Array; blobs: Blob[]; end: number } {
+function apart(model: Model, location: string): { head: readonly Bytes[]; blobs: Blob[]; end: number } {
   const blobs: Blob[] = [];
   let end = 0;
   const initializer = model.graph.initializer.map((tensor): TensorProto => {
@@ -124,18 +162,9 @@ function apart(model: Model, location: string): { head: Uint8Array; blobs: Blob[
     const at = Math.ceil(end / 4096) * 4096;
     blobs.push({ at, raw });
     end = at + raw.length;
-    const external_data = [
-      { key: 'location', value: location },
-      { key: 'offset', value: String(at) },
-      { key: 'length', value: String(raw.length) },
-    ];
-    const outside = TensorCodec.amend(tensor, { external_data, data_location: 1 });
-    Reflect.deleteProperty(outside, 'raw_data');
-    return outside;
+    return asExternal(tensor, location, at, raw.length);
   });
-  const head = ModelCodec.encode(
-    ModelCodec.amend(model.proto, { graph: GraphCodec.amend(model.graph, { initializer }) }),
-  );
+  const head = encodeParts(ModelCodec.amend(model.proto, { graph: GraphCodec.amend(model.graph, { initializer }) }));
   return { head, blobs, end };
 }
 
@@ -163,16 +192,12 @@ async function writeParts(files: readonly (readonly [string, readonly Blob[]])[]
   }
 }
 
-async function writeAll(file: FileHandle, raw: Uint8Array, at: number): Promise<void> {
+async function writeAll(file: FileHandle, raw: Bytes, at: number): Promise<void> {
   let place = at;
-  for (const piece of pieces(raw))
+  for (const piece of piecesOf(raw))
     for (let done = 0; done < piece.length;) {
       const { bytesWritten } = await file.write(piece, done, piece.length - done, place);
       done += bytesWritten;
       place += bytesWritten;
     }
-}
-
-function* pieces(raw: Uint8Array): Generator<Uint8Array> {
-  for (let at = 0; at < raw.length; at += mostAtOnce) yield raw.subarray(at, at + mostAtOnce);
 }

@@ -1,7 +1,7 @@
 import { productOf } from './ops.ts';
 import type { Factors } from './product.ts';
 import type { NodeProto } from './proto.ts';
-import type { Shapes } from './shapes.ts';
+import type { OpenShapes } from './shapes.ts';
 
 /** The value that a factor of a layer's multiply-accumulates speaks of. */
 export function factorValue(node: NodeProto, of: Factors[number]['of']): string {
@@ -18,7 +18,7 @@ export function factorAxes({ from = 0, to, at }: Factors[number], rank: number):
 }
 
 /** Multiply-accumulates of one run of a layer at these shapes, or in words why they are not known. */
-export function macsOf(node: NodeProto, shapes: Shapes): number | string {
+export function macsOf(node: NodeProto, shapes: OpenShapes): number | string {
   const sums = productOf(node)?.macs(node) ?? `its MACs are unknown: ${node.op_type} is not counted`;
   if (typeof sums === 'string') return sums;
   let total = 0;
@@ -27,7 +27,11 @@ export function macsOf(node: NodeProto, shapes: Shapes): number | string {
     for (const factor of factors) {
       const dims = shapes.get(factorValue(node, factor.of))?.dims;
       if (!dims) return 'its MACs are unknown: shapes were not seen';
-      for (const d of factorAxes(factor, dims.length)) product *= dims[d]!;
+      for (const d of factorAxes(factor, dims.length)) {
+        const length = dims[d]!;
+        if (typeof length === 'string') return `its MACs are unknown: an axis${length && ` (${length})`} is open`;
+        product *= length;
+      }
     }
     total += product;
   }

@@ -1,4 +1,5 @@
 import protobuf from 'protobufjs';
+import type { Bytes } from './bytes.ts';
 
 // Unknown fields must survive a round trip; protobufjs 8 drops them unless told.
 protobuf.Reader.discardUnknown = false;
@@ -50,7 +51,8 @@ export interface TensorProto {
   name: string;
   dims: Long[];
   data_type: number;
-  raw_data: Uint8Array;
+  /** In a file for large initializers: `bytesOf` of bytes.ts reads them. */
+  raw_data: Bytes;
   float_data: number[];
   int32_data: number[];
   int64_data: Long[];
@@ -186,24 +188,51 @@ message Model {
 const root = protobuf.parse(schema, { keepCase: true }).root;
 
 interface Codec<T> {
-  decode(bytes: Uint8Array): T;
+  /** @param holes what bytes fields are that are empty in `bytes`, by the place of their length. */
+  decode(bytes: Uint8Array, holes?: ReadonlyMap<number, Bytes>): T;
   encode(message: T): Uint8Array;
   create(fields: Partial<T>): T;
   /** A copy with other values in some fields. Unknown fields go along, which a spread would lose. */
   amend(message: Readonly<T>, fields: Partial<T>): T;
+  /** What `encode` writes before a field and behind it. */
+  around(message: Readonly<T>, field: string & keyof T): { before: Uint8Array; after: Uint8Array };
+}
+
+/** A reader that takes the bytes fields which are missing from elsewhere. */
+function readerOf(bytes: Uint8Array, holes: ReadonlyMap<number, Bytes>): protobuf.Reader {
+  const reader = protobuf.Reader.create(bytes);
+  const own = reader.bytes.bind(reader);
+  reader.bytes = () => {
+    const hole = holes.get(reader.pos);
+    const bytes = own();
+    return (hole ?? bytes) as Uint8Array;
+  };
+  return reader;
 }
 
 function codec<T>(name: string): Codec<T> {
   const type = root.lookupType(name);
+  const encode = (message: T): Uint8Array => type.encode(message as protobuf.Message).finish();
+  const amend = (message: Readonly<T>, fields: Partial<T>): T => {
+    const copy = type.create({ ...message, ...fields });
+    const unknowns = Object.getOwnPropertyDescriptor(message, '$unknowns');
+    if (unknowns) Object.defineProperty(copy, '$unknowns', unknowns);
+    return copy as unknown as T;
+  };
   return {
-    decode: (bytes) => type.decode(bytes) as unknown as T,
-    encode: (message) => type.encode(message as protobuf.Message).finish(),
+    decode: (bytes, holes) => type.decode(holes ? readerOf(bytes, holes) : bytes) as unknown as T,
+    encode,
     create: (fields) => type.create(fields) as unknown as T,
-    amend(message, fields) {
-      const copy = type.create({ ...message, ...fields });
-      const unknowns = Object.getOwnPropertyDescriptor(message, '$unknowns');
-      if (unknowns) Object.defineProperty(copy, '$unknowns', unknowns);
-      return copy as unknown as T;
+    amend,
+    around(message, field) {
+      // protobufjs writes fields in the order of their numbers, and what it does not know last.
+      const place = type.fields[field]!.id;
+      const first = Object.entries(message).filter(([name]) => (type.fields[name]?.id ?? Infinity) < place);
+      const others = [...first.map(([name]) => name), field].map((name) => [name, undefined]);
+      return {
+        before: encode(type.create(Object.fromEntries(first)) as unknown as T),
+        after: encode(amend(message, Object.fromEntries(others) as Partial<T>)),
+      };
     },
   };
 }

@@ -1,5 +1,6 @@
 import { pack } from '../numerics/pack.ts';
 import { QtoolError } from '../util/error.ts';
+import { bytesOf } from './bytes.ts';
 import { dtypeOf, dtypes, type DType, type TypedArray } from './dtype.ts';
 import { TensorCodec, int64, toBigInt, toNumber, type TensorProto } from './proto.ts';
 
@@ -97,7 +98,7 @@ function wholeElements(tensor: TensorProto, type: DType): TypedArray {
   const facts = dtypes[type];
   const array = facts.array!;
   if (hasRaw(tensor)) {
-    const raw = tensor.raw_data;
+    const raw = bytesOf(tensor.raw_data);
     const width = array.BYTES_PER_ELEMENT;
     const bytes = raw.byteOffset % width === 0 ? raw : Uint8Array.prototype.slice.call(raw);
     return new array(bytes.buffer as ArrayBuffer, bytes.byteOffset, Math.floor(raw.byteLength / width));
@@ -114,7 +115,7 @@ function wholeElements(tensor: TensorProto, type: DType): TypedArray {
 
 /** The packed bytes of a sub-byte tensor; int32_data holds one packed byte an entry there. */
 function lowBytes(tensor: TensorProto, type: DType): Uint8Array {
-  if (hasRaw(tensor)) return tensor.raw_data;
+  if (hasRaw(tensor)) return bytesOf(tensor.raw_data);
   const bytes = Uint8Array.from(tensor.int32_data);
   return bytes.subarray(0, storedBytes(type, elementCount(dimsOf(tensor))));
 }

@@ -51,6 +51,7 @@ export function chooseParams(
   hi: number,
   format: AffineFormat,
   at?: string,
+  { qmin, qmax } = codeRange(format),
 ): { readonly scale: number; readonly zeroPoint: number } {
   if (!(lo <= hi) || !Number.isFinite(lo) || !Number.isFinite(hi)) {
     throw new QtoolError('data', `no scale can be chosen for the range ${lo} to ${hi}`, {
@@ -58,7 +59,6 @@ export function chooseParams(
       hint: 'both ends must be finite numbers; look for NaN or infinity in the weights or the calibration data',
     });
   }
-  const { qmin, qmax } = codeRange(format);
   const low = min(lo, 0);
   const high = max(hi, 0);
   const middle = roundHalfEven((qmin + qmax) / 2);
@@ -84,8 +84,9 @@ export function paramsOfRanges(
 ): QuantParams {
   const scale = new Float32Array(lo.length);
   const zeroPoint = new Int32Array(lo.length);
+  const range = codeRange(format);
   for (let i = 0; i < lo.length; i++) {
-    const chosen = chooseParams(lo[i]!, hi[i]!, format, at);
+    const chosen = chooseParams(lo[i]!, hi[i]!, format, at, range);
     scale[i] = chosen.scale;
     zeroPoint[i] = chosen.zeroPoint;
   }

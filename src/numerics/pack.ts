@@ -6,6 +6,7 @@ export function pack(codes: ArrayLike<number>, bits: number): Uint8Array {
   const perByte = 8 / bits;
   const mask = (1 << bits) - 1;
   const packed = new Uint8Array(Math.ceil(codes.length / perByte));
-  for (let i = 0; i < codes.length; i++) packed[(i / perByte) | 0]! |= (codes[i]! & mask) << ((i % perByte) * bits);
+  for (let i = 0, byte = 0; byte < packed.length; byte++)
+    for (let shift = 0; shift < 8 && i < codes.length; shift += bits, i++) packed[byte]! |= (codes[i]! & mask) << shift;
   return packed;
 }

@@ -79,13 +79,20 @@ export function fromRows<T extends Numbers>(data: T, view: RowView): T {
   return view.plain ? data : moved(data, view, false);
 }
 
+/** Rows and columns of a piece of a matrix that stays in the processor's cache while it is transposed. */
+const tile = 32;
+
 function moved<T extends Numbers>(data: T, { rows, columns, rowStart, columnStep }: RowView, gather: boolean): T {
   const result = new (data.constructor as new (length: number) => T)(data.length);
-  for (let r = 0, i = 0; r < rows; r++)
-    for (let c = 0, start = rowStart[r]!; c < columns; c++, i++) {
-      const at = start + columnStep[c]!;
-      if (gather) result[i] = data[at]!;
-      else result[at] = data[i]!;
+  for (let top = 0; top < rows; top += tile)
+    for (let left = 0; left < columns; left += tile) {
+      const right = Math.min(columns, left + tile);
+      for (let r = top; r < Math.min(rows, top + tile); r++)
+        for (let c = left, start = rowStart[r]!, i = r * columns + left; c < right; c++, i++) {
+          const at = start + columnStep[c]!;
+          if (gather) result[i] = data[at]!;
+          else result[at] = data[i]!;
+        }
     }
   return result;
 }

@@ -1,5 +1,6 @@
 import { attribute } from '../graph/attribute.ts';
 import { makeValue } from '../graph/build.ts';
+import { bytesOf } from '../graph/bytes.ts';
 import { allNames } from '../graph/draft.ts';
 import { edit } from '../graph/edit.ts';
 import { modelOf, type Model } from '../graph/model.ts';
@@ -149,7 +150,7 @@ const sameTensor = (a: TensorProto, b: TensorProto): boolean =>
   (typeOf(a) === typeOf(b) &&
     dimsOf(a).join() === dimsOf(b).join() &&
     a.raw_data.length > 0 &&
-    Buffer.compare(a.raw_data, b.raw_data) === 0);
+    Buffer.compare(bytesOf(a.raw_data), bytesOf(b.raw_data)) === 0);
 
 /** The attributes of a place's node with another body. */
 export const withAttribute = ({ node, attribute: name }: Place, body: GraphProto): NodeProto['attribute'] =>

@@ -18,8 +18,8 @@ export interface InspectReport {
   readonly params: number;
   /** Multiply-accumulates for one sample. */
   readonly macs: number;
-  /** Share of zeros among all weights, 0 to 1. */
-  readonly zeros: number;
+  /** Share of zeros among all weights, 0 to 1; missing where they were not counted. */
+  readonly zeros?: number | undefined;
   readonly layers: readonly LayerCost[];
   /** Operator → how many nodes. */
   readonly ops: Readonly<Record<string, number>>;
@@ -55,7 +55,7 @@ function layerRows(layers: readonly LayerCost[], paint: Paint, width: number): s
   if (layers.length === 0) return 'no layer has weights';
   const cells = layers.map((layer) => [
     shorten(layer.op, 20),
-    layer.output === undefined ? '?' : layer.output.join('×'),
+    layer.output === undefined ? '?' : layer.output.map((dim) => (dim === '' ? '?' : dim)).join('×'),
     grouped(layer.params),
     layer.macs === undefined ? '?' : grouped(layer.macs),
     bytes(layer.bytes),
@@ -77,8 +77,8 @@ function totals(report: InspectReport, paint: Paint, width: number): string {
     .sort(([a, x], [b, y]) => y - x || (a < b ? -1 : 1))
     .map(([op, count]) => (count === 1 ? op : `${op} ×${count}`));
   const sum =
-    `${grouped(report.params)} parameters, ${grouped(report.macs)} multiply-accumulates a sample, ` +
-    `${percent(report.zeros)} of the weights are zero`;
+    `${grouped(report.params)} parameters, ${grouped(report.macs)} multiply-accumulates a sample` +
+    (report.zeros === undefined ? '' : `, ${percent(report.zeros)} of the weights are zero`);
   const nodes = Object.values(report.ops).reduce((a, b) => a + b, 0);
   return [
     paint.bold(hanging('total    ', sum, width)),

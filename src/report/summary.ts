@@ -128,6 +128,6 @@ function zerosRemark({ baseline, result, stages }: RunReport): string[] {
   );
   if (!kept || zeros < baseline.zeros + 0.05) return [];
   return [
-    `${percent(zeros)} of the weights are zero: onnxruntime multiplies with them, so they save no time; what they save is the file under gzip (${bytes(result.gzip)} of ${bytes(result.measurement.bytes)}) or packed by WeightEncoder. Removed channels save both.`,
+    `${percent(zeros)} of the weights are zero: onnxruntime multiplies with them, so they save no time; what they save is the file under gzip${result.gzip > 0 ? ` (${bytes(result.gzip)} of ${bytes(result.measurement.bytes)})` : ''} or packed by WeightEncoder. Removed channels save both.`,
   ];
 }

@@ -149,13 +149,13 @@ function resultLine(report: RunReport, paint: Paint, width: number): string {
   const status = result.status === 'finished' ? '' : ` ${paint.red(`(${result.status}; the best model so far)`)}`;
   const not = result.unjudged ?? [];
   const judged = result.gated === false && result.stages.length > 0 ? '; no gate judged it' : not.length > 0 ? `; not judged: ${not.join(', ')}` : ''; // prettier-ignore
-  const packed = `gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)}`;
+  const packed = result.gzip > 0 ? `(gzip ${bytes(result.gzip)}, brotli ${bytes(result.brotli)})` : '';
   const head = `${paint.bold(result.path)}  ${grouped(size)} bytes, ${paint.bold(percent(size / model.bytes))} of float`;
   const facts = `${resultFacts(report).join(', ')}${judged}`.replace(/^; /, '');
   const first = facts === '' ? head : `${head}${judged === `; ${facts}` ? '; ' : ', '}${facts}`;
   const lines = visibleWidth(first) <= width ? [first] : [head, hanging('  ', facts, width)];
-  const last = `(${packed})${status}`;
-  const one = `${lines.at(-1)} ${last}`;
+  const last = `${packed}${status}`.trimStart();
+  const one = `${lines.at(-1)} ${last}`.trimEnd();
   return [...lines.slice(0, -1), ...(visibleWidth(one) <= width ? [one] : [lines.at(-1), visibleWidth(last) + 2 > width ? hanging('  ', last, width) : `  ${last}`])].join('\n'); // prettier-ignore
 }
 

@@ -48,7 +48,8 @@ export async function layerFacts(
     const bits = bitsOf(type);
     const weights = was && (await weightsOf(layer, before, after, bits));
     result.set(layer, {
-      output: (is ?? was)?.output,
+      // Those of a batch are all known.
+      output: (is ?? was)?.output?.map(Number),
       parameters: (is ?? was)?.params,
       macs: (is ?? was)?.macs,
       bytes: bytesAfter.get(layer),
@@ -107,7 +108,7 @@ async function lookAt(model: Model, batches: (samples: number) => AsyncIterable<
     break;
   }
   return {
-    costs: new Map(cost(model, shapes).layers.map((layer) => [layer.layer, layer])),
+    costs: new Map(cost(model, shapes, false).layers.map((layer) => [layer.layer, layer])),
     shapes,
     weights: new Map(model.graph.node.flatMap(weightOf)),
     data: new Map(model.graph.node.map((node) => [layerName(node), node.input[productOf(node)?.data ?? 0] ?? ''])),

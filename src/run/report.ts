@@ -160,7 +160,7 @@ export interface RunReport {
     readonly sha256?: string | undefined;
     readonly measurement: Measurement;
     readonly levels: Levels | undefined;
-    /** Bytes of the file under gzip -9 and brotli -6: what a web page downloads. */
+    /** Bytes of the file under gzip -9 and brotli -6: what a web page downloads. 0 above 64 MB, unless asked for. */
     readonly gzip: number;
     readonly brotli: number;
     /** The stages whose effect the model carries. */

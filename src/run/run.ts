@@ -54,6 +54,8 @@ export interface RunOptions {
   /** Without it nothing is measured: passes are applied, gates cannot be judged. */
   readonly measure: boolean;
   readonly latency: boolean;
+  /** Measures the result under gzip and brotli however large it is; default: up to 64 MB. */
+  readonly gzip?: boolean | undefined;
   /** Whether statistics in the run folder may be used and are kept there; default true. */
   readonly cache?: boolean;
   readonly batchSize: number;
@@ -70,6 +72,9 @@ export interface RunOptions {
   /** Renders the report for the run folder; given by what stands above. */
   render?(report: RunReport): { readonly html: string };
 }
+
+/** Bytes up to which a result is measured under gzip and brotli without being asked. */
+const gzipLimit = 2 ** 26;
 
 /**
  * Compresses a model by a schedule: float baseline first, then for each stage apply → load → measure → gate → checkpoint. The
@@ -177,7 +182,9 @@ export async function run(options: RunOptions): Promise<RunReport> {
         sha256: any ? modelHash(state.model, basename(path)) : undefined,
         measurement,
         levels,
-        ...(any ? await compressedSizes(folder.partialPath) : { gzip: 0, brotli: 0 }),
+        ...(any
+          ? await compressedSizes(folder.partialPath, options.gzip === true ? Infinity : gzipLimit)
+          : { gzip: 0, brotli: 0 }),
         stages: state.stages,
         gated: wasGated(reports, state.stages),
         unjudged: unjudged(reports),

@@ -1,5 +1,5 @@
 import { createReadStream } from 'node:fs';
-import { access, readFile } from 'node:fs/promises';
+import { access, readFile, stat } from 'node:fs/promises';
 import { Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
@@ -11,10 +11,16 @@ const brotliQuality = 6;
 /**
  * Bytes of a model under gzip -9 and brotli -6: what a web page downloads. Its file and, where there is one, that of its
  * tensor data beside it. Streamed.
+ * @param limit bytes above which nothing is measured, for it takes longer than most of what was done: both are 0 then.
  */
-export async function compressedSizes(path: string): Promise<{ readonly gzip: number; readonly brotli: number }> {
+export async function compressedSizes(
+  path: string,
+  limit = Infinity,
+): Promise<{ readonly gzip: number; readonly brotli: number }> {
   const data = `${path}.data`;
   const files = (await access(data).catch(() => false)) === false ? [path] : [path, data];
+  const bytes = await Promise.all(files.map(async (file) => (await stat(file)).size));
+  if (bytes.reduce((a, b) => a + b, 0) > limit) return { gzip: 0, brotli: 0 };
   const sizes = await Promise.all(files.map(sizesOf));
   const sum = (of: 'gzip' | 'brotli'): number => sizes.reduce((total, size) => total + size[of], 0);
   return { gzip: sum('gzip'), brotli: sum('brotli') };

@@ -25,7 +25,7 @@ export interface Tried {
 
 /** Loads a model and lets it go. @throws QtoolError saying what onnxruntime refuses. */
 export async function checkLoads(model: Model): Promise<void> {
-  await (await openSession(model)).close();
+  await (await openSession(model, { lookedAt: true })).close();
 }
 
 /**

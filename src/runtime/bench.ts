@@ -53,7 +53,7 @@ export async function bench(models: readonly Model[], feeds: Feeds, options: Ben
   const sessions: Session[] = [];
   try {
     // Here first: what does not load is said as everywhere.
-    for (const model of models) sessions.push(await openSession(model, { threads }));
+    for (const model of models) sessions.push(await openSession(model, { threads, packed: true }));
     const fresh: Fresh[] = [];
     for (const [i, model] of models.entries()) {
       const found: Fresh[] = [];

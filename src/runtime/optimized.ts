@@ -1,9 +1,13 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { readModel } from '../graph/file.ts';
-import { decodeModel, type Model } from '../graph/model.ts';
+import { fileState } from '../graph/bytes.ts';
+import { leftNothing, readModel } from '../graph/file.ts';
+import { openModelFile, type Model } from '../graph/model.ts';
 import { withSession, type SessionOptions } from './session.ts';
+
+/** Bytes from which on a constant is not read where only the graph is wanted. */
+const largeConstant = 2 ** 16;
 
 /**
  * The graph onnxruntime runs for a model at the session's optimization level. It fits this machine and this onnxruntime only.
@@ -14,9 +18,12 @@ export async function optimizedGraph(model: Model, options: SessionOptions = {},
   try {
     const path = join(folder, 'optimized.onnx');
     const apart = { 'session.optimized_model_external_initializers_file_name': 'weights.bin' };
-    const config = { ...apart, ...options.config };
-    await withSession(model, { ...options, config, optimizedModelPath: path }, async () => undefined);
-    return weights ? await readModel(path) : decodeModel(await readFile(path));
+    const session: SessionOptions = weights
+      ? { ...options, config: { ...apart, ...options.config } }
+      : { lookedAt: true, ...options };
+    await withSession(model, { ...session, optimizedModelPath: path }, async () => undefined);
+    // The folder goes, so that nothing may stay in it.
+    return weights ? await readModel(path, leftNothing) : openModelFile(fileState(path), largeConstant);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }

@@ -1,17 +1,13 @@
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type * as Ort from 'onnxruntime-node';
 import type { Target } from '../autodiff/rule.ts';
 import type { Feeds, Tensor } from '../data/types.ts';
 import { dtypes, type DType } from '../graph/dtype.ts';
-import { encodeModel, type Model } from '../graph/model.ts';
-import { writeModel } from '../graph/file.ts';
+import type { Model } from '../graph/model.ts';
 import { modelInputs, type ModelInput } from '../graph/query.ts';
-import { weightBytes } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { explainLoad, explainRun } from './explain.ts';
 import { onnxruntime } from './onnxruntime.ts';
+import { withoutWeights, withWeights, type Artifact } from './weights.ts';
 
 /** How a session runs. What is not given is chosen for measuring many models in one process. */
 export interface SessionOptions {
@@ -21,8 +17,12 @@ export interface SessionOptions {
   readonly optimization?: 'disabled' | 'basic' | 'extended' | 'layout' | 'all';
   /** Writes the graph that onnxruntime made of the model to this file. */
   readonly optimizedModelPath?: string;
-  /** Models with more bytes of weights are loaded from a temporary file; default 1 GiB. */
+  /** Models with more bytes of weights are loaded from files; default 1 GiB. */
   readonly fileAbove?: number;
+  /** The session is only looked at and never run: large constants of large models (or with more bytes than that) are left out. */
+  readonly lookedAt?: true | number;
+  /** Weights are laid out for speed, as for a user of the model; those of large models otherwise stay mapped as they lie in the file. */
+  readonly packed?: boolean;
   /** Whose kernels run it; what WebGPU has none for runs on the CPU. Default: the CPU's. */
   readonly device?: Target | undefined;
   /** Further session configuration entries under onnxruntime's names (`session.qdqisint8allowed`: `1`). */
@@ -44,9 +44,6 @@ export interface Session {
   run(feeds: Feeds, outputs?: readonly string[], into?: Feeds): Promise<Feeds>;
   close(): Promise<void>;
 }
-
-/** protobuf ends at 2 GiB, and onnxruntime copies a buffer once more. */
-const inMemoryLimit = 2 ** 30;
 
 /**
  * Loads a model (or the file at a path) in onnxruntime. Idle threads do not spin: with spinning, two sessions in one process
@@ -142,24 +139,20 @@ async function load(
   at: string | undefined,
 ): Promise<Loaded> {
   const options = sessionOptions(asked);
-  let folder: string | undefined;
+  let artifact: Artifact | undefined;
   let session: Ort.InferenceSession | undefined;
   const dispose = async (): Promise<void> => {
-    const [open, files] = [session, folder];
-    session = folder = undefined;
+    const [open, files] = [session, artifact];
+    session = artifact = undefined;
     await open?.release();
-    // The weights may be mapped from the file while the session lives.
-    if (files !== undefined) await rm(files, { recursive: true, force: true });
+    await files?.remove();
   };
   try {
     if (typeof model === 'string') session = await create(ort, model, options, at);
-    else if (weightBytes(model.graph) <= (asked.fileAbove ?? inMemoryLimit))
-      session = await create(ort, encodeModel(model), options, at);
     else {
-      folder = await mkdtemp(join(tmpdir(), 'qtool-model-'));
-      const path = join(folder, 'model.onnx');
-      await writeModel(model, path);
-      session = await create(ort, path, options, at);
+      const { lookedAt: looked } = asked;
+      artifact = await (looked === undefined ? withWeights(model, asked) : withoutWeights(model, looked === true ? undefined : looked)); // prettier-ignore
+      session = await create(ort, artifact.source, { ...options, extra: { ...options.extra, ...artifact.config } }, at);
     }
     return { session, dispose };
   } catch (error) {

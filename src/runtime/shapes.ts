@@ -4,13 +4,12 @@ import { dtypeOf, type DType } from '../graph/dtype.ts';
 import { edit } from '../graph/edit.ts';
 import type { Model } from '../graph/model.ts';
 import { ValueInfoCodec } from '../graph/proto.ts';
-import { initializers, producers } from '../graph/query.ts';
-import type { Shapes } from '../graph/shapes.ts';
-import { dimsOf, typeOf } from '../graph/tensor.ts';
+import { initializers, modelInputs, producers } from '../graph/query.ts';
+import type { OpenShapes, Shapes } from '../graph/shapes.ts';
+import { dimsOf, typeOf, weightBytes } from '../graph/tensor.ts';
 import { QtoolError } from '../util/error.ts';
 import { textOf } from './explain.ts';
-import { expose } from './expose.ts';
-import { withSession } from './session.ts';
+import { withSession, type SessionOptions } from './session.ts';
 
 /**
  * Type and concrete shape of every tensor of the main graph on one batch: inputs and initializers from what is at hand, all
@@ -25,10 +24,46 @@ export async function inferShapes(model: Model, batch: Batch): Promise<Shapes> {
   for (const [name, tensor] of Object.entries(batch.feeds)) shapes.set(name, { type: tensor.type, dims: tensor.dims });
 
   const computed = [...producers(model.graph).keys()];
+  if (weightBytes(model.graph) > runBelow) {
+    const fed = Object.entries(batch.feeds).map(([name, { dims }]) => [name, dims] as const);
+    const known = await declaredShapes(model, new Map(fed)).catch((error: unknown) => {
+      if (error instanceof QtoolError && error.code === 'runtime') return undefined;
+      throw error;
+    });
+    const open = computed.some((name) => known?.get(name)?.dims.every((dim) => typeof dim === 'number') !== true);
+    if (known && !open) return new Map([...(known as Found), ...shapes]);
+  }
   // One session is quicker than two, but holds all values of the batch at once.
   const quick = batch.size === 1 ? await shapesOf(model, computed, batch) : undefined;
   const results = quick ?? (await shapesByType(model, computed, batch));
   return new Map([...shapes, ...results]);
+}
+
+/** Running a model with more bytes of weights costs more than asking what its shapes must be. */
+const runBelow = 2 ** 26;
+
+/**
+ * Type and shape of every tensor of the main graph as onnxruntime infers them, without running anything and without the weights.
+ * @param inputs shapes of inputs that are more than the model declares of them; what the data decide stays open.
+ * @throws QtoolError `runtime` where the model does not load, or not with inputs of these shapes.
+ */
+export async function declaredShapes(
+  model: Model,
+  inputs: ReadonlyMap<string, readonly (number | string)[]>,
+): Promise<OpenShapes> {
+  const given = modelInputs(model).map((input) => ({ ...input, dims: inputs.get(input.name) ?? input.dims }));
+  const fixed = edit(model, (draft) => {
+    draft.forgetShapes();
+    const others = model.graph.input.filter(({ name }) => !given.some((input) => input.name === name));
+    draft.setInputs([...given.map(({ name, type, dims }) => makeValue(name, type, dims)), ...others]);
+  });
+  const stored = [...initializers(model.graph)].map(
+    ([name, t]) => [name, { type: typeOf(t), dims: dimsOf(t) }] as const,
+  );
+  // Constants are folded on the way: a shape may be computed from those of inputs.
+  const options: SessionOptions = { optimization: 'basic', lookedAt: true };
+  const found = await factsOf(fixed, [...producers(model.graph).keys()], options);
+  return new Map([...stored, ...given.map(({ name, type, dims = [] }) => [name, { type, dims }] as const), ...found]);
 }
 
 type Found = Map<string, { readonly type: DType; readonly dims: readonly number[] }>;
@@ -51,7 +86,8 @@ async function shapesOf(model: Model, names: readonly string[], batch: Batch): P
 }
 
 async function shapesByType(model: Model, names: readonly string[], batch: Batch): Promise<Found> {
-  const types = await typesOf(model, names);
+  const facts = await factsOf(model, names, { optimization: 'disabled', lookedAt: true });
+  const types = new Map([...facts].map(([name, { type }]) => [name, type]));
   const probe = withShapeOutputs(model, [...types.keys()], false);
   if (types.size === 0) return new Map();
   return withSession(probe.model, { optimization: 'disabled' }, async (session) =>
@@ -69,15 +105,21 @@ function shapesFrom(types: ReadonlyMap<string, DType>, dims: Feeds, outputs: Rea
 }
 
 /**
- * The element types that onnxruntime infers for these values; values that are no tensors have no entry. Types that cannot
+ * The element types and shapes that onnxruntime infers for these values; values that are no tensors have no entry. Types that cannot
  * cross to JavaScript (bfloat16, float8, 2 bit) make session creation fail without naming the value, so the list is halved
  * until it is found.
  */
-async function typesOf(model: Model, values: readonly string[]): Promise<Map<string, DType>> {
+async function factsOf(
+  model: Model,
+  values: readonly string[],
+  options: SessionOptions,
+): Promise<Map<string, { type: DType; dims: readonly (number | string)[] }>> {
   if (values.length === 0) return new Map();
   try {
-    return await withSession(expose(model, values), { optimization: 'disabled' }, async (session) => {
-      return new Map(session.outputs.map((facts) => [facts.name, facts.type]));
+    // By name alone: what the file says of its outputs may be stale.
+    const open = edit(model, (draft) => draft.setOutputs(values.map((name) => ValueInfoCodec.create({ name }))));
+    return await withSession(open, options, async (session) => {
+      return new Map(session.outputs.map(({ name, type, dims = [] }) => [name, { type, dims }]));
     });
   } catch (error) {
     const code = /Unsupported data type: (\d+)/.exec(textOf(error instanceof QtoolError ? error.cause : error))?.[1];
@@ -85,11 +127,11 @@ async function typesOf(model: Model, values: readonly string[]): Promise<Map<str
     const [only] = values;
     if (values.length === 1 && only !== undefined) {
       const type = dtypeOf(Number(code));
-      return new Map(type === undefined ? [] : [[only, type]]);
+      return new Map(type === undefined ? [] : [[only, { type, dims: [''] }]]);
     }
     const middle = values.length >> 1;
-    const left = await typesOf(model, values.slice(0, middle));
-    return new Map([...left, ...(await typesOf(model, values.slice(middle)))]);
+    const left = await factsOf(model, values.slice(0, middle), options);
+    return new Map([...left, ...(await factsOf(model, values.slice(middle), options))]);
   }
 }
 

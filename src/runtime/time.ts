@@ -49,8 +49,8 @@ export async function latency(
   const whole = new Set(Object.values(feeds).flatMap(({ dims }) => dims.slice(0, 1))).size > 1;
   const batches = whole ? [1] : fixed === undefined ? (options.batches ?? [1, 32]) : [fixed];
   // One thread: with two sessions in a process, the idle threads of one disturb the other.
-  return withSession(float, { threads: 1 }, (floatSession) =>
-    withSession(candidate, { threads: 1 }, async (session) => {
+  return withSession(float, { threads: 1, packed: true }, (floatSession) =>
+    withSession(candidate, { threads: 1, packed: true }, async (session) => {
       const results: Latency[] = [];
       for (const batch of batches) {
         const given = whole ? feeds : withRows(float, feeds, batch);

@@ -1,3 +1,4 @@
+import { bytesOf } from '../../src/graph/bytes.ts';
 import {
   buildTraining,
   trainingOpset,
@@ -142,7 +143,7 @@ export async function worstDifference(c: Case, seed = 1): Promise<number> {
   let [worst, largest] = [0, 1e-6];
   const start = Object.fromEntries(wanted.map((name) => {
     const tensor = model.graph.initializer.find((one) => one.name === name)!;
-    const data = new Float32Array(tensor.raw_data.slice().buffer);
+    const data = new Float32Array(bytesOf(tensor.raw_data).slice().buffer);
     return [name, floats(data, dimsOf(tensor))];
   })); // prettier-ignore
   const step = c.linear === true ? 1 : 2 ** -5;

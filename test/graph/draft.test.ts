@@ -1,3 +1,4 @@
+import { bytesOf } from '../../src/graph/bytes.ts';
 import { makeModel, makeNode, makeValue, type ModelParts } from '../../src/graph/build.ts';
 import { edit, type Draft } from '../../src/graph/edit.ts';
 import { decodeModel, encodeModel, modelOf, type Model } from '../../src/graph/model.ts';
@@ -153,7 +154,7 @@ describe('a constant in an edit', () => {
   it('takes the place of another, or of the value of a removed node, and of nothing else', () => {
     const next = edit(listed(), (draft) => draft.replace('w', one('other', 5)));
     expect(names(next.graph.initializer)).toEqual(['w']);
-    expect([...initializers(next.graph).get('w')!.raw_data]).toEqual([...one('w', 5).raw_data]);
+    expect([...bytesOf(initializers(next.graph).get('w')!.raw_data)]).toEqual([...bytesOf(one('w', 5).raw_data)]);
     // What was listed as an input, with a value that a caller may overrule, is a constant now.
     expect(names(next.graph.input)).toEqual(['x']);
     const value = one('r', 7);

@@ -1,3 +1,4 @@
+import { bytesOf } from '../../src/graph/bytes.ts';
 import fc from '../helpers/fc.ts';
 import { dtypes, type DType, type TypedArray } from '../../src/graph/dtype.ts';
 import { TensorCodec, int64, toBigInt, toNumber } from '../../src/graph/proto.ts';
@@ -19,9 +20,11 @@ describe('tensorData', () => {
 
   it('packs 4- and 2-bit types low bits first, as the ONNX specification shows', () => {
     // onnx.proto: "the first element is stored in the 4 LSB and the second in the 4 MSB".
-    expect([...makeTensor('t', 'uint4', [3], Uint8Array.of(1, 2, 15)).raw_data]).toEqual([0x21, 0x0f]);
-    expect([...makeTensor('t', 'int4', [2], Int8Array.of(-1, -8)).raw_data]).toEqual([0x8f]);
-    expect([...makeTensor('t', 'int2', [5], Int8Array.of(-2, -1, 0, 1, 1)).raw_data]).toEqual([0b01001110, 0b01]);
+    expect([...bytesOf(makeTensor('t', 'uint4', [3], Uint8Array.of(1, 2, 15)).raw_data)]).toEqual([0x21, 0x0f]);
+    expect([...bytesOf(makeTensor('t', 'int4', [2], Int8Array.of(-1, -8)).raw_data)]).toEqual([0x8f]);
+    expect([...bytesOf(makeTensor('t', 'int2', [5], Int8Array.of(-2, -1, 0, 1, 1)).raw_data)]).toEqual([
+      0b01001110, 0b01,
+    ]);
   });
 
   it('reads the typed fields', () => {

@@ -1,3 +1,4 @@
+import { bytesOf } from '../../src/graph/bytes.ts';
 import { makeModel, makeNode, makeValue } from '../../src/graph/build.ts';
 import type { Model } from '../../src/graph/model.ts';
 import { everyNode, subgraphs } from '../../src/graph/query.ts';
@@ -195,7 +196,7 @@ it('static quantization calibrates a branch by the samples that take it', async 
   const scales = branch?.initializer.filter((t) => t.name.startsWith('h_scale')) ?? [];
   expect(of8 && scales).toHaveLength(1);
   // 255 steps over what |h| < 16 spans; the others would make it 12 and more.
-  expect(new Float32Array(scales[0]!.raw_data.slice().buffer)[0]).toBeLessThan(0.15);
+  expect(new Float32Array(bytesOf(scales[0]!.raw_data).slice().buffer)[0]).toBeLessThan(0.15);
 });
 
 it('a branch that no sample takes keeps float arithmetic under static quantization, and says so', async () => {
@@ -220,7 +221,7 @@ it('pruning reaches bodies, and a body that is left alone reads the weight of th
   const graphs = [result.model.graph, ...[...everyNode(result.model.graph)].flatMap(subgraphs)];
   for (const { initializer } of graphs)
     for (const tensor of initializer.filter((one) => typeOf(one) === 'float32')) {
-      const data = new Float32Array(tensor.raw_data.slice().buffer);
+      const data = new Float32Array(bytesOf(tensor.raw_data).slice().buffer);
       expect(data.filter((v) => v === 0).length / data.length).toBeCloseTo(0.5, 2);
     }
   // Both bodies read the pruned `shared` from outside.

@@ -102,6 +102,7 @@ export function storageOpset(type: DType): 13 | 21 | 25 {
 /** Rows filled up with zeros to whole blocks. */
 export function padded<T extends Codes | Int32Array>(codes: T, rows: number, columns: number, size: number): T {
   const width = Math.ceil(columns / size) * size;
+  if (width === columns) return codes.slice() as T;
   const filled = new (codes.constructor as new (length: number) => T)(rows * width);
   for (let r = 0; r < rows; r++) filled.set(codes.subarray(r * columns, (r + 1) * columns), r * width);
   return filled;

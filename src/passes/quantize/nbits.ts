@@ -50,11 +50,11 @@ export function storeNBits(
     const count = Math.ceil(columns / size);
     // Packed codes are unsigned; the middle code stands for a signed zero.
     const shift = params.format.signed ? 2 ** (width - 1) : 0;
-    const packed = (values: Codes | Int32Array, length: number, block: number): Uint8Array =>
-      pack(
-        Uint8Array.from(padded(values, rows, length, block), (code) => code + shift),
-        width,
-      );
+    const packed = (values: Codes | Int32Array, length: number, block: number): Uint8Array => {
+      const unsigned = padded(values, rows, length, block);
+      if (shift > 0) for (let i = 0; i < unsigned.length; i++) unsigned[i]! += shift;
+      return pack(unsigned, width);
+    };
     const blob = (size * width) / 8;
     const zeroBytes = Math.ceil((count * width) / 8);
     const dims = gather ? [rows, count * blob] : [rows, count, blob];

@@ -138,9 +138,13 @@ async function apply(model: Model, o: WeightsOnlyOptions, ctx: PassContext): Pro
     draft.requireOpset('', opset);
     const stored = new Map<string, readonly string[]>();
     // Lookups last, which find their table in what a layer has stored.
-    for (const site of [...own, ...tied.keys()]) {
+    const order = [...own, ...tied.keys()];
+    const keys = order.map((site) => keyOf(tied.get(site) ?? site));
+    for (const [i, site] of order.entries()) {
       const other = tied.get(site);
       const found = must(codes, keyOf(other ?? site), 'the codes of');
+      // Whoever comes last takes them: the codes of a large model are not held beside what is stored of them.
+      if (keys.lastIndexOf(keyOf(other ?? site)) === i) codes.delete(keyOf(other ?? site));
       if (other) shareStored(draft, site, other, found.codes.params, stored);
       const store = {
         storage: o.storage === 'packed' && open.has(keyOf(other ?? site)) ? 'standard' : o.storage,

@@ -1,3 +1,4 @@
+import { bytesOf } from '../../../src/graph/bytes.ts';
 import { coverage } from '../../../src/analyze/coverage.ts';
 import type { Feeds } from '../../../src/data/types.ts';
 import { makeModel, makeNode, makeValue } from '../../../src/graph/build.ts';
@@ -229,7 +230,7 @@ describe('encode', () => {
     const { model: packed } = await encode(talking);
     expect(bytes(packed)).toBe(bytes((await encode(model)).model));
     const counts = new Set(
-      packed.graph.initializer.map((t) => `${t.data_type} ${dimsOf(t).join()} ${t.raw_data.join()}`),
+      packed.graph.initializer.map((t) => `${t.data_type} ${dimsOf(t).join()} ${bytesOf(t.raw_data).join()}`),
     );
     expect(counts.size).toBe(packed.graph.initializer.length);
   });
