@@ -80,14 +80,14 @@ describe('legal inputs', () => {
   it('an input without a shape is fed by the shape in the config', async () => {
     const parts = { inputs: [makeValue('x', 'float32')], outputs: [makeValue('y', 'float32', ['N', 32])], ...dense('x', 'y') }; // prettier-ignore
     await expect(quantized(parts)).rejects.toThrow('the model declares no shape for its input "x"');
-    expect((await quantized(parts, ', dims: { x: [1, 16] }')).db).toBeGreaterThan(least);
+    expect((await quantized(parts, ', inputs: { x: { dims: [1, 16] } }')).db).toBeGreaterThan(least);
   });
 
   it('a scalar beside the data', async () => {
     const inputs = [makeValue('x', 'float32', ['N', 16]), makeValue('rate', 'int64', [])];
     const { nodes, initializers } = dense('x', 'm');
     const scaled = [...nodes, makeNode('Cast', ['rate'], ['r'], { to: 1 }), makeNode('Div', ['m', 'r'], ['y'])];
-    const { db } = await quantized({ inputs, outputs: [makeValue('y', 'float32', ['N', 32])], nodes: scaled, ...(initializers ? { initializers } : {}) }, ', values: { rate: 16000 }'); // prettier-ignore
+    const { db } = await quantized({ inputs, outputs: [makeValue('y', 'float32', ['N', 32])], nodes: scaled, ...(initializers ? { initializers } : {}) }, ', inputs: { rate: { value: 16000 } }'); // prettier-ignore
     expect(db).toBeGreaterThan(least);
   });
 
