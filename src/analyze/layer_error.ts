@@ -11,6 +11,9 @@ import { withSession, type SessionOptions } from '../runtime/session.ts';
 import { given } from '../util/must.ts';
 import { constantValues, layerOf } from './layers.ts';
 
+/** Bytes that one run of one of two compared models returns. */
+export const comparedBytes = 64 * 2 ** 20;
+
 /** A value of the float model and the one that stands for it in the quantized model. */
 export interface ValuePair {
   readonly layer: string;
@@ -27,7 +30,7 @@ export interface LayerError extends ValuePair {
 }
 
 export interface LayerErrorOptions extends SessionOptions {
-  /** Bytes that one run of either model may return; default 256 MiB. */
+  /** Bytes that one run of either model may return; default 64 MiB, which onnxruntime and JavaScript both hold, of two models. */
   readonly memoryLimit?: number;
   readonly signal?: AbortSignal;
   readonly progress?: (samples: number, pass: number) => void;
@@ -81,7 +84,7 @@ export async function layerErrors(
   if (pairs.length === 0) return [];
   const all = (which: 'float' | 'quantized'): string[] => pairs.map((pair) => pair[which]);
   exposable(quantized, all('quantized'));
-  const plan = await planFor(float, batches, exposable(float, all('float')), options.memoryLimit);
+  const plan = await planFor(float, batches, exposable(float, all('float')), options.memoryLimit ?? comparedBytes);
   const sums = pairs.map(() => ({ signal: 0, noise: 0, worst: 0 }));
   const apart = new Set<ValuePair>();
   let samples = 0;

@@ -13,7 +13,7 @@ import { expose } from '../runtime/expose.ts';
 import { planFor } from '../runtime/plan.ts';
 import { withSession } from '../runtime/session.ts';
 import { given } from '../util/must.ts';
-import type { LayerErrorOptions } from './layer_error.ts';
+import { comparedBytes, type LayerErrorOptions } from './layer_error.ts';
 
 /**
  * The error that a layer makes itself, apart from what it inherits. Its output in the quantized model is compared with the float
@@ -75,7 +75,7 @@ export async function ownErrors(
   const found = sitesOf(float, quantized);
   if (found.length === 0) return [];
   // A site's output three times, and about as much for its inputs.
-  const limit = (options.memoryLimit ?? 256 * 2 ** 20) / 6;
+  const limit = (options.memoryLimit ?? 2 * comparedBytes) / 6;
   const outputs = found.map(({ output }) => output);
   const plan = await planFor(float, batches, outputs, limit);
   const types = new Map(modelInputs(float).map(({ name, type }) => [name, type]));
