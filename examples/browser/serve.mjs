@@ -67,6 +67,11 @@ async function wrong(model, port) {
   if (!model || !/^\d+$/.test(port))
     return 'usage: node examples/browser/serve.mjs <model.onnx or archive> [port=8080]';
   if (!(await stat(model).catch(() => undefined))?.isFile()) return `${model}: there is no such file`;
+  try {
+    webRuntime();
+  } catch {
+    return 'onnxruntime-web is not installed: npm install onnxruntime-web';
+  }
   if (!existsSync(page(model)['/reader.js'])) return 'dist/reader.js is not built: npm run build';
   return undefined;
 }
