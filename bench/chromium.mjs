@@ -55,11 +55,12 @@ export const plain = (feeds) =>
 // What follows runs in the page.
 
 async function load({ address, provider = 'wasm', threads = 1, archive = false }) {
+  const reader = '/reader.js';
   const ort = await import(provider === 'wasm' ? '/ort/ort.wasm.bundle.min.mjs' : '/ort/ort.webgpu.bundle.min.mjs');
   Object.assign(ort.env.wasm, { numThreads: threads });
   ort.env.logLevel = 'error';
   let model = new Uint8Array(await (await fetch(address)).arrayBuffer());
-  if (archive) model = (await import('/reader.js')).readArchive(model).model();
+  if (archive) model = (await import(reader)).readArchive(model).model();
   const session = await ort.InferenceSession.create(model, { executionProviders: [provider] });
   const tensors = (feeds) =>
     Object.fromEntries(
