@@ -96,9 +96,8 @@ it('a bfloat16 model has the float32 form as its baseline, and that is said', as
   expect(note).toContain('x, y: float32 instead of bfloat16');
   expect(ends(decodeModel(model))).toEqual(['float32', 'float32']);
   expect(report.stages[0]?.changed.length).toBeGreaterThan(0);
-  const types = decodeModel(model).graph.initializer.map(typeOf);
-  expect(types).toContain('int8');
-  expect(types).toContain('bfloat16');
+  const pruned = await compress({ model: bf16, schedule: prune, data: samples, metrics: ['sqnr'], latency: false });
+  expect(decodeModel(pruned.model).graph.initializer.map(typeOf)).toContain('bfloat16');
 });
 
 it('is analyzed and inspected', async () => {
