@@ -9,7 +9,16 @@
 // bench/results/compatibility.json and is not done again but with --again (such as crash,wrong). Without models only the page is written.
 // Small models and cheap schedules come first, so that a run that is cut off has filled most of the table.
 import { spawn } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -129,13 +138,21 @@ async function quantize(model, schedule) {
   if (late) return { ...base, verdict: 'time-out', says: `not done after ${values.seconds} s of processor time` };
   if (lines.some((line) => /^\s+at .*:\d+|a bug in qtool/i.test(line)) || code === null || code === 70 || code > 128)
     return { ...base, verdict: 'crash', says: lines.join(' ').slice(0, 600) };
-  if (code !== 0) return { ...base, verdict: clear(lines) ? 'refused' : 'unclear', says: lines.join(' ').replaceAll(/\s+/g, ' ') };
+  if (code !== 0)
+    return { ...base, verdict: clear(lines) ? 'refused' : 'unclear', says: lines.join(' ').replaceAll(/\s+/g, ' ') };
   return { ...base, ...judged(schedule, report, clean) };
 }
 
 function command(args) {
   return new Promise((done) => {
-    const limited = ['-c', 'ulimit -t "$0"; exec "$@"', values.seconds, process.execPath, join(root, 'bin/qtool'), ...args];
+    const limited = [
+      '-c',
+      'ulimit -t "$0"; exec "$@"',
+      values.seconds,
+      process.execPath,
+      join(root, 'bin/qtool'),
+      ...args,
+    ];
     const child = spawn('sh', limited, { stdio: ['ignore', 'ignore', 'pipe'] });
     let errors = '';
     child.stderr.on('data', (text) => (errors += text));
@@ -152,7 +169,9 @@ const clear = (lines) => lines.filter((line) => !/^\s+hint:/.test(line)).length 
 
 /** Folders of the machine that it ran on are nobody's business. */
 function withoutPaths(text, folders) {
-  const known = folders.filter((folder) => folder.length > 1).reduce((rest, folder) => rest.replaceAll(`${folder}/`, ''), text);
+  const known = folders
+    .filter((folder) => folder.length > 1)
+    .reduce((rest, folder) => rest.replaceAll(`${folder}/`, ''), text);
   return known.replaceAll(/(?<![\w.])\/(?:[\w.-]+\/)+(?=[\w.-]+\.\w)/g, '');
 }
 
@@ -161,7 +180,9 @@ function judged(schedule, report, clean) {
   const { result, baseline, layers } = report;
   const own = layers.filter((layer) => layer.parameters !== undefined);
   const integer = own.filter((layer) => layer.kernel === 'integer').length;
-  const stored = own.filter((layer) => layer.kernel !== 'integer' && layer.bits !== undefined && layer.bits < 32).length;
+  const stored = own.filter(
+    (layer) => layer.kernel !== 'integer' && layer.bits !== undefined && layer.bits < 32,
+  ).length;
   const metric = result.measurement.metrics[0];
   const [before, after] = [baseline.bytes, result.measurement.bytes];
   const levels = result.levels === undefined ? undefined : [Number(result.levels.disabled), Number(result.levels.all)];
@@ -170,15 +191,22 @@ function judged(schedule, report, clean) {
     bytes: after,
     share: after / before,
     levels: levels?.map(String),
-    metric: { name: metric.name, value: String(metric.value), before: String(baseline.metrics[0].value), unit: metric.unit },
+    metric: {
+      name: metric.name,
+      value: String(metric.value),
+      before: String(baseline.metrics[0].value),
+      unit: metric.unit,
+    },
     layers: { integer, stored, all: own.length },
   };
   const said = [...report.warnings, ...report.notes].map(clean);
   const stages = report.stages.filter((stage) => stage.verdict !== 'kept').map((stage) => `${stage.instance}: ${stage.verdict}, ${clean(stage.why)}`); // prettier-ignore
-  const says = [...stages, ...said.slice(0, 1)].join('; ');
+  const says = [...stages, ...report.warnings.map(clean).slice(0, 1)].join('; ');
   if (!(lowest >= (floors[schedule] ?? -Infinity))) return { ...row, verdict: 'wrong', says };
   if (after < nothing * before) return { ...row, verdict: 'result', says };
-  const skipped = report.stages.flatMap((stage) => [...stage.skipped.map(({ layer, text }) => `${layer}: ${text}`), ...stage.notes]).map(clean);
+  const skipped = report.stages
+    .flatMap((stage) => [...stage.skipped.map(({ layer, text }) => `${layer}: ${text}`), ...stage.notes])
+    .map(clean);
   const why = [...stages, ...said, ...skipped];
   return { ...row, verdict: why.length === 0 ? 'silent' : 'nothing', says: why.slice(0, 2).join('; ') };
 }

@@ -5,7 +5,7 @@ const faults = {
   crash: 'exit 70, a stack trace, or the end of the process',
   unclear: 'an error in more than one line',
   'time-out': 'not done within the time limit',
-  wrong: 'SQNR below what the schedule\'s width promises (8 bits: 5 dB, 16 bits: 20 dB)',
+  wrong: "SQNR below what the schedule's width promises (8 bits: 5 dB, 16 bits: 20 dB)",
   silent: 'the file stayed as large as it was, and no sentence says why',
 };
 const others = {
@@ -17,7 +17,9 @@ const others = {
 /** The page: counts, what is flagged, a table a model. */
 export function page(rows, schedules) {
   const models = Object.entries(rows).sort((a, b) => a[1].bytes - b[1].bytes);
-  const all = models.flatMap(([model, { runs }]) => schedules.map((schedule) => ({ model, schedule, run: runs[schedule] })));
+  const all = models.flatMap(([model, { runs }]) =>
+    schedules.map((schedule) => ({ model, schedule, run: runs[schedule] })),
+  );
   const count = (verdict) => all.filter(({ run }) => (run?.verdict ?? 'not run') === verdict).length;
   const flagged = all.filter(({ run }) => run !== undefined && run.verdict in faults);
   const samples = [...new Set(all.flatMap(({ run }) => run?.samples ?? []))].sort((a, b) => a - b);
@@ -75,7 +77,8 @@ function levelsText({ levels, metric }) {
   return levels.map(short).join(' / ');
 }
 
-const short = (value) => (value === 'Infinity' ? '∞' : Number.isFinite(Number(value)) ? Number(value).toFixed(1) : value);
+const short = (value) =>
+  value === 'Infinity' ? '∞' : Number.isFinite(Number(value)) ? Number(value).toFixed(1) : value;
 
 /** A bar would end the cell; a long sentence is cut at its end. */
 function cell(value) {
