@@ -19,7 +19,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { parse, stringify } from 'yaml';
@@ -165,14 +165,14 @@ function command(args) {
 }
 
 /** What went wrong in one line, and perhaps a hint. */
-const clear = (lines) => lines.filter((line) => !/^\s+hint:/.test(line)).length === 1;
+function clear(lines) {
+  return lines.filter((line) => !/^\s+hint:/.test(line)).length === 1;
+}
 
 /** Folders of the machine that it ran on are nobody's business. */
 function withoutPaths(text, folders) {
-  const known = folders
-    .filter((folder) => folder.length > 1)
-    .reduce((rest, folder) => rest.replaceAll(`${folder}/`, ''), text);
-  return known.replaceAll(/(?<![\w.])\/(?:[\w.-]+\/)+(?=[\w.-]+\.\w)/g, '');
+  const known = [...folders, homedir()].filter((folder) => folder.length > 1);
+  return known.reduce((rest, folder) => rest.replaceAll(`${folder}/`, ''), text);
 }
 
 /** What a report says of a run that ended well. */

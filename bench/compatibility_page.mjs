@@ -67,7 +67,7 @@ function cells(run) {
     `${(100 * run.share).toFixed(1)} %`,
     levelsText(run),
     judged,
-    `${layers.integer} + ${layers.stored} of ${layers.all}`,
+    layers.all === 0 ? 'none in the main graph' : `${layers.integer} + ${layers.stored} of ${layers.all}`,
     flag + run.says,
   ];
 }
