@@ -83,5 +83,5 @@ const short = (value) =>
 /** A bar would end the cell; a long sentence is cut at its end. */
 function cell(value) {
   const text = String(value).replaceAll('|', '\\|').replaceAll('<', '&lt;').replaceAll('\n', ' ');
-  return text.length > 240 ? `${text.slice(0, 240)} …` : text;
+  return text.length > 320 ? `${text.slice(0, 320)} …` : text;
 }
