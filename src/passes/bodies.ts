@@ -10,15 +10,29 @@ import type { AnyFold } from '../numerics/fold.ts';
 import { given, must } from '../util/must.ts';
 import { bodyFeeds, type BodyFeeds } from './body_feeds.ts';
 import { bodyModel, placeIn, placeName, places, withBody, type BodyModel, type Place } from './body_model.ts';
+import { innerNotes } from './inner_notes.ts';
 import type { Note, Pass, PassContext, PassResult } from './pass.ts';
 
 /**
  * A pass that works in the bodies of If, Loop and Scan too, whatever their depth: each body is given to it as a model of its own, with what
- * goes into it on calibration data, and what comes out stands in its place. Passes that say nothing of bodies stay as they are.
+ * goes into it on calibration data, and what comes out stands in its place. One that says nothing of bodies leaves them alone, and says so.
  */
 export function throughBodies(pass: Pass): Pass {
-  if (!pass.inBodies) return pass;
+  if (!pass.inBodies) return outsideOnly(pass);
   return { ...pass, apply: (model, options, ctx) => applyThrough(pass, model, options, ctx) };
+}
+
+/** Each layer in a body has its note of a pass that does not work there. Folds are no work on layers: nobody expects one of them to be changed. */
+function outsideOnly(pass: Pass): Pass {
+  if (pass.name.startsWith('fold/')) return pass;
+  return {
+    ...pass,
+    async apply(model, options, ctx) {
+      const done = await pass.apply(model, options, ctx);
+      const told = new Set(done.skipped.map(({ layer }) => layer));
+      return { ...done, skipped: [...done.skipped, ...innerNotes(model).filter(({ layer }) => !told.has(layer))] };
+    },
+  };
 }
 
 async function applyThrough(pass: Pass, model: Model, options: unknown, ctx: PassContext): Promise<PassResult> {

@@ -122,6 +122,29 @@ async function applied(
   return pass.apply(model, pass.options.parse(options), testContext({ calibration, reference: model }));
 }
 
+describe('a pass that works in the main graph only', () => {
+  const prune = { sparsity: 0.5, criterion: 'magnitude', refit: false };
+
+  it.each(['If', 'Loop', 'Scan'] as const)('says of each layer in a body of %s that it left it', async (kind) => {
+    const { skipped } = await applied('prune/global', prune, models[kind]());
+    const told = skipped.filter(({ text }) => text.includes('lies inside a body'));
+    expect(told.map(({ layer }) => layer.split(' ')[0])).toEqual(Array.from({ length: kind === 'If' ? 4 : 2 }, () => kind)); // prettier-ignore
+    expect(new Set(told.map(({ layer }) => layer)).size).toBe(told.length);
+  });
+
+  it('is refused with the reason where it is an allocator and all layers lie in bodies', async () => {
+    await expect(applied('allocate/sqnr', { budget: { weights: 4 } }, scan())).rejects.toMatchObject({
+      code: 'schedule',
+      message: expect.stringContaining('2 lie in bodies') as string,
+      hint: expect.stringContaining('int8') as string,
+    });
+  });
+
+  it('says nothing of layers where it folds', async () => {
+    expect((await applied('fold/constants', {}, branches())).skipped).toEqual([]);
+  });
+});
+
 /** Bytes of all that is stored, in bodies too. */
 const bytes = ({ graph }: Model): number =>
   [graph, ...[...everyNode(graph)].flatMap(subgraphs)].reduce((sum, one) => sum + weightBytes(one), 0);

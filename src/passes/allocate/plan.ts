@@ -1,5 +1,6 @@
 import type { Model } from '../../graph/model.ts';
 import { modelBytes } from '../../graph/file.ts';
+import { innerLayers } from '../../graph/layer.ts';
 import { opset } from '../../graph/query.ts';
 import { quantizedLayers } from '../../graph/quantized.ts';
 import { typeOf } from '../../graph/tensor.ts';
@@ -55,6 +56,11 @@ export async function prepareGround(
   if (layers.length === 0) {
     const none = 'the model has no layer that the quantizer could store in fewer bits';
     const [first] = quantizedLayers(model);
+    const inner = innerLayers(model);
+    if (first === undefined && inner.length > 0)
+      throw new QtoolError('schedule', `${none}: ${inner.length} lie in bodies of If, Loop or Scan or in local functions, where an allocator plans nothing`, {
+        hint: 'take a schedule without an allocator, such as int8 or w4-weight-only, which store those in fewer bits too',
+      }); // prettier-ignore
     throw first === undefined
       ? new QtoolError('schedule', none, { hint: skipped.map(noteLine)[0] })
       : new QtoolError('schedule', `${none}: it is quantized already (${first})`, { hint: 'begin from the float model that it was made from' }); // prettier-ignore

@@ -1,20 +1,13 @@
 import { fullPrecision } from '../../graph/full_precision.ts';
-import { innerLayers, layers, type Layer } from '../../graph/layer.ts';
+import { layers, type Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
 import { notFinitePaths } from '../../graph/nan_paths.ts';
 import type { NodeProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
 import { notFinite } from '../../graph/not_finite.ts';
 import { elementCount, typeOf } from '../../graph/tensor.ts';
+import { innerNotes } from '../inner_notes.ts';
 import type { Note } from '../pass.ts';
-
-/** Layers inside of bodies and local functions, which no quantizer changes, each with the way to it. */
-function innerNotes(model: Model): Note[] {
-  return innerLayers(model).map(({ path, op }) => ({
-    layer: path,
-    text: `this ${op} lies inside a body or local function, where weights are left as they are`,
-  }));
-}
 
 /** Why the weights of a layer cannot be held in fewer bits, whatever the format; undefined where they can. */
 function unfitWeight({ weight }: Pick<Layer, 'weight'>): string | undefined {
