@@ -40,6 +40,7 @@ export function countZeros(tensor: TensorProto, zeroPoint: TensorProto | undefin
 }
 
 function countEqual(data: ArrayLike<number | bigint>, value: number | undefined): number {
+  if (data instanceof Float32Array && value === 0) return floatZeros(data);
   let found = 0;
   if (typeof data[0] === 'bigint') {
     const wanted = BigInt(value ?? 0);
@@ -48,5 +49,12 @@ function countEqual(data: ArrayLike<number | bigint>, value: number | undefined)
   }
   const numbers = data as ArrayLike<number>;
   for (let i = 0; i < numbers.length; i++) if (numbers[i] === value) found++;
+  return found;
+}
+
+/** By itself, since a loop that has seen one type of array only is several times as fast: float weights are most of what is counted. */
+function floatZeros(data: Float32Array): number {
+  let found = 0;
+  for (let i = 0; i < data.length; i++) if (data[i] === 0) found++;
   return found;
 }
