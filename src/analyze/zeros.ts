@@ -2,7 +2,7 @@ import { intAttribute } from '../graph/attribute.ts';
 import type { Model } from '../graph/model.ts';
 import type { TensorProto } from '../graph/proto.ts';
 import { initializers, isOp } from '../graph/query.ts';
-import { dimsOf, elementCount, tensorData, typeOf } from '../graph/tensor.ts';
+import { dimsOf, elementCount, tensorData, tensorPieces, typeOf } from '../graph/tensor.ts';
 
 /** Elements of an initializer that stand for 0: zeros, or the zero-point codes of the DequantizeLinear that reads it. */
 export function countCodes(model: Model, tensor: TensorProto): number {
@@ -18,10 +18,14 @@ export function countCodes(model: Model, tensor: TensorProto): number {
  */
 export function countZeros(tensor: TensorProto, zeroPoint: TensorProto | undefined, axis = 0, block = 0): number {
   if (typeOf(tensor) === 'string') return 0;
-  const data = tensorData(tensor) as ArrayLike<number | bigint>;
   const points = zeroPoint === undefined ? [0] : Array.from(tensorData(zeroPoint) as ArrayLike<number>, Number);
   const [point] = points;
-  if (points.every((other) => other === point)) return countEqual(data, point);
+  if (points.every((other) => other === point)) {
+    let zeros = 0;
+    for (const piece of tensorPieces(tensor)) zeros += countEqual(piece, point);
+    return zeros;
+  }
+  const data = tensorData(tensor) as ArrayLike<number | bigint>;
   const dims = dimsOf(tensor);
   const at = (axis + dims.length) % Math.max(1, dims.length);
   const [length, inner] = [dims[at] ?? 1, elementCount(dims.slice(at + 1))];
@@ -36,6 +40,7 @@ export function countZeros(tensor: TensorProto, zeroPoint: TensorProto | undefin
 }
 
 function countEqual(data: ArrayLike<number | bigint>, value: number | undefined): number {
+  if (data instanceof Float32Array && value === 0) return floatZeros(data);
   let found = 0;
   if (typeof data[0] === 'bigint') {
     const wanted = BigInt(value ?? 0);
@@ -44,5 +49,12 @@ function countEqual(data: ArrayLike<number | bigint>, value: number | undefined)
   }
   const numbers = data as ArrayLike<number>;
   for (let i = 0; i < numbers.length; i++) if (numbers[i] === value) found++;
+  return found;
+}
+
+/** By itself, since a loop that has seen one type of array only is several times as fast: float weights are most of what is counted. */
+function floatZeros(data: Float32Array): number {
+  let found = 0;
+  for (let i = 0; i < data.length; i++) if (data[i] === 0) found++;
   return found;
 }

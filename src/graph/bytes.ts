@@ -25,8 +25,8 @@ export type Bytes = Uint8Array | StoredBytes;
 /** Node reads and writes no more than 2 GiB at once. */
 export const mostAtOnce = 2 ** 30;
 
-/** Bytes of a piece, where large data goes through piece by piece. */
-const pieceBytes = 2 ** 22;
+/** Bytes of a piece, where large data goes through piece by piece: whole elements of any type, and few enough for the processor's cache. */
+const pieceBytes = 2 ** 20;
 
 /** Whether bytes are in a file. */
 export const isStored = (bytes: Bytes): bytes is StoredBytes => 'file' in bytes;

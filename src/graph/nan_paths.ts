@@ -1,6 +1,6 @@
 import { words } from '../util/words.ts';
 import type { Model } from './model.ts';
-import type { NodeProto } from './proto.ts';
+import type { NodeProto, TensorProto } from './proto.ts';
 import { notFinite } from './not_finite.ts';
 import { consumers, isOp, layerName, producers } from './query.ts';
 
@@ -18,17 +18,25 @@ const ends = words(
 /** What they give for infinity is finite; NaN stays NaN. */
 const bounded = words('Sigmoid HardSigmoid Tanh Erf Softsign Clip Softmax LogSoftmax');
 
+/** The stored tensors that hold NaN or infinity, with what each holds. Reads all weights. */
+export function notFiniteTensors(model: Model): ReadonlyMap<TensorProto, string> {
+  return new Map(
+    model.graph.initializer.flatMap((tensor) => {
+      const bad = notFinite(tensor);
+      return bad === undefined ? [] : [[tensor, bad] as const];
+    }),
+  );
+}
+
 /**
  * The nodes that NaN or infinity among the stored numbers comes to, with a sentence: integers hold neither, and kernels that round
  * their input make them finite. Infinity ends at what bounds it (a mask of −∞ at the Softmax), both end at Where and comparisons;
  * any other operator carries them on, whatever it is (LSTM, a custom one).
  */
-export function notFinitePaths(model: Model): ReadonlyMap<NodeProto, string> {
+export function notFinitePaths(model: Model, tensors = notFiniteTensors(model)): ReadonlyMap<NodeProto, string> {
   const found = new Map<NodeProto, string>();
   const readers = consumers(model.graph);
-  for (const tensor of model.graph.initializer) {
-    const bad = notFinite(tensor);
-    if (bad === undefined) continue;
+  for (const [tensor, bad] of tensors) {
     const last = bad.includes('NaN') ? ends : [...ends, ...bounded];
     const after = (names: readonly string[]): NodeProto[] =>
       names.flatMap((name) => (readers.get(name) ?? []).filter((node) => !isOp(node, ...last)));

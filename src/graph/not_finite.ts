@@ -1,7 +1,7 @@
 import { allFinite } from '../numerics/finite.ts';
 import { fromBfloat16, fromFloat16 } from '../numerics/float16.ts';
 import type { TensorProto } from './proto.ts';
-import { tensorData, typeOf } from './tensor.ts';
+import { dimsOf, elementCount, tensorPieces, typeOf } from './tensor.ts';
 
 /**
  * Says that a stored tensor of floats holds NaN or infinity, and where first: `holds NaN at element 5 of 2048`. Undefined where
@@ -10,14 +10,19 @@ import { tensorData, typeOf } from './tensor.ts';
 export function notFinite(tensor: TensorProto): string | undefined {
   const type = typeOf(tensor);
   if (!['float32', 'float64', 'float16', 'bfloat16'].includes(type)) return undefined;
-  const data = tensorData(tensor);
-  const values =
-    type === 'float16'
-      ? fromFloat16(data as Uint16Array)
-      : type === 'bfloat16'
-        ? fromBfloat16(data as Uint16Array)
-        : (data as Float32Array | Float64Array);
-  if (allFinite(values)) return undefined;
-  const at = values.findIndex((v: number) => !Number.isFinite(v));
-  return `holds ${values[at]} at element ${at} of ${values.length}`;
+  let before = 0;
+  for (const piece of tensorPieces(tensor)) {
+    const values =
+      type === 'float16'
+        ? fromFloat16(piece as Uint16Array)
+        : type === 'bfloat16'
+          ? fromBfloat16(piece as Uint16Array)
+          : (piece as Float32Array | Float64Array);
+    if (!allFinite(values)) {
+      const at = values.findIndex((v: number) => !Number.isFinite(v));
+      return `holds ${values[at]} at element ${before + at} of ${elementCount(dimsOf(tensor))}`;
+    }
+    before += values.length;
+  }
+  return undefined;
 }

@@ -1,6 +1,6 @@
 import { pack } from '../numerics/pack.ts';
 import { QtoolError } from '../util/error.ts';
-import { bytesOf } from './bytes.ts';
+import { bytesOf, isStored, piecesOf } from './bytes.ts';
 import { dtypeOf, dtypes, type DType, type TypedArray } from './dtype.ts';
 import { TensorCodec, int64, toBigInt, toNumber, type TensorProto } from './proto.ts';
 
@@ -54,6 +54,22 @@ export function tensorData(tensor: TensorProto): TypedArray {
   const message = `tensor holds ${data.length} elements, its shape [${dimsOf(tensor).join(', ')}] says ${count}`;
   const hint = 'the file is damaged, or its external data is missing';
   throw new QtoolError('model', message, { at: tensor.name, hint });
+}
+
+/**
+ * The same elements in pieces, for a walk over all of them: what stays in a file is not in memory at once. A piece is valid until the next
+ * one is asked for. @throws as `tensorData`.
+ */
+export function* tensorPieces(tensor: TensorProto): Generator<TypedArray> {
+  const type = typeOf(tensor);
+  const { array, bits } = dtypes[type];
+  const raw = tensor.raw_data;
+  if (!array || bits < 8 || !isStored(raw) || raw.length !== storedBytes(type, elementCount(dimsOf(tensor)))) {
+    yield tensorData(tensor);
+    return;
+  }
+  for (const piece of piecesOf(raw))
+    yield new array(piece.buffer as ArrayBuffer, piece.byteOffset, piece.length / array.BYTES_PER_ELEMENT);
 }
 
 /** The elements as numbers; int64 beyond 2^53 loses its low bits. */

@@ -6,7 +6,9 @@ export function pack(codes: ArrayLike<number>, bits: number): Uint8Array {
   const perByte = 8 / bits;
   const mask = (1 << bits) - 1;
   const packed = new Uint8Array(Math.ceil(codes.length / perByte));
-  for (let i = 0, byte = 0; byte < packed.length; byte++)
+  const pairs = bits === 4 ? codes.length >> 1 : 0;
+  for (let byte = 0; byte < pairs; byte++) packed[byte] = (codes[2 * byte]! & 15) | ((codes[2 * byte + 1]! & 15) << 4);
+  for (let i = 2 * pairs, byte = pairs; byte < packed.length; byte++)
     for (let shift = 0; shift < 8 && i < codes.length; shift += bits, i++) packed[byte]! |= (codes[i]! & mask) << shift;
   return packed;
 }

@@ -1,9 +1,10 @@
 import { QtoolError } from '../util/error.ts';
-import { codeArray, codeRange, paramsOfRanges, type AffineFormat, type Codes } from './affine.ts';
-import { checkFinite } from './finite.ts';
+import { chooseParams, codeArray, codeRange, paramsOfRanges, type AffineFormat, type Codes } from './affine.ts';
+import { checkFinite, throwNotFinite } from './finite.ts';
 import type { Granularity, QuantParams } from './format.ts';
 import { forEachRun, layoutOf, type Layout } from './layout.ts';
 import { roundingMagic } from './rounding.ts';
+import { toRows, type RowView } from './rows.ts';
 
 const { fround } = Math;
 
@@ -14,11 +15,12 @@ const { fround } = Math;
 export function quantize(data: Float32Array, dims: readonly number[], params: QuantParams): Codes {
   const layout = checkedLayout(data.length, dims, params);
   const out = codeArray(params.format, data.length);
-  const { qmin, qmax } = codeRange(params.format);
+  const range = codeRange(params.format);
+  const { qmin, qmax } = range;
   const { scale, zeroPoint } = params;
   forEachRun(layout, (start, count, param, step) => {
     if (step === 0) {
-      quantizeRun(data, out, start, start + count, scale[param]!, zeroPoint[param]!, qmin, qmax);
+      quantizeRun(data, start, count, out, start, scale[param]!, zeroPoint[param]!, range);
       return;
     }
     for (let j = 0, p = param; j < count; j++, p++) {
@@ -36,21 +38,21 @@ export function quantize(data: Float32Array, dims: readonly number[], params: Qu
 /** One stretch with one scale and zero point. */
 function quantizeRun(
   data: Float32Array,
+  from: number,
+  count: number,
   out: Codes,
-  start: number,
-  end: number,
+  to: number,
   scale: number,
   zero: number,
-  qmin: number,
-  qmax: number,
+  { qmin, qmax }: { readonly qmin: number; readonly qmax: number },
 ): void {
   const lo = qmin - zero;
   const hi = qmax - zero;
-  for (let i = start; i < end; i++) {
+  for (let i = from, o = to; i < from + count; i++, o++) {
     let v = fround(data[i]! / scale);
     if (v < lo) v = lo;
     else if (v > hi) v = hi;
-    out[i] = v + roundingMagic - roundingMagic + zero;
+    out[o] = v + roundingMagic - roundingMagic + zero;
   }
 }
 
@@ -114,6 +116,79 @@ export function minMaxParams(
 ): QuantParams {
   const { lo, hi } = groupRanges(data, dims, granularity, at);
   return paramsOfRanges(lo, hi, format, granularity, at);
+}
+
+/** Elements that are gathered at once, and the fewest rows of them: side by side in the tensor, they share what a cache loads. */
+const [elementsAtOnce, fewestRows] = [8192, 16];
+
+/**
+ * `minMaxParams` and `quantize` of a weight as rows [rows, columns], bit for bit, in one walk over the tensor: what some rows have
+ * of a group is gathered into an array that stays in the processor's cache.
+ * @param granularity a scale a row, or one a group along axis 1.
+ * @throws QtoolError `data` naming `at` if an element is NaN or infinite.
+ */
+export function roundToNearest(
+  data: Float32Array,
+  view: RowView,
+  format: AffineFormat,
+  granularity: Exclude<Granularity, { per: 'tensor' }>,
+  at?: string,
+): { readonly codes: Codes; readonly params: QuantParams } {
+  const { rows, columns } = view;
+  const width = granularity.per === 'group' ? granularity.size : columns;
+  const count = layoutOf([rows, columns], granularity).params / Math.max(1, rows);
+  const codes = codeArray(format, rows * columns);
+  const scale = new Float32Array(rows * count);
+  const zeroPoint = new Int32Array(rows * count);
+  const range = codeRange(format);
+  const rowsAtOnce = Math.max(fewestRows, Math.floor(elementsAtOnce / Math.max(1, width)));
+  const block = new Float32Array(width * rowsAtOnce);
+  for (let top = 0; top < rows; top += rowsAtOnce)
+    for (let b = 0; b < count; b++) {
+      const left = b * width;
+      const length = Math.min(width, columns - left);
+      const bottom = Math.min(rows, top + rowsAtOnce);
+      gather(data, view, top, bottom, left, length, block);
+      for (let r = top, from = 0; r < bottom; r++, from += length) {
+        let [low, high, sum] = [0, 0, 0];
+        for (let i = from; i < from + length; i++) {
+          const v = block[i]!;
+          sum += v * 0;
+          if (v < low) low = v;
+          if (v > high) high = v;
+        }
+        if (sum !== 0) throwNotFinite(toRows(data, view), at);
+        const chosen = chooseParams(low, high, format, at, range);
+        const p = r * count + b;
+        scale[p] = chosen.scale;
+        zeroPoint[p] = chosen.zeroPoint;
+        quantizeRun(block, from, length, codes, r * columns + left, chosen.scale, chosen.zeroPoint, range);
+      }
+    }
+  return { codes, params: { format, granularity, scale, zeroPoint } };
+}
+
+/** Elements of some rows and columns of a matrix, row by row. */
+function gather(
+  data: Float32Array,
+  { rowStart, columnStep }: RowView,
+  top: number,
+  bottom: number,
+  left: number,
+  length: number,
+  out: Float32Array,
+): void {
+  if (columnStep.length > 1 && columnStep[1] === 1) {
+    for (let r = top, i = 0; r < bottom; r++) {
+      const start = rowStart[r]!;
+      for (let c = left; c < left + length; c++) out[i++] = data[start + columnStep[c]!]!;
+    }
+    return;
+  }
+  for (let c = left; c < left + length; c++) {
+    const step = columnStep[c]!;
+    for (let r = top, i = c - left; r < bottom; r++, i += length) out[i] = data[rowStart[r]! + step]!;
+  }
 }
 
 /**

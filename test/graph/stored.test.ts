@@ -6,10 +6,12 @@ import { bytesOf, fileState, isStored, piecesOf, wholeFile } from '../../src/gra
 import { edit } from '../../src/graph/edit.ts';
 import { modelBytes, modelHash, readModel, writeModel } from '../../src/graph/file.ts';
 import { decodeModel, encodeModel, modelOf, type Model } from '../../src/graph/model.ts';
-import { GraphCodec, ModelCodec, TensorCodec } from '../../src/graph/proto.ts';
+import { GraphCodec, ModelCodec, TensorCodec, ValueInfoCodec } from '../../src/graph/proto.ts';
 import { encodeParts } from '../../src/graph/wire.ts';
 import { initializers } from '../../src/graph/query.ts';
-import { floatData, makeTensor } from '../../src/graph/tensor.ts';
+import { floatData, makeTensor, tensorPieces } from '../../src/graph/tensor.ts';
+import { notFinite } from '../../src/graph/not_finite.ts';
+import { countZeros } from '../../src/analyze/zeros.ts';
 import { must } from '../../src/util/must.ts';
 import { smallConvNet } from '../helpers/models.ts';
 
@@ -119,14 +121,30 @@ describe('encodeParts', () => {
   });
 });
 
-describe('piecesOf', () => {
-  it('gives all of a file that is larger than a piece', async () => {
+describe('pieces of a file', () => {
+  it('are walked through, and the place of a number is that in the tensor', async () => {
+    const data = new Float32Array(300_000).fill(1);
+    data[0] = 0;
+    data[299_999] = 0;
+    data[270_000] = NaN;
+    const written = edit(smallConvNet(), (draft) => {
+      draft.addOutput(ValueInfoCodec.create({ name: draft.add('more', makeTensor('', 'float32', [300_000], data)) }));
+    });
+    await writeModel(written, path);
+    const tensor = must(initializers((await readModel(path, left)).graph), 'more', 'tensor');
+    expect(isStored(tensor.raw_data)).toBe(true);
+    expect([...tensorPieces(tensor)].length).toBeGreaterThan(1);
+    expect(notFinite(tensor)).toBe('holds NaN at element 270000 of 300000');
+    expect(countZeros(tensor, undefined)).toBe(2);
+  });
+
+  it('are all of it', async () => {
     const bytes = Uint8Array.from({ length: 2 ** 22 + 1000 }, (_, i) => i % 251);
     await writeFile(path, bytes);
     const got = [...piecesOf(wholeFile(fileState(path)))].length;
     const parts: Buffer[] = [];
     for (const piece of piecesOf(wholeFile(fileState(path)))) parts.push(Buffer.from(piece));
-    expect(got).toBe(2);
+    expect(got).toBe(5);
     expect(Buffer.compare(Buffer.concat(parts), bytes)).toBe(0);
   });
 });

@@ -2,7 +2,15 @@ import fc from '../helpers/fc.ts';
 import type { DType } from '../../src/graph/dtype.ts';
 import type { Granularity, NumberFormat, QuantParams } from '../../src/numerics/format.ts';
 import { layoutOf } from '../../src/numerics/layout.ts';
-import { dequantize, groupRanges, minMaxParams, quantize, quantizeBias } from '../../src/numerics/quantize.ts';
+import {
+  dequantize,
+  groupRanges,
+  minMaxParams,
+  quantize,
+  quantizeBias,
+  roundToNearest,
+} from '../../src/numerics/quantize.ts';
+import { rowView, toRows } from '../../src/numerics/rows.ts';
 import { fakeQuantize } from './reference.ts';
 import { runOperator } from './ort.ts';
 
@@ -204,4 +212,49 @@ it('quantizes a bias to int32 with the product of the scales', () => {
   const { codes, scale } = quantizeBias(Float32Array.of(1, -2.5, 1e20), 0.5, Float32Array.of(0.25, 1, 1));
   expect([...scale]).toEqual([0.125, 0.5, 0.5]);
   expect([...codes]).toEqual([8, -5, 2147483647]);
+});
+
+describe('roundToNearest', () => {
+  const numbers = fc.oneof(
+    { weight: 6, arbitrary: fc.float({ noNaN: true, noDefaultInfinity: true, min: -2, max: 2 }) },
+    { weight: 2, arbitrary: fc.constantFrom(0, -0, 1e-40, -1e-45, 2 ** -126, 3e38, -1e38) },
+  );
+  // A matrix, its transpose, a kernel with outputs first and last, and two groups whose inputs come first.
+  const views = fc.constantFrom(
+    { dims: [70, 37], out: [0] },
+    { dims: [37, 70], out: [1] },
+    { dims: [5, 3, 2, 2], out: [0] },
+    { dims: [2, 3, 4], out: [2] },
+    { dims: [4, 3, 5], out: [1], split: { axis: 0, groups: 2 } },
+  );
+  const kinds = fc.constantFrom(int(4, false), int(8, true), { ...int(3, true), symmetric: true, narrow: true });
+  const sizes = fc.constantFrom(undefined, 1, 16, 32, 256);
+
+  it('gives the bits of ranges, parameters and rounding one after the other', () => {
+    fc.assert(
+      fc.property(views, kinds, sizes, fc.array(numbers, { minLength: 1, maxLength: 99 }), (v, format, size, some) => {
+        const data = new Float32Array(v.dims.reduce((a, b) => a * b, 1)).map((_, i) => some[(i * 31) % some.length]!);
+        const view = rowView(v.dims, v.out, v.split);
+        const granularity = size === undefined ? { per: 'channel' as const, axis: 0 } : { per: 'group' as const, axis: 1, size }; // prettier-ignore
+        const dims = [view.rows, view.columns];
+        let expected: unknown;
+        try {
+          const chosen = minMaxParams(toRows(data, view), dims, format, granularity);
+          expected = { codes: quantize(toRows(data, view), dims, chosen), params: chosen };
+        } catch {
+          expect(() => roundToNearest(data, view, format, granularity)).toThrow('too wide');
+          return;
+        }
+        expect(roundToNearest(data, view, format, granularity)).toEqual(expected);
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  it('names the first element that is not finite, in the order of rows', () => {
+    const data = Float32Array.of(1, 2, 3, Infinity, 5, NaN);
+    expect(() => roundToNearest(data, rowView([2, 3], [1]), int(4, false), axis(0) as never, 'w')).toThrow(
+      'Infinity at element 1 of 6',
+    );
+  });
 });

@@ -1,20 +1,19 @@
 import { fullPrecision } from '../../graph/full_precision.ts';
 import { layers, type Layer } from '../../graph/layer.ts';
 import type { Model } from '../../graph/model.ts';
-import { notFinitePaths } from '../../graph/nan_paths.ts';
-import type { NodeProto } from '../../graph/proto.ts';
+import { notFinitePaths, notFiniteTensors } from '../../graph/nan_paths.ts';
+import type { NodeProto, TensorProto } from '../../graph/proto.ts';
 import { isOp, layerName } from '../../graph/query.ts';
-import { notFinite } from '../../graph/not_finite.ts';
 import { elementCount, typeOf } from '../../graph/tensor.ts';
 import { innerNotes } from '../inner_notes.ts';
 import type { Note } from '../pass.ts';
 
 /** Why the weights of a layer cannot be held in fewer bits, whatever the format; undefined where they can. */
-function unfitWeight({ weight }: Pick<Layer, 'weight'>): string | undefined {
+function unfitWeight({ weight }: Layer, notFinite: ReadonlyMap<TensorProto, string>): string | undefined {
   const { tensor } = weight;
   if (typeOf(tensor) !== 'float32') return `its weights are ${typeOf(tensor)}, not float32`;
   if (elementCount(weight.dims) === 0) return `its weight "${tensor.name}" has no elements`;
-  const bad = notFinite(tensor);
+  const bad = notFinite.get(tensor);
   return bad === undefined ? undefined : `its weight "${tensor.name}" ${bad}`;
 }
 
@@ -32,13 +31,14 @@ export function weightLayers(model: Model): {
     ...innerNotes(model),
     ...unweighted.map(({ node, text }) => ({ layer: layerName(node), text })),
   ];
-  const kept = new Map([...notFinitePaths(model), ...fullPrecision(model)]);
+  const notFinite = notFiniteTensors(model);
+  const kept = new Map([...notFinitePaths(model, notFinite), ...fullPrecision(model)]);
   const fit = all.filter((layer) => {
     if (!layer.weight.axes) {
       skipped.push({ layer: layer.name, text: `the weights of ${layer.node.op_type} stand in no order that is known` });
       return false;
     }
-    const text = unfitWeight(layer) ?? kept.get(layer.node);
+    const text = unfitWeight(layer, notFinite) ?? kept.get(layer.node);
     if (text !== undefined) skipped.push({ layer: layer.name, text });
     return text === undefined;
   });

@@ -1,9 +1,10 @@
 import type { Weight } from '../../graph/layer.ts';
+import { floatData } from '../../graph/tensor.ts';
 import type { AffineFormat, Codes } from '../../numerics/affine.ts';
 import type { Granularity, QuantParams } from '../../numerics/format.ts';
 import { gptq } from '../../numerics/gptq.ts';
 import { hqq } from '../../numerics/hqq.ts';
-import { minMaxParams, quantize } from '../../numerics/quantize.ts';
+import { quantize, roundToNearest } from '../../numerics/quantize.ts';
 import { portion, type Steps } from '../../util/steps.ts';
 import { bestParams, searchParams } from '../../numerics/weight_scale.ts';
 
@@ -43,12 +44,14 @@ export interface MethodOptions {
 
 /** The codes of a weight by the chosen method; GPTQ without second moments searches scales instead. */
 export function* weightCodes(weight: Weight, o: MethodOptions): Steps<WeightCodes> {
-  const data = weight.rows();
-  const { rows, columns } = weight.view();
+  const view = weight.view();
+  const { rows, columns } = view;
   const { method, format, moments } = o;
   const at = weight.tensor.name;
   const dims = [rows, columns];
   const granularity = blockwise(o.block, columns);
+  if (method === 'rtn') return roundToNearest(floatData(weight.tensor), view, format, granularity, at);
+  const data = weight.rows();
   if (method === 'gptq' && moments !== undefined) return yield* gptqRows(data, rows, columns, { ...o, at }, moments);
   if (method === 'hqq') {
     const { codes, scale, zero } = hqq(data, dims, format, granularity, {
@@ -59,14 +62,11 @@ export function* weightCodes(weight: Weight, o: MethodOptions): Steps<WeightCode
     const params = { format, granularity, scale, zeroPoint: Int32Array.from(zero) };
     return { codes, params, ...(o.zero_points === 'float' ? { zeros: zero } : {}) };
   }
-  const params =
-    method === 'rtn'
-      ? minMaxParams(data, dims, format, granularity, at)
-      : searchParams(data, dims, format, granularity, at);
+  const params = searchParams(data, dims, format, granularity, at);
   return { codes: quantize(data, dims, params), params };
 }
 
-function blockwise(block: number | null, columns: number): Granularity {
+function blockwise(block: number | null, columns: number): Exclude<Granularity, { per: 'tensor' }> {
   return block === null
     ? { per: 'channel', axis: 0 }
     : { per: 'group', axis: 1, size: Math.min(block, Math.max(1, columns)) };
