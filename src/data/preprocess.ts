@@ -83,7 +83,7 @@ function given(steps: Transforms, over: Transforms = {}): Transforms {
  */
 export function undecided({ value, guessed }: DataConfig, source: SourceConfig, { pixels, kind }: Source): boolean {
   if (pixels !== true || (guessed !== true && (kind === 'idx' || kind === 'npy'))) return false;
-  const columns = 'inputs' in source ? Object.values(source.inputs ?? {}) : [];
+  const columns = 'inputs' in source && source.kind !== 'random' ? Object.values(source.inputs ?? {}) : [];
   const each = columns.map((column) => (typeof column === 'string' ? undefined : column.transforms));
   return [value.transforms, own(source), ...each].every(isEmpty);
 }

@@ -16,7 +16,7 @@ export type GreedyOptions = z.infer<typeof greedyOptions>;
  * What a CTC model reads: the class of the highest score at each position, equal neighbours taken as one, blanks dropped.
  * Source: A. Graves et al., Connectionist Temporal Classification, ICML 2006, section 3.2 (best path decoding).
  */
-export function greedyDecode(scores: Scores, sample: number, blank: number): number[] {
+function greedyDecode(scores: Scores, sample: number, blank: number): number[] {
   const read: number[] = [];
   let last = -1;
   for (let p = 0; p < scores.positions; p++) {

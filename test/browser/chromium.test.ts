@@ -32,11 +32,13 @@ type Files = Readonly<Record<string, string | Uint8Array>>;
 
 const script = (path: string): Promise<unknown> => import(new URL(`../../${path}`, import.meta.url).href);
 const { findChromium, openChromium, plain } = (await script('bench/chromium.mjs')) as {
-  findChromium(): string | undefined;
-  openChromium(files: Files, options: { executable: string; webgpu?: boolean }): Promise<Chromium>;
-  plain(feeds: Feeds): object;
+  findChromium: () => string | undefined;
+  openChromium: (files: Files, options: { executable: string; webgpu?: boolean }) => Promise<Chromium>;
+  plain: (feeds: Feeds) => object;
 };
-const { page: example } = (await script('examples/browser/serve.mjs')) as { page(model: string | Uint8Array): Files };
+const { page: example } = (await script('examples/browser/serve.mjs')) as {
+  page: (model: string | Uint8Array) => Files;
+};
 
 const executable = findChromium();
 const inChromium = executable === undefined ? it.skip : it;
@@ -101,7 +103,7 @@ const drawn = (dims: readonly number[], seed: number): Tensor => {
 const picture = (seed: number): Uint8Array => Uint8Array.from(drawn([32, 32, 3], seed).data as Float32Array, (v) => Math.min(255, 200 * v)); // prettier-ignore
 function normalized(pixels: Uint8Array): Tensor {
   const [mean, std] = [[0.4914, 0.4822, 0.4465], [0.247, 0.2435, 0.2616]]; // prettier-ignore
-  const planes = [0, 1, 2].flatMap((c) => Array.from({ length: 1024 }, (_, i) => (pixels[3 * i + c]! / 255 - mean![c]!) / std![c]!)); // prettier-ignore
+  const planes = [0, 1, 2].flatMap((c) => Array.from({ length: 1024 }, (_, i) => (pixels[3 * i + c]! / 255 - mean[c]!) / std[c]!)); // prettier-ignore
   return floats(Float32Array.from(planes), [1, 3, 32, 32]);
 }
 

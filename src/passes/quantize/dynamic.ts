@@ -33,13 +33,10 @@ const options = z.strictObject({
     .meta({ description: 'bits of the weights, held in int8; 7 where a processor without VNNI would saturate' }),
   per_channel: z.boolean().default(true).meta({ description: 'one weight scale an output channel' }),
   recurrent: recurrentOption,
-  method: z
-    .enum(['rtn', 'gptq'])
-    .default('rtn')
-    .meta({
-      description:
-        'rtn: rounded to nearest; gptq: each rounding error made up for by the weights that follow, on calibration data',
-    }),
+  method: z.enum(['rtn', 'gptq']).default('rtn').meta({
+    description:
+      'rtn: rounded to nearest; gptq: each rounding error made up for by the weights that follow, on calibration data',
+  }),
   samples: z.number().int().positive().default(256).meta({ description: 'calibration samples of gptq' }),
   overrides: narrowOverrides.default({}),
 });

@@ -27,7 +27,7 @@ export function half(name: string, dims: readonly number[], seed: number, type: 
 const code = { float16: 10, bfloat16: 16 } as const;
 
 /** A node with bodies. */
-export function withBodies(
+function withBodies(
   node: NodeProto,
   bodies: Readonly<Record<string, ReturnType<typeof GraphCodec.create>>>,
 ): NodeProto {
