@@ -37,8 +37,8 @@ ${[...Object.entries(others), ...Object.entries(faults)].map(line).join('\n')}
 
 ${flagged.length === 0 ? 'Nothing is flagged.' : `Flagged:\n\n${flagged.map(({ model, schedule, run }) => `- **${run.verdict}**: ${model}, ${schedule}: ${run.says || levelsText(run)}`).join('\n')}`}
 
-In the tables: *size*, of the file before. *SQNR* of the outputs against the float model's, onnxruntime's graph optimizations off / on; where the two differ, products
-of 8 bits saturated on a processor without VNNI ([targets](targets.md)). *Layers*: with integer kernels + stored small and computed in float, of all with weights.
+In the tables: *size*, of the file before. *SQNR* of the outputs against the float model's, onnxruntime's graph optimizations off / on: the first is what the file says, the second what
+fused kernels make of it, and much less where products of 8 bits saturate on a processor without VNNI ([targets](targets.md)). *Layers*: with integer kernels + stored small and computed in float, of all with weights.
 
 ${models.map(([model, entry]) => table(model, entry, schedules)).join('\n')}`;
 }
