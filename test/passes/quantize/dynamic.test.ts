@@ -4,7 +4,7 @@ import { makeTensor } from '../../../src/graph/tensor.ts';
 import { dynamicQuantizer } from '../../../src/passes/quantize/dynamic.ts';
 import { floats, runModel, testContext } from '../../helpers/context.ts';
 import { noise, weight } from '../../helpers/models.ts';
-import { optimizedOps } from '../../helpers/quality.ts';
+import { optimizedOps, snr } from '../../helpers/quality.ts';
 
 const [K, N, rows] = [12, 5, 3];
 const x = noise(1, rows * K);
@@ -85,6 +85,36 @@ describe('quantize/dynamic', () => {
       expect(ops).toEqual({ DynamicQuantizeMatMul: 1 });
     }
   });
+
+  it.each([
+    ['MatMul', [K, N], false, {}],
+    ['Gemm', [N, K], true, { transB: 1 }],
+  ] as const)(
+    '%s %j with weights rounded by GPTQ is nearer to float on correlated inputs',
+    async (op, dims, bias, attributes) => {
+      const float = model(op, [...dims], bias, attributes);
+      // Few directions: what one weight's rounding costs, others can make up for.
+      const rows48 = floats(
+        noise(5, 48 * K).map((v, i) => v * 0.1 + Math.sin(Math.floor(i / K)) * Math.cos(i % K)),
+        [48, K],
+      );
+      const graph = makeModel({ opset: 13, inputs: [makeValue('x', 'float32', ['N', K])], outputs: [makeValue('y', 'float32', ['N', N])], initializers: float.graph.initializer, nodes: float.graph.node }); // prettier-ignore
+      const wanted = (await runModel(graph, { x: rows48 })).y?.data as Float32Array;
+      const distance = async (options: object): Promise<number> => {
+        const context = testContext({ calibration: [{ x: rows48 }], reference: graph });
+        const made = await dynamicQuantizer.apply(
+          graph,
+          dynamicQuantizer.options.parse({ bits_weights: 4, ...options }),
+          context,
+        );
+        return snr(wanted, (await runModel(made.model, { x: rows48 }, 'disabled')).y?.data as Float32Array);
+      };
+      const plain = await distance({});
+      // Codes in the wrong order would leave no signal at all.
+      expect(plain).toBeGreaterThan(10);
+      expect(await distance({ method: 'gptq', samples: 48 })).toBeGreaterThan(plain + 3);
+    },
+  );
 
   it('quantizes an input once for all that read it, and a weight that two see alike', async () => {
     const twice = makeModel({
