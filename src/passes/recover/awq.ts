@@ -10,6 +10,8 @@ import { beforeQuantizer } from './before_quantizer.ts';
 import {
   bestOf,
   channelSites,
+  gainOf,
+  insertOption,
   readersOf,
   scaleChannels,
   type ChannelSite,
@@ -35,10 +37,7 @@ const options = z.strictObject({
     .boolean()
     .default(false)
     .meta({ description: 'as the quantizer after it: scales without zero points' }),
-  insert: z.boolean().default(true).meta({
-    description:
-      'one Mul in front of products whose input no normalization makes for them alone, where it lowers their expected error by 1 dB or more',
-  }),
+  insert: insertOption,
   samples: z.number().int().positive().default(128).meta({ description: 'calibration samples' }),
 });
 
@@ -81,7 +80,7 @@ function scalesOf(site: ChannelSite, power: Float64Array, o: AwqOptions): Chosen
   return bestOf(
     tried.map((alpha) => {
       const scales = activationScales(power, alpha);
-      return { scales, alpha, gain: before > 0 ? 10 * Math.log10(before / error(scales)) : 0 };
+      return { scales, alpha, gain: gainOf(before, error(scales)) };
     }),
   );
 }

@@ -1,3 +1,4 @@
+import * as z from 'zod';
 import { intAttribute } from '../../graph/attribute.ts';
 import { makeNode } from '../../graph/build.ts';
 import { edit } from '../../graph/edit.ts';
@@ -126,8 +127,17 @@ export interface ChosenScales {
   readonly gain: number;
 }
 
+/** By how many dB an expected error falls; 0 where there was none. */
+export const gainOf = (before: number, after: number): number => (before > 0 ? 10 * Math.log10(before / after) : 0);
+
 /** An operator more is worth so much, in dB. */
 const worthMul = 1;
+
+/** The option `insert` of passes that scale channels. */
+export const insertOption = z.boolean().default(true).meta({
+  description:
+    'one Mul in front of products whose input no normalization makes for them alone, where it lowers their expected error by 1 dB or more',
+});
 
 /**
  * Divides the channels of every site by what `choose` gives for it, or says why not: where no normalization can take the factors, a Mul is put in

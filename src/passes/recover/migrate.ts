@@ -16,6 +16,8 @@ import { beforeQuantizer } from './before_quantizer.ts';
 import {
   bestOf,
   channelSites,
+  gainOf,
+  insertOption,
   readersOf,
   scaleChannels,
   type ChannelSite,
@@ -33,10 +35,7 @@ const options = z.strictObject({
     }),
   bits_weights: width.default(8).meta({ description: 'bits that the weights will have, for alpha: auto' }),
   bits_activations: width.default(8).meta({ description: 'bits that the activations will have, for alpha: auto' }),
-  insert: z.boolean().default(true).meta({
-    description:
-      'one Mul in front of products whose input no normalization makes for them alone, where it lowers their expected error by 1 dB or more',
-  }),
+  insert: insertOption,
   samples: z.number().int().positive().default(512).meta({ description: 'calibration samples' }),
 });
 
@@ -89,8 +88,7 @@ function smoothing(
   const second = channelExtremes(sample.second);
   const all = first.map((x, c) => Math.max(x, second[c]!));
   const chosen = (alpha: number, floor: number): ChosenScales => {
-    const after = noise(smoothingScales(first, largest, alpha, floor));
-    const gain = before > 0 ? 10 * Math.log10(before / after) : 0;
+    const gain = gainOf(before, noise(smoothingScales(first, largest, alpha, floor)));
     return { scales: smoothingScales(all, largest, alpha, floor), alpha, gain };
   };
   return alpha === 'auto' ? bestOf(tried.flatMap((a) => floors.map((floor) => chosen(a, floor)))) : chosen(alpha, 0);
